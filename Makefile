@@ -1,0 +1,46 @@
+# `make demo` does the main job, `make test` the tests; each sets itself up from a bare python3 (3.11 to 3.13) first.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# A file that is newer than what it was installed from.
+READY := .venv/ready
+
+.PHONY: setup demo test test-slow lint format bench clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python must be 3.11, 3.12 or 3.13. Received: $$($(PYTHON) --version 2>&1). Run: make PYTHON=python3.12 ..."; exit 2; }
+	@echo "Setting up .venv (some minutes, once)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) install --constraint constraints.txt --editable '.[augment,train,dev]'
+	@# imaug asks for OpenCV twice, and both wheels fill the same folder: keep the one that needs no window system.
+	@$(PIP) uninstall --yes opencv-python
+	@$(PIP) install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/hpa demo demo
+
+test: $(READY)
+	@$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(READY)
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY)
+	@$(BIN)/python benchmarks/main_job.py
+
+clean:
+	rm -rf .venv demo

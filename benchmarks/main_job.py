@@ -1,0 +1,137 @@
+"""How fast each step of the main job runs on this machine: files, conversion, batches, batches through tf.data.
+
+    python benchmarks/main_job.py [FOLDER] [--rounds 5]
+
+FOLDER holds Kaggle's planes; without it, samples are made up first. Prints a table; RESULTS.md holds what was measured.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import cv2
+import numpy as np
+from dask.system import CPU_COUNT
+
+from hpa_data.convert import convert_folder
+from hpa_data.images import find_samples, read_sample
+from hpa_data.reader import Reader
+from hpa_data.shards import CODECS, decode_chunk, encode_chunk
+from hpa_data.store import open_store
+from hpa_data.synth import write_samples
+from hpa_model.pipeline import dataset
+
+BATCH_SIZE = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One thing that is timed.
+
+    Attributes
+    ----------
+    name : str
+    shows : str
+        What the row is meant to show.
+    run : function
+        Does it once; returns the number of samples.
+    """
+
+    name: str
+    shows: str
+    run: Callable[[], int]
+
+
+def measure(rows: list[Row], *, rounds: int) -> dict[str, list[float]]:
+    """Time each row once a round, the rows in turn, after one round that does not count; samples per second."""
+    rates: dict[str, list[float]] = {row.name: [] for row in rows}
+    for number in range(rounds + 1):
+        for row in rows:
+            started = time.perf_counter()
+            n_samples = row.run()
+            if number:
+                rates[row.name].append(n_samples / (time.perf_counter() - started))
+    return rates
+
+
+def make_rows(folder: Path, scratch: Path, *, n_reads: int) -> list[Row]:
+    """Build the rows over one folder of planes; `n_reads` samples are read in each row that reads."""
+    samples = find_samples(folder)
+    pool = ThreadPoolExecutor(CPU_COUNT)
+    images = list(pool.map(read_sample, samples))
+    chunks = [np.frombuffer(encode_chunk(image, CODECS["lz4hc"]), np.uint8) for image in images]
+    order = np.random.default_rng(0).integers(0, len(samples), n_reads)
+
+    def decode_files() -> int:
+        return len(list(pool.map(read_sample, samples)))
+
+    def convert(codec: str) -> int:
+        path = scratch / "convert.zarr"
+        return convert_folder(folder, path, codec=codec, overwrite=True).n_samples
+
+    def decode_chunks() -> int:
+        def run(own: np.ndarray) -> None:
+            out = np.empty_like(images[0])
+            for index in own:
+                decode_chunk(chunks[index], out, CODECS["lz4hc"])
+
+        list(pool.map(run, np.array_split(order, CPU_COUNT)))
+        return n_reads
+
+    def read_batches(reader: Reader) -> int:
+        for start in range(0, n_reads, BATCH_SIZE):
+            reader.read(order[start : start + BATCH_SIZE])
+        return n_reads
+
+    def stream(reader: Reader) -> int:
+        return sum(len(batch) for batch in dataset(reader, order, BATCH_SIZE, shuffle=True, epochs=1))
+
+    rows = [
+        Row(name="PNG decode", shows="what reading the files costs at least", run=decode_files),
+        Row(name="convert lz4hc", shows="files to store, the default codec", run=lambda: convert("lz4hc")),
+        Row(name="convert lz4", shows="files to store, the codec that is fast to write", run=lambda: convert("lz4")),
+        Row(name="decode lz4hc", shows="the limit of a compressed store: chunks in memory", run=decode_chunks),
+    ]
+    for codec in ("lz4hc", "raw"):
+        convert_folder(folder, scratch / f"{codec}.zarr", codec=codec)
+        reader = open_store(scratch / f"{codec}.zarr").reader()
+        rows += [
+            Row(name=f"reader {codec}", shows="random batches in NumPy", run=lambda r=reader: read_batches(r)),
+            Row(name=f"tf.data {codec}", shows="random batches in TensorFlow", run=lambda r=reader: stream(r)),
+        ]
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="Kaggle's planes; made up if left out")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--reads", type=int, default=2000, help="samples in each row that reads a store")
+    parser.add_argument("--samples", type=int, default=128, help="samples to make up")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)  # the pool has a thread a core already
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        folder = options.folder
+        if folder is None:
+            write_samples(scratch / "samples", n_samples=options.samples)
+            folder = scratch / "samples" / "train"
+        rows = make_rows(folder, scratch, n_reads=options.reads)
+        rates = measure(rows, rounds=options.rounds)
+    print(f"{'row':<16}{'samples/s':>10}{'lowest':>9}{'highest':>9}   shows")
+    for row in rows:
+        own = rates[row.name]
+        print(f"{row.name:<16}{statistics.median(own):>10.0f}{min(own):>9.0f}{max(own):>9.0f}   {row.shows}")
+
+
+if __name__ == "__main__":
+    main()

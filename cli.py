@@ -1,0 +1,393 @@
+"""The command `hpa`: parse, call one function, show its result."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+
+from hpa_data.errors import InputError
+
+if TYPE_CHECKING:
+    from hpa_data.convert import Conversion
+    from hpa_model.evaluate import Scores
+    from hpa_model.train import Progress
+
+
+class _Commands(typer.core.TyperGroup):
+    """Turn what ends a command into one line and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command: 0 done, 1 done but something failed, 2 could not do it, 130 interrupted."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            status = 2
+        except OSError as error:
+            print(f"Error: The system refused: {error}. Check the path, its rights and free space.", file=sys.stderr)
+            status = 2
+        except KeyboardInterrupt:
+            # Python would tell of each task of zarr's event loop that had to be dropped.
+            logging.getLogger("asyncio").disabled = True
+            warnings.simplefilter("ignore", RuntimeWarning)
+            print("Interrupted.", file=sys.stderr)
+            status = 130
+        raise typer.Exit(status)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="High-resolution, multi-channel microscopy into a deep network.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="How many work at once; by default one a core.")]
+
+
+# Commands that run a network.
+TRAINERS = ("train", "predict", "demo")
+# How the C library gives memory to them: huge pages, one arena, nothing handed back between two steps. A training step
+# takes and frees gigabytes; without this half of its time on a CPU goes into the pages of fresh memory.
+MALLOC_SETTINGS = ":".join(
+    f"glibc.malloc.{setting}" for setting in ("hugetlb=1", "arena_max=1", "mmap_max=0", "trim_threshold=100000000000")
+)
+
+
+def main() -> None:
+    """Run the command."""
+    if sys.platform == "linux" and sys.argv[1:2] and sys.argv[1] in TRAINERS and "GLIBC_TUNABLES" not in os.environ:
+        # The C library reads this once, when a process starts; so start again.
+        os.environ["GLIBC_TUNABLES"] = MALLOC_SETTINGS
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    # TensorFlow tells at length of GPUs that are not there; what goes wrong in it reaches us as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Say the version."""
+    if show_version:
+        print(f"hpa {version('hpa')}")
+        raise typer.Exit
+
+
+@app.command()
+def synth(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    samples: Annotated[int, typer.Option(min=1, help="Labelled samples.")] = 100,
+    test: Annotated[int, typer.Option(min=0, help="Samples of an unlabelled test folder.")] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    uniform: Annotated[bool, typer.Option("--uniform", help="Show each class equally often.")] = False,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Write made-up samples in Kaggle's file format: planes, label table, test folder."""
+    from hpa_data.synth import write_samples
+
+    with _progress("samples", samples + test) as advance:
+        done = write_samples(
+            folder,
+            n_samples=samples,
+            seed=seed,
+            uniform=uniform,
+            n_test=test,
+            workers=workers,
+            on_sample=lambda: advance(1),
+        )
+    mean_kb = done.n_bytes / (done.n_samples + done.n_test) / 1e3
+    _show(done, as_json, f"{folder}: {done.n_samples} samples and {done.n_test} for test, {mean_kb:.0f} kB each")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A folder of <id>_<red|green|blue|yellow>.png.")],
+    store: Annotated[Path, typer.Argument(help="The store to make, or to add a part to.")],
+    labels: Annotated[Path | None, typer.Option(help="A CSV table with the columns Id and Target.")] = None,
+    part: Annotated[str, typer.Option(help="Name of the part.")] = "train",
+    codec: Annotated[str, typer.Option(help="lz4hc, lz4 (fast to write), zstd (smallest) or raw.")] = "lz4hc",
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Convert image files into a part of a store."""
+    from hpa_data.convert import convert_folder
+
+    with _late_progress("samples") as (plan, advance):
+        done = convert_folder(
+            source,
+            store,
+            labels=labels,
+            part=part,
+            codec=codec,
+            workers=workers,
+            overwrite=overwrite,
+            on_plan=plan,
+            on_shard=lambda task: advance(task.stop - task.start),
+        )
+    _show(done, as_json, _describe_conversion(done))
+    if done.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def preview(
+    store: Annotated[Path, typer.Argument(help="A store.")],
+    out: Annotated[Path, typer.Option(help="The PNG file to make.")],
+    part: Annotated[str, typer.Option(help="The part of the store.")] = "train",
+    ids: Annotated[list[str] | None, typer.Option(help="A sample to show; may be given several times.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many to show without --ids.")] = 12,
+    columns: Annotated[int, typer.Option(min=1, help="Pictures in a row.")] = 4,
+) -> None:
+    """Draw some samples of a part as colour composites, with ids and class names."""
+    from hpa_data.preview import preview_part
+    from hpa_data.store import open_store
+
+    shown = preview_part(open_store(store), out, part=part, ids=ids or (), n_samples=samples, columns=columns)
+    print(f"{out}: {len(shown)} samples")
+
+
+@app.command()
+def train(
+    store: Annotated[Path, typer.Argument(help="A store with labels.")],
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    recipe: Annotated[Path | None, typer.Option(help="A TOML file of settings; options on the line win.")] = None,
+    model: Annotated[str | None, typer.Option(help="The network.  [default: gapnet]")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
+    folds: Annotated[int | None, typer.Option(help="[default: 3]")] = None,
+    fold_method: Annotated[str | None, typer.Option(help="stratified or contiguous.  [default: stratified]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: 50]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="[default: 20]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="[default: 0.001]")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Train smaller, for trials.  [default: 512]")] = None,
+    bn_momentum: Annotated[
+        float | None, typer.Option(help="Lower it when an epoch has few steps.  [default: 0.99]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Train one model a fold and write a run folder."""
+    from hpa_data.store import open_store
+    from hpa_model.config import make_config, read_recipe
+
+    given = {
+        "model": model,
+        "parts": part or None,
+        "folds": folds,
+        "fold_method": fold_method,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "image_size": image_size,
+        "bn_momentum": bn_momentum,
+        "seed": seed,
+    }
+    settings = read_recipe(recipe) if recipe is not None else {}
+    config = make_config(settings | {name: value for name, value in given.items() if value is not None})
+    opened = open_store(store)
+
+    from hpa_model.train import train as train_run
+
+    with _training_progress(config.folds, config.epochs) as progress:
+        scores = train_run(opened, config, out, overwrite=overwrite, progress=progress)
+    _show(scores, as_json, f"{_describe_scores(scores)}\nRun folder: {out}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    as_json: Json = False,
+) -> None:
+    """Score the out-of-fold predictions of a run, three ways and per class."""
+    from hpa_model.evaluate import score_run
+
+    scores = score_run(run)
+    _show(scores, as_json, f"{_describe_classes(scores)}\n\n{_describe_scores(scores)}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    source: Annotated[Path, typer.Argument(help="A store, or a folder of image files.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to make.")] = Path("submission.csv"),
+    part: Annotated[str, typer.Option(help="The part of the store.")] = "test",
+    sample_submission: Annotated[Path | None, typer.Option(help="A CSV table whose Id column sets the order.")] = None,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Keep rows without a class.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Predict a test part or folder with all folds and write a submission."""
+    from hpa_model.predict import predict_submission
+
+    with _late_progress("images") as (plan, advance):
+        done = predict_submission(
+            run,
+            source,
+            out,
+            part=part,
+            sample_submission=sample_submission,
+            allow_empty=allow_empty,
+            on_plan=plan,
+            on_batch=advance,
+        )
+    lines = [f"{out}: {done.n_rows} rows, {done.n_labels / max(done.n_rows, 1):.2f} classes a row"]
+    lines += [f"Not predicted, row left empty: {name}" for name in done.unpredicted]
+    _show(done, as_json, "\n".join(lines))
+    if done.unpredicted:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Do the whole job on made-up samples, in some minutes: synth, convert, train, evaluate, predict."""
+    from hpa_model.demo import CONFIG, Watcher, run_demo
+
+    with (
+        _late_progress("samples") as (plan, advance),
+        _training_progress(CONFIG.folds, CONFIG.epochs) as training,
+    ):
+        watcher = Watcher(
+            on_step=lambda name: print(name, file=sys.stderr), on_plan=plan, on_done=advance, training=training
+        )
+        done = run_demo(folder, seed=seed, watcher=watcher)
+    lines = [f"{step.name:<9}{step.seconds:>6.0f} s   {step.made}" for step in done.steps]
+    lines += ["", _describe_scores(done.scores), ""]
+    lines.append(
+        f"Submission against the truth that made-up samples have: macro-F1 {done.test_macro_f1:.3f}; "
+        f"guessing would score {done.test_guessing:.3f}"
+    )
+    run = done.steps[-2].made
+    lines.append(f"Next: hpa evaluate {run}")
+    _show(done, as_json, "\n".join(lines))
+
+
+def _show(result: Any, as_json: bool, text: str) -> None:
+    """Print a result for a program or for a person."""
+    print(json.dumps(dataclasses.asdict(result), default=str) if as_json else text)
+
+
+def _describe_conversion(done: "Conversion") -> str:
+    lines = [
+        f"{done.store}, part {done.part}: {done.n_ok} of {done.n_samples} samples ok, {done.n_bytes / 1e6:.1f} MB "
+        f"({done.n_bytes / done.n_samples / 1e3:.0f} kB a sample)"
+    ]
+    if done.unlabelled:
+        lines.append(f"Left out, no row in the label table: {len(done.unlabelled)} samples, first {done.unlabelled[0]}")
+    lines += [f"Failed: {failure.id}: {failure.reason}" for failure in done.failures]
+    return "\n".join(lines)
+
+
+def _describe_scores(scores: "Scores") -> str:
+    lines = [
+        f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples",
+        f"  {scores.macro_f1_half:.3f}  threshold 0.5 for every class",
+        f"  {scores.macro_f1_same_rows:.3f}  thresholds fitted on the rows they are scored on (optimistic)",
+        f"  {scores.macro_f1_honest:.3f}  thresholds fitted on the other folds (honest)",
+        f"  {scores.macro_f1_guessing:.3f}  expected of guessing each class as often as it occurs",
+    ]
+    if scores.absent:
+        lines.append(f"No sample, never predicted, counted as 0: {', '.join(scores.absent)}")
+    return "\n".join(lines)
+
+
+def _describe_classes(scores: "Scores") -> str:
+    lines = [f"{'class':<31}{'samples':>8}{'threshold':>11}{'F1 honest':>11}{'F1 same rows':>14}"]
+    for k, score in enumerate(scores.classes):
+        threshold = "never" if score.support == 0 else f"{score.threshold:.3f}"
+        lines.append(
+            f"{k:>2} {score.name:<28}{score.support:>8}{threshold:>11}{score.f1:>11.3f}{score.f1_same_rows:>14.3f}"
+        )
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _progress(unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show progress on stderr: a bar with rate and time left on a terminal, else a plain line every ten seconds."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(unit, total=total, rate="")
+
+            def advance(n: int) -> None:
+                bar.advance(task, n)
+                bar.update(task, rate=f"{unit}, {bar.tasks[0].speed or 0:.0f}/s")
+
+            yield advance
+        return
+
+    done, started, told = 0, time.monotonic(), time.monotonic()
+
+    def note(n: int) -> None:
+        nonlocal done, told
+        done += n
+        now = time.monotonic()
+        if now - told >= 10:
+            told = now
+            rate = done / (now - started)
+            print(f"{done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
+
+    yield note
+
+
+@contextlib.contextmanager
+def _late_progress(unit: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """Give two functions: one that begins to show progress (anew) with its total, one that advances it."""
+    with contextlib.ExitStack() as stack:
+        shown: list[Callable[[int], None]] = []
+
+        def plan(total: int) -> None:
+            stack.close()
+            shown[:] = [stack.enter_context(_progress(unit, total))]
+
+        def advance(n: int) -> None:
+            shown[0](n)
+
+        yield plan, advance
+
+
+@contextlib.contextmanager
+def _training_progress(n_folds: int, n_epochs: int) -> "Iterator[Progress]":
+    """Show a line an epoch, and a bar over the images of the fold."""
+    from hpa_model.train import EpochRecord, Progress
+
+    def on_epoch(fold: int, record: EpochRecord) -> None:
+        # Through rich's own redirection, the line lands above the bar.
+        print(
+            f"fold {fold + 1}/{n_folds}  epoch {record.epoch:>{len(str(n_epochs))}}/{n_epochs}  "
+            f"loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  val_macro_f1 {record.val_macro_f1:.3f}  "
+            f"{record.images_per_s:.1f} images/s",
+            file=sys.stderr,
+        )
+
+    with _late_progress("images") as (plan, advance):
+        yield Progress(on_fold=lambda fold, n_images: plan(n_images), on_batch=advance, on_epoch=on_epoch)
+
+
+if __name__ == "__main__":
+    main()

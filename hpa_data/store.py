@@ -1,0 +1,430 @@
+"""Everything on disk: the groups and arrays of a store, what is written when, what counts as written.
+
+A store is a Zarr v3 group of parts. A shard of images is written whole by one task: its file first, under another name
+until it is complete, then its checksums and sums, last its `status`. Only `status` tells what exists, so that a
+conversion that was killed goes on with the shards whose status is still pending.
+"""
+
+import contextlib
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import dask
+import numpy as np
+import numpy.typing as npt
+import zarr
+from dask.system import CPU_COUNT
+
+from hpa_data.errors import InputError
+from hpa_data.layout import SHARD_SAMPLES, Layout, ShardTask, plan_shards
+from hpa_data.reader import Reader, Source
+from hpa_data.schema import (
+    CHANNELS,
+    FAILED,
+    FILLED,
+    IMAGE_SIZE,
+    OK,
+    PENDING,
+    Manifest,
+    find_repeated,
+    fingerprint,
+    measure_statistics,
+)
+from hpa_data.shards import encode_chunk, find_codec, join_shard, zarr_compressors
+
+# Rows of a small array in one chunk: enough for every known data set to have few chunks.
+ROWS_PER_CHUNK = 16_384
+
+Produce = Callable[[int], npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A sample that could not be written, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One group of a store: the samples that were converted together.
+
+    Attributes
+    ----------
+    name : str
+        ``train``, ``test``, …
+    path : Path
+        The group's folder.
+    manifest : Manifest
+    layout : Layout
+    """
+
+    name: str
+    path: Path
+    manifest: Manifest
+    layout: Layout
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The part as zarr-python sees it."""
+        return zarr.open_group(self.path, mode="r+")
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Sample ids, in the order of the arrays."""
+        return [str(name) for name in self._read("id")]
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.uint8] | None:
+        """Multi-hot labels, uint8 (N, K), or None."""
+        return self._read("labels") if "labels" in self.group else None
+
+    @property
+    def status(self) -> npt.NDArray[np.uint8]:
+        """What became of each sample, uint8 (N,), as the disk has it now."""
+        return self._read("status")
+
+    def count_readable(self) -> int:
+        """Count the samples that were written without fault."""
+        return int(np.isin(self.status, (OK, FILLED)).sum())
+
+    def count_bytes(self) -> int:
+        """Count the bytes on disk of the images."""
+        return sum(path.stat().st_size for path in self.source().shard_paths if path.is_file())
+
+    def source(self) -> Source:
+        """Describe the part to a reader."""
+        return Source(
+            name=self.name,
+            shard_paths=tuple(_shard_path(self, shard) for shard in range(self.layout.n_shards)),
+            layout=self.layout,
+            codec=find_codec(self.manifest.settings["codec"]),
+            ids=self.ids,
+            labels=self.labels,
+            status=self.status,
+        )
+
+    def _read(self, name: str) -> Any:
+        return self.group[name][:]  # type: ignore[index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """A store that exists.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    """
+
+    path: Path
+
+    def parts(self) -> list[str]:
+        """Names of the parts, in alphabetical order."""
+        return sorted(name for name, group in zarr.open_group(self.path, mode="r").groups() if group.attrs)
+
+    def part(self, name: str) -> Part:
+        """Open one part; InputError if the store has none of that name."""
+        if name not in self.parts():
+            raise InputError(
+                f"part must be in the store. Received: part={name!r}; {self.path} has "
+                f"{', '.join(self.parts()) or 'none'}. Convert it first, or name another."
+            )
+        group = zarr.open_group(self.path / name, mode="r")
+        manifest = Manifest.decode(group.attrs.asdict())
+        n_samples, *image_shape = group["images"].shape  # type: ignore[union-attr]
+        layout = Layout(
+            n_samples=n_samples,
+            image_shape=tuple(image_shape),
+            shard_samples=int(manifest.settings["shard_samples"]),
+        )
+        return Part(name=name, path=self.path / name, manifest=manifest, layout=layout)
+
+    def reader(self, parts: Sequence[str] = ("train",), threads: int | None = None) -> Reader:
+        """Open a reader of random batches over one or several parts.
+
+        Parameters
+        ----------
+        parts : sequence of str
+            In this order samples are numbered.
+        threads : int, optional
+            That decode a batch; by default one a core.
+
+        Raises
+        ------
+        InputError
+            If a part is missing or damaged.
+        """
+        return Reader([self.part(name).source() for name in parts], threads=threads)
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a store to read.
+
+    Parameters
+    ----------
+    path : str or Path
+        The store's folder.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    folder = Path(path)
+    if not (folder / "zarr.json").is_file():
+        raise InputError(f"A store must be a folder written by `hpa convert`. Received: {path}. Check the path.")
+    return Store(path=folder)
+
+
+def begin_part(
+    path: str | Path,
+    name: str,
+    *,
+    ids: Sequence[str],
+    labels: npt.NDArray[np.uint8] | None,
+    settings: dict[str, Any],
+    codec: str = "lz4hc",
+    shard_samples: int = SHARD_SAMPLES,
+    overwrite: bool = False,
+) -> Part:
+    """Make a part with nothing written in it yet, or find the same one, begun before.
+
+    Parameters
+    ----------
+    path : str or Path
+        The store's folder; made if missing.
+    name : str
+        The part's name.
+    ids : sequence of str, length N
+        Unique.
+    labels : array of uint8, shape (N, K), or None
+    settings : dict
+        What else decides the images, JSON values; kept in the manifest.
+    codec : str
+        A name in `shards.CODECS`.
+    shard_samples : int
+        S.
+    overwrite : bool
+        Delete a part of that name first.
+
+    Returns
+    -------
+    Part
+        With every sample pending, unless the part was begun before with exactly the same arguments.
+
+    Raises
+    ------
+    InputError
+        If the part is finished, or was begun with other settings or samples, or the folder holds something else.
+    """
+    folder = Path(path)
+    repeated = find_repeated(ids)
+    if repeated is not None:
+        raise InputError(f"Ids of a part must be unique. Received: {repeated!r} twice. Take one out.")
+    if not name.isidentifier():
+        raise InputError(f"part must be letters, digits and underscores. Received: part={name!r}. Use another name.")
+    settings = {**settings, "codec": find_codec(codec).name, "shard_samples": shard_samples, "image_size": IMAGE_SIZE}
+    mark = fingerprint(settings, ids, labels)
+    layout = Layout(
+        n_samples=len(ids), image_shape=(IMAGE_SIZE, IMAGE_SIZE, len(CHANNELS)), shard_samples=shard_samples
+    )
+    if folder.exists() and not (folder / "zarr.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"A store must be a new folder or a store. Received: {folder}, something else. Use another.")
+    zarr.open_group(folder, mode="a")
+    store = open_store(folder)
+    if name in store.parts() and not overwrite:
+        return _check_same(store.part(name), settings, mark)
+    # No manifest, no part: what lies here was being made when a run ended.
+    shutil.rmtree(folder / name, ignore_errors=True)
+    manifest = Manifest(settings=settings, fingerprint=mark)
+    _create_arrays(zarr.create_group(folder / name), layout, manifest, ids, labels)
+    return store.part(name)
+
+
+def _check_same(part: Part, settings: dict[str, Any], mark: str) -> Part:
+    """Return a part begun before if it is to hold just the same and is not finished."""
+    told = {key: (part.manifest.settings.get(key), settings.get(key)) for key in part.manifest.settings | settings}
+    for key, (before, now) in told.items():
+        if before != now:
+            raise InputError(
+                f"Store {part.path.parent}, part {part.name!r}, was begun with {key}={before!r}; this command says "
+                f"{key}={now!r}. Finish it with the same settings, or pass --overwrite."
+            )
+    if part.manifest.fingerprint != mark:
+        raise InputError(
+            f"Store {part.path.parent}, part {part.name!r}, was begun with other samples or labels than this command "
+            "gives. Finish it with the same, or pass --overwrite."
+        )
+    if part.manifest.statistics is not None:
+        raise InputError(
+            f"Store {part.path.parent} must not hold part {part.name!r} yet. Received: one that is finished. Pass "
+            "--overwrite to make it again, or --part to add another."
+        )
+    return part
+
+
+def _create_arrays(
+    group: zarr.Group,
+    layout: Layout,
+    manifest: Manifest,
+    ids: Sequence[str],
+    labels: npt.NDArray[np.uint8] | None,
+) -> None:
+    """Make the arrays of a part and write what is known from the start; the manifest comes last and makes it a part."""
+    n, size = layout.n_samples, layout.shard_samples
+    n_channels = layout.image_shape[-1]
+    group.create_array(
+        "images",
+        shape=(n, *layout.image_shape),
+        chunks=(1, *layout.image_shape),
+        shards=(size, *layout.image_shape),
+        dtype="uint8",
+        filters=None,
+        compressors=zarr_compressors(find_codec(manifest.settings["codec"]), n_channels=n_channels),
+        dimension_names=("sample", "y", "x", "channel"),
+    )
+    group.create_array("status", shape=(n,), chunks=(size,), dtype="uint8", dimension_names=("sample",))
+    group.create_array("checksum", shape=(n,), chunks=(size,), dtype="uint32", dimension_names=("sample",))
+    # Sum and sum of squares of each image's channels, from which the manifest's statistics come.
+    group.create_array(
+        "sums",
+        shape=(n, n_channels, 2),
+        chunks=(size, n_channels, 2),
+        dtype="uint64",
+        dimension_names=("sample", "channel", "power"),
+    )
+    rows = min(n, ROWS_PER_CHUNK)
+    _write_strings(group, "id", ids, dimension="sample")
+    # Names of the axes, which xarray shows as coordinates.
+    _write_strings(group, "channel", manifest.channels, dimension="channel")
+    _write_strings(group, "class", manifest.classes, dimension="class")
+    if labels is not None:
+        n_classes = len(manifest.classes)
+        array = group.create_array(
+            "labels", shape=labels.shape, chunks=(rows, n_classes), dtype="uint8", dimension_names=("sample", "class")
+        )
+        array[:] = labels
+    group.attrs.put(manifest.encode())
+
+
+def _write_strings(group: zarr.Group, name: str, values: Sequence[str], *, dimension: str) -> None:
+    """Write an array of strings, with its length as the only dimension."""
+    chunks = (min(len(values), ROWS_PER_CHUNK),)
+    array = group.create_array(name, shape=(len(values),), chunks=chunks, dtype=str, dimension_names=(dimension,))
+    array[:] = np.array(values, dtype=object)
+
+
+def write_shards(
+    part: Part,
+    produce: Produce,
+    *,
+    workers: int | None = None,
+    on_shard: Callable[[ShardTask], None] | None = None,
+) -> list[Failure]:
+    """Write every shard of a part that is still pending, one Dask task a whole shard, and then its statistics.
+
+    Parameters
+    ----------
+    part : Part
+        As `begin_part` gave it.
+    produce : function of int
+        Returns the image of a sample, uint8 (Y, X, C). Called from several threads, in any order. An InputError marks
+        the sample as failed; its image is then black.
+    workers : int, optional
+        Threads; by default one a core. Memory is bounded by this many times ``part.layout.task_bytes``.
+    on_shard : function of ShardTask, optional
+        Called after each shard, from any thread.
+
+    Returns
+    -------
+    list of Failure
+        In the order of the samples. The store's bytes do not depend on the number of workers.
+    """
+    size = part.layout.shard_samples
+    pending = np.unique(np.flatnonzero(part.status == PENDING) // size)
+    tasks = plan_shards(part.layout, shards=pending.tolist())
+
+    def run(task: ShardTask) -> list[Failure]:
+        failures = _write_shard(part, task, produce)
+        if on_shard is not None:
+            on_shard(task)
+        return failures
+
+    results = dask.compute(
+        *[dask.delayed(run, pure=False)(task) for task in tasks],
+        scheduler="threads",
+        num_workers=workers or CPU_COUNT,
+    )
+    _finish(part)
+    return [failure for failures in results for failure in failures]
+
+
+def _write_shard(part: Part, task: ShardTask, produce: Produce) -> list[Failure]:
+    """Produce, encode and write the samples of one shard; then say so in `status`."""
+    codec = find_codec(part.manifest.settings["codec"])
+    n_samples = task.stop - task.start
+    status = np.full(n_samples, OK, np.uint8)
+    checksum = np.zeros(n_samples, np.uint32)
+    sums = np.zeros((n_samples, part.layout.image_shape[-1], 2), np.uint64)
+    chunks, failures = [], []
+    for place in range(n_samples):
+        try:
+            image = produce(task.start + place)
+        except InputError as error:
+            image = np.zeros(part.layout.image_shape, np.uint8)
+            status[place] = FAILED
+            failures.append(Failure(id=part.ids[task.start + place], reason=str(error)))
+        chunks.append(encode_chunk(image, codec))
+        checksum[place] = zlib.crc32(image)
+        sums[place] = _sum_pixels(image)
+    _write_whole(_shard_path(part, task.shard), join_shard(chunks, shard_samples=part.layout.shard_samples))
+    for name, values in (("checksum", checksum), ("sums", sums), ("status", status)):
+        part.group[name][task.start : task.stop] = values  # type: ignore[index]
+    return failures
+
+
+def _sum_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Sum each channel of an image, uint8 (Y, X, 4), and its squares, exactly: uint64 (4, 2)."""
+    squares = np.multiply(image, image, dtype=np.uint16)
+    # OpenCV sums in float64, which is exact below 2^53, in a fifth of the time that NumPy takes.
+    return np.array([cv2.sumElems(image), cv2.sumElems(squares)]).T.astype(np.uint64)
+
+
+def _shard_path(part: Part, shard: int) -> Path:
+    """Name the file of a shard: its place in the grid of shards, which has one column in Y, X and C."""
+    return part.path / "images" / "c" / str(shard) / "0" / "0" / "0"
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            # The status written next must not reach the disk before the shard it speaks of.
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+def _finish(part: Part) -> None:
+    """Write the statistics over the good samples into the manifest: now the part is whole."""
+    good = np.isin(part.status, (OK, FILLED))
+    y, x, _ = part.layout.image_shape
+    statistics = measure_statistics(part._read("sums")[good], pixels=y * x)
+    part.group.attrs.put(replace(part.manifest, statistics=statistics).encode())

@@ -1,0 +1,199 @@
+"""Write folders of made-up samples in Kaggle's format."""
+
+import csv
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from dask.system import CPU_COUNT
+
+from hpa_data.errors import InputError
+from hpa_data.schema import CHANNELS, decode_labels
+from hpa_data.synth.labels import draw_split_labels
+from hpa_data.synth.sample import draw_sample
+
+SPLITS = ("train", "test")
+# The last numbers of the streams of chance that a sample's id and pixels come from.
+STREAM_ID, STREAM_PIXELS = 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthSummary:
+    """What `write_samples` wrote.
+
+    Attributes
+    ----------
+    folder : Path
+    n_samples, n_test : int
+        Labelled training samples and test samples.
+    n_bytes : int
+        Size of all PNG files in bytes.
+    """
+
+    folder: Path
+    n_samples: int
+    n_test: int
+    n_bytes: int
+
+
+def write_samples(
+    folder: Path,
+    *,
+    n_samples: int,
+    seed: int = 0,
+    uniform: bool = False,
+    n_test: int = 0,
+    workers: int | None = None,
+    on_sample: Callable[[], None] | None = None,
+) -> SynthSummary:
+    """Write made-up samples as Kaggle's training folder, and on request its test folder.
+
+    Writes ``train/<id>_<channel>.png`` and ``train.csv``; with test samples also ``test/``, ``sample_submission.csv``
+    and ``test_truth.csv``, the labels that a real test folder keeps back. The tables come last: a folder without
+    ``train.csv`` is not complete.
+
+    Parameters
+    ----------
+    folder : Path
+        New or empty.
+    n_samples : int
+        Training samples, at least 1.
+    seed : int
+        At least 0. The same seed gives the same files, whatever `workers` is; sample i keeps its id, labels and
+        pixels when `n_samples` or `n_test` changes.
+    uniform : bool
+        Draw each class equally often instead of as often as in the real table; see `draw_labels`.
+    n_test : int
+        Test samples, at least 0.
+    workers : int, optional
+        Threads that draw; by default one for each core.
+    on_sample : callable, optional
+        Called without arguments in the calling thread after each finished sample.
+
+    Returns
+    -------
+    SynthSummary
+
+    Raises
+    ------
+    InputError
+        If a number is out of range, or `folder` is a file or not empty.
+    """
+    if n_samples < 1 or n_test < 0:
+        raise InputError(
+            f"n_samples must be at least 1 and n_test at least 0. Received: n_samples={n_samples}, n_test={n_test}. "
+            "Pass other numbers."
+        )
+    if workers is not None and workers < 1:
+        raise InputError(f"workers must be at least 1. Received: workers={workers}. Leave it out for one a core.")
+    splits = [
+        draw_split_labels(n, seed=seed, split=split, uniform=uniform)
+        for split, n in enumerate((n_samples, n_test))
+        if n
+    ]
+    prepare_folder(folder)
+
+    ids: list[list[str]] = []
+    n_bytes = 0
+    for split, labels in enumerate(splits):
+        (folder / SPLITS[split]).mkdir(parents=True, exist_ok=True)
+        ids.append([draw_id(seed, split, row) for row in range(len(labels))])
+        for written in write_planes(
+            folder / SPLITS[split], ids[split], labels, seed=seed, split=split, workers=workers
+        ):
+            n_bytes += written
+            if on_sample is not None:
+                on_sample()
+
+    if n_test:
+        write_table(folder / "test_truth.csv", "Target", ids[1], decode_labels(splits[1]))
+        write_table(folder / "sample_submission.csv", "Predicted", ids[1], ["0"] * n_test)
+    write_table(folder / "train.csv", "Target", ids[0], decode_labels(splits[0]))
+    return SynthSummary(folder=folder, n_samples=n_samples, n_test=n_test, n_bytes=n_bytes)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, unless something is there already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f"folder must be new or empty. Received: folder={folder}, which holds something. Pass another folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def draw_id(seed: int, split: int, row: int) -> str:
+    """Draw the id of a sample: a UUID that follows from its place."""
+    return str(uuid.UUID(bytes=np.random.default_rng([seed, split, row, STREAM_ID]).bytes(16), version=4))
+
+
+def write_planes(
+    folder: Path, ids: Sequence[str], labels: npt.NDArray[np.uint8], *, seed: int, split: int, workers: int | None
+) -> Iterator[int]:
+    """Draw and write samples on several threads.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the PNG files.
+    ids : sequence of str, length N
+    labels : array of uint8, shape (N, K)
+    seed, split : int
+        Seeds of the pixels, together with the row.
+    workers : int, optional
+        Number of threads; by default one for each core.
+
+    Yields
+    ------
+    int
+        Bytes written for one sample, in the order of rows.
+    """
+
+    def write_sample(row: int) -> int:
+        image = draw_sample(labels[row], rng=np.random.default_rng([seed, split, row, STREAM_PIXELS]))
+        return sum(
+            write_png(folder / f"{ids[row]}_{channel}.png", np.ascontiguousarray(image[..., place]))
+            for place, channel in enumerate(CHANNELS)
+        )
+
+    # Threads, not processes: drawing spends its time in OpenCV and NumPy, which release the interpreter's lock, and a
+    # script that calls us needs no `if __name__ == "__main__"`.
+    with hold_opencv_threads(), ThreadPoolExecutor(workers or CPU_COUNT) as pool:
+        futures = [pool.submit(write_sample, row) for row in range(len(ids))]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            # After Ctrl-C or an error the samples not begun are dropped, and those begun are finished.
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def hold_opencv_threads() -> Iterator[None]:
+    """Keep OpenCV from starting a thread for each core inside each of our threads."""
+    n_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(n_threads)
+
+
+def write_png(path: Path, plane: npt.NDArray[np.uint8]) -> int:
+    """Write a plane as an 8-bit gray PNG; return its size in bytes."""
+    _, data = cv2.imencode(".png", plane)
+    # Not cv2.imwrite: it says False where a full disk should be an error.
+    return path.write_bytes(data.tobytes())
+
+
+def write_table(path: Path, column: str, ids: Sequence[str], values: Sequence[str]) -> None:
+    """Write a table of ids and one more column, sorted by id as Kaggle's are."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("Id", column))
+        writer.writerows(sorted(zip(ids, values, strict=True)))

@@ -1,0 +1,13 @@
+"""Keras models over a store: training at full resolution, honest scores, submissions."""
+
+import importlib
+from types import ModuleType
+
+_MODULES = ("config", "evaluate", "metrics", "nets", "pipeline", "predict", "submit", "thresholds", "train")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import on first use, so that `import hpa_model` does not load TensorFlow."""
+    if name in _MODULES:
+        return importlib.import_module(f"hpa_model.{name}")
+    raise AttributeError(f"module 'hpa_model' has no attribute {name!r}")

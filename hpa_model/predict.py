@@ -1,0 +1,193 @@
+"""Prediction: the models of a run over samples that no label is needed for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+from hpa_data.images import FolderReader, find_samples
+from hpa_data.reader import Reader
+from hpa_data.schema import FAILED, FILLED, OK
+from hpa_data.store import open_store
+from hpa_model.config import RunDescription, read_run
+from hpa_model.evaluate import read_thresholds
+from hpa_model.nets.resize import AreaResize
+from hpa_model.pipeline import BatchReader, dataset, readable_faults
+from hpa_model.submit import choose_classes, read_sample_submission, write_submission
+
+BEST_FILE = "best.keras"
+LAST_FILE = "last.keras"
+
+
+def fold_folder(run: Path, fold: int) -> Path:
+    """Name the folder of a fold in a run folder; folds count from 0, folders too."""
+    return run / f"fold{fold}"
+
+
+def load_model(path: Path) -> keras.Model:
+    """Load a checkpoint to predict with; runs no code from the file.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it cannot be read.
+    """
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True, custom_objects={"AreaResize": AreaResize})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"A checkpoint must be whole. Received: {path}: {reason}. Train the run again.") from error
+
+
+def predict_probs(
+    models: Sequence[keras.Model],
+    reader: BatchReader,
+    indices: npt.NDArray[np.int64],
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda n_images: None,
+) -> npt.NDArray[np.float32]:
+    """Predict samples and average over models.
+
+    Parameters
+    ----------
+    models : sequence of keras.Model, at least one
+    reader : Reader
+        Of a part, or of a folder of images; each sample is read once, whatever the number of models.
+    indices : array of int64, shape (M,)
+    batch_size : int
+    on_batch : function of int, optional
+        Called after each batch with its number of images.
+
+    Returns
+    -------
+    array of float32, shape (M, K)
+        Mean probabilities in [0, 1], in the order of `indices`.
+    """
+    rows = []
+    with readable_faults(reader) as watched:
+        for batch in dataset(watched, indices, batch_size, shuffle=False, epochs=1):
+            images = batch[0] if isinstance(batch, tuple) else batch
+            rows.append(np.mean([model.predict_on_batch(images) for model in models], axis=0))
+            on_batch(len(images))
+    return np.concatenate(rows).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a prediction wrote.
+
+    Attributes
+    ----------
+    out : Path
+        The CSV file.
+    n_rows : int
+    n_labels : int
+        Classes in all rows together.
+    unpredicted : tuple of str
+        Ids whose images could not be read; their rows are empty.
+    """
+
+    out: Path
+    n_rows: int
+    n_labels: int
+    unpredicted: tuple[str, ...]
+
+
+def predict_submission(
+    run: Path,
+    source: Path,
+    out: Path,
+    *,
+    part: str = "test",
+    sample_submission: Path | None = None,
+    allow_empty: bool = False,
+    on_plan: Callable[[int], None] = lambda n_images: None,
+    on_batch: Callable[[int], None] = lambda n_images: None,
+) -> Prediction:
+    """Predict a part of a store, or a folder of image files, and write a submission.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    source : Path
+        A store, or a folder of planes.
+    out : Path
+        The CSV file to make.
+    part : str
+        Of the store.
+    sample_submission : Path, optional
+        A table whose ids, in its order, are the rows. Without it, all samples in their own order.
+    allow_empty : bool
+        See `submit.choose_classes`.
+    on_plan, on_batch : function of int, optional
+        Called with the number of images, once in all and after each batch.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    InputError
+        If run and data do not fit, or an id of the sample submission has no sample.
+    """
+    description = read_run(run)
+    thresholds = read_thresholds(run, description.classes)
+    reader = _open_source(source, part, description)
+    if tuple(reader.image_shape) != description.image_shape:
+        raise InputError(
+            f"Images must have the shape that the run was trained on, {description.image_shape}. Received: "
+            f"{tuple(reader.image_shape)}. Choose another run or part."
+        )
+    places = {name: place for place, name in enumerate(reader.ids)}
+    order = read_sample_submission(sample_submission) if sample_submission is not None else reader.ids
+    absent = [name for name in order if name not in places]
+    if absent:
+        raise InputError(
+            f"Each id of the sample submission must have a sample. Received: {absent[0]!r} and {len(absent) - 1} more "
+            f"that {source} lacks. Convert the whole test folder, or pass the sample submission that belongs to it."
+        )
+    chosen = np.array([places[name] for name in order])
+    readable = np.isin(reader.status[chosen], (OK, FILLED))
+    if not readable.any():
+        raise InputError(
+            f"A part to predict must have a readable sample. Received: {source} without. Convert it again."
+        )
+    models = [load_model(fold_folder(run, fold) / BEST_FILE) for fold in range(description.config.folds)]
+    on_plan(len(chosen))
+    probs = predict_probs(models, reader, chosen[readable], description.config.batch_size, on_batch)
+    rows = choose_classes(probs, thresholds, allow_empty=allow_empty)
+    # A folder's reader knows only now which samples it could read.
+    predicted = {
+        reader.ids[index]: row
+        for index, row in zip(chosen[readable].tolist(), rows, strict=True)
+        if reader.status[index] != FAILED
+    }
+    write_submission(out, order, predicted)
+    return Prediction(
+        out=out,
+        n_rows=len(order),
+        n_labels=int(sum(row.sum() for row in predicted.values())),
+        unpredicted=tuple(name for name in order if name not in predicted),
+    )
+
+
+def _open_source(source: Path, part: str, description: RunDescription) -> Reader | FolderReader:
+    """Open a store's part or a folder to read; InputError if its channels or classes are not the run's."""
+    if not (source / "zarr.json").is_file():
+        return FolderReader(find_samples(source))
+    store = open_store(source)
+    manifest = store.part(part).manifest
+    for what in ("channels", "classes"):
+        told, own = getattr(manifest, what), getattr(description, what)
+        if told != own:
+            raise InputError(
+                f"Data to predict must have the {what} that the run was trained on, {', '.join(own)}. Received: "
+                f"{', '.join(told)}. Choose another run or part."
+            )
+    return store.reader([part])

@@ -1,0 +1,72 @@
+"""Real files to test with: planes, label tables, stores, and the real samples where they are at hand."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from hpa_data.convert import convert_folder
+from hpa_data.schema import CHANNELS
+from hpa_data.store import Store, open_store
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+N_SAMPLES = 12
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the real samples where there are none."""
+    for item in items:
+        if item.get_closest_marker("realdata") and not REAL_DATA.is_dir():
+            item.add_marker(pytest.mark.skip(reason="no real samples in ../shared/data"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    return REAL_DATA
+
+
+def draw_image(seed: int) -> npt.NDArray[np.uint8]:
+    """Draw a smooth image with noise, uint8 (512, 512, 4): something that compresses as a real one does."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 200, (16, 16, 4), np.uint8)
+    smooth = cv2.resize(coarse, (512, 512), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    return (smooth + rng.integers(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8)
+
+
+def write_sample(folder: Path, sample_id: str, image: npt.NDArray[np.uint8]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, channel in enumerate(CHANNELS):
+        assert cv2.imwrite(str(folder / f"{sample_id}_{channel}.png"), image[..., place])
+
+
+def write_table(path: Path, rows: dict[str, str], *, target: str = "Target") -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("Id", target), *rows.items()])
+    return path
+
+
+@pytest.fixture(scope="session")
+def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold 12 labelled samples in ``train``, 3 unlabelled ones in ``test``, both tables; not to be changed."""
+    folder = tmp_path_factory.mktemp("kaggle")
+    for index in range(N_SAMPLES):
+        write_sample(folder / "train", f"sample-{index:02}", draw_image(index))
+    # Ids of the table out of alphabetical order, classes 0 to 3.
+    order = [f"sample-{index:02}" for index in reversed(range(N_SAMPLES))]
+    write_table(folder / "train.csv", {name: f"{place % 3} 3" for place, name in enumerate(order)})
+    for index in range(3):
+        write_sample(folder / "test", f"new-{index}", draw_image(100 + index))
+    write_table(folder / "sample_submission.csv", {f"new-{i}": "0" for i in (2, 0, 1)}, target="Predicted")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(kaggle: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Hold parts ``train`` (12 samples) and ``test`` (3, without labels); not to be changed."""
+    path = tmp_path_factory.mktemp("store") / "hpa.zarr"
+    convert_folder(kaggle / "train", path, labels=kaggle / "train.csv")
+    convert_folder(kaggle / "test", path, part="test")
+    return open_store(path)

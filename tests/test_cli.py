@@ -1,0 +1,197 @@
+"""The command as a user meets it: in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import write_table
+
+import cli
+from hpa_data.store import Store, open_store
+
+HPA = Path(sys.executable).with_name("hpa")
+
+
+def hpa(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command and wait for it."""
+    return subprocess.run(
+        [HPA, *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def run_inside(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
+) -> tuple[int, str, str]:
+    """Run the command in this process, which saves its start; return status, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["hpa", *map(str, words)])
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # or the command would start itself again in place of the tests
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(end.value.code or 0), out, err
+
+
+def test_help_names_every_command_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, cli; sys.argv = ['hpa', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert end.code == 0, end.code\n"
+        "heavy = {'numpy', 'zarr', 'dask', 'tensorflow', 'keras', 'cv2', 'rich.progress'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for command in ("synth", "convert", "train", "evaluate", "predict", "demo"):
+        assert f"  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("module", ["hpa_data", "hpa_data.convert", "hpa_data.store", "hpa_data.synth", "hpa_model"])
+def test_importing_the_data_half_never_loads_tensorflow(module: str) -> None:
+    code = f"import sys, {module}; assert not {{'tensorflow', 'keras'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_public_face_is_there_under_its_names() -> None:
+    code = (
+        "import hpa_data, hpa_model\n"
+        "hpa_data.open_store, hpa_data.schema.CLASSES, hpa_model.pipeline.dataset, hpa_model.nets.build\n"
+        "hpa_model.thresholds.search_thresholds, hpa_model.metrics.macro_f1\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+
+
+def test_version_is_printed() -> None:
+    done = hpa("--version")
+    assert (done.returncode, done.stdout) == (0, "hpa 0.1.0\n")
+
+
+def test_converting_says_what_it_did_and_json_says_it_to_programs(kaggle: Path, tmp_path: Path) -> None:
+    words = ("convert", kaggle / "train", tmp_path / "a.zarr", "--labels", kaggle / "train.csv")
+    done = hpa(*words)
+    assert done.returncode == 0, done.stderr
+    assert "part train: 12 of 12 samples ok" in done.stdout
+    told = json.loads(hpa(*words, "--overwrite", "--json").stdout)
+    assert (told["n_samples"], told["n_ok"], told["failures"]) == (12, 12, [])
+
+
+def test_a_failed_sample_makes_the_status_1(
+    kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "test"
+    source.mkdir()
+    for path in (kaggle / "test").iterdir():
+        (source / path.name).write_bytes(path.read_bytes())
+    (source / "new-2_green.png").write_bytes(b"?")
+    status, out, _ = run_inside(capsys, monkeypatch, "convert", source, tmp_path / "a.zarr")
+    assert status == 1
+    assert "2 of 3 samples ok" in out
+    assert "Failed: new-2: A plane must be a whole image file" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("convert {kaggle}/nowhere new.zarr", "must be a folder of images"),
+        ("convert {empty} new.zarr", "must hold planes named"),
+        ("convert {kaggle}/train new.zarr --labels {no_id}", "must have the columns Id, Target"),
+        ("convert {kaggle}/train new.zarr --labels {class_28}", "from 0 to 27. Received: '28' in row 1"),
+        ("convert {kaggle}/train new.zarr --labels {ghost}", "must have files. Received: 'ghost'"),
+        ("convert {kaggle}/train new.zarr --labels {kaggle}/nowhere.csv", "must be a CSV file"),
+        ("convert {kaggle}/train new.zarr --codec gzip", "codec must be one of lz4hc, lz4, zstd, raw"),
+        ("convert {kaggle}/train {store} --labels {kaggle}/train.csv", "must not hold part 'train' yet"),
+        ("convert {kaggle}/train new.zarr --part a/b", "part must be letters"),
+        ("train {store} --model gepnet --out run", "model must be one of gapnet. Received: model='gepnet'"),
+        ("train {store} --epochs 0 --out run", "epochs must be at least 1"),
+        ("train {store} --part extra --out run", "part must be in the store"),
+        ("train {kaggle} --out run", "must be a folder written by `hpa convert`"),
+        ("train {store} --recipe {no_id} --out run", "A recipe must be a TOML file"),
+        ("evaluate {kaggle}", "must be a folder written by `hpa train`"),
+        ("predict {kaggle} {store}", "must be a folder written by `hpa train`"),
+        ("synth {kaggle}", "must be"),
+    ],
+)
+def test_what_cannot_be_done_gets_one_line_and_status_2(  # noqa: PLR0917 - fixtures
+    words: str,
+    message: str,
+    kaggle: Path,
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = {
+        "kaggle": kaggle,
+        "store": store.path,
+        "empty": tmp_path / "empty",
+        "no_id": tmp_path / "no_id.csv",
+        "class_28": write_table(tmp_path / "28.csv", {"sample-01": "28"}),
+        "ghost": write_table(tmp_path / "ghost.csv", {"ghost": "1"}),
+    }
+    places["empty"].mkdir()
+    places["no_id"].write_text("Name,Target\na,1\n")
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run_inside(capsys, monkeypatch, *words.format(**places).split())
+    assert status == 2
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not Path("new.zarr").exists()
+    assert not Path("run").exists()
+
+
+def test_a_word_that_is_no_option_gets_the_usage_and_status_2() -> None:
+    done = hpa("convert", "--loud")
+    assert done.returncode == 2
+    assert "No such option" in done.stderr
+
+
+def test_a_folder_that_may_not_be_written_is_told_in_one_line(
+    kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    status, _, err = run_inside(capsys, monkeypatch, "convert", kaggle / "test", tmp_path / "file" / "a.zarr")
+    assert status == 2
+    assert err.startswith("Error: The system refused: ")
+    assert err.count("\n") == 1
+
+
+def test_training_evaluating_and_predicting_end_in_a_submission(store: Store, kaggle: Path, tmp_path: Path) -> None:
+    options = ("--folds", 2, "--epochs", 1, "--image-size", 76, "--batch-size", 6, "--out", "run")
+    done = hpa("train", store.path, "--model", "gapnet", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "fold 2/2  epoch 1/1  loss " in done.stderr
+    assert "thresholds fitted on the other folds (honest)" in done.stdout
+    done = hpa("evaluate", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert " 8 Peroxisomes                        0      never" in done.stdout
+    sample = kaggle / "sample_submission.csv"
+    done = hpa("predict", "run", store.path, "--sample-submission", sample, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "submission.csv: 3 rows" in done.stdout
+    lines = (tmp_path / "submission.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["Id", "new-2", "new-0", "new-1"]
+
+
+def test_ctrl_c_ends_a_conversion_with_status_130_and_running_it_again_finishes(kaggle: Path, tmp_path: Path) -> None:
+    """Interrupt the process as a terminal does, once it has begun to write; whatever it had done is kept."""
+    words = [HPA, "convert", kaggle / "train", tmp_path / "a.zarr"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "a.zarr" / "train" / "class").exists():
+        time.sleep(0.002)
+    process.send_signal(2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in {0, 130}  # 0 if it was faster than the signal
+    if process.returncode == 130:
+        assert err == "Interrupted.\n"
+        assert hpa(*words[1:]).returncode == 0
+    assert open_store(tmp_path / "a.zarr").part("train").count_readable() == 12

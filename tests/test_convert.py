@@ -1,0 +1,243 @@
+"""Conversion and store: what went in comes out, whoever reads it; what cannot be done is refused."""
+
+import filecmp
+import json
+import shutil
+import zlib
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tensorstore
+import xarray
+import zarr
+from conftest import draw_image, write_sample, write_table
+
+from hpa_data.convert import convert_folder
+from hpa_data.errors import InputError
+from hpa_data.schema import CHANNELS, CLASSES, read_label_table
+from hpa_data.shards import CODECS
+from hpa_data.store import Store, begin_part, open_store, write_shards
+
+
+def read_planes(folder: Path, sample_id: str) -> np.ndarray:
+    """Read a sample as an independent reader does."""
+    return np.stack([iio.imread(folder / f"{sample_id}_{channel}.png") for channel in CHANNELS], axis=-1)
+
+
+def list_files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def assert_same_bytes(one: Path, other: Path) -> None:
+    files = list_files(one)
+    assert files == list_files(other)
+    assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
+
+
+def test_zarr_alone_reads_back_what_the_files_hold(kaggle: Path, store: Store) -> None:
+    part = zarr.open_group(store.path, mode="r")["train"]
+    table = read_label_table(kaggle / "train.csv")
+    assert part["id"][:].tolist() == list(table.ids)
+    assert (part["labels"][:] == table.labels).all()
+    images = part["images"]
+    assert images.chunks == (1, 512, 512, 4)
+    assert images.shards == (64, 512, 512, 4)
+    for row, name in enumerate(table.ids):
+        expected = read_planes(kaggle / "train", name)
+        assert (images[row] == expected).all()
+        assert part["checksum"][row] == zlib.crc32(expected.tobytes())
+    assert (part["status"][:] == 1).all()
+
+
+def test_the_arrays_have_the_names_types_and_axes_of_the_format(store: Store) -> None:
+    part = zarr.open_group(store.path, mode="r")["train"]
+    told = {name: (str(array.dtype), array.metadata.dimension_names) for name, array in part.arrays()}
+    assert told["images"] == ("uint8", ("sample", "y", "x", "channel"))
+    assert told["labels"] == ("uint8", ("sample", "class"))
+    assert told["status"] == ("uint8", ("sample",))
+    assert told["checksum"] == ("uint32", ("sample",))
+    assert "labels" not in zarr.open_group(store.path, mode="r")["test"]
+
+
+def test_xarray_opens_a_part_with_the_names_of_channels_and_classes(store: Store) -> None:
+    # Consolidated metadata are no part of the Zarr v3 standard; without this word xarray notes that it looked for them.
+    part = xarray.open_zarr(store.path, group="train", consolidated=False)
+    assert part["images"].dims == ("sample", "y", "x", "channel")
+    assert part["channel"].values.tolist() == list(CHANNELS)
+    assert part["labels"].sel({"class": "Nucleoli fibrillar center"}).values.all()
+    assert part["class"].values.tolist() == list(CLASSES)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_tensorstore_reads_each_codec(kaggle: Path, tmp_path: Path, codec: str) -> None:
+    convert_folder(kaggle / "test", tmp_path / "a.zarr", part="test", codec=codec)
+    path = str(tmp_path / "a.zarr" / "test" / "images")
+    array = tensorstore.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}, read=True).result()
+    assert (array[1].read().result() == draw_image(101)).all()
+
+
+def test_the_manifest_holds_the_statistics_of_the_images(kaggle: Path, store: Store) -> None:
+    part = store.part("train")
+    images = np.stack([read_planes(kaggle / "train", name) for name in part.ids])
+    statistics = part.manifest.statistics
+    assert statistics is not None
+    assert statistics.n_samples == 12
+    assert statistics.mean == pytest.approx(images.mean(axis=(0, 1, 2)))
+    assert statistics.std == pytest.approx(images.std(axis=(0, 1, 2)))
+
+
+def test_neither_workers_nor_place_change_a_byte(kaggle: Path, tmp_path: Path) -> None:
+    for name, workers in (("one", 1), ("two", 2)):
+        convert_folder(kaggle / "train", tmp_path / name, labels=kaggle / "train.csv", workers=workers)
+    assert_same_bytes(tmp_path / "one", tmp_path / "two")
+
+
+def test_the_store_holds_no_path(kaggle: Path, store: Store) -> None:
+    for path in store.path.rglob("zarr.json"):
+        assert str(kaggle) not in path.read_text()
+
+
+class Killed(BaseException):
+    """Stands for a signal: no handler of ours catches it."""
+
+
+@pytest.mark.parametrize("stop_at", [0, 3, 4, 9])
+def test_a_conversion_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path, stop_at: int) -> None:
+    images = [draw_image(index) for index in range(10)]
+    ids = [f"s{index}" for index in range(10)]
+
+    def begin(name: str):  # type: ignore[no-untyped-def]
+        return begin_part(tmp_path / name, "train", ids=ids, labels=None, settings={}, codec="lz4", shard_samples=4)
+
+    calls: list[int] = []
+
+    def produce(index: int) -> np.ndarray:
+        calls.append(index)
+        return images[index]
+
+    def produce_until_killed(index: int) -> np.ndarray:
+        if index == stop_at:
+            raise Killed
+        return produce(index)
+
+    write_shards(begin("whole"), produce, workers=1)
+    with pytest.raises(Killed):
+        write_shards(begin("killed"), produce_until_killed, workers=1)
+    calls.clear()
+    part = begin("killed")
+    assert part.manifest.statistics is None
+    pending = np.flatnonzero(part.status == 0).tolist()
+    assert stop_at in pending
+    assert write_shards(part, produce, workers=1) == []
+    assert sorted(calls) == pending  # whole shards that were written are not read again
+    assert_same_bytes(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_part_whose_making_was_killed_is_made_anew(kaggle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.open_group(path, mode="a").create_group("test").create_array("id", shape=(99,), dtype="uint8")
+    convert_folder(kaggle / "test", path, part="test")
+    assert open_store(path).part("test").ids == ["new-0", "new-1", "new-2"]
+
+
+def test_a_bad_file_costs_one_sample_and_is_listed(kaggle: Path, tmp_path: Path) -> None:
+    source = tmp_path / "test"
+    shutil.copytree(kaggle / "test", source)
+    (source / "new-1_blue.png").write_bytes(b"not a picture")
+    done = convert_folder(source, tmp_path / "a.zarr", part="test")
+    assert (done.n_samples, done.n_ok) == (3, 2)
+    assert [failure.id for failure in done.failures] == ["new-1"]
+    assert "new-1_blue.png" in done.failures[0].reason
+    part = open_store(tmp_path / "a.zarr").part("test")
+    assert part.status.tolist() == [1, 2, 1]
+    assert part.manifest.statistics is not None
+    assert part.manifest.statistics.n_samples == 2
+
+
+def test_a_black_image_is_not_a_missing_one(tmp_path: Path) -> None:
+    write_sample(tmp_path / "source", "black", np.zeros((512, 512, 4), np.uint8))
+    convert_folder(tmp_path / "source", tmp_path / "a.zarr")
+    part = open_store(tmp_path / "a.zarr").part("train")
+    assert part.status.tolist() == [1]
+    assert (open_store(tmp_path / "a.zarr").reader().read([0]) == 0).all()
+
+
+def test_samples_without_a_row_are_left_out_and_told(kaggle: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "some.csv", {"sample-03": "0", "sample-01": "1"})
+    done = convert_folder(kaggle / "train", tmp_path / "a.zarr", labels=table)
+    assert open_store(tmp_path / "a.zarr").part("train").ids == ["sample-03", "sample-01"]
+    assert len(done.unlabelled) == 10
+
+
+def test_a_finished_part_is_refused_unless_overwritten(kaggle: Path, tmp_path: Path) -> None:
+    convert_folder(kaggle / "test", tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"must not hold part 'train' yet.*--overwrite"):
+        convert_folder(kaggle / "test", tmp_path / "a.zarr")
+    convert_folder(kaggle / "test", tmp_path / "a.zarr", overwrite=True, codec="raw")
+    assert open_store(tmp_path / "a.zarr").part("train").manifest.settings["codec"] == "raw"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"codec": "lz4"}, "was begun with codec='lz4hc'; this command says codec='lz4'"),
+        ({"shard_samples": 8}, "was begun with shard_samples=64; this command says shard_samples=8"),
+        ({"ids": ["a", "c"]}, "was begun with other samples or labels"),
+    ],
+)
+def test_a_part_begun_with_other_settings_is_refused(tmp_path: Path, change: dict, message: str) -> None:  # type: ignore[type-arg]
+    begun = {"ids": ["a", "b"], "labels": None, "settings": {}}
+    begin_part(tmp_path / "a.zarr", "train", **begun)
+    with pytest.raises(InputError, match=message):
+        begin_part(tmp_path / "a.zarr", "train", **(begun | change))
+    begin_part(tmp_path / "a.zarr", "train", **(begun | change), overwrite=True)
+
+
+def test_rows_without_files_are_refused_before_anything_is_written(kaggle: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "more.csv", {"sample-03": "0", "ghost": "1", "spook": "1"})
+    with pytest.raises(InputError, match="'ghost' in .* and 1 more without any"):
+        convert_folder(kaggle / "train", tmp_path / "a.zarr", labels=table)
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_a_folder_of_something_else_is_no_place_for_a_store(kaggle: Path, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").touch()
+    for path in (tmp_path / "letters", tmp_path / "letters" / "dear.txt"):
+        with pytest.raises(InputError, match="must be a new folder or a store"):
+            convert_folder(kaggle / "test", path)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a b"])
+def test_a_part_must_have_a_plain_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="part must be letters"):
+        begin_part(tmp_path / "a.zarr", name, ids=["a"], labels=None, settings={})
+
+
+def test_what_is_not_there_is_refused_by_name(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="part='extra'; .* has test, train"):
+        store.part("extra")
+    with pytest.raises(InputError, match="must be a folder written by `hpa convert`"):
+        open_store(tmp_path / "nowhere")
+
+
+def test_a_whole_conversion_leaves_no_unfinished_file(store: Store) -> None:
+    names = {Path(name).name for name in list_files(store.path)}
+    assert not [name for name in names if name.startswith(".") or "part" in name]
+    assert json.loads((store.path / "train" / "zarr.json").read_text())["attributes"]["statistics"]["n_samples"] == 12
+
+
+@pytest.mark.realdata
+def test_the_real_samples_come_back_bit_for_bit(real_data: Path, tmp_path: Path) -> None:
+    source = real_data / "kaggle"
+    done = convert_folder(source / "train", tmp_path / "real.zarr", labels=source / "train.csv")
+    assert (done.n_samples, done.n_ok, done.failures) == (60, 60, ())
+    part = zarr.open_group(tmp_path / "real.zarr", mode="r")["train"]
+    table = read_label_table(source / "train.csv")
+    assert part["id"][:].tolist() == list(table.ids)
+    assert (part["labels"][:] == table.labels).all()
+    images = part["images"][:]
+    for row, name in enumerate(table.ids):
+        assert (images[row] == read_planes(source / "train", name)).all()

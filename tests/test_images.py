@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from conftest import draw_image, write_sample
+
+from hpa_data.errors import InputError
+from hpa_data.images import FolderReader, find_samples, read_sample
+from hpa_data.schema import CHANNELS
+
+
+def test_an_image_is_what_imageio_reads_from_the_four_files(kaggle: Path) -> None:
+    for sample in find_samples(kaggle / "train"):
+        planes = [iio.imread(kaggle / "train" / f"{sample.id}_{channel}.png") for channel in CHANNELS]
+        assert (read_sample(sample) == np.stack(planes, axis=-1)).all()
+
+
+def test_samples_are_sorted_and_other_files_passed_over(tmp_path: Path) -> None:
+    for name in ("b", "a_1", "ä ö"):
+        write_sample(tmp_path, name, draw_image(0))
+    for name in ("notes.txt", "_red.png", "c_green.txt", "d_violet.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub_red").mkdir()
+    assert [sample.id for sample in find_samples(tmp_path)] == ["a_1", "b", "ä ö"]
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be a folder of images"):
+        find_samples(tmp_path / "nowhere")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must hold planes named"):
+        find_samples(tmp_path)
+
+
+def test_a_missing_plane_is_named(tmp_path: Path) -> None:
+    write_sample(tmp_path, "a", draw_image(0))
+    (tmp_path / "a_yellow.png").unlink()
+    with pytest.raises(InputError, match="'a' must have a plane for each channel. Received: none for yellow"):
+        read_sample(find_samples(tmp_path)[0])
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 20_000, -12])
+def test_a_plane_that_is_cut_short_is_refused(tmp_path: Path, keep: int) -> None:
+    write_sample(tmp_path, "a", draw_image(0))
+    path = tmp_path / "a_green.png"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"whole image file\. Received: .*a_green\.png"):
+        read_sample(find_samples(tmp_path)[0])
+
+
+@pytest.mark.parametrize(
+    "plane",
+    [
+        np.zeros((512, 511), np.uint8),
+        np.zeros((512, 512), np.uint16),
+        np.zeros((512, 512, 3), np.uint8),
+    ],
+)
+def test_a_plane_of_another_form_is_refused(tmp_path: Path, plane: np.ndarray) -> None:
+    write_sample(tmp_path, "a", draw_image(0))
+    iio.imwrite(tmp_path / "a_red.png", plane)
+    with pytest.raises(InputError, match="must be 512 x 512, 8-bit and gray"):
+        read_sample(find_samples(tmp_path)[0])
+
+
+def test_a_folder_reads_as_a_store_does(kaggle: Path) -> None:
+    reader = FolderReader(find_samples(kaggle / "test"))
+    images = reader.read([2, 0, 2])
+    assert len(reader) == 3
+    assert images.shape == (3, *reader.image_shape)
+    assert (images[0] == draw_image(102)).all()
+    assert (images[1] == draw_image(100)).all()
+    assert (images[2] == images[0]).all()
