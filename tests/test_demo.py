@@ -1,0 +1,23 @@
+"""The demo, whole: five minutes, hence `make test-slow`."""
+
+from pathlib import Path
+
+import pytest
+
+from hpa_data.errors import InputError
+from hpa_model.demo import run_demo
+
+
+@pytest.mark.slow
+def test_the_demo_learns_what_its_samples_show(tmp_path: Path) -> None:
+    done = run_demo(tmp_path / "demo")
+    assert [step.name for step in done.steps] == ["synth", "convert", "train", "predict"]
+    assert all(step.made.exists() for step in done.steps)
+    assert done.scores.macro_f1_honest > 2 * done.scores.macro_f1_guessing
+    assert done.test_macro_f1 > 2 * done.test_guessing
+
+
+def test_a_demo_does_not_write_into_a_folder_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InputError, match="The demo's folder must be new"):
+        run_demo(tmp_path)
