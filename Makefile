@@ -21,6 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY)
+	@rm -rf demo
 	@$(BIN)/hpa demo demo
 
 test: $(READY)

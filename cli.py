@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,6 +34,13 @@ class _Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
         except InputError as error:
             print(f"Error: {error}", file=sys.stderr)
+            status = 2
+        except BrokenPipeError:
+            raise  # whoever read our output has enough; Typer knows what to do
+        except ImportError as error:
+            if error.name not in {"keras", "tensorflow"}:
+                raise
+            print(f"Error: This command must have {error.name}. Run: pip install '.[train]'", file=sys.stderr)
             status = 2
         except OSError as error:
             print(f"Error: The system refused: {error}. Check the path, its rights and free space.", file=sys.stderr)
@@ -157,13 +165,14 @@ def preview(
     ids: Annotated[list[str] | None, typer.Option(help="A sample to show; may be given several times.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many to show without --ids.")] = 12,
     columns: Annotated[int, typer.Option(min=1, help="Pictures in a row.")] = 4,
+    as_json: Json = False,
 ) -> None:
     """Draw some samples of a part as colour composites, with ids and class names."""
     from hpa_data.preview import preview_part
     from hpa_data.store import open_store
 
-    shown = preview_part(open_store(store), out, part=part, ids=ids or (), n_samples=samples, columns=columns)
-    print(f"{out}: {len(shown)} samples")
+    done = preview_part(open_store(store), out, part=part, ids=ids or (), n_samples=samples, columns=columns)
+    _show(done, as_json, f"{out}: {len(done.ids)} samples")
 
 
 @app.command()
@@ -188,7 +197,7 @@ def train(
 ) -> None:
     """Train one model a fold and write a run folder."""
     from hpa_data.store import open_store
-    from hpa_model.config import make_config, read_recipe
+    from hpa_model.config import make_config, read_recipe, read_run
 
     given = {
         "model": model,
@@ -208,9 +217,14 @@ def train(
 
     from hpa_model.train import train as train_run
 
-    with _training_progress(config.folds, config.epochs) as progress:
+    with _late_progress("images") as (plan, advance):
+        progress = _report_training(config.folds, config.epochs, plan, advance)
         scores = train_run(opened, config, out, overwrite=overwrite, progress=progress)
-    _show(scores, as_json, f"{_describe_scores(scores)}\nRun folder: {out}")
+    lines = [_describe_scores(scores), f"Run folder: {out}"]
+    n_left_out = read_run(out).n_left_out
+    if n_left_out:
+        lines.append(f"Left out, could not be converted: {n_left_out} samples")
+    _show(scores, as_json, "\n".join(lines))
 
 
 @app.command()
@@ -265,12 +279,12 @@ def demo(
     """Do the whole job on made-up samples, in some minutes: synth, convert, train, evaluate, predict."""
     from hpa_model.demo import CONFIG, Watcher, run_demo
 
-    with (
-        _late_progress("samples") as (plan, advance),
-        _training_progress(CONFIG.folds, CONFIG.epochs) as training,
-    ):
+    with _late_progress("samples") as (plan, advance):
         watcher = Watcher(
-            on_step=lambda name: print(name, file=sys.stderr), on_plan=plan, on_done=advance, training=training
+            on_step=lambda name: print(name, file=sys.stderr),
+            on_plan=plan,
+            on_done=advance,
+            training=_report_training(CONFIG.folds, CONFIG.epochs, plan, advance),
         )
         done = run_demo(folder, seed=seed, watcher=watcher)
     lines = [f"{step.name:<9}{step.seconds:>6.0f} s   {step.made}" for step in done.steps]
@@ -279,8 +293,7 @@ def demo(
         f"Submission against the truth that made-up samples have: macro-F1 {done.test_macro_f1:.3f}; "
         f"guessing would score {done.test_guessing:.3f}"
     )
-    run = done.steps[-2].made
-    lines.append(f"Next: hpa evaluate {run}")
+    lines.append(f"Next: hpa evaluate {done.run}")
     _show(done, as_json, "\n".join(lines))
 
 
@@ -318,7 +331,8 @@ def _describe_classes(scores: "Scores") -> str:
     for k, score in enumerate(scores.classes):
         threshold = "never" if score.support == 0 else f"{score.threshold:.3f}"
         lines.append(
-            f"{k:>2} {score.name:<28}{score.support:>8}{threshold:>11}{score.f1:>11.3f}{score.f1_same_rows:>14.3f}"
+            f"{k:>2} {score.name:<28}{score.support:>8}{threshold:>11}"
+            f"{score.f1_honest:>11.3f}{score.f1_same_rows:>14.3f}"
         )
     return "\n".join(lines)
 
@@ -341,16 +355,17 @@ def _progress(unit: str, total: int) -> Iterator[Callable[[int], None]]:
             yield advance
         return
 
-    done, started, told = 0, time.monotonic(), time.monotonic()
+    done, started, told, lock = 0, time.monotonic(), time.monotonic(), threading.Lock()
 
     def note(n: int) -> None:
         nonlocal done, told
-        done += n
-        now = time.monotonic()
-        if now - told >= 10:
-            told = now
-            rate = done / (now - started)
-            print(f"{done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
+        with lock:  # shards end in several threads
+            done += n
+            now = time.monotonic()
+            if now - told >= 10:
+                told = now
+                rate = done / (now - started)
+                print(f"{done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
 
     yield note
 
@@ -371,22 +386,22 @@ def _late_progress(unit: str) -> Iterator[tuple[Callable[[int], None], Callable[
         yield plan, advance
 
 
-@contextlib.contextmanager
-def _training_progress(n_folds: int, n_epochs: int) -> "Iterator[Progress]":
-    """Show a line an epoch, and a bar over the images of the fold."""
+def _report_training(
+    n_folds: int, n_epochs: int, plan: Callable[[int], None], advance: Callable[[int], None]
+) -> "Progress":
+    """Show a line an epoch, and progress over the images of each fold."""
     from hpa_model.train import EpochRecord, Progress
 
     def on_epoch(fold: int, record: EpochRecord) -> None:
-        # Through rich's own redirection, the line lands above the bar.
+        # Through rich's own redirection, the line lands above the bar. Folds count from 0, as their folders do.
         print(
-            f"fold {fold + 1}/{n_folds}  epoch {record.epoch:>{len(str(n_epochs))}}/{n_epochs}  "
+            f"fold {fold} of {n_folds}  epoch {record.epoch:>{len(str(n_epochs))}}/{n_epochs}  "
             f"loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  val_macro_f1 {record.val_macro_f1:.3f}  "
             f"{record.images_per_s:.1f} images/s",
             file=sys.stderr,
         )
 
-    with _late_progress("images") as (plan, advance):
-        yield Progress(on_fold=lambda fold, n_images: plan(n_images), on_batch=advance, on_epoch=on_epoch)
+    return Progress(on_fold=lambda fold, n_images: plan(n_images), on_batch=advance, on_epoch=on_epoch)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,12 @@ class FolderReader:
     def __len__(self) -> int:
         return len(self._samples)
 
+    def __enter__(self) -> "FolderReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Have nothing to close."""
+
     def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Read samples by index.
 

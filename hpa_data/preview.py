@@ -1,6 +1,7 @@
 """A look at samples: one picture of many, as colour composites with id and classes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.schema import CHANNELS, FAILED, PENDING
+from hpa_data.schema import CHANNELS, is_readable
 from hpa_data.store import Store
 
 TILE = 256  # pixels; a grid of 4 x 3 fits a screen
@@ -79,9 +80,17 @@ def _write(area: npt.NDArray[np.uint8], line: str, place: tuple[int, int]) -> No
     cv2.putText(area, shown, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """A picture that was written, and the ids of the samples it shows."""
+
+    out: Path
+    ids: list[str]
+
+
 def preview_part(
     store: Store, out: Path, *, part: str = "train", ids: Sequence[str] = (), n_samples: int = 12, columns: int = 4
-) -> list[str]:
+) -> Preview:
     """Write one picture of some samples of a part.
 
     Parameters
@@ -96,8 +105,7 @@ def preview_part(
 
     Returns
     -------
-    list of str
-        The ids shown.
+    Preview
 
     Raises
     ------
@@ -117,7 +125,7 @@ def preview_part(
     grid = draw_grid(list(images), titles, columns=columns)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
-    return [reader.ids[index] for index in chosen]
+    return Preview(out=out, ids=[reader.ids[index] for index in chosen])
 
 
 def _choose(
@@ -130,7 +138,7 @@ def _choose(
         if absent:
             raise InputError(f"ids must be in the part. Received: {absent[0]!r}, not in {part}. Check the spelling.")
         return [places[name] for name in ids]
-    readable = np.flatnonzero(~np.isin(status, (PENDING, FAILED)))
+    readable = np.flatnonzero(is_readable(status))
     if not len(readable):
         raise InputError(f"A part to look at must have a readable sample. Received: {part} without. Convert it again.")
     spread = np.linspace(0, len(readable) - 1, min(n_samples, len(readable))).round().astype(int)

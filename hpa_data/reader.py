@@ -6,6 +6,7 @@ would halve the rate by page faults, and TensorFlow takes an aligned array witho
 """
 
 import mmap
+import os
 import resource
 import weakref
 from collections import deque
@@ -20,7 +21,7 @@ from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError
 from hpa_data.layout import Layout
-from hpa_data.schema import FAILED, FILLED, OK
+from hpa_data.schema import FAILED, is_readable
 from hpa_data.shards import Codec, decode_chunk, read_index
 
 # Files that the rest of a program may want to have open beside the shards.
@@ -28,7 +29,7 @@ SPARE_FILES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class PartFiles:
     """One part as the reader sees it: where its shards lie and what its samples are.
 
     Attributes
@@ -70,19 +71,19 @@ class Reader:
         (Y, X, C).
     """
 
-    def __init__(self, sources: Sequence[Source], *, threads: int | None = None) -> None:
-        shapes = {source.layout.image_shape for source in sources}
+    def __init__(self, parts: Sequence[PartFiles], *, threads: int | None = None) -> None:
+        shapes = {part.layout.image_shape for part in parts}
         if len(shapes) != 1:
             raise InputError(f"Parts read together must have one image shape. Received: {shapes}. Choose other parts.")
         (self.image_shape,) = shapes
-        self.ids = [name for source in sources for name in source.ids]
-        self.status = np.concatenate([source.status for source in sources])
-        labels = [source.labels for source in sources if source.labels is not None]
-        self.labels = np.concatenate(labels) if len(labels) == len(sources) else None
-        self._sources = tuple(sources)
-        self._firsts = np.cumsum([0, *(source.layout.n_samples for source in sources)])
-        _allow_open_files(sum(source.layout.n_shards for source in sources))
-        self._shards = [_map_shards(source) for source in sources]
+        self.ids = [name for part in parts for name in part.ids]
+        self.status = np.concatenate([part.status for part in parts])
+        labels = [part.labels for part in parts if part.labels is not None]
+        self.labels = np.concatenate(labels) if len(labels) == len(parts) else None
+        self._parts = tuple(parts)
+        self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
+        _allow_open_files(sum(part.layout.n_shards for part in parts))
+        self._shards = [_map_shards(part) for part in parts]
         self._buffers = _Buffers()
         self._threads = threads or CPU_COUNT
         # Decoding happens in these threads alone, even if there is but one: Blosc keeps the GIL in the main thread.
@@ -133,19 +134,22 @@ class Reader:
         """Return the indices as int64 (B,), each of a sample that can be read."""
         given = np.asarray(indices)
         if given.ndim != 1 or not (given.size == 0 or np.issubdtype(given.dtype, np.integer)):
-            raise IndexError(f"indices must be a sequence of integers. Received: shape {given.shape}, {given.dtype}.")
+            raise IndexError(
+                f"indices must be a sequence of integers. Received: shape {given.shape}, {given.dtype}. Pass a list."
+            )
         outside = given[(given < 0) | (given >= len(self))]
         if len(outside):
-            raise IndexError(f"indices must be from 0 to {len(self) - 1}. Received: {outside[0]}.")
+            raise IndexError(f"indices must be from 0 to {len(self) - 1}. Received: {outside[0]}. Take it out.")
         chosen = given.astype(np.int64)
         status = self.status[chosen]
-        unreadable = np.flatnonzero((status != OK) & (status != FILLED))
+        unreadable = np.flatnonzero(~is_readable(status))
         if len(unreadable):
             index = chosen[unreadable[0]]
-            word = "failed to convert" if self.status[index] == FAILED else "is not yet converted"
+            failed = self.status[index] == FAILED
             raise InputError(
                 f"Samples to read must have been converted. Received: index {index}, sample {self.ids[index]!r}, which "
-                f"{word}. Leave it out (see `status`), or run the conversion again."
+                f"{'failed to convert' if failed else 'is not yet converted'}. Leave it out (see `status`), or convert "
+                f"the part again{' with --overwrite' if failed else ''}."
             )
         return chosen
 
@@ -153,44 +157,44 @@ class Reader:
         self, chosen: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
     ) -> None:
         """Decode the samples `chosen[places]` into `batch[places]`."""
-        parts = np.searchsorted(self._firsts, chosen[places], side="right") - 1
-        for place, part in zip(places.tolist(), parts.tolist(), strict=True):
-            source = self._sources[part]
-            sample = int(chosen[place] - self._firsts[part])
-            shard, slot = divmod(sample, source.layout.shard_samples)
-            file, index = self._shards[part][shard]
+        numbers = np.searchsorted(self._firsts, chosen[places], side="right") - 1
+        for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
+            part = self._parts[number]
+            sample = int(chosen[place] - self._firsts[number])
+            shard, slot = divmod(sample, part.layout.shard_samples)
+            file, index = self._shards[number][shard]
             start, stop = index[slot].tolist()
             try:
-                decode_chunk(file[start:stop], batch[place], source.codec)
+                decode_chunk(file[start:stop], batch[place], part.codec)
             except (RuntimeError, ValueError) as error:
                 raise InputError(
-                    f"The bytes of a sample must be whole. Received: sample {source.ids[sample]!r} of part "
-                    f"{source.name!r}, damaged in {source.shard_paths[shard]}: {error}. Convert the part again."
+                    f"The bytes of a sample must be whole. Received: sample {part.ids[sample]!r} of part "
+                    f"{part.name!r}, damaged in {part.shard_paths[shard]}: {error}. Convert the part again."
                 ) from error
 
 
 def _allow_open_files(n_files: int) -> None:
     """Raise this process's own limit of open files, within what the system grants, so that all shards can be mapped."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = n_files + SPARE_FILES
+    wanted = len(os.listdir("/dev/fd")) + n_files + SPARE_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         if hard != resource.RLIM_INFINITY and hard < wanted:
             raise InputError(
-                f"The system must allow {wanted} open files to read {n_files} shards. Received: {hard}. Raise the "
-                "limit (ulimit -Hn), or convert with more samples a shard."
+                f"The system must allow {wanted} open files to read {n_files} shards. Received: a limit of {hard}. "
+                "Raise it (ulimit -Hn), or convert with more samples a shard."
             )
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _map_shards(source: Source) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]]:
+def _map_shards(part: PartFiles) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]]:
     """Map each shard file of a part: its bytes, uint8 (n_bytes,), and its index, uint64 (S, 2).
 
     A shard none of whose samples is readable need not exist.
     """
     shards: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]] = []
-    size = source.layout.shard_samples
-    readable = (source.status == OK) | (source.status == FILLED)
-    for shard, path in enumerate(source.shard_paths):
+    size = part.layout.shard_samples
+    readable = is_readable(part.status)
+    for shard, path in enumerate(part.shard_paths):
         present = readable[shard * size : (shard + 1) * size]
         if not present.any():
             shards.append((np.empty(0, np.uint8), np.zeros((size, 2), np.uint64)))
@@ -203,7 +207,7 @@ def _map_shards(source: Source) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray
                 raise ValueError("a sample that should be in it is absent")
         except (OSError, ValueError) as error:
             raise InputError(
-                f"Each shard of part {source.name!r} must be a whole file. Received: {path}: {error}. Convert the part "
+                f"Each shard of part {part.name!r} must be a whole file. Received: {path}: {error}. Convert the part "
                 "again."
             ) from error
         shards.append((mapped, index))

@@ -204,6 +204,11 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     return rows
 
 
+def is_readable(status: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Tell, for each status, uint8 (N,), whether the sample's image is there to be read: bool (N,)."""
+    return (status == OK) | (status == FILLED)
+
+
 def find_repeated(ids: Iterable[str]) -> str | None:
     """Return the first id that occurs a second time, or None."""
     seen: set[str] = set()

@@ -21,26 +21,30 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from dask.system import CPU_COUNT
+from zarr.codecs import BloscCodec
 
 from hpa_data.errors import InputError
 from hpa_data.layout import SHARD_SAMPLES, Layout, ShardTask, plan_shards
-from hpa_data.reader import Reader, Source
+from hpa_data.reader import PartFiles, Reader
 from hpa_data.schema import (
     CHANNELS,
     FAILED,
-    FILLED,
     IMAGE_SIZE,
     OK,
     PENDING,
     Manifest,
     find_repeated,
     fingerprint,
+    is_readable,
     measure_statistics,
 )
 from hpa_data.shards import encode_chunk, find_codec, join_shard, zarr_compressors
 
 # Rows of a small array in one chunk: enough for every known data set to have few chunks.
 ROWS_PER_CHUNK = 16_384
+
+# Of all arrays but the images. zarr-python's own choice, Zstandard, is not among the core codecs of Zarr v3.
+SMALL_COMPRESSOR = BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle", typesize=1)
 
 Produce = Callable[[int], npt.NDArray[np.uint8]]
 
@@ -94,15 +98,15 @@ class Part:
 
     def count_readable(self) -> int:
         """Count the samples that were written without fault."""
-        return int(np.isin(self.status, (OK, FILLED)).sum())
+        return int(is_readable(self.status).sum())
 
     def count_bytes(self) -> int:
         """Count the bytes on disk of the images."""
-        return sum(path.stat().st_size for path in self.source().shard_paths if path.is_file())
+        return sum(path.stat().st_size for path in self.files().shard_paths if path.is_file())
 
-    def source(self) -> Source:
+    def files(self) -> PartFiles:
         """Describe the part to a reader."""
-        return Source(
+        return PartFiles(
             name=self.name,
             shard_paths=tuple(_shard_path(self, shard) for shard in range(self.layout.n_shards)),
             layout=self.layout,
@@ -130,7 +134,8 @@ class Store:
 
     def parts(self) -> list[str]:
         """Names of the parts, in alphabetical order."""
-        return sorted(name for name, group in zarr.open_group(self.path, mode="r").groups() if group.attrs)
+        groups = zarr.open_group(self.path, mode="r").groups()
+        return sorted(name for name, group in groups if name.isidentifier() and "fingerprint" in group.attrs)
 
     def part(self, name: str) -> Part:
         """Open one part; InputError if the store has none of that name."""
@@ -139,15 +144,28 @@ class Store:
                 f"part must be in the store. Received: part={name!r}; {self.path} has "
                 f"{', '.join(self.parts()) or 'none'}. Convert it first, or name another."
             )
-        group = zarr.open_group(self.path / name, mode="r")
-        manifest = Manifest.decode(group.attrs.asdict())
-        n_samples, *image_shape = group["images"].shape  # type: ignore[union-attr]
-        layout = Layout(
-            n_samples=n_samples,
-            image_shape=tuple(image_shape),
-            shard_samples=int(manifest.settings["shard_samples"]),
-        )
-        return Part(name=name, path=self.path / name, manifest=manifest, layout=layout)
+        try:
+            group = zarr.open_group(self.path / name, mode="r")
+            manifest = Manifest.decode(group.attrs.asdict())
+            n_samples, *image_shape = group["images"].shape  # type: ignore[union-attr]
+            layout = Layout(
+                n_samples=n_samples,
+                image_shape=tuple(image_shape),
+                shard_samples=int(manifest.settings["shard_samples"]),
+            )
+            part = Part(name=name, path=self.path / name, manifest=manifest, layout=layout)
+            lengths = {len(part.ids), len(part.status), n_samples if part.labels is None else len(part.labels)}
+            if lengths != {n_samples}:
+                raise ValueError(f"arrays of {n_samples} and {lengths} samples")
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"A part must be whole. Received: {name} of {self.path} with a fault: {reason}. Convert it again with "
+                "--overwrite."
+            ) from error
+        return part
 
     def reader(self, parts: Sequence[str] = ("train",), threads: int | None = None) -> Reader:
         """Open a reader of random batches over one or several parts.
@@ -164,7 +182,7 @@ class Store:
         InputError
             If a part is missing or damaged.
         """
-        return Reader([self.part(name).source() for name in parts], threads=threads)
+        return Reader([self.part(name).files() for name in parts], threads=threads)
 
 
 def open_store(path: str | Path) -> Store:
@@ -178,12 +196,17 @@ def open_store(path: str | Path) -> Store:
     Raises
     ------
     InputError
-        If there is none.
+        If there is none, or its metadata are damaged.
     """
-    folder = Path(path)
-    if not (folder / "zarr.json").is_file():
-        raise InputError(f"A store must be a folder written by `hpa convert`. Received: {path}. Check the path.")
-    return Store(path=folder)
+    store = Store(path=Path(path))
+    try:
+        store.parts()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"A store must be a folder written by `hpa convert`. Received: {path}: {reason}. Check the path."
+        ) from error
+    return store
 
 
 def begin_part(
@@ -232,7 +255,9 @@ def begin_part(
     if repeated is not None:
         raise InputError(f"Ids of a part must be unique. Received: {repeated!r} twice. Take one out.")
     if not name.isidentifier():
-        raise InputError(f"part must be letters, digits and underscores. Received: part={name!r}. Use another name.")
+        raise InputError(
+            f"part must be letters, digits and underscores, no digit first. Received: part={name!r}. Use another name."
+        )
     settings = {**settings, "codec": find_codec(codec).name, "shard_samples": shard_samples, "image_size": IMAGE_SIZE}
     mark = fingerprint(settings, ids, labels)
     layout = Layout(
@@ -242,12 +267,25 @@ def begin_part(
         raise InputError(f"A store must be a new folder or a store. Received: {folder}, something else. Use another.")
     zarr.open_group(folder, mode="a")
     store = open_store(folder)
-    if name in store.parts() and not overwrite:
+    if not overwrite and name in store.parts():
         return _check_same(store.part(name), settings, mark)
-    # No manifest, no part: what lies here was being made when a run ended.
-    shutil.rmtree(folder / name, ignore_errors=True)
+    if not overwrite and (folder / name).exists():
+        raise InputError(
+            f"{folder / name} must be a part or not there. Received: something else. Pass --overwrite to delete it, or "
+            "another --part."
+        )
+    # Made beside its place and moved there: a part is there with all its arrays or not at all.
+    unfinished, old = folder / f".{name}.new", folder / f".{name}.old"
+    for left_over in (unfinished, old):
+        if left_over.exists():
+            shutil.rmtree(left_over)
     manifest = Manifest(settings=settings, fingerprint=mark)
-    _create_arrays(zarr.create_group(folder / name), layout, manifest, ids, labels)
+    _create_arrays(zarr.create_group(unfinished), layout, manifest, ids, labels)
+    if (folder / name).exists():
+        (folder / name).rename(old)
+    unfinished.rename(folder / name)
+    if old.exists():
+        shutil.rmtree(old)
     return store.part(name)
 
 
@@ -293,35 +331,38 @@ def _create_arrays(
         compressors=zarr_compressors(find_codec(manifest.settings["codec"]), n_channels=n_channels),
         dimension_names=("sample", "y", "x", "channel"),
     )
-    group.create_array("status", shape=(n,), chunks=(size,), dtype="uint8", dimension_names=("sample",))
-    group.create_array("checksum", shape=(n,), chunks=(size,), dtype="uint32", dimension_names=("sample",))
+    _create_small(group, "status", "uint8", (n,), (size,), ("sample",))
+    _create_small(group, "checksum", "uint32", (n,), (size,), ("sample",))
     # Sum and sum of squares of each image's channels, from which the manifest's statistics come.
-    group.create_array(
-        "sums",
-        shape=(n, n_channels, 2),
-        chunks=(size, n_channels, 2),
-        dtype="uint64",
-        dimension_names=("sample", "channel", "power"),
-    )
-    rows = min(n, ROWS_PER_CHUNK)
-    _write_strings(group, "id", ids, dimension="sample")
-    # Names of the axes, which xarray shows as coordinates.
-    _write_strings(group, "channel", manifest.channels, dimension="channel")
-    _write_strings(group, "class", manifest.classes, dimension="class")
+    powers = (n_channels, 2)
+    _create_small(group, "sums", "uint64", (n, *powers), (size, *powers), ("sample", "channel", "power"))
+    # The names of the axes, which xarray shows as coordinates, and of the samples.
+    for name, dimension, values in (
+        ("channel", "channel", manifest.channels),
+        ("class", "class", manifest.classes),
+        ("id", "sample", ids),
+    ):
+        chunks = (min(len(values), ROWS_PER_CHUNK),)
+        array = _create_small(group, name, str, (len(values),), chunks, (dimension,))
+        array[:] = np.array(values, dtype=object)
     if labels is not None:
-        n_classes = len(manifest.classes)
-        array = group.create_array(
-            "labels", shape=labels.shape, chunks=(rows, n_classes), dtype="uint8", dimension_names=("sample", "class")
-        )
-        array[:] = labels
+        chunks = (min(n, ROWS_PER_CHUNK), labels.shape[1])
+        _create_small(group, "labels", "uint8", labels.shape, chunks, ("sample", "class"))[:] = labels
     group.attrs.put(manifest.encode())
 
 
-def _write_strings(group: zarr.Group, name: str, values: Sequence[str], *, dimension: str) -> None:
-    """Write an array of strings, with its length as the only dimension."""
-    chunks = (min(len(values), ROWS_PER_CHUNK),)
-    array = group.create_array(name, shape=(len(values),), chunks=chunks, dtype=str, dimension_names=(dimension,))
-    array[:] = np.array(values, dtype=object)
+def _create_small(  # noqa: PLR0917 - a table of arrays reads best by position
+    group: zarr.Group,
+    name: str,
+    dtype: Any,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dimensions: tuple[str, ...],
+) -> zarr.Array[Any]:
+    """Make an array that is no image."""
+    return group.create_array(
+        name, shape=shape, chunks=chunks, dtype=dtype, compressors=SMALL_COMPRESSOR, dimension_names=dimensions
+    )
 
 
 def write_shards(
@@ -331,7 +372,7 @@ def write_shards(
     workers: int | None = None,
     on_shard: Callable[[ShardTask], None] | None = None,
 ) -> list[Failure]:
-    """Write every shard of a part that is still pending, one Dask task a whole shard, and then its statistics.
+    """Write every shard of a part with a pending or failed sample, one Dask task each, and then the statistics.
 
     Parameters
     ----------
@@ -351,17 +392,18 @@ def write_shards(
         In the order of the samples. The store's bytes do not depend on the number of workers.
     """
     size = part.layout.shard_samples
-    pending = np.unique(np.flatnonzero(part.status == PENDING) // size)
-    tasks = plan_shards(part.layout, shards=pending.tolist())
+    # A failed sample of a part that is not finished is tried again, or a conversion that goes on would not list it.
+    open_shards = np.unique(np.flatnonzero(np.isin(part.status, (PENDING, FAILED))) // size)
+    tasks = plan_shards(part.layout, shards=open_shards.tolist())
 
-    def run(task: ShardTask) -> list[Failure]:
+    def write(task: ShardTask) -> list[Failure]:
         failures = _write_shard(part, task, produce)
         if on_shard is not None:
             on_shard(task)
         return failures
 
     results = dask.compute(
-        *[dask.delayed(run, pure=False)(task) for task in tasks],
+        *[dask.delayed(write, pure=False)(task) for task in tasks],
         scheduler="threads",
         num_workers=workers or CPU_COUNT,
     )
@@ -413,7 +455,7 @@ def _write_whole(path: Path, content: bytes) -> None:
         with unfinished.open("wb") as file:
             file.write(content)
             file.flush()
-            # The status written next must not reach the disk before the shard it speaks of.
+            # A full disk must show here, before `status` says that the shard exists.
             os.fsync(file.fileno())
         unfinished.replace(path)
     except BaseException:
@@ -424,7 +466,7 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 def _finish(part: Part) -> None:
     """Write the statistics over the good samples into the manifest: now the part is whole."""
-    good = np.isin(part.status, (OK, FILLED))
+    good = is_readable(part.status)
     y, x, _ = part.layout.image_shape
     statistics = measure_statistics(part._read("sums")[good], pixels=y * x)
     part.group.attrs.put(replace(part.manifest, statistics=statistics).encode())

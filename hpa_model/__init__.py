@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-_MODULES = ("config", "evaluate", "metrics", "nets", "pipeline", "predict", "submit", "thresholds", "train")
+_MODULES = ("config", "demo", "evaluate", "metrics", "nets", "pipeline", "predict", "submit", "thresholds", "train")
 
 
 def __getattr__(name: str) -> ModuleType:

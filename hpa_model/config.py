@@ -62,9 +62,12 @@ class TrainConfig:
             value = getattr(self, name)
             if value < lowest:
                 raise InputError(f"{name} must be at least {lowest}. Received: {name}={value}. Pass another number.")
+        if not self.parts or len(set(self.parts)) < len(self.parts):
+            # A part given twice would put each of its samples into training and validation.
+            raise InputError(f"parts must be named, each once. Received: parts={self.parts}. Name each part once.")
         if not 0 < self.learning_rate < 1 or not 0 <= self.bn_momentum < 1:
             raise InputError(
-                "learning_rate and bn_momentum must be from 0 to 1. Received: "
+                "learning_rate must lie between 0 and 1, bn_momentum must be at least 0 and below 1. Received: "
                 f"learning_rate={self.learning_rate}, bn_momentum={self.bn_momentum}. Pass other numbers."
             )
 
@@ -80,6 +83,8 @@ class RunDescription:
         Of the data it was trained on.
     image_shape : tuple of int
         (Y, X, C) of the images it was fed.
+    n_left_out : int
+        Samples of the parts that could not be converted and so took no part.
     fingerprints : dict of str to str
         Of each part it was trained on.
     versions : dict of str to str
@@ -90,6 +95,7 @@ class RunDescription:
     channels: tuple[str, ...]
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
+    n_left_out: int
     fingerprints: dict[str, str]
     versions: dict[str, str]
 
@@ -110,10 +116,13 @@ def read_run(run: Path) -> RunDescription:
             channels=tuple(raw["channels"]),
             classes=tuple(raw["classes"]),
             image_shape=tuple(raw["image_shape"]),
+            n_left_out=int(raw["n_left_out"]),
             fingerprints=dict(raw["fingerprints"]),
             versions=dict(raw["versions"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except InputError as error:
+        raise InputError(f"{path} must hold settings that can be used. {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} must be as `hpa train` wrote it. Received: a fault at {error}. Train again."
         ) from error

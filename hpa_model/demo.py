@@ -9,19 +9,19 @@ import numpy as np
 
 from hpa_data.convert import convert_folder
 from hpa_data.errors import InputError
-from hpa_data.schema import encode_labels, read_columns, read_label_table
+from hpa_data.schema import read_label_table
 from hpa_data.store import open_store
 from hpa_data.synth import write_samples
 from hpa_model.config import TrainConfig
-from hpa_model.evaluate import Scores
+from hpa_model.evaluate import SCORES_FILE, Scores, score_run
 from hpa_model.metrics import f1_per_class
 from hpa_model.predict import predict_submission
 from hpa_model.train import Progress, train
 
 # An epoch has few steps here: batch statistics must settle within a dozen of them.
-CONFIG = TrainConfig(folds=2, epochs=14, batch_size=12, image_size=128, learning_rate=2e-3, bn_momentum=0.8)
-N_SAMPLES = 420
-N_TEST = 60
+CONFIG = TrainConfig(folds=2, epochs=12, batch_size=32, image_size=128, learning_rate=5e-3, bn_momentum=0.8)
+# Thirty of each class to learn from, three to be tested on.
+N_SAMPLES, N_TEST = 840, 84
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class Demo:
     ----------
     steps : tuple of Step
         In their order.
+    run : Path
+        The run folder.
     scores : Scores
         Of the out-of-fold samples.
     test_macro_f1 : float
@@ -50,6 +52,7 @@ class Demo:
     """
 
     steps: tuple[Step, ...]
+    run: Path
     scores: Scores
     test_macro_f1: float
     test_guessing: float
@@ -117,8 +120,12 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
     finish("convert", store)
 
     watcher.on_step(f"Training {CONFIG.folds} folds of {CONFIG.model} at {CONFIG.image_size} pixels")
-    scores = train(open_store(store), CONFIG, run, progress=watcher.training)
+    train(open_store(store), CONFIG, run, progress=watcher.training)
     finish("train", run)
+
+    watcher.on_step("Scoring what each model said of the samples that it has not seen")
+    scores = score_run(run)
+    finish("evaluate", run / SCORES_FILE)
 
     watcher.on_step("Predicting the test part with both folds")
     predict_submission(
@@ -132,11 +139,11 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
     finish("predict", submission)
 
     truth = read_label_table(samples / "test_truth.csv")
-    guesses = {row[0]: row[1] for row in read_columns(submission, ("Id", "Predicted"))}
-    predictions = encode_labels([guesses[name] for name in truth.ids])
+    predictions = read_label_table(submission, target="Predicted").labels  # in the order of the sample submission
     return Demo(
         steps=tuple(steps),
         scores=scores,
+        run=run,
         test_macro_f1=float(f1_per_class(truth.labels, predictions).mean()),
         test_guessing=float(np.mean(truth.labels)),
     )

@@ -1,8 +1,10 @@
 """Scores of a run, each with how it was obtained."""
 
 import json
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +49,7 @@ class ClassScore:
         Samples that show the class.
     threshold : float
         Fitted on all out-of-fold rows; 1 means never predicted.
-    f1 : float
+    f1_honest : float
         With thresholds fitted on the other folds' rows.
     f1_same_rows : float
         With `threshold`, on the rows it was fitted on.
@@ -56,13 +58,16 @@ class ClassScore:
     name: str
     support: int
     threshold: float
-    f1: float
+    f1_honest: float
     f1_same_rows: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """Macro-F1 of a run's out-of-fold rows, three ways, over all classes.
+
+    The epoch of each fold's model was chosen by the loss on the very fold that is scored: a small favour that all three
+    share.
 
     Attributes
     ----------
@@ -104,7 +109,7 @@ def read_out_of_fold(run: Path) -> OutOfFold:
     try:
         with np.load(path, allow_pickle=False) as file:
             return OutOfFold(ids=file["ids"].tolist(), labels=file["labels"], probs=file["probs"], folds=file["folds"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as error:
         raise InputError(
             f"A run must have its out-of-fold probabilities. Received: {path}: {error}. Let `hpa train` finish."
         ) from error
@@ -154,7 +159,7 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
                 name=name,
                 support=int(support[k]),
                 threshold=float(thresholds[k]),
-                f1=float(f1_honest[k]),
+                f1_honest=float(f1_honest[k]),
                 f1_same_rows=float(f1_same[k]),
             )
             for k, name in enumerate(classes)

@@ -60,11 +60,13 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     ValueError
         If there are no samples or the batch size is below 1.
     """
-    chosen = np.asarray(indices, np.int64)
-    if len(chosen) == 0 or batch_size < 1:
+    given = np.asarray(indices)
+    if len(given) == 0 or not np.issubdtype(given.dtype, np.integer) or batch_size < 1:
         raise ValueError(
-            f"A pipeline must have samples and batch_size at least 1. Received: {len(chosen)} samples, {batch_size=}."
+            "indices must be integers, at least one, and batch_size at least 1. Received: "
+            f"{len(given)} of dtype {given.dtype}, {batch_size=}. Pass other values (np.flatnonzero of a mask)."
         )
+    chosen = given.astype(np.int64)
     steps = -(-len(chosen) // batch_size)
     labels = None if reader.labels is None else reader.labels.astype(np.float32)
 

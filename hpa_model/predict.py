@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.images import FolderReader, find_samples
 from hpa_data.reader import Reader
-from hpa_data.schema import FAILED, FILLED, OK
+from hpa_data.schema import FAILED, is_readable
 from hpa_data.store import open_store
 from hpa_model.config import RunDescription, read_run
 from hpa_model.evaluate import read_thresholds
@@ -37,10 +37,12 @@ def load_model(path: Path) -> keras.Model:
         If there is none, or it cannot be read.
     """
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True, custom_objects={"AreaResize": AreaResize})
+        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects={"AreaResize": AreaResize})
     except (OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"A checkpoint must be whole. Received: {path}: {reason}. Train the run again.") from error
+    model.jit_compile = False  # as in training
+    return model
 
 
 def predict_probs(
@@ -138,36 +140,23 @@ def predict_submission(
     """
     description = read_run(run)
     thresholds = read_thresholds(run, description.classes)
-    reader = _open_source(source, part, description)
-    if tuple(reader.image_shape) != description.image_shape:
-        raise InputError(
-            f"Images must have the shape that the run was trained on, {description.image_shape}. Received: "
-            f"{tuple(reader.image_shape)}. Choose another run or part."
-        )
-    places = {name: place for place, name in enumerate(reader.ids)}
-    order = read_sample_submission(sample_submission) if sample_submission is not None else reader.ids
-    absent = [name for name in order if name not in places]
-    if absent:
-        raise InputError(
-            f"Each id of the sample submission must have a sample. Received: {absent[0]!r} and {len(absent) - 1} more "
-            f"that {source} lacks. Convert the whole test folder, or pass the sample submission that belongs to it."
-        )
-    chosen = np.array([places[name] for name in order])
-    readable = np.isin(reader.status[chosen], (OK, FILLED))
-    if not readable.any():
-        raise InputError(
-            f"A part to predict must have a readable sample. Received: {source} without. Convert it again."
-        )
-    models = [load_model(fold_folder(run, fold) / BEST_FILE) for fold in range(description.config.folds)]
-    on_plan(len(chosen))
-    probs = predict_probs(models, reader, chosen[readable], description.config.batch_size, on_batch)
-    rows = choose_classes(probs, thresholds, allow_empty=allow_empty)
-    # A folder's reader knows only now which samples it could read.
-    predicted = {
-        reader.ids[index]: row
-        for index, row in zip(chosen[readable].tolist(), rows, strict=True)
-        if reader.status[index] != FAILED
-    }
+    with _open_source(source, part, description) as reader:
+        order, chosen = _find_rows(reader, source, sample_submission)
+        readable = is_readable(reader.status[chosen])
+        if not readable.any():
+            raise InputError(
+                f"A part to predict must have a readable sample. Received: {source} without. Convert it again."
+            )
+        models = [load_model(fold_folder(run, fold) / BEST_FILE) for fold in range(description.config.folds)]
+        on_plan(int(readable.sum()))
+        probs = predict_probs(models, reader, chosen[readable], description.config.batch_size, on_batch)
+        rows = choose_classes(probs, thresholds, allow_empty=allow_empty)
+        # A folder's reader knows only now which samples it could read.
+        predicted = {
+            reader.ids[index]: row
+            for index, row in zip(chosen[readable].tolist(), rows, strict=True)
+            if reader.status[index] != FAILED
+        }
     write_submission(out, order, predicted)
     return Prediction(
         out=out,
@@ -177,17 +166,42 @@ def predict_submission(
     )
 
 
+def _find_rows(
+    reader: Reader | FolderReader, source: Path, sample_submission: Path | None
+) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Return the ids of the rows to write, in order, and their indices into the reader, int64 (M,)."""
+    if sample_submission is None:
+        return reader.ids, np.arange(len(reader))
+    order = read_sample_submission(sample_submission)
+    places = {name: place for place, name in enumerate(reader.ids)}
+    absent = [name for name in order if name not in places]
+    if absent:
+        raise InputError(
+            f"Each id of the sample submission must have a sample. Received: {absent[0]!r} and {len(absent) - 1} more "
+            f"that {source} lacks. Convert the whole test folder, or pass the sample submission that belongs to it."
+        )
+    return order, np.array([places[name] for name in order])
+
+
 def _open_source(source: Path, part: str, description: RunDescription) -> Reader | FolderReader:
-    """Open a store's part or a folder to read; InputError if its channels or classes are not the run's."""
-    if not (source / "zarr.json").is_file():
-        return FolderReader(find_samples(source))
-    store = open_store(source)
-    manifest = store.part(part).manifest
-    for what in ("channels", "classes"):
-        told, own = getattr(manifest, what), getattr(description, what)
-        if told != own:
-            raise InputError(
-                f"Data to predict must have the {what} that the run was trained on, {', '.join(own)}. Received: "
-                f"{', '.join(told)}. Choose another run or part."
-            )
-    return store.reader([part])
+    """Open a store's part or a folder to read; InputError if it is not like the data of the run."""
+    reader: Reader | FolderReader
+    if (source / "zarr.json").is_file():
+        store = open_store(source)
+        manifest = store.part(part).manifest
+        for what in ("channels", "classes"):
+            told, own = getattr(manifest, what), getattr(description, what)
+            if told != own:
+                raise InputError(
+                    f"Data to predict must have the {what} that the run was trained on, {', '.join(own)}. Received: "
+                    f"{', '.join(told)}. Choose another run or part."
+                )
+        reader = store.reader([part])
+    else:
+        reader = FolderReader(find_samples(source))
+    if tuple(reader.image_shape) != description.image_shape:
+        raise InputError(
+            f"Images must have the shape that the run was trained on, {description.image_shape}. Received: "
+            f"{tuple(reader.image_shape)}. Choose another run or part."
+        )
+    return reader

@@ -15,15 +15,17 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.folds import assign_folds
 from hpa_data.reader import Reader
+from hpa_data.schema import PENDING, is_readable
 from hpa_data.store import Store
 from hpa_model import nets
-from hpa_model.config import RunDescription, TrainConfig, read_versions
+from hpa_model.config import RunDescription, TrainConfig, read_run, read_versions
 from hpa_model.evaluate import OutOfFold, Scores, score_run, write_out_of_fold
 from hpa_model.metrics import binary_cross_entropy, macro_f1
 from hpa_model.pipeline import dataset, readable_faults
 from hpa_model.predict import BEST_FILE, LAST_FILE, fold_folder, load_model, predict_probs
 
 HISTORY_FILE = "history.csv"
+UNFINISHED_FILE = "unfinished.keras"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +130,13 @@ def _find_usable(reader: Reader) -> npt.NDArray[np.int64]:
             "Parts to train on must have labels. Received: a part converted without a label table. Convert it with "
             "--labels, or name another with --part."
         )
-    pending = np.flatnonzero(reader.status == 0)
+    pending = np.flatnonzero(reader.status == PENDING)
     if len(pending):
         raise InputError(
             f"Parts to train on must be finished. Received: one with {len(pending)} samples still to be converted. Run "
             "the same `hpa convert` again."
         )
-    return np.flatnonzero(reader.status != 2)  # a failed sample is listed by the conversion
+    return np.flatnonzero(is_readable(reader.status))
 
 
 def _describe(store: Store, config: TrainConfig, reader: Reader) -> RunDescription:
@@ -146,6 +148,7 @@ def _describe(store: Store, config: TrainConfig, reader: Reader) -> RunDescripti
         channels=first.channels,
         classes=first.classes,
         image_shape=reader.image_shape,
+        n_left_out=int((~is_readable(reader.status)).sum()),
         fingerprints={name: manifest.fingerprint for name, manifest in manifests.items()},
         versions=read_versions(),
     )
@@ -156,8 +159,8 @@ def _make_run_folder(out: Path, *, overwrite: bool) -> None:
     if out.exists():
         if not overwrite:
             raise InputError(f"The run folder must be new. Received: {out}, which exists. Pass --overwrite or another.")
-        if out.is_dir() and any(out.iterdir()) and not (out / "config.json").is_file():
-            raise InputError(f"--overwrite replaces runs alone. Received: {out}, which is none. Pass another folder.")
+        if not out.is_dir() or any(out.iterdir()):
+            read_run(out)  # refuses to delete what is no run
         shutil.rmtree(out)
     out.mkdir(parents=True)
 
@@ -215,7 +218,7 @@ class _Keeper(keras.callbacks.Callback):
         loss = float((logs or {})["loss"])
         if not np.isfinite(loss):
             raise InputError(
-                f"The training loss must stay finite. Received: loss={loss} in fold {self._fold.number + 1}, epoch "
+                f"The training loss must stay finite. Received: loss={loss} in fold {self._fold.number}, epoch "
                 f"{epoch + 1}. Lower --learning-rate."
             )
         probs = predict_probs([self.model], self._reader, self._fold.validation, self._batch_size)
@@ -229,10 +232,14 @@ class _Keeper(keras.callbacks.Callback):
             seconds=time.perf_counter() - self._started,
         )
         self._append(record)
-        self.model.save(self._fold.folder / LAST_FILE)
+        # Beside its place and then there, so that a run that is killed keeps the checkpoints it had.
+        unfinished = self._fold.folder / UNFINISHED_FILE
         if record.val_loss < self._best_loss:
             self._best_loss = record.val_loss
-            shutil.copyfile(self._fold.folder / LAST_FILE, self._fold.folder / BEST_FILE)
+            self.model.save(unfinished)
+            unfinished.replace(self._fold.folder / BEST_FILE)
+        self.model.save(unfinished)
+        unfinished.replace(self._fold.folder / LAST_FILE)
         self._progress.on_epoch(self._fold.number, record)
 
     def _append(self, record: EpochRecord) -> None:

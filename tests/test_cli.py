@@ -169,7 +169,7 @@ def test_training_evaluating_and_predicting_end_in_a_submission(store: Store, ka
     options = ("--folds", 2, "--epochs", 1, "--image-size", 76, "--batch-size", 6, "--out", "run")
     done = hpa("train", store.path, "--model", "gapnet", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "fold 2/2  epoch 1/1  loss " in done.stderr
+    assert "fold 1 of 2  epoch 1/1  loss " in done.stderr
     assert "thresholds fitted on the other folds (honest)" in done.stdout
     done = hpa("evaluate", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 import filecmp
 import json
 import shutil
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -59,6 +60,9 @@ def test_the_arrays_have_the_names_types_and_axes_of_the_format(store: Store) ->
     assert told["status"] == ("uint8", ("sample",))
     assert told["checksum"] == ("uint32", ("sample",))
     assert "labels" not in zarr.open_group(store.path, mode="r")["test"]
+    for name, array in part.arrays():
+        codecs = json.loads((store.path / "train" / name / "zarr.json").read_text())["codecs"]
+        assert {codec["name"] for codec in codecs} <= {"bytes", "blosc", "sharding_indexed", "vlen-utf8"}, array
 
 
 def test_xarray_opens_a_part_with_the_names_of_channels_and_classes(store: Store) -> None:
@@ -137,9 +141,74 @@ def test_a_conversion_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path, 
 
 def test_a_part_whose_making_was_killed_is_made_anew(kaggle: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
-    zarr.open_group(path, mode="a").create_group("test").create_array("id", shape=(99,), dtype="uint8")
+    left_over = zarr.open_group(path, mode="a").create_group(".test.new")
+    left_over.create_array("id", shape=(99,), dtype="uint8")
     convert_folder(kaggle / "test", path, part="test")
     assert open_store(path).part("test").ids == ["new-0", "new-1", "new-2"]
+    assert sorted(entry.name for entry in path.iterdir()) == ["test", "zarr.json"]
+
+
+def test_what_is_not_ours_is_not_deleted(kaggle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(path, mode="a")
+    group.create_array("train", shape=(3,), dtype="uint8")[:] = 7
+    with pytest.raises(InputError, match=r"train must be a part or not there.*--overwrite"):
+        convert_folder(kaggle / "test", path)
+    assert (group["train"][:] == 7).all()
+    convert_folder(kaggle / "test", path, overwrite=True)
+    assert len(open_store(path).part("train").ids) == 3
+
+
+def test_a_conversion_that_goes_on_lists_the_failures_of_before(tmp_path: Path) -> None:
+    def begin():  # type: ignore[no-untyped-def]
+        return begin_part(tmp_path / "a", "train", ids=list("abcd"), labels=None, settings={}, shard_samples=2)
+
+    def produce(index: int, kill_at: int) -> np.ndarray:
+        if index == kill_at:
+            raise Killed
+        if index == 3:
+            raise InputError("no such luck")
+        return draw_image(index)
+
+    with pytest.raises(Killed):  # the last shard is done first
+        write_shards(begin(), lambda index: produce(index, 1), workers=1)
+    failures = write_shards(begin(), lambda index: produce(index, -1), workers=1)
+    assert [(failure.id, failure.reason) for failure in failures] == [("d", "no such luck")]
+    assert open_store(tmp_path / "a").part("train").status.tolist() == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("zarr.json", "not JSON"),
+        ("train/zarr.json", "not JSON"),
+        ("train/images/zarr.json", None),
+        ("train/status/zarr.json", None),
+        ("train/id/c/0", "garbage"),
+    ],
+)
+def test_damaged_metadata_are_refused_in_one_line(kaggle: Path, tmp_path: Path, name: str, content: str | None) -> None:
+    convert_folder(kaggle / "test", tmp_path / "a.zarr", part="train")
+    path = tmp_path / "a.zarr" / name
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(InputError, match="must be") as caught:
+        open_store(tmp_path / "a.zarr").part("train")
+    assert "\n" not in str(caught.value)
+
+
+def test_one_task_takes_no_more_memory_than_is_said(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (512, 512, 4), np.uint8)  # does not compress
+    part = begin_part(
+        tmp_path / "a", "train", ids=list("abcdefgh"), labels=None, settings={}, codec="lz4", shard_samples=8
+    )
+    tracemalloc.start()
+    try:
+        write_shards(part, lambda index: noise.copy(), workers=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 8 * noise.nbytes < peak <= part.layout.task_bytes + 2**20  # what zarr and Dask keep for themselves
 
 
 def test_a_bad_file_costs_one_sample_and_is_listed(kaggle: Path, tmp_path: Path) -> None:
@@ -226,6 +295,7 @@ def test_what_is_not_there_is_refused_by_name(store: Store, tmp_path: Path) -> N
 def test_a_whole_conversion_leaves_no_unfinished_file(store: Store) -> None:
     names = {Path(name).name for name in list_files(store.path)}
     assert not [name for name in names if name.startswith(".") or "part" in name]
+    assert sorted(entry.name for entry in store.path.iterdir()) == ["test", "train", "zarr.json"]
     assert json.loads((store.path / "train" / "zarr.json").read_text())["attributes"]["statistics"]["n_samples"] == 12
 
 

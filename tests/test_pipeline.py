@@ -95,7 +95,7 @@ def test_images_reach_tensorflow_without_a_copy(store: Store) -> None:
             addresses.add(batch.ctypes.data)
             return batch
 
-    with Spy([store.part("train").source()]) as reader:
+    with Spy([store.part("train").files()]) as reader:
         for images, _ in dataset(reader, np.arange(12), batch_size=4, epochs=2):
             assert np.asarray(memoryview(images)).ctypes.data in addresses  # type: ignore[arg-type]
 
@@ -103,7 +103,7 @@ def test_images_reach_tensorflow_without_a_copy(store: Store) -> None:
 def test_a_fault_of_the_reader_comes_through_as_it_was(store: Store) -> None:
     with (
         store.reader() as reader,
-        pytest.raises(IndexError, match=r"^indices must be from 0 to 11\. Received: 12\.$"),
+        pytest.raises(IndexError, match=r"^indices must be from 0 to 11\. Received: 12\. Take it out\.$"),
         readable_faults(reader) as watched,
     ):
         list(dataset(watched, [12], epochs=1))
@@ -114,7 +114,7 @@ def test_a_fault_that_is_not_the_reader_s_stays_tensorflow_s() -> None:
         tf.reshape(tf.zeros(3), (2, 2))
 
 
-@pytest.mark.parametrize(("indices", "batch_size"), [([], 4), ([1], 0)])
+@pytest.mark.parametrize(("indices", "batch_size"), [([], 4), ([1], 0), ([True, False], 4), ([0.5], 4)])
 def test_nothing_to_stream_is_refused(indices: list[int], batch_size: int) -> None:
-    with pytest.raises(ValueError, match="must have samples and batch_size at least 1"):
+    with pytest.raises(ValueError, match="indices must be integers, at least one"):
         dataset(FolderReader([]), indices, batch_size)

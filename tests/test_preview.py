@@ -16,7 +16,7 @@ def test_channels_are_mixed_as_the_atlas_does() -> None:
 
 def test_the_picture_holds_the_composites_of_the_samples_that_were_asked_for(store: Store, tmp_path: Path) -> None:
     ids = ["sample-03", "sample-01"]
-    assert preview_part(store, tmp_path / "deep" / "a.png", ids=ids) == ids
+    assert preview_part(store, tmp_path / "deep" / "a.png", ids=ids).ids == ids
     picture = iio.imread(tmp_path / "deep" / "a.png")
     assert picture.shape == (TILE + 3 * LINE + GAP, 2 * (TILE + GAP), 3)  # id and two classes below
     with store.reader() as reader:
@@ -28,9 +28,9 @@ def test_the_picture_holds_the_composites_of_the_samples_that_were_asked_for(sto
 
 
 def test_without_ids_samples_are_spread_over_the_part(store: Store, tmp_path: Path) -> None:
-    shown = preview_part(store, tmp_path / "a.png", n_samples=3, columns=2)
+    shown = preview_part(store, tmp_path / "a.png", n_samples=3, columns=2).ids
     assert shown == [store.part("train").ids[i] for i in (0, 6, 11)]
-    assert len(preview_part(store, tmp_path / "b.png", part="test")) == 3
+    assert len(preview_part(store, tmp_path / "b.png", part="test").ids) == 3
 
 
 def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from hpa_data.errors import InputError
 from hpa_data.images import find_samples, read_sample
 from hpa_data.schema import CLASSES, read_label_table
 from hpa_data.synth import draw_labels, draw_sample, write_samples
+from hpa_data.synth.field import draw_field
 from hpa_data.synth.labels import SET_SIZES
+from hpa_data.synth.landmarks import draw_landmarks
+from hpa_data.synth.patterns import PATTERNS
 
 REAL_COUNTS = (
     "12885 1254 3621 1561 1858 2513 1008 2822 53 45 28 1093 688 537 1066 21 530 210 902 1482 172 3777 802 2965 322 "
@@ -70,11 +73,22 @@ def test_files_are_as_large_as_real_ones(tmp_path: Path) -> None:
     assert done.n_bytes / 60 == pytest.approx(REAL_BYTES, rel=0.1)
 
 
+@pytest.fixture(scope="module")
+def canvases() -> list[np.ndarray]:
+    """Give the bare pattern of each class in one field that has cells of every state."""
+    rng = np.random.default_rng(0)
+    field = draw_field(rng, n_metaphases=2, n_bridges=2, touching=True)
+    landmarks = draw_landmarks(rng, field)
+    return [PATTERNS[number](np.random.default_rng(1), field, landmarks) for number in range(28)]
+
+
 @pytest.mark.parametrize("number", range(28), ids=CLASSES)
-def test_each_class_shows_in_green(number: int) -> None:
-    plain, shown = draw(seed=number)[..., 1].astype(int), draw(number, seed=number)[..., 1].astype(int)
-    changed = np.abs(cv2.blur((shown - plain).astype(np.float32), (3, 3))) > 12
-    assert changed.sum() > 20
+def test_each_class_has_a_pattern_of_its_own(canvases: list[np.ndarray], number: int) -> None:
+    own = canvases[number]
+    assert (own > 0.3).sum() > 20
+    for other in range(28):
+        if other != number:
+            assert np.corrcoef(own.ravel(), canvases[other].ravel())[0, 1] < 0.95, CLASSES[other]
 
 
 def bright_share_in_nuclei(number: int) -> float:
@@ -95,11 +109,15 @@ def test_nuclear_classes_lie_in_the_nucleus_and_others_beside_it() -> None:
     assert max(outside.values()) < 0.4, outside
 
 
-def test_a_spindle_comes_with_condensed_chromatin() -> None:
-    """A dividing cell has its chromosomes in one bright plate: the blue channel knows, not green alone."""
+def test_a_spindle_lies_on_condensed_chromatin() -> None:
+    """A dividing cell has its chromosomes in one plate, brighter than any resting nucleus."""
     for seed in range(3):
-        with_spindle, without = draw(17, seed=seed)[..., 2], draw(seed=seed)[..., 2]
-        assert not (with_spindle == without).all()
+        field = draw_field(np.random.default_rng(seed), n_metaphases=2, n_bridges=0, touching=False)
+        landmarks = draw_landmarks(np.random.default_rng(seed), field)
+        spindles = PATTERNS[17](np.random.default_rng(seed), field, landmarks) > 0.3
+        assert spindles.sum() > 100
+        near = cv2.dilate(spindles.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+        assert landmarks.chromatin[near].max() > 1.2 * np.percentile(landmarks.chromatin[~near], 99.5)
 
 
 def test_real_frequencies_are_kept_up_to_chance() -> None:

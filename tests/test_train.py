@@ -188,7 +188,8 @@ def test_a_run_that_exists_is_refused_unless_overwritten(run: Path, store: Store
         train(store, CONFIG, run)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").touch()
-    with pytest.raises(InputError, match="replaces runs alone"):
+    (tmp_path / "thesis" / "config.json").write_text('{"mine": 1}')
+    with pytest.raises(InputError, match="must be as `hpa train` wrote it"):
         train(store, CONFIG, tmp_path / "thesis", overwrite=True)
     assert (tmp_path / "thesis" / "chapter.txt").exists()
 
@@ -215,8 +216,11 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: 
         ({"epochs": True}, "epochs must be of type int"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"fold_method": "random"}, "stratified or contiguous"),
-        ({"learning_rate": -1}, "from 0 to 1"),
-        ({"bn_momentum": 1.0}, "from 0 to 1"),
+        ({"learning_rate": -1}, "between 0 and 1"),
+        ({"bn_momentum": 1.0}, "at least 0 and below 1"),
+        ({"learning_rate": float("nan")}, "between 0 and 1"),
+        ({"parts": []}, "each once"),
+        ({"parts": ["train", "train"]}, "each once"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
@@ -243,7 +247,7 @@ def test_a_run_folder_that_is_none_or_damaged_is_refused(run: Path, store: Store
     (tmp_path / "run" / "config.json").write_text("{}")
     with pytest.raises(InputError, match="a fault at 'config'"):
         read_run(tmp_path / "run")
-    (tmp_path / "run" / "out_of_fold.npz").unlink()
+    (tmp_path / "run" / "out_of_fold.npz").write_bytes((run / "out_of_fold.npz").read_bytes()[:300])
     (tmp_path / "run" / "config.json").write_text((run / "config.json").read_text())
     with pytest.raises(InputError, match="must have its out-of-fold probabilities"):
         score_run(tmp_path / "run")
