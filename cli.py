@@ -86,7 +86,24 @@ def main() -> None:
     # TensorFlow tells at length of GPUs that are not there; what goes wrong in it reaches us as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command began
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what TensorFlow's libraries write while they are loaded, below Python, off the screen."""
+    sys.stderr.flush()
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
 
 
 @app.callback(invoke_without_command=True)
@@ -215,7 +232,8 @@ def train(
     config = make_config(settings | {name: value for name, value in given.items() if value is not None})
     opened = open_store(store)
 
-    from hpa_model.train import train as train_run
+    with _quiet():
+        from hpa_model.train import train as train_run
 
     with _late_progress("images") as (plan, advance):
         progress = _report_training(config.folds, config.epochs, plan, advance)
@@ -250,7 +268,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict a test part or folder with all folds and write a submission."""
-    from hpa_model.predict import predict_submission
+    with _quiet():
+        from hpa_model.predict import predict_submission
 
     with _late_progress("images") as (plan, advance):
         done = predict_submission(
@@ -277,7 +296,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Do the whole job on made-up samples, in some minutes: synth, convert, train, evaluate, predict."""
-    from hpa_model.demo import CONFIG, Watcher, run_demo
+    with _quiet():
+        from hpa_model.demo import CONFIG, Watcher, run_demo
 
     with _late_progress("samples") as (plan, advance):
         watcher = Watcher(

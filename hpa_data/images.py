@@ -53,7 +53,12 @@ def find_samples(folder: Path) -> list[SampleFiles]:
         raise InputError(f"The source must be a folder of images. Received: {folder}, which is none. Check the path.")
     found: dict[str, list[Path | None]] = {}
     for sample_id, channel, path in _scan(folder):
-        found.setdefault(sample_id, [None] * len(CHANNELS))[channel] = path
+        planes = found.setdefault(sample_id, [None] * len(CHANNELS))
+        if planes[channel] is not None:
+            raise InputError(
+                f"A sample must have one file a channel. Received: {planes[channel]} and {path.name}. Remove one."
+            )
+        planes[channel] = path
     if not found:
         raise InputError(
             f"The source must hold planes named <id>_<{'|'.join(CHANNELS)}>.png. Received: {folder} without any. "
@@ -71,7 +76,20 @@ def _scan(folder: Path) -> Iterator[tuple[str, int, Path]]:
             stem, extension = os.path.splitext(entry.name)
             sample_id, _, channel = stem.rpartition("_")
             if sample_id and channel in places and extension.lower() in EXTENSIONS:
+                if not _is_unicode(sample_id):
+                    raise InputError(
+                        f"File names must be UTF-8. Received: {os.fsencode(entry.name)!r} in {folder}. Rename the file."
+                    )
                 yield sample_id, places[channel], Path(entry.path)
+
+
+def _is_unicode(name: str) -> bool:
+    """Tell whether a file name is text; Python hides bytes that are none in surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_sample(files: SampleFiles) -> npt.NDArray[np.uint8]:
@@ -103,12 +121,17 @@ def read_sample(files: SampleFiles) -> npt.NDArray[np.uint8]:
 
 def _read_plane(path: Path) -> npt.NDArray[np.uint8]:
     """Read one plane, uint8 (512, 512). OpenCV decodes a PNG in three quarters of Pillow's time."""
+    if not path.is_file():  # a pipe would wait for ever
+        raise InputError(f"A plane must be a file. Received: {path}, which is none. Remove it.")
     try:
         # Read here, decode there: OpenCV cannot open every file name on every system.
         encoded = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"A plane must be readable. Received: {path}: {error.strerror}. Check the file.") from error
-    plane = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+    try:
+        plane = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+    except (cv2.error, MemoryError):
+        plane = None  # a header that claims more pixels than OpenCV allows
     if plane is None:
         raise InputError(
             f"A plane must be a whole image file. Received: {path} of {encoded.size} bytes, which cannot be decoded. "

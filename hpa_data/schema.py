@@ -188,15 +188,20 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
                     f"Table {path} must have the columns {', '.join(columns)}. Received: the header {shown!r} without "
                     f"{', '.join(missing)}. Rename the columns or pass another table."
                 )
+            doubled = [name for name in columns if header.count(name) > 1]
+            if doubled:
+                raise InputError(
+                    f"Table {path} must have one column {doubled[0]}. Received: {header.count(doubled[0])}. Remove one."
+                )
             places = [header.index(name) for name in columns]
             rows = []
             for row in reader:
                 if not row:
                     continue
-                if len(row) <= max(places):
+                if len(row) != len(header):
                     raise InputError(
                         f"Each row of {path} must have {len(header)} columns. Received: {len(row)} in line "
-                        f"{reader.line_num}. Complete the row, or take it out."
+                        f"{reader.line_num}. Put the labels into one column, with blanks between."
                     )
                 rows.append(tuple(row[place].strip() for place in places))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -275,9 +280,12 @@ class Manifest:
             statistics = raw and Statistics(
                 n_samples=int(raw["n_samples"]), mean=tuple(raw["mean"]), std=tuple(raw["std"])
             )
+            names = [attributes["channels"], attributes["classes"]]
+            if not all(isinstance(names_, list) and all(isinstance(n, str) for n in names_) for names_ in names):
+                raise TypeError("channels or classes, which are no lists of names")
             return Manifest(
-                channels=tuple(attributes["channels"]),
-                classes=tuple(attributes["classes"]),
+                channels=tuple(names[0]),
+                classes=tuple(names[1]),
                 settings=dict(attributes["settings"]),
                 fingerprint=str(attributes["fingerprint"]),
                 statistics=statistics,

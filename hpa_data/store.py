@@ -46,6 +46,9 @@ ROWS_PER_CHUNK = 16_384
 # Of all arrays but the images. zarr-python's own choice, Zstandard, is not among the core codecs of Zarr v3.
 SMALL_COMPRESSOR = BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle", typesize=1)
 
+# File systems take names of 255 bytes; a letter may have 4, and a part being made has 5 letters more.
+MAX_NAME = 50
+
 Produce = Callable[[int], npt.NDArray[np.uint8]]
 
 
@@ -145,21 +148,10 @@ class Store:
                 f"{', '.join(self.parts()) or 'none'}. Convert it first, or name another."
             )
         try:
-            group = zarr.open_group(self.path / name, mode="r")
-            manifest = Manifest.decode(group.attrs.asdict())
-            n_samples, *image_shape = group["images"].shape  # type: ignore[union-attr]
-            layout = Layout(
-                n_samples=n_samples,
-                image_shape=tuple(image_shape),
-                shard_samples=int(manifest.settings["shard_samples"]),
-            )
-            part = Part(name=name, path=self.path / name, manifest=manifest, layout=layout)
-            lengths = {len(part.ids), len(part.status), n_samples if part.labels is None else len(part.labels)}
-            if lengths != {n_samples}:
-                raise ValueError(f"arrays of {n_samples} and {lengths} samples")
+            part = _open_part(self.path, name)
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
                 f"A part must be whole. Received: {name} of {self.path} with a fault: {reason}. Convert it again with "
@@ -185,6 +177,29 @@ class Store:
         return Reader([self.part(name).files() for name in parts], threads=threads)
 
 
+def _open_part(folder: Path, name: str) -> Part:
+    """Open a part and hold its arrays against its manifest; raises many kinds of errors if they do not agree."""
+    group = zarr.open_group(folder / name, mode="r")
+    manifest = Manifest.decode(group.attrs.asdict())
+    find_codec(manifest.settings["codec"])
+    images: Any = group["images"]
+    n_samples, *image_shape = images.shape
+    layout = Layout(
+        n_samples=n_samples, image_shape=tuple(image_shape), shard_samples=int(manifest.settings["shard_samples"])
+    )
+    part = Part(name=name, path=folder / name, manifest=manifest, layout=layout)
+    size = int(manifest.settings["image_size"])
+    expected = ("uint8", (size, size, len(manifest.channels)), (1, *image_shape), (layout.shard_samples, *image_shape))
+    if (str(images.dtype), tuple(image_shape), images.chunks, images.shards) != expected:
+        raise ValueError("images are not laid out as the manifest says")
+    if part.status.shape != (n_samples,):
+        raise ValueError(f"{n_samples} images, but status has the shape {part.status.shape}")
+    # A chunk that is lost reads as zeros or empty strings; only the fingerprint knows.
+    if fingerprint(manifest.settings, part.ids, part.labels) != manifest.fingerprint:
+        raise ValueError("ids, labels or settings are not those that it was made with")
+    return part
+
+
 def open_store(path: str | Path) -> Store:
     """Open a store to read.
 
@@ -201,7 +216,7 @@ def open_store(path: str | Path) -> Store:
     store = Store(path=Path(path))
     try:
         store.parts()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"A store must be a folder written by `hpa convert`. Received: {path}: {reason}. Check the path."
@@ -254,9 +269,10 @@ def begin_part(
     repeated = find_repeated(ids)
     if repeated is not None:
         raise InputError(f"Ids of a part must be unique. Received: {repeated!r} twice. Take one out.")
-    if not name.isidentifier():
+    if not name.isidentifier() or len(name) > MAX_NAME:
         raise InputError(
-            f"part must be letters, digits and underscores, no digit first. Received: part={name!r}. Use another name."
+            f"part must be up to {MAX_NAME} letters, digits and underscores, no digit first. Received: "
+            f"part={name[:60]!r}. Use another name."
         )
     settings = {**settings, "codec": find_codec(codec).name, "shard_samples": shard_samples, "image_size": IMAGE_SIZE}
     mark = fingerprint(settings, ids, labels)
@@ -346,8 +362,9 @@ def _create_arrays(
         array = _create_small(group, name, str, (len(values),), chunks, (dimension,))
         array[:] = np.array(values, dtype=object)
     if labels is not None:
-        chunks = (min(n, ROWS_PER_CHUNK), labels.shape[1])
-        _create_small(group, "labels", "uint8", labels.shape, chunks, ("sample", "class"))[:] = labels
+        rows = min(n, ROWS_PER_CHUNK)
+        array = _create_small(group, "labels", "uint8", labels.shape, (rows, labels.shape[1]), ("sample", "class"))
+        array[:] = labels
     group.attrs.put(manifest.encode())
 
 
@@ -403,7 +420,8 @@ def write_shards(
         return failures
 
     results = dask.compute(
-        *[dask.delayed(write, pure=False)(task) for task in tasks],
+        # Dask takes the last name first: named so, shards are written in rising order.
+        *[dask.delayed(write)(task, dask_key_name=f"{part.layout.n_shards - task.shard:09}") for task in tasks],
         scheduler="threads",
         num_workers=workers or CPU_COUNT,
     )

@@ -62,6 +62,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value < lowest:
                 raise InputError(f"{name} must be at least {lowest}. Received: {name}={value}. Pass another number.")
+        if self.seed >= 2**32:
+            raise InputError(f"seed must be below 2**32. Received: seed={self.seed}. Pass another number.")
         if not self.parts or len(set(self.parts)) < len(self.parts):
             # A part given twice would put each of its samples into training and validation.
             raise InputError(f"parts must be named, each once. Received: parts={self.parts}. Name each part once.")
@@ -122,7 +124,7 @@ def read_run(run: Path) -> RunDescription:
         )
     except InputError as error:
         raise InputError(f"{path} must hold settings that can be used. {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} must be as `hpa train` wrote it. Received: a fault at {error}. Train again."
         ) from error
@@ -139,7 +141,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise InputError(f"A recipe must be a TOML file. Received: {path}: {error}. Check the file.") from error
 
 

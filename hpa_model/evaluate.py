@@ -108,11 +108,24 @@ def read_out_of_fold(run: Path) -> OutOfFold:
     path = run / OUT_OF_FOLD_FILE
     try:
         with np.load(path, allow_pickle=False) as file:
-            return OutOfFold(ids=file["ids"].tolist(), labels=file["labels"], probs=file["probs"], folds=file["folds"])
-    except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as error:
+            rows = OutOfFold(ids=file["ids"].tolist(), labels=file["labels"], probs=file["probs"], folds=file["folds"])
+        _check_rows(rows)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise InputError(
             f"A run must have its out-of-fold probabilities. Received: {path}: {error}. Let `hpa train` finish."
         ) from error
+    return rows
+
+
+def _check_rows(rows: OutOfFold) -> None:
+    """Raise ValueError if rows cannot be what a training wrote."""
+    shape = rows.labels.shape
+    if len(shape) != 2 or rows.probs.shape != shape or rows.folds.shape != shape[:1] or len(rows.ids) != shape[0]:
+        raise ValueError("arrays of shapes that do not agree")
+    if not shape[0] or len(np.unique(rows.folds)) < 2:
+        raise ValueError("less than two folds")
+    if not np.isin(rows.labels, (0, 1)).all() or not ((rows.probs >= 0) & (rows.probs <= 1)).all():
+        raise ValueError("labels other than 0 and 1, or probabilities outside 0..1")
 
 
 def score_run(run: Path) -> Scores:
@@ -134,6 +147,11 @@ def score_run(run: Path) -> Scores:
     """
     classes = read_run(run).classes
     rows = read_out_of_fold(run)
+    if rows.labels.shape[1] != len(classes):
+        raise InputError(
+            f"A run must have a column for each of its {len(classes)} classes. Received: {rows.labels.shape[1]} in "
+            f"{run / OUT_OF_FOLD_FILE}. Train again."
+        )
     scores = score_rows(rows, classes)
     thresholds = {score.name: score.threshold for score in scores.classes}
     (run / THRESHOLDS_FILE).write_text(json.dumps(thresholds, indent=2) + "\n")
@@ -172,8 +190,11 @@ def read_thresholds(run: Path, classes: tuple[str, ...]) -> npt.NDArray[np.float
     path = run / THRESHOLDS_FILE
     try:
         told = json.loads(path.read_text())
-        return np.array([float(told[name]) for name in classes])
+        thresholds = np.array([float(told[name]) for name in classes])
+        if not ((thresholds >= 0) & (thresholds <= 1)).all():
+            raise ValueError("a threshold outside 0..1")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"A run must have a threshold for each class. Received: {path}: {error}. Run `hpa evaluate {run}`."
         ) from error
+    return thresholds

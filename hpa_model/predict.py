@@ -1,5 +1,6 @@
 """Prediction: the models of a run over samples that no label is needed for."""
 
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,12 @@ def load_model(path: Path) -> keras.Model:
     InputError
         If there is none, or it cannot be read.
     """
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"A checkpoint must be whole. Received: {path}, missing or cut short. Train the run again.")
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects={"AreaResize": AreaResize})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # Keras and the formats below it raise a dozen kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"A checkpoint must be whole. Received: {path}: {reason}. Train the run again.") from error
     model.jit_compile = False  # as in training
     return model
@@ -138,6 +141,8 @@ def predict_submission(
     InputError
         If run and data do not fit, or an id of the sample submission has no sample.
     """
+    if out.is_dir():
+        raise InputError(f"out must be a file. Received: {out}, a folder. Pass {out / 'submission.csv'}.")
     description = read_run(run)
     thresholds = read_thresholds(run, description.classes)
     with _open_source(source, part, description) as reader:

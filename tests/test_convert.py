@@ -159,22 +159,23 @@ def test_what_is_not_ours_is_not_deleted(kaggle: Path, tmp_path: Path) -> None:
     assert len(open_store(path).part("train").ids) == 3
 
 
-def test_a_conversion_that_goes_on_lists_the_failures_of_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kill_at", [0, 3])
+def test_a_conversion_that_goes_on_lists_the_failures_of_before(tmp_path: Path, kill_at: int) -> None:
     def begin():  # type: ignore[no-untyped-def]
         return begin_part(tmp_path / "a", "train", ids=list("abcd"), labels=None, settings={}, shard_samples=2)
 
     def produce(index: int, kill_at: int) -> np.ndarray:
         if index == kill_at:
             raise Killed
-        if index == 3:
+        if index == 1:
             raise InputError("no such luck")
         return draw_image(index)
 
-    with pytest.raises(Killed):  # the last shard is done first
-        write_shards(begin(), lambda index: produce(index, 1), workers=1)
+    with pytest.raises(Killed):
+        write_shards(begin(), lambda index: produce(index, kill_at), workers=1)
     failures = write_shards(begin(), lambda index: produce(index, -1), workers=1)
-    assert [(failure.id, failure.reason) for failure in failures] == [("d", "no such luck")]
-    assert open_store(tmp_path / "a").part("train").status.tolist() == [1, 1, 1, 2]
+    assert [(failure.id, failure.reason) for failure in failures] == [("b", "no such luck")]
+    assert open_store(tmp_path / "a").part("train").status.tolist() == [1, 2, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -185,10 +186,15 @@ def test_a_conversion_that_goes_on_lists_the_failures_of_before(tmp_path: Path) 
         ("train/images/zarr.json", None),
         ("train/status/zarr.json", None),
         ("train/id/c/0", "garbage"),
+        ("train/id/c/0", None),
+        ("train/labels/c/0/0", None),
+        ("train/labels/zarr.json", None),
     ],
 )
 def test_damaged_metadata_are_refused_in_one_line(kaggle: Path, tmp_path: Path, name: str, content: str | None) -> None:
-    convert_folder(kaggle / "test", tmp_path / "a.zarr", part="train")
+    ids = [f"new-{index}" for index in range(3)]
+    table = write_table(tmp_path / "labels.csv", dict.fromkeys(ids, "3"))
+    convert_folder(kaggle / "test", tmp_path / "a.zarr", labels=table)
     path = tmp_path / "a.zarr" / name
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(InputError, match="must be") as caught:

@@ -1,3 +1,6 @@
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -63,6 +66,37 @@ def test_a_plane_of_another_form_is_refused(tmp_path: Path, plane: np.ndarray) -
     write_sample(tmp_path, "a", draw_image(0))
     iio.imwrite(tmp_path / "a_red.png", plane)
     with pytest.raises(InputError, match="must be 512 x 512, 8-bit and gray"):
+        read_sample(find_samples(tmp_path)[0])
+
+
+def test_the_same_plane_twice_is_refused(tmp_path: Path) -> None:
+    write_sample(tmp_path, "a", draw_image(0))
+    (tmp_path / "a_red.PNG").write_bytes((tmp_path / "a_red.png").read_bytes())
+    with pytest.raises(InputError, match="one file a channel"):
+        find_samples(tmp_path)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff_red.png")).touch()
+    with pytest.raises(InputError, match="must be UTF-8"):
+        find_samples(tmp_path)
+
+
+def test_a_pipe_is_no_plane(tmp_path: Path) -> None:
+    write_sample(tmp_path, "a", draw_image(0))
+    (tmp_path / "a_red.png").unlink()
+    os.mkfifo(tmp_path / "a_red.png")
+    with pytest.raises(InputError, match="must be a file"):
+        read_sample(find_samples(tmp_path)[0])
+
+
+def test_a_header_that_claims_too_many_pixels_costs_one_sample(tmp_path: Path) -> None:
+    write_sample(tmp_path, "a", draw_image(0))
+    content = bytearray((tmp_path / "a_red.png").read_bytes())
+    content[16:24] = struct.pack(">II", 100_000, 100_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "a_red.png").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be decoded"):
         read_sample(find_samples(tmp_path)[0])
 
 

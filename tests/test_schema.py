@@ -54,6 +54,8 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
         (b"", "must have the columns Id, Target"),
         (b"Name,Target\na,1\n", "without Id"),
         (b"Id,Target\na,1\nb\n", "2 columns.* line 3"),
+        (b"Id,Target\na,16,0\n", "2 columns.* line 2"),
+        (b"Id,Target,Target\na,16,0\n", "one column Target. Received: 2"),
         (b"Id,Target\na,1\na,2\n", "must be unique. Received: 'a'"),
         (b"Id,Target\na,28\n", "Received: '28' in row 1"),
         (b"Id,Target\n\xff\xfe,1\n", "CSV text in UTF-8"),

@@ -220,6 +220,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: 
         ({"bn_momentum": 1.0}, "at least 0 and below 1"),
         ({"learning_rate": float("nan")}, "between 0 and 1"),
         ({"parts": []}, "each once"),
+        ({"seed": 2**32}, "below"),
         ({"parts": ["train", "train"]}, "each once"),
     ],
 )
@@ -243,6 +244,9 @@ def test_a_run_folder_that_is_none_or_damaged_is_refused(run: Path, store: Store
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "fold1" / "best.keras").write_bytes(b"PK\x03\x04 no model")
     with pytest.raises(InputError, match=r"checkpoint must be whole\. Received: .*fold1"):
+        predict_submission(tmp_path / "run", store.path, tmp_path / "out.csv")
+    (tmp_path / "run" / "thresholds.json").write_text((run / "thresholds.json").read_text().replace("1.0", "NaN"))
+    with pytest.raises(InputError, match=r"a threshold outside 0\.\.1"):
         predict_submission(tmp_path / "run", store.path, tmp_path / "out.csv")
     (tmp_path / "run" / "config.json").write_text("{}")
     with pytest.raises(InputError, match="a fault at 'config'"):
