@@ -108,7 +108,7 @@ def test_a_failed_sample_makes_the_status_1(
         ("convert {kaggle}/train new.zarr --labels {kaggle}/nowhere.csv", "must be a CSV file"),
         ("convert {kaggle}/train new.zarr --codec gzip", "codec must be one of lz4hc, lz4, zstd, raw"),
         ("convert {kaggle}/train {store} --labels {kaggle}/train.csv", "must not hold part 'train' yet"),
-        ("convert {kaggle}/train new.zarr --part a/b", "part must be letters"),
+        ("convert {kaggle}/train new.zarr --part a/b", "part must be up to 50 letters"),
         ("train {store} --model gepnet --out run", "model must be one of gapnet. Received: model='gepnet'"),
         ("train {store} --epochs 0 --out run", "epochs must be at least 1"),
         ("train {store} --part extra --out run", "part must be in the store"),

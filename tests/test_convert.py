@@ -287,7 +287,7 @@ def test_a_folder_of_something_else_is_no_place_for_a_store(kaggle: Path, tmp_pa
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a b"])
 def test_a_part_must_have_a_plain_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="part must be letters"):
+    with pytest.raises(InputError, match="part must be up to 50 letters"):
         begin_part(tmp_path / "a.zarr", name, ids=["a"], labels=None, settings={})
 
 
