@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hpa_data.store import open_store as open_store
 
-_MODULES = ("convert", "errors", "folds", "images", "layout", "preview", "reader", "schema", "shards", "store", "synth")
+_MODULES = (
+    "convert",
+    "errors",
+    "folds",
+    "images",
+    "layout",
+    "preview",
+    "reader",
+    "schema",
+    "shards",
+    "store",
+    "synth",
+    "writer",
+)
 
 
 def __getattr__(name: str) -> ModuleType | Any:

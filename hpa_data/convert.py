@@ -11,7 +11,8 @@ from hpa_data.errors import InputError
 from hpa_data.images import SampleFiles, find_samples, read_sample
 from hpa_data.layout import ShardTask
 from hpa_data.schema import LabelTable, Statistics, read_label_table
-from hpa_data.store import Failure, begin_part, open_store, write_shards
+from hpa_data.store import begin_part, open_store
+from hpa_data.writer import Failure, write_shards
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,44 +1,32 @@
-"""Everything on disk: the groups and arrays of a store, what is written when, what counts as written.
+"""The groups and arrays of a store: how parts are begun, found and held against their manifests.
 
-A store is a Zarr v3 group of parts. A shard of images is written whole by one task: its file first, under another name
-until it is complete, then its checksums and sums, last its `status`. Only `status` tells what exists, so that a
-conversion that was killed goes on with the shards whose status is still pending.
+A store is a Zarr v3 group of parts. A part is made whole beside its place and moved there; `writer` fills its shards.
 """
 
-import contextlib
-import os
 import shutil
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
-import dask
 import numpy as np
 import numpy.typing as npt
 import zarr
-from dask.system import CPU_COUNT
 from zarr.codecs import BloscCodec
 
 from hpa_data.errors import InputError
-from hpa_data.layout import SHARD_SAMPLES, Layout, ShardTask, plan_shards
+from hpa_data.layout import SHARD_SAMPLES, Layout
 from hpa_data.reader import PartFiles, Reader
 from hpa_data.schema import (
     CHANNELS,
-    FAILED,
     IMAGE_SIZE,
-    OK,
-    PENDING,
     Manifest,
     find_repeated,
     fingerprint,
     is_readable,
-    measure_statistics,
 )
-from hpa_data.shards import encode_chunk, find_codec, join_shard, zarr_compressors
+from hpa_data.shards import find_codec, zarr_compressors
 
 # Rows of a small array in one chunk: enough for every known data set to have few chunks.
 ROWS_PER_CHUNK = 16_384
@@ -48,16 +36,6 @@ SMALL_COMPRESSOR = BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle", types
 
 # File systems take names of 255 bytes; a letter may have 4, and a part being made has 5 letters more.
 MAX_NAME = 50
-
-Produce = Callable[[int], npt.NDArray[np.uint8]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A sample that could not be written, and why."""
-
-    id: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +77,15 @@ class Part:
         """What became of each sample, uint8 (N,), as the disk has it now."""
         return self._read("status")
 
+    @property
+    def sums(self) -> npt.NDArray[np.uint64]:
+        """Sum and sum of squares of each image's channels, uint64 (N, C, 2), as the disk has them now."""
+        return self._read("sums")
+
+    def shard_path(self, shard: int) -> Path:
+        """Name the file of a shard: its place in the grid of shards, which has one column in Y, X and C."""
+        return self.path / "images" / "c" / str(shard) / "0" / "0" / "0"
+
     def count_readable(self) -> int:
         """Count the samples that were written without fault."""
         return int(is_readable(self.status).sum())
@@ -111,7 +98,7 @@ class Part:
         """Describe the part to a reader."""
         return PartFiles(
             name=self.name,
-            shard_paths=tuple(_shard_path(self, shard) for shard in range(self.layout.n_shards)),
+            shard_paths=tuple(self.shard_path(shard) for shard in range(self.layout.n_shards)),
             layout=self.layout,
             codec=find_codec(self.manifest.settings["codec"]),
             ids=self.ids,
@@ -380,111 +367,3 @@ def _create_small(  # noqa: PLR0917 - a table of arrays reads best by position
     return group.create_array(
         name, shape=shape, chunks=chunks, dtype=dtype, compressors=SMALL_COMPRESSOR, dimension_names=dimensions
     )
-
-
-def write_shards(
-    part: Part,
-    produce: Produce,
-    *,
-    workers: int | None = None,
-    on_shard: Callable[[ShardTask], None] | None = None,
-) -> list[Failure]:
-    """Write every shard of a part with a pending or failed sample, one Dask task each, and then the statistics.
-
-    Parameters
-    ----------
-    part : Part
-        As `begin_part` gave it.
-    produce : function of int
-        Returns the image of a sample, uint8 (Y, X, C). Called from several threads, in any order. An InputError marks
-        the sample as failed; its image is then black.
-    workers : int, optional
-        Threads; by default one a core. Memory is bounded by this many times ``part.layout.task_bytes``.
-    on_shard : function of ShardTask, optional
-        Called after each shard, from any thread.
-
-    Returns
-    -------
-    list of Failure
-        In the order of the samples. The store's bytes do not depend on the number of workers.
-    """
-    size = part.layout.shard_samples
-    # A failed sample of a part that is not finished is tried again, or a conversion that goes on would not list it.
-    open_shards = np.unique(np.flatnonzero(np.isin(part.status, (PENDING, FAILED))) // size)
-    tasks = plan_shards(part.layout, shards=open_shards.tolist())
-
-    def write(task: ShardTask) -> list[Failure]:
-        failures = _write_shard(part, task, produce)
-        if on_shard is not None:
-            on_shard(task)
-        return failures
-
-    results = dask.compute(
-        # Dask takes the last name first: named so, shards are written in rising order.
-        *[dask.delayed(write)(task, dask_key_name=f"{part.layout.n_shards - task.shard:09}") for task in tasks],
-        scheduler="threads",
-        num_workers=workers or CPU_COUNT,
-    )
-    _finish(part)
-    return [failure for failures in results for failure in failures]
-
-
-def _write_shard(part: Part, task: ShardTask, produce: Produce) -> list[Failure]:
-    """Produce, encode and write the samples of one shard; then say so in `status`."""
-    codec = find_codec(part.manifest.settings["codec"])
-    n_samples = task.stop - task.start
-    status = np.full(n_samples, OK, np.uint8)
-    checksum = np.zeros(n_samples, np.uint32)
-    sums = np.zeros((n_samples, part.layout.image_shape[-1], 2), np.uint64)
-    chunks, failures = [], []
-    for place in range(n_samples):
-        try:
-            image = produce(task.start + place)
-        except InputError as error:
-            image = np.zeros(part.layout.image_shape, np.uint8)
-            status[place] = FAILED
-            failures.append(Failure(id=part.ids[task.start + place], reason=str(error)))
-        chunks.append(encode_chunk(image, codec))
-        checksum[place] = zlib.crc32(image)
-        sums[place] = _sum_pixels(image)
-    _write_whole(_shard_path(part, task.shard), join_shard(chunks, shard_samples=part.layout.shard_samples))
-    for name, values in (("checksum", checksum), ("sums", sums), ("status", status)):
-        part.group[name][task.start : task.stop] = values  # type: ignore[index]
-    return failures
-
-
-def _sum_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Sum each channel of an image, uint8 (Y, X, 4), and its squares, exactly: uint64 (4, 2)."""
-    squares = np.multiply(image, image, dtype=np.uint16)
-    # OpenCV sums in float64, which is exact below 2^53, in a fifth of the time that NumPy takes.
-    return np.array([cv2.sumElems(image), cv2.sumElems(squares)]).T.astype(np.uint64)
-
-
-def _shard_path(part: Part, shard: int) -> Path:
-    """Name the file of a shard: its place in the grid of shards, which has one column in Y, X and C."""
-    return part.path / "images" / "c" / str(shard) / "0" / "0" / "0"
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            # A full disk must show here, before `status` says that the shard exists.
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise
-
-
-def _finish(part: Part) -> None:
-    """Write the statistics over the good samples into the manifest: now the part is whole."""
-    good = is_readable(part.status)
-    y, x, _ = part.layout.image_shape
-    statistics = measure_statistics(part._read("sums")[good], pixels=y * x)
-    part.group.attrs.put(replace(part.manifest, statistics=statistics).encode())

@@ -19,7 +19,8 @@ from hpa_data.convert import convert_folder
 from hpa_data.errors import InputError
 from hpa_data.schema import CHANNELS, CLASSES, read_label_table
 from hpa_data.shards import CODECS
-from hpa_data.store import Store, begin_part, open_store, write_shards
+from hpa_data.store import Store, begin_part, open_store
+from hpa_data.writer import write_shards
 
 
 def read_planes(folder: Path, sample_id: str) -> np.ndarray:

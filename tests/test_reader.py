@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hpa_data.convert import convert_folder
 from hpa_data.errors import InputError
 from hpa_data.reader import Reader
-from hpa_data.store import Store, begin_part, open_store, write_shards
+from hpa_data.store import Store, begin_part, open_store
+from hpa_data.writer import write_shards
 
 PAGE = 4096
 
