@@ -7,12 +7,8 @@ FOLDER holds Kaggle's planes; without it, samples are made up first. Prints a ta
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -20,46 +16,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import cv2
 import numpy as np
 from dask.system import CPU_COUNT
+from timing import Row, measure, print_table
 
-from hpa_data.convert import convert_folder
-from hpa_data.images import find_samples, read_sample
+from hpa_data.convert import convert_files
+from hpa_data.plan import plan_conversion
 from hpa_data.reader import Reader
+from hpa_data.samples import read_sample
 from hpa_data.shards import CODECS, decode_chunk, encode_chunk
+from hpa_data.sources import find_samples
 from hpa_data.store import open_store
 from hpa_data.synth import write_samples
 from hpa_model.pipeline import dataset
 
 BATCH_SIZE = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One thing that is timed.
-
-    Attributes
-    ----------
-    name : str
-    shows : str
-        What the row is meant to show.
-    run : function
-        Does it once; returns the number of samples.
-    """
-
-    name: str
-    shows: str
-    run: Callable[[], int]
-
-
-def measure(rows: list[Row], *, rounds: int) -> dict[str, list[float]]:
-    """Time each row once a round, the rows in turn, after one round that does not count; samples per second."""
-    rates: dict[str, list[float]] = {row.name: [] for row in rows}
-    for number in range(rounds + 1):
-        for row in rows:
-            started = time.perf_counter()
-            n_samples = row.run()
-            if number:
-                rates[row.name].append(n_samples / (time.perf_counter() - started))
-    return rates
 
 
 def make_rows(folder: Path, scratch: Path, *, n_reads: int) -> list[Row]:
@@ -75,7 +44,7 @@ def make_rows(folder: Path, scratch: Path, *, n_reads: int) -> list[Row]:
 
     def convert(codec: str) -> int:
         path = scratch / "convert.zarr"
-        return convert_folder(folder, path, codec=codec, overwrite=True).n_samples
+        return convert_files(plan_conversion(folder, path, codec=codec), overwrite=True).n_samples
 
     def decode_chunks() -> int:
         def run(own: np.ndarray) -> None:
@@ -101,7 +70,7 @@ def make_rows(folder: Path, scratch: Path, *, n_reads: int) -> list[Row]:
         Row(name="decode lz4hc", shows="the limit of a compressed store: chunks in memory", run=decode_chunks),
     ]
     for codec in ("lz4hc", "raw"):
-        convert_folder(folder, scratch / f"{codec}.zarr", codec=codec)
+        convert_files(plan_conversion(folder, scratch / f"{codec}.zarr", codec=codec))
         reader = open_store(scratch / f"{codec}.zarr").reader()
         rows += [
             Row(name=f"reader {codec}", shows="random batches in NumPy", run=lambda r=reader: read_batches(r)),
@@ -127,10 +96,7 @@ def main() -> None:
             folder = scratch / "samples" / "train"
         rows = make_rows(folder, scratch, n_reads=options.reads)
         rates = measure(rows, rounds=options.rounds)
-    print(f"{'row':<16}{'samples/s':>10}{'lowest':>9}{'highest':>9}   shows")
-    for row in rows:
-        own = rates[row.name]
-        print(f"{row.name:<16}{statistics.median(own):>10.0f}{min(own):>9.0f}{max(own):>9.0f}   {row.shows}")
+    print_table(rows, rates)
 
 
 if __name__ == "__main__":

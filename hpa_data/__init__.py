@@ -8,17 +8,29 @@ if TYPE_CHECKING:
     from hpa_data.store import open_store as open_store
 
 _MODULES = (
+    "begin",
     "convert",
     "errors",
+    "files",
     "folds",
+    "forecast",
     "images",
     "layout",
+    "lock",
+    "manifest",
+    "pictures",
+    "plan",
     "preview",
     "reader",
+    "samples",
+    "schedule",
     "schema",
     "shards",
+    "sources",
     "store",
     "synth",
+    "tables",
+    "verify",
     "writer",
 )
 

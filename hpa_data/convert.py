@@ -1,18 +1,22 @@
-"""Joining image files with a label table into a part of a store."""
+"""Image files into a part of a store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from hpa_data.errors import InputError
-from hpa_data.images import SampleFiles, find_samples, read_sample
-from hpa_data.layout import ShardTask
-from hpa_data.schema import LabelTable, Statistics, read_label_table
-from hpa_data.store import begin_part, open_store
-from hpa_data.writer import Failure, write_shards
+from hpa_data.begin import begin_part
+from hpa_data.forecast import check_disk
+from hpa_data.lock import hold_store
+from hpa_data.manifest import Statistics
+from hpa_data.plan import ConversionPlan
+from hpa_data.samples import read_sample
+from hpa_data.schedule import Workers
+from hpa_data.schema import FAILED, FILLED, OK, PENDING, is_readable
+from hpa_data.store import open_store
+from hpa_data.writer import Failure, list_failures, write_shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +31,16 @@ class Conversion:
         In the part.
     n_ok : int
         Of them, readable.
+    n_filled : int
+        Of the readable ones, those with a channel of zeros for a missing one.
     unlabelled : tuple of str
         Ids of samples left out because the label table has no row for them.
+    skipped : tuple of str
+        Ids of samples left out because they lack a channel.
     failures : tuple of Failure
-        Samples of the part that could not be read.
+        Samples of the part that could not be read; also in the store's ``failures.csv``.
+    noted : tuple of str
+        What to know of samples that could be read and are not filled: files of another colour than expected.
     n_bytes : int
         On disk, the images of the part.
     statistics : Statistics or None
@@ -41,47 +51,40 @@ class Conversion:
     part: str
     n_samples: int
     n_ok: int
+    n_filled: int
     unlabelled: tuple[str, ...]
+    skipped: tuple[str, ...]
     failures: tuple[Failure, ...]
+    noted: tuple[str, ...]
     n_bytes: int
     statistics: Statistics | None
 
 
-def convert_folder(
-    source: Path,
-    store: Path,
+def convert_files(
+    plan: ConversionPlan,
     *,
-    labels: Path | None = None,
-    part: str = "train",
-    codec: str = "lz4hc",
-    workers: int | None = None,
+    workers: Workers | None = None,
+    stop_at_failure: bool = False,
     overwrite: bool = False,
     on_plan: Callable[[int], None] | None = None,
-    on_shard: Callable[[ShardTask], None] | None = None,
+    on_written: Callable[[int], None] | None = None,
 ) -> Conversion:
-    """Convert a folder of Kaggle's planes into a part of a store.
+    """Convert image files into a part of a store, or go on with one that was begun.
+
+    A part that is there and made by the same plan is completed: pending samples are written, failed ones tried again.
 
     Parameters
     ----------
-    source : Path
-        The folder that holds ``<id>_<channel>.png``.
-    store : Path
-        The store's folder; made if missing.
-    labels : Path, optional
-        A label table with the columns ``Id`` and ``Target``. Its rows decide which samples the part holds and in which
-        order. Without it, the part has no labels and holds every sample, sorted by id.
-    part : str
-        Name of the part.
-    codec : str
-        A name in `shards.CODECS`.
-    workers : int, optional
-        Threads; by default one a core.
+    plan : ConversionPlan
+    workers : Workers, optional
+    stop_at_failure : bool
+        Raise at the first sample that cannot be read, instead of listing it.
     overwrite : bool
         Delete a part of that name first.
     on_plan : function of int, optional
-        Called once with N before anything is read.
-    on_shard : function of ShardTask, optional
-        Called after each shard, from any thread.
+        Called once with the number of samples to write before anything is read.
+    on_written : function of int, optional
+        Called after each shard with the number of samples written, in the calling thread.
 
     Returns
     -------
@@ -90,53 +93,35 @@ def convert_folder(
     Raises
     ------
     InputError
-        If the source, the table or the store cannot be used. Nothing is written then.
+        If the store holds something else, has another writer, or does not fit on the disk. Nothing is written then.
     """
-    found = find_samples(source)
-    table = read_label_table(labels) if labels is not None else None
-    samples, rows, unlabelled = _join(found, table, source, labels)
-    begun = begin_part(
-        store,
-        part,
-        ids=[sample.id for sample in samples],
-        labels=rows,
-        settings={"source": "kaggle"},
-        codec=codec,
-        overwrite=overwrite,
-    )
-    if on_plan is not None:
-        on_plan(len(samples))
-    failures = write_shards(begun, lambda index: read_sample(samples[index]), workers=workers, on_shard=on_shard)
-    return Conversion(
-        store=store,
-        part=part,
-        n_samples=len(samples),
-        n_ok=begun.count_readable(),
-        unlabelled=unlabelled,
-        failures=tuple(failures),
-        n_bytes=begun.count_bytes(),
-        statistics=open_store(store).part(part).manifest.statistics,
-    )
-
-
-def _join(
-    found: Sequence[SampleFiles], table: LabelTable | None, source: Path, labels: Path | None
-) -> tuple[list[SampleFiles], npt.NDArray[np.uint8] | None, tuple[str, ...]]:
-    """Pair samples with the rows of a label table.
-
-    Returns the samples in the order of the part, their labels (N, K), and the ids that have files but no row.
-    """
-    if table is None:
-        return list(found), None, ()
-    by_id = {sample.id: sample for sample in found}
-    absent = [name for name in table.ids if name not in by_id]
-    if absent:
-        raise InputError(
-            f"Each id of the label table must have files. Received: {absent[0]!r} in {labels} and {len(absent) - 1} "
-            f"more without any in {source}. Fetch the files, or take the rows out."
+    store = plan.part.path
+    with hold_store(store):
+        check_disk(plan, overwrite=overwrite)
+        begun = begin_part(plan.part, overwrite=overwrite)
+        if on_plan is not None:
+            on_plan(int(np.isin(begun.status, (PENDING, FAILED)).sum()))
+        write_shards(
+            begun,
+            plan.samples,
+            partial(read_sample, settings=plan.settings),
+            workers=workers,
+            stop_at_failure=stop_at_failure,
+            on_written=on_written,
         )
-    if not table.ids:
-        raise InputError(f"A label table must have rows. Received: {labels} with none. Pass another table.")
-    known = set(table.ids)
-    unlabelled = tuple(sample.id for sample in found if sample.id not in known)
-    return [by_id[name] for name in table.ids], table.labels, unlabelled
+        done = open_store(store).part(plan.part.name)
+        status = done.status
+        noted = [note for (note, _), state in zip(done.notes, status.tolist(), strict=True) if note and state == OK]
+        return Conversion(
+            store=store,
+            part=done.name,
+            n_samples=len(status),
+            n_ok=int(is_readable(status).sum()),
+            n_filled=int((status == FILLED).sum()),
+            unlabelled=plan.unlabelled,
+            skipped=plan.skipped,
+            failures=tuple(list_failures(done)),
+            noted=tuple(noted),
+            n_bytes=done.count_bytes(),
+            statistics=done.manifest.statistics,
+        )

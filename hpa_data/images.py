@@ -1,204 +1,147 @@
-"""Image files: how planes are named, found and read."""
+"""From the planes of a picture to channels of 512 x 512 gray levels: colours, bit depths, sizes."""
 
-import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.schema import CHANNELS, FAILED, IMAGE_SIZE, OK
+from hpa_data.pictures import Picture, Pixels
+from hpa_data.schema import IMAGE_SIZE
 
-EXTENSIONS = (".png",)
+# Of `intensity="percentile"`: 0.1 % of the pixels at either end say nothing of the range (dead and hot pixels).
+PERCENTILES = (0.1, 99.9)
+
+INTENSITIES = ("full", "minmax", "percentile")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleFiles:
-    """The files of one sample.
+class Plane:
+    """One channel as its file has it.
 
     Attributes
     ----------
-    id : str
-        The sample's id.
-    planes : tuple of (Path or None), length C
-        One file a channel in the order of `CHANNELS`; None where it is missing.
+    file : str
+        The file's name, for messages.
+    pixels : array of uint8 or uint16, shape (Y, X)
+    full_scale : int
+        The value that stands for white.
+    note : str
+        What to know of it; empty if nothing.
     """
 
-    id: str
-    planes: tuple[Path | None, ...]
+    file: str
+    pixels: Pixels
+    full_scale: int
+    note: str = ""
 
 
-def find_samples(folder: Path) -> list[SampleFiles]:
-    """Find the samples in a folder of planes named ``<id>_<channel>.png``, as Kaggle has them.
-
-    Parameters
-    ----------
-    folder : Path
-        Looked through without its subfolders.
-
-    Returns
-    -------
-    list of SampleFiles
-        Sorted by id, each id once. Files that are no planes are passed over.
-
-    Raises
-    ------
-    InputError
-        If the folder is missing, cannot be read, or holds no plane.
-    """
-    if not folder.is_dir():
-        raise InputError(f"The source must be a folder of images. Received: {folder}, which is none. Check the path.")
-    found: dict[str, list[Path | None]] = {}
-    for sample_id, channel, path in _scan(folder):
-        planes = found.setdefault(sample_id, [None] * len(CHANNELS))
-        if planes[channel] is not None:
+def pick_gray(picture: Picture, key: str | int) -> Plane:
+    """Take the one plane of a gray picture, or of one that stores the same gray as red, green and blue."""
+    first = picture.load(0)
+    if picture.n_planes == 3 and picture.is_colour:
+        if any(not np.array_equal(first, picture.load(other)) for other in (1, 2)):
             raise InputError(
-                f"A sample must have one file a channel. Received: {planes[channel]} and {path.name}. Remove one."
+                f"A plane must be gray. Received: {picture.file}, which has colours. Pass --source hpav18 to take the "
+                "plane of each file's colour.",
+                file=picture.file,
             )
-        planes[channel] = path
-    if not found:
+    elif picture.n_planes != 1:
         raise InputError(
-            f"The source must hold planes named <id>_<{'|'.join(CHANNELS)}>.png. Received: {folder} without any. "
-            "Pass the folder that holds the files themselves."
+            f"A plane must be one gray picture. Received: {picture.file} with {picture.n_planes} planes. Pass "
+            "--source stack for files that hold whole samples.",
+            file=picture.file,
         )
-    return [SampleFiles(id=sample_id, planes=tuple(found[sample_id])) for sample_id in sorted(found)]
+    return Plane(file=picture.file, pixels=first, full_scale=picture.full_scale)
 
 
-def _scan(folder: Path) -> Iterator[tuple[str, int, Path]]:
-    """Yield (id, number of the channel, path) of each plane in a folder, in any order."""
-    places = {channel: place for place, channel in enumerate(CHANNELS)}
-    # scandir, not Path.iterdir: 125,000 planes in a second.
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, extension = os.path.splitext(entry.name)
-            sample_id, _, channel = stem.rpartition("_")
-            if sample_id and channel in places and extension.lower() in EXTENSIONS:
-                if not _is_unicode(sample_id):
-                    raise InputError(
-                        f"File names must be UTF-8. Received: {os.fsencode(entry.name)!r} in {folder}. Rename the file."
-                    )
-                yield sample_id, places[channel], Path(entry.path)
+def pick_colour(picture: Picture, key: str | int) -> Plane:
+    """Take the plane that carries the signal of a coloured picture: of yellow, the mean of red and green.
+
+    The note says if another colour is the stronger one, as in a picture under a wrong name. A gray picture is taken as
+    it is.
+    """
+    if not picture.is_colour:
+        return pick_gray(picture, key)
+    red, green, blue = (picture.load(index) for index in range(3))
+    strength = {"red": cv2.sumElems(red)[0], "green": cv2.sumElems(green)[0], "blue": cv2.sumElems(blue)[0]}
+    if key == "yellow":
+        # In the file's own 8 bits the sum would overflow.
+        pixels: Pixels = np.add(red, green, dtype=np.uint16 if picture.full_scale == 255 else np.uint32)
+        full_scale = 2 * picture.full_scale
+        expected, others = min(strength["red"], strength["green"]), [strength["blue"]]
+    else:
+        pixels, full_scale = {"red": red, "green": green, "blue": blue}[str(key)], picture.full_scale
+        expected, others = strength.pop(str(key)), list(strength.values())
+    note = f"{picture.file}: another colour than {key} is stronger" if max(others) > expected else ""
+    return Plane(file=picture.file, pixels=pixels, full_scale=full_scale, note=note)
 
 
-def _is_unicode(name: str) -> bool:
-    """Tell whether a file name is text; Python hides bytes that are none in surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def pick_stacked(picture: Picture, key: str | int) -> Plane:
+    """Take a plane of a stack by its number, from 0, or by the name that the file gives it, whatever its case."""
+    if isinstance(key, int):
+        index = key if key < picture.n_planes else None
+    else:
+        names = [name.casefold() for name in picture.names]
+        index = names.index(key.casefold()) if names.count(key.casefold()) == 1 else None
+    if index is None:
+        told = ", ".join(picture.names) or "without names"
+        raise InputError(
+            f"A channel must be one of the planes of its file. Received: {key!r} of {picture.file}, which has "
+            f"{picture.n_planes}: {told}. Pass --channels, as in red=2,green=0,blue=1,yellow=3.",
+            file=picture.file,
+        )
+    return Plane(file=picture.file, pixels=picture.load(index), full_scale=picture.full_scale)
 
 
-def read_sample(files: SampleFiles) -> npt.NDArray[np.uint8]:
-    """Read the planes of one sample.
+def reduce_plane(plane: Plane, *, intensity: str = "full") -> npt.NDArray[np.uint8]:
+    """Bring a plane to 512 x 512 and 8 bit.
+
+    Larger planes are averaged over areas; pixels that straddle a border count by their share. What has more than 8 bits
+    is scaled after that, so that it is rounded once.
 
     Parameters
     ----------
-    files : SampleFiles
-        As `find_samples` gave it.
+    plane : Plane
+        Square, at least 512 wide.
+    intensity : str
+        What becomes 0 and 255 in a plane of more than 8 bits. ``full``: 0 and the highest value of its bit depth.
+        ``minmax``: its lowest and highest pixel. ``percentile``: its percentiles 0.1 and 99.9.
 
     Returns
     -------
-    array of uint8, shape (512, 512, 4)
-        Channels in the order of `CHANNELS`, exactly as the files have them.
+    array of uint8, shape (512, 512)
+        An 8-bit plane of that size comes back as it is.
 
     Raises
     ------
     InputError
-        If a plane is missing, cannot be decoded, or is not 512 × 512, 8-bit and gray.
+        If the plane is not square or too small.
     """
-    missing = [channel for channel, path in zip(CHANNELS, files.planes, strict=True) if path is None]
-    if missing:
+    height, width = plane.pixels.shape
+    if height != width or height < IMAGE_SIZE:
         raise InputError(
-            f"Sample {files.id!r} must have a plane for each channel. Received: none for {', '.join(missing)}. "
-            f"Add {files.id}_{missing[0]}.png, or take the sample out."
+            f"A plane must be square and at least {IMAGE_SIZE} x {IMAGE_SIZE}. Received: {plane.file} of {height} x "
+            f"{width}. Cut or pad it, or take the sample out.",
+            file=plane.file,
         )
-    return cv2.merge([_read_plane(path) for path in files.planes if path is not None])
+    is_small = height == IMAGE_SIZE
+    if is_small and plane.full_scale == 255 and plane.pixels.dtype == np.uint8:
+        return np.ascontiguousarray(plane.pixels, np.uint8)
+    levels = plane.pixels.astype(np.float32)
+    low, high = 0.0, float(plane.full_scale)
+    if intensity != "full" and plane.full_scale not in {255, 510}:  # 510: yellow, of two 8-bit planes
+        low, high = _find_range(plane.pixels, intensity)
+    if not is_small:
+        levels = cv2.resize(levels, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
+    scaled = (levels - np.float32(low)) * np.float32(255 / max(high - low, 1))
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
-def _read_plane(path: Path) -> npt.NDArray[np.uint8]:
-    """Read one plane, uint8 (512, 512). OpenCV decodes a PNG in three quarters of Pillow's time."""
-    if not path.is_file():  # a pipe would wait for ever
-        raise InputError(f"A plane must be a file. Received: {path}, which is none. Remove it.")
-    try:
-        # Read here, decode there: OpenCV cannot open every file name on every system.
-        encoded = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"A plane must be readable. Received: {path}: {error.strerror}. Check the file.") from error
-    try:
-        plane = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
-    except (cv2.error, MemoryError):
-        plane = None  # a header that claims more pixels than OpenCV allows
-    if plane is None:
-        raise InputError(
-            f"A plane must be a whole image file. Received: {path} of {encoded.size} bytes, which cannot be decoded. "
-            "Fetch the file again."
-        )
-    if plane.shape != (IMAGE_SIZE, IMAGE_SIZE) or plane.dtype != np.uint8:
-        raise InputError(
-            f"A plane must be {IMAGE_SIZE} x {IMAGE_SIZE}, 8-bit and gray. Received: {path} with shape {plane.shape} "
-            f"and dtype {plane.dtype}. Convert the file."
-        )
-    return plane
-
-
-class FolderReader:
-    """Read batches straight from image files, with the same face as the reader of a store.
-
-    Attributes
-    ----------
-    ids : list of str
-        In the order of the samples.
-    labels : None
-        A folder has none.
-    status : array of uint8, shape (N,)
-        1, or 2 once a sample could not be read.
-    failures : dict of int to str
-        Why, for each index that could not be read.
-    image_shape : tuple of int
-        (Y, X, C).
-    """
-
-    def __init__(self, samples: Sequence[SampleFiles]) -> None:
-        self.ids = [sample.id for sample in samples]
-        self.labels: npt.NDArray[np.uint8] | None = None
-        self.status = np.full(len(samples), OK, np.uint8)
-        self.failures: dict[int, str] = {}
-        self.image_shape = (IMAGE_SIZE, IMAGE_SIZE, len(CHANNELS))
-        self._samples = list(samples)
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __enter__(self) -> "FolderReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Have nothing to close."""
-
-    def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-        """Read samples by index.
-
-        Parameters
-        ----------
-        indices : sequence of int, length B
-            Any order, repeats allowed.
-
-        Returns
-        -------
-        array of uint8, shape (B, Y, X, C)
-            Black where the files cannot be read; `status` and `failures` say so afterwards. A store's reader need not
-            do that: there, the conversion has told good from bad.
-        """
-        chosen = np.asarray(indices, np.int64)
-        images = np.zeros((len(chosen), *self.image_shape), np.uint8)
-        for place, index in enumerate(chosen.tolist()):
-            try:
-                images[place] = read_sample(self._samples[index])
-            except InputError as error:
-                self.status[index] = FAILED
-                self.failures[index] = str(error)
-        return images
+def _find_range(pixels: Pixels, intensity: str) -> tuple[float, float]:
+    """Return the values that become black and white."""
+    if intensity == "minmax":
+        return float(pixels.min()), float(pixels.max())
+    low, high = np.percentile(pixels, PERCENTILES)
+    return float(low), float(high)

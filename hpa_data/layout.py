@@ -49,13 +49,11 @@ class Layout:
 
     @property
     def task_bytes(self) -> int:
-        """Upper bound of the memory that writing one shard takes, in bytes.
+        """Upper bound of the encoded chunks of one shard, which its task holds, in bytes.
 
-        The encoded chunks, and once more joined to the shard; one image and its four planes on their way in. A codec
-        may add a little to what cannot be compressed: 16 bytes a chunk for Blosc.
+        A codec may add a little to what cannot be compressed: 16 bytes a chunk for Blosc.
         """
-        shard = self.shard_samples * (self.image_bytes + 64)
-        return 2 * shard + 3 * self.image_bytes
+        return self.shard_samples * (self.image_bytes + 64)
 
 
 @dataclass(frozen=True, kw_only=True)

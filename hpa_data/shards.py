@@ -97,15 +97,15 @@ def decode_chunk(chunk: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], codec
         np.copyto(out.reshape(-1), chunk)
 
 
-def join_shard(chunks: Sequence[bytes], *, shard_samples: int) -> bytes:
-    """Join encoded chunks to one shard; places past the last chunk are marked absent."""
+def index_shard(chunks: Sequence[bytes], *, shard_samples: int) -> bytes:
+    """Make the end of a shard whose chunks lie one after the other; places past the last chunk are marked absent."""
     index = np.full((shard_samples, 2), ABSENT, "<u8")
     lengths = np.array([len(chunk) for chunk in chunks], "<u8")
     index[: len(chunks), 0] = np.cumsum(lengths) - lengths
     index[: len(chunks), 1] = lengths
     index_bytes = index.tobytes()
     crc = int(google_crc32c.value(index_bytes))
-    return b"".join((*chunks, index_bytes, crc.to_bytes(CRC_BYTES, "little")))
+    return index_bytes + crc.to_bytes(CRC_BYTES, "little")
 
 
 def read_index(shard: npt.NDArray[np.uint8], *, shard_samples: int) -> npt.NDArray[np.uint64]:

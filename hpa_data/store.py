@@ -1,9 +1,10 @@
-"""The groups and arrays of a store: how parts are begun, found and held against their manifests.
+"""What a store holds: its parts and their arrays, held against their manifests.
 
-A store is a Zarr v3 group of parts. A part is made whole beside its place and moved there; `writer` fills its shards.
+Reading alone: `begin` makes parts and `writer` fills them.
 """
 
-import shutil
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,29 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import BloscCodec
 
 from hpa_data.errors import InputError
-from hpa_data.layout import SHARD_SAMPLES, Layout
+from hpa_data.layout import Layout
+from hpa_data.manifest import Manifest, fingerprint
 from hpa_data.reader import PartFiles, Reader
-from hpa_data.schema import (
-    CHANNELS,
-    IMAGE_SIZE,
-    Manifest,
-    find_repeated,
-    fingerprint,
-    is_readable,
-)
-from hpa_data.shards import find_codec, zarr_compressors
-
-# Rows of a small array in one chunk: enough for every known data set to have few chunks.
-ROWS_PER_CHUNK = 16_384
-
-# Of all arrays but the images. zarr-python's own choice, Zstandard, is not among the core codecs of Zarr v3.
-SMALL_COMPRESSOR = BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle", typesize=1)
-
-# File systems take names of 255 bytes; a letter may have 4, and a part being made has 5 letters more.
-MAX_NAME = 50
+from hpa_data.schema import is_readable
+from hpa_data.shards import find_codec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +61,16 @@ class Part:
     def status(self) -> npt.NDArray[np.uint8]:
         """What became of each sample, uint8 (N,), as the disk has it now."""
         return self._read("status")
+
+    @property
+    def checksum(self) -> npt.NDArray[np.uint32]:
+        """CRC-32 of each image's bytes, uint32 (N,), as the disk has it now."""
+        return self._read("checksum")
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What to know of each sample, and the file that it is about; both mostly empty."""
+        return [(str(note), str(file)) for note, file in zip(self._read("note"), self._read("note_file"), strict=True)]
 
     @property
     def sums(self) -> npt.NDArray[np.uint64]:
@@ -124,8 +119,11 @@ class Store:
 
     def parts(self) -> list[str]:
         """Names of the parts, in alphabetical order."""
-        groups = zarr.open_group(self.path, mode="r").groups()
-        return sorted(name for name, group in groups if name.isidentifier() and "fingerprint" in group.attrs)
+        zarr.open_group(self.path, mode="r")
+        # Not by zarr's own listing: it warns of files that are no arrays.
+        with os.scandir(self.path) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.isidentifier() and entry.is_dir())
+        return [name for name in names if _is_part(self.path / name)]
 
     def part(self, name: str) -> Part:
         """Open one part; InputError if the store has none of that name."""
@@ -162,6 +160,17 @@ class Store:
             If a part is missing or damaged.
         """
         return Reader([self.part(name).files() for name in parts], threads=threads)
+
+
+def _is_part(path: Path) -> bool:
+    """Tell whether a folder is a group with a manifest, or one whose metadata are damaged, which then says so."""
+    try:
+        metadata = json.loads((path / "zarr.json").read_bytes())
+        return metadata["node_type"] == "group" and "fingerprint" in metadata.get("attributes", {})
+    except OSError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 def _open_part(folder: Path, name: str) -> Part:
@@ -209,161 +218,3 @@ def open_store(path: str | Path) -> Store:
             f"A store must be a folder written by `hpa convert`. Received: {path}: {reason}. Check the path."
         ) from error
     return store
-
-
-def begin_part(
-    path: str | Path,
-    name: str,
-    *,
-    ids: Sequence[str],
-    labels: npt.NDArray[np.uint8] | None,
-    settings: dict[str, Any],
-    codec: str = "lz4hc",
-    shard_samples: int = SHARD_SAMPLES,
-    overwrite: bool = False,
-) -> Part:
-    """Make a part with nothing written in it yet, or find the same one, begun before.
-
-    Parameters
-    ----------
-    path : str or Path
-        The store's folder; made if missing.
-    name : str
-        The part's name.
-    ids : sequence of str, length N
-        Unique.
-    labels : array of uint8, shape (N, K), or None
-    settings : dict
-        What else decides the images, JSON values; kept in the manifest.
-    codec : str
-        A name in `shards.CODECS`.
-    shard_samples : int
-        S.
-    overwrite : bool
-        Delete a part of that name first.
-
-    Returns
-    -------
-    Part
-        With every sample pending, unless the part was begun before with exactly the same arguments.
-
-    Raises
-    ------
-    InputError
-        If the part is finished, or was begun with other settings or samples, or the folder holds something else.
-    """
-    folder = Path(path)
-    repeated = find_repeated(ids)
-    if repeated is not None:
-        raise InputError(f"Ids of a part must be unique. Received: {repeated!r} twice. Take one out.")
-    if not name.isidentifier() or len(name) > MAX_NAME:
-        raise InputError(
-            f"part must be up to {MAX_NAME} letters, digits and underscores, no digit first. Received: "
-            f"part={name[:60]!r}. Use another name."
-        )
-    settings = {**settings, "codec": find_codec(codec).name, "shard_samples": shard_samples, "image_size": IMAGE_SIZE}
-    mark = fingerprint(settings, ids, labels)
-    layout = Layout(
-        n_samples=len(ids), image_shape=(IMAGE_SIZE, IMAGE_SIZE, len(CHANNELS)), shard_samples=shard_samples
-    )
-    if folder.exists() and not (folder / "zarr.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"A store must be a new folder or a store. Received: {folder}, something else. Use another.")
-    zarr.open_group(folder, mode="a")
-    store = open_store(folder)
-    if not overwrite and name in store.parts():
-        return _check_same(store.part(name), settings, mark)
-    if not overwrite and (folder / name).exists():
-        raise InputError(
-            f"{folder / name} must be a part or not there. Received: something else. Pass --overwrite to delete it, or "
-            "another --part."
-        )
-    # Made beside its place and moved there: a part is there with all its arrays or not at all.
-    unfinished, old = folder / f".{name}.new", folder / f".{name}.old"
-    for left_over in (unfinished, old):
-        if left_over.exists():
-            shutil.rmtree(left_over)
-    manifest = Manifest(settings=settings, fingerprint=mark)
-    _create_arrays(zarr.create_group(unfinished), layout, manifest, ids, labels)
-    if (folder / name).exists():
-        (folder / name).rename(old)
-    unfinished.rename(folder / name)
-    if old.exists():
-        shutil.rmtree(old)
-    return store.part(name)
-
-
-def _check_same(part: Part, settings: dict[str, Any], mark: str) -> Part:
-    """Return a part begun before if it is to hold just the same and is not finished."""
-    told = {key: (part.manifest.settings.get(key), settings.get(key)) for key in part.manifest.settings | settings}
-    for key, (before, now) in told.items():
-        if before != now:
-            raise InputError(
-                f"Store {part.path.parent}, part {part.name!r}, was begun with {key}={before!r}; this command says "
-                f"{key}={now!r}. Finish it with the same settings, or pass --overwrite."
-            )
-    if part.manifest.fingerprint != mark:
-        raise InputError(
-            f"Store {part.path.parent}, part {part.name!r}, was begun with other samples or labels than this command "
-            "gives. Finish it with the same, or pass --overwrite."
-        )
-    if part.manifest.statistics is not None:
-        raise InputError(
-            f"Store {part.path.parent} must not hold part {part.name!r} yet. Received: one that is finished. Pass "
-            "--overwrite to make it again, or --part to add another."
-        )
-    return part
-
-
-def _create_arrays(
-    group: zarr.Group,
-    layout: Layout,
-    manifest: Manifest,
-    ids: Sequence[str],
-    labels: npt.NDArray[np.uint8] | None,
-) -> None:
-    """Make the arrays of a part and write what is known from the start; the manifest comes last and makes it a part."""
-    n, size = layout.n_samples, layout.shard_samples
-    n_channels = layout.image_shape[-1]
-    group.create_array(
-        "images",
-        shape=(n, *layout.image_shape),
-        chunks=(1, *layout.image_shape),
-        shards=(size, *layout.image_shape),
-        dtype="uint8",
-        filters=None,
-        compressors=zarr_compressors(find_codec(manifest.settings["codec"]), n_channels=n_channels),
-        dimension_names=("sample", "y", "x", "channel"),
-    )
-    _create_small(group, "status", "uint8", (n,), (size,), ("sample",))
-    _create_small(group, "checksum", "uint32", (n,), (size,), ("sample",))
-    # Sum and sum of squares of each image's channels, from which the manifest's statistics come.
-    powers = (n_channels, 2)
-    _create_small(group, "sums", "uint64", (n, *powers), (size, *powers), ("sample", "channel", "power"))
-    # The names of the axes, which xarray shows as coordinates, and of the samples.
-    for name, dimension, values in (
-        ("channel", "channel", manifest.channels),
-        ("class", "class", manifest.classes),
-        ("id", "sample", ids),
-    ):
-        chunks = (min(len(values), ROWS_PER_CHUNK),)
-        array = _create_small(group, name, str, (len(values),), chunks, (dimension,))
-        array[:] = np.array(values, dtype=object)
-    if labels is not None:
-        rows = min(n, ROWS_PER_CHUNK)
-        array = _create_small(group, "labels", "uint8", labels.shape, (rows, labels.shape[1]), ("sample", "class"))
-        array[:] = labels
-    group.attrs.put(manifest.encode())
-
-
-def _create_small(  # noqa: PLR0917 - a table of arrays reads best by position
-    group: zarr.Group,
-    name: str,
-    dtype: Any,
-    shape: tuple[int, ...],
-    chunks: tuple[int, ...],
-    dimensions: tuple[str, ...],
-) -> zarr.Array[Any]:
-    """Make an array that is no image."""
-    return group.create_array(
-        name, shape=shape, chunks=chunks, dtype=dtype, compressors=SMALL_COMPRESSOR, dimension_names=dimensions
-    )

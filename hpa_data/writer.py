@@ -1,125 +1,274 @@
 """What is written when: the shards of a part, and what counts as written.
 
-A shard of images is written whole by one task: its file first, under another name until it is complete, then its
-checksums and sums, last its `status`. Only `status` tells what exists, so that a killed conversion goes on with the
-shards whose status is still pending.
+A shard of images is written whole by one task: its file first, under another name until it is complete, then what is
+known of its samples, last their `status`. Only `status` tells what exists, so that a killed conversion goes on with the
+samples that are still pending.
 """
 
 import contextlib
+import csv
+import io
 import os
-import zlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
-import dask
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
-from dask.system import CPU_COUNT
+import zarr
 
 from hpa_data.errors import InputError
-from hpa_data.layout import ShardTask, plan_shards
-from hpa_data.schema import FAILED, OK, PENDING, is_readable, measure_statistics
-from hpa_data.shards import encode_chunk, find_codec, join_shard
-from hpa_data.store import Part
+from hpa_data.layout import Layout, ShardTask, plan_shards
+from hpa_data.manifest import measure_statistics
+from hpa_data.samples import Sample
+from hpa_data.schedule import Workers, run_tasks, sample_pool
+from hpa_data.schema import FAILED, PENDING, is_readable
+from hpa_data.shards import encode_chunk, find_codec, index_shard, read_index
+from hpa_data.store import Part, open_store
 
-Produce = Callable[[int], npt.NDArray[np.uint8]]
+Item = TypeVar("Item")
+Read = Callable[[Item], Sample]
+
+FAILURES_NAME = "failures.csv"
+
+# A decoded file, its planes taken apart, one of them as float32: up to 6 times its decoded bytes were measured.
+READING_COPIES = 7
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A sample that could not be written, and why."""
+    """A sample that could not be written.
+
+    Attributes
+    ----------
+    id : str
+    file : str
+        The file at fault, as the source names it; empty if it is not one alone.
+    reason : str
+    """
 
     id: str
+    file: str
     reason: str
+
+
+class _Encoded(NamedTuple):
+    """A sample, ready to be written."""
+
+    chunk: bytes
+    checksum: int
+    sums: npt.NDArray[np.uint64]
+    status: int
+    note: str
+    note_file: str
+
+
+# The arrays of a part with a row a sample, in the order in which they are written: `status` last.
+_ROWS = ("checksum", "sums", "note", "note_file", "status")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One shard to write, with all that a worker process must know of it.
+
+    Attributes
+    ----------
+    part : Path
+        The part's folder.
+    shard_path : Path
+    layout : Layout
+    codec : str
+    task : ShardTask
+    items : tuple
+        What `read` makes each sample of, None for those that are to stay as they are.
+    read : function of an item
+    threads : int
+    stop_at_failure : bool
+    """
+
+    part: Path
+    shard_path: Path
+    layout: Layout
+    codec: str
+    task: ShardTask
+    items: tuple[Any, ...]
+    read: Read[Any]
+    threads: int
+    stop_at_failure: bool
+
+
+def peak_bytes(layout: Layout, workers: Workers, *, picture_bytes: int | None = None) -> int:
+    """Bound the memory that `write_shards` takes on this machine, whatever N is.
+
+    Parameters
+    ----------
+    layout : Layout
+    workers : Workers
+    picture_bytes : int, optional
+        Of the largest file, decoded; by default a plane of the image's own size.
+
+    Returns
+    -------
+    int
+        Bytes, beside those of the libraries and of the list of samples.
+    """
+    decoded = picture_bytes or layout.image_bytes // layout.image_shape[-1]
+    sample = READING_COPIES * decoded + 4 * layout.image_bytes  # channels, merged, their squares, encoded
+    n_threads = workers.task_threads * (workers.processes or 1)
+    return workers.tasks_at_once * layout.task_bytes + n_threads * sample
 
 
 def write_shards(
     part: Part,
-    produce: Produce,
+    items: Sequence[Item],
+    read: Read[Item],
     *,
-    workers: int | None = None,
-    on_shard: Callable[[ShardTask], None] | None = None,
+    redo: npt.NDArray[np.bool_] | None = None,
+    workers: Workers | None = None,
+    stop_at_failure: bool = False,
+    on_written: Callable[[int], None] | None = None,
 ) -> list[Failure]:
-    """Write every shard of a part with a pending or failed sample, one Dask task each, and then the statistics.
+    """Write the samples of a part that are pending or failed, one Dask task a shard, and then the statistics.
+
+    Whoever calls this holds the store (`lock.hold_store`).
 
     Parameters
     ----------
     part : Part
-        As `begin_part` gave it.
-    produce : function of int
-        Returns the image of a sample, uint8 (Y, X, C). Called from several threads, in any order. An InputError marks
-        the sample as failed; its image is then black.
-    workers : int, optional
-        Threads; by default one a core. Memory is bounded by this many times ``part.layout.task_bytes``.
-    on_shard : function of ShardTask, optional
-        Called after each shard, from any thread.
+        As `begin.begin_part` gave it.
+    items : sequence, length N
+        What each sample is made of.
+    read : function of an item
+        Makes the sample. Called in several threads, in any order. An InputError marks the sample as failed; its image
+        is then black. Pickled, with the items, where worker processes do the work.
+    redo : array of bool, shape (N,), optional
+        The samples to write instead. What else is in their shards stays as it is.
+    workers : Workers, optional
+    stop_at_failure : bool
+        Raise the first InputError instead; shards that are done stay.
+    on_written : function of int, optional
+        Called after each shard with the number of samples written, in the calling thread.
 
     Returns
     -------
     list of Failure
-        In the order of the samples. The store's bytes do not depend on the number of workers.
+        All of the part, in the order of the samples. The store's bytes do not depend on the workers.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, say. What was written before is whole; the same call goes on.
+    KeyboardInterrupt
+        After an interrupt, at a border between shards.
     """
+    workers = workers or Workers()
+    status = part.status
+    if redo is None:
+        redo = (status == PENDING) | (status == FAILED)
     size = part.layout.shard_samples
-    # A failed sample of a part that is not finished is tried again, or a conversion that goes on would not list it.
-    open_shards = np.unique(np.flatnonzero(np.isin(part.status, (PENDING, FAILED))) // size)
-    tasks = plan_shards(part.layout, shards=open_shards.tolist())
+    tasks = plan_shards(part.layout, shards=np.unique(np.flatnonzero(redo) // size).tolist())
+    jobs = [
+        _Job(
+            part=part.path,
+            shard_path=part.shard_path(task.shard),
+            layout=part.layout,
+            codec=part.manifest.settings["codec"],
+            task=task,
+            items=tuple(items[i] if redo[i] else None for i in range(task.start, task.stop)),
+            read=read,
+            threads=workers.task_threads,
+            stop_at_failure=stop_at_failure,
+        )
+        for task in tasks
+    ]
 
-    def write(task: ShardTask) -> list[Failure]:
-        failures = _write_shard(part, task, produce)
-        if on_shard is not None:
-            on_shard(task)
-        return failures
+    def note_done(job: _Job) -> None:
+        if on_written is not None:
+            on_written(int(redo[job.task.start : job.task.stop].sum()))
 
-    results = dask.compute(
-        # Dask takes the last name first: named so, shards are written in rising order.
-        *[dask.delayed(write)(task, dask_key_name=f"{part.layout.n_shards - task.shard:09}") for task in tasks],
-        scheduler="threads",
-        num_workers=workers or CPU_COUNT,
-    )
+    run_tasks(_write_shard, jobs, workers=workers, on_done=note_done)
     _finish(part)
-    return [failure for failures in results for failure in failures]
+    return list_failures(part)
 
 
-def _write_shard(part: Part, task: ShardTask, produce: Produce) -> list[Failure]:
-    """Produce, encode and write the samples of one shard; then say so in `status`."""
-    codec = find_codec(part.manifest.settings["codec"])
-    n_samples = task.stop - task.start
-    status = np.full(n_samples, OK, np.uint8)
-    checksum = np.zeros(n_samples, np.uint32)
-    sums = np.zeros((n_samples, part.layout.image_shape[-1], 2), np.uint64)
-    chunks, failures = [], []
-    for place in range(n_samples):
-        try:
-            image = produce(task.start + place)
-        except InputError as error:
-            image = np.zeros(part.layout.image_shape, np.uint8)
-            status[place] = FAILED
-            failures.append(Failure(id=part.ids[task.start + place], reason=str(error)))
-        chunks.append(encode_chunk(image, codec))
-        checksum[place] = zlib.crc32(image)
-        sums[place] = _sum_pixels(image)
-    _write_whole(part.shard_path(task.shard), join_shard(chunks, shard_samples=part.layout.shard_samples))
-    for name, values in (("checksum", checksum), ("sums", sums), ("status", status)):
-        part.group[name][task.start : task.stop] = values  # type: ignore[index]
-    return failures
+def list_failures(part: Part) -> list[Failure]:
+    """List the failed samples of a part, in their order."""
+    failed = np.flatnonzero(part.status == FAILED).tolist()
+    notes = part.notes if failed else []
+    return [Failure(id=part.ids[i], file=notes[i][1], reason=notes[i][0]) for i in failed]
 
 
-def _sum_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def _write_shard(job: _Job) -> None:
+    """Read, encode and write the samples of one shard; then say so in `status`."""
+    rows = slice(job.task.start, job.task.stop)
+    group: Any = zarr.open_group(job.part, mode="r+")
+    kept = _read_kept(job, group)
+    to_do = [place for place in range(rows.stop - rows.start) if place not in kept]
+    done = sample_pool(job.threads).map(partial(_encode_sample, job), to_do)
+    samples = kept | dict(zip(to_do, done, strict=True))
+    ordered = [samples[place] for place in range(rows.stop - rows.start)]
+    chunks = [sample.chunk for sample in ordered]
+    write_whole(job.shard_path, (*chunks, index_shard(chunks, shard_samples=job.layout.shard_samples)))
+    for name in _ROWS:
+        group[name][rows] = np.array([getattr(sample, name) for sample in ordered], dtype=group[name].dtype)
+
+
+def _read_kept(job: _Job, group: Any) -> dict[int, _Encoded]:
+    """Read the samples of a shard that are to stay as they are, by their place in it."""
+    places = [place for place, item in enumerate(job.items) if item is None]
+    if not places:
+        return {}
+    shard = np.fromfile(job.shard_path, np.uint8)
+    bounds = read_index(shard, shard_samples=job.layout.shard_samples)
+    rows = {name: group[name][job.task.start : job.task.stop] for name in _ROWS}
+    return {
+        place: _Encoded(
+            chunk=shard[slice(*bounds[place].tolist())].tobytes(), **{name: rows[name][place] for name in _ROWS}
+        )
+        for place in places
+    }
+
+
+def _encode_sample(job: _Job, place: int) -> _Encoded:
+    """Read and encode one sample."""
+    try:
+        sample, file = job.read(job.items[place]), ""
+    except InputError as error:
+        if job.stop_at_failure:
+            raise
+        sample = Sample(image=np.zeros(job.layout.image_shape, np.uint8), status=FAILED, note=str(error))
+        file = error.file
+    return _Encoded(
+        chunk=encode_chunk(sample.image, find_codec(job.codec)),
+        # libdeflate's, in a fifth of the time that zlib takes.
+        checksum=imagecodecs.deflate_crc32(sample.image),  # type: ignore[arg-type]  # any buffer will do
+        sums=sum_pixels(sample.image),
+        status=sample.status,
+        note=sample.note,
+        note_file=file,
+    )
+
+
+def sum_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """Sum each channel of an image, uint8 (Y, X, 4), and its squares, exactly: uint64 (4, 2)."""
     squares = np.multiply(image, image, dtype=np.uint16)
     # OpenCV sums in float64, which is exact below 2^53, in a fifth of the time that NumPy takes.
     return np.array([cv2.sumElems(image), cv2.sumElems(squares)]).T.astype(np.uint64)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, pieces: Sequence[bytes]) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
+    # A name of its own: a process that was killed may have a worker that still writes.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with unfinished.open("wb") as file:
-            file.write(content)
+            file.writelines(pieces)
             file.flush()
             # A full disk must show here, before `status` says that the shard exists.
             os.fsync(file.fileno())
@@ -131,8 +280,30 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _finish(part: Part) -> None:
-    """Write the statistics over the good samples into the manifest: now the part is whole."""
+    """Write the statistics over the good samples into the manifest, and the list of failures into the store."""
     good = is_readable(part.status)
     y, x, _ = part.layout.image_shape
-    statistics = measure_statistics(part.sums[good], pixels=y * x)
-    part.group.attrs.put(replace(part.manifest, statistics=statistics).encode())
+    manifest = replace(part.manifest, statistics=measure_statistics(part.sums[good], pixels=y * x))
+    if manifest != part.manifest:
+        part.group.attrs.put(manifest.encode())
+    write_failures(part.path.parent)
+
+
+def write_failures(store: Path) -> None:
+    """Write ``failures.csv`` over all parts of a store: part, id, file, reason. None if nothing failed."""
+    path = store / FAILURES_NAME
+    rows = list(_list_all_failures(store))
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([("part", "id", "file", "reason"), *rows])
+    write_whole(path, [text.getvalue().encode()])
+
+
+def _list_all_failures(store: Path) -> Iterator[tuple[str, str, str, str]]:
+    opened = open_store(store)
+    for name in opened.parts():
+        with contextlib.suppress(InputError):  # another part, damaged, which this one has nothing to do with
+            for failure in list_failures(opened.part(name)):
+                yield name, failure.id, failure.file, failure.reason

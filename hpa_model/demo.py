@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_data.convert import convert_folder
+from hpa_data.convert import convert_files
 from hpa_data.errors import InputError
-from hpa_data.schema import read_label_table
+from hpa_data.plan import plan_conversion
+from hpa_data.schema import encode_labels
 from hpa_data.store import open_store
 from hpa_data.synth import write_samples
+from hpa_data.tables import read_columns, read_label_table
 from hpa_model.config import TrainConfig
 from hpa_model.evaluate import SCORES_FILE, Scores, score_run
 from hpa_model.metrics import f1_per_class
@@ -109,14 +111,8 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
 
     watcher.on_step("Converting both folders to one store")
     for part, labels in (("train", samples / "train.csv"), ("test", None)):
-        convert_folder(
-            samples / part,
-            store,
-            part=part,
-            labels=labels,
-            on_plan=watcher.on_plan,
-            on_shard=lambda task: watcher.on_done(task.stop - task.start),
-        )
+        plan = plan_conversion(samples / part, store, part=part, labels=labels)
+        convert_files(plan, on_plan=watcher.on_plan, on_written=watcher.on_done)
     finish("convert", store)
 
     watcher.on_step(f"Training {CONFIG.folds} folds of {CONFIG.model} at {CONFIG.image_size} pixels")
@@ -139,7 +135,8 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
     finish("predict", submission)
 
     truth = read_label_table(samples / "test_truth.csv")
-    predictions = read_label_table(submission, target="Predicted").labels  # in the order of the sample submission
+    # In the order of the sample submission, which is that of the truth.
+    predictions = encode_labels([row[1] for row in read_columns(submission, ("Id", "Predicted"))])
     return Demo(
         steps=tuple(steps),
         scores=scores,

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.images import FolderReader, find_samples
 from hpa_data.reader import Reader
+from hpa_data.samples import FolderReader
 from hpa_data.schema import FAILED, is_readable
+from hpa_data.sources import find_samples
 from hpa_data.store import open_store
 from hpa_model.config import RunDescription, read_run
 from hpa_model.evaluate import read_thresholds

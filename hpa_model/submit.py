@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.schema import decode_labels, find_repeated, read_columns
+from hpa_data.schema import decode_labels
+from hpa_data.tables import find_repeated, read_columns
 from hpa_model.metrics import predict_classes
 from hpa_model.thresholds import NEVER
 

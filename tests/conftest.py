@@ -1,16 +1,22 @@
 """Real files to test with: planes, label tables, stores, and the real samples where they are at hand."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hpa_data.convert import convert_folder
+from hpa_data.begin import PartPlan, begin_part
+from hpa_data.convert import Conversion, convert_files
+from hpa_data.plan import plan_conversion
+from hpa_data.schedule import Workers
 from hpa_data.schema import CHANNELS
-from hpa_data.store import Store, open_store
+from hpa_data.sources import SourceSettings
+from hpa_data.store import Part, Store, open_store
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 N_SAMPLES = 12
@@ -48,6 +54,28 @@ def write_table(path: Path, rows: dict[str, str], *, target: str = "Target") -> 
     return path
 
 
+def convert(
+    source: Path,
+    store: Path,
+    *,
+    labels: Path | None = None,
+    part: str = "train",
+    settings: SourceSettings | None = None,
+    codec: str = "lz4hc",
+    workers: Workers | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Plan a conversion and do it."""
+    plan = plan_conversion(source, store, labels=labels, part=part, settings=settings, codec=codec)
+    return convert_files(plan, workers=workers, overwrite=overwrite)
+
+
+def begin(path: Path, ids: Iterable[str], *, shard_samples: int = 64, **wanted: Any) -> Part:
+    """Begin a part ``train`` with nothing in it, or find it."""
+    plan = {"labels": None, "settings": {}, "codec": "lz4"} | wanted
+    return begin_part(PartPlan(path=path, name="train", ids=tuple(ids), shard_samples=shard_samples, **plan))
+
+
 @pytest.fixture(scope="session")
 def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hold 12 labelled samples in ``train``, 3 unlabelled ones in ``test``, both tables; not to be changed."""
@@ -67,6 +95,6 @@ def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(kaggle: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Hold parts ``train`` (12 samples) and ``test`` (3, without labels); not to be changed."""
     path = tmp_path_factory.mktemp("store") / "hpa.zarr"
-    convert_folder(kaggle / "train", path, labels=kaggle / "train.csv")
-    convert_folder(kaggle / "test", path, part="test")
+    convert(kaggle / "train", path, labels=kaggle / "train.csv")
+    convert(kaggle / "test", path, part="test")
     return open_store(path)

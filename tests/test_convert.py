@@ -5,7 +5,9 @@ import json
 import shutil
 import tracemalloc
 import zlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -13,14 +15,20 @@ import pytest
 import tensorstore
 import xarray
 import zarr
-from conftest import draw_image, write_sample, write_table
+from conftest import begin, convert, draw_image, write_sample, write_table
 
-from hpa_data.convert import convert_folder
+from hpa_data.begin import PartPlan
+from hpa_data.convert import convert_files
 from hpa_data.errors import InputError
-from hpa_data.schema import CHANNELS, CLASSES, read_label_table
+from hpa_data.plan import plan_conversion
+from hpa_data.samples import Sample
+from hpa_data.schedule import Workers
+from hpa_data.schema import CHANNELS, CLASSES
 from hpa_data.shards import CODECS
-from hpa_data.store import Store, begin_part, open_store
-from hpa_data.writer import write_shards
+from hpa_data.sources import SourceSettings
+from hpa_data.store import Store, open_store
+from hpa_data.tables import read_label_table
+from hpa_data.writer import Failure, peak_bytes, write_shards
 
 
 def read_planes(folder: Path, sample_id: str) -> np.ndarray:
@@ -77,7 +85,7 @@ def test_xarray_opens_a_part_with_the_names_of_channels_and_classes(store: Store
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_tensorstore_reads_each_codec(kaggle: Path, tmp_path: Path, codec: str) -> None:
-    convert_folder(kaggle / "test", tmp_path / "a.zarr", part="test", codec=codec)
+    convert(kaggle / "test", tmp_path / "a.zarr", part="test", codec=codec)
     path = str(tmp_path / "a.zarr" / "test" / "images")
     array = tensorstore.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}, read=True).result()
     assert (array[1].read().result() == draw_image(101)).all()
@@ -95,7 +103,7 @@ def test_the_manifest_holds_the_statistics_of_the_images(kaggle: Path, store: St
 
 def test_neither_workers_nor_place_change_a_byte(kaggle: Path, tmp_path: Path) -> None:
     for name, workers in (("one", 1), ("two", 2)):
-        convert_folder(kaggle / "train", tmp_path / name, labels=kaggle / "train.csv", workers=workers)
+        convert(kaggle / "train", tmp_path / name, labels=kaggle / "train.csv", workers=Workers(threads=workers))
     assert_same_bytes(tmp_path / "one", tmp_path / "two")
 
 
@@ -111,31 +119,28 @@ class Killed(BaseException):
 @pytest.mark.parametrize("stop_at", [0, 3, 4, 9])
 def test_a_conversion_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path, stop_at: int) -> None:
     images = [draw_image(index) for index in range(10)]
-    ids = [f"s{index}" for index in range(10)]
-
-    def begin(name: str):  # type: ignore[no-untyped-def]
-        return begin_part(tmp_path / name, "train", ids=ids, labels=None, settings={}, codec="lz4", shard_samples=4)
-
     calls: list[int] = []
 
-    def produce(index: int) -> np.ndarray:
+    def read(index: int) -> Sample:
         calls.append(index)
-        return images[index]
+        return Sample(image=images[index])
 
-    def produce_until_killed(index: int) -> np.ndarray:
+    def read_until_killed(index: int) -> Sample:
         if index == stop_at:
             raise Killed
-        return produce(index)
+        return read(index)
 
-    write_shards(begin("whole"), produce, workers=1)
+    one = Workers(threads=1)
+    ids = [f"s{index}" for index in range(10)]
+    write_shards(begin(tmp_path / "whole", ids, shard_samples=4), range(10), read, workers=one)
     with pytest.raises(Killed):
-        write_shards(begin("killed"), produce_until_killed, workers=1)
+        write_shards(begin(tmp_path / "killed", ids, shard_samples=4), range(10), read_until_killed, workers=one)
     calls.clear()
-    part = begin("killed")
+    part = begin(tmp_path / "killed", ids, shard_samples=4)
     assert part.manifest.statistics is None
     pending = np.flatnonzero(part.status == 0).tolist()
     assert stop_at in pending
-    assert write_shards(part, produce, workers=1) == []
+    assert write_shards(part, range(10), read, workers=one) == []
     assert sorted(calls) == pending  # whole shards that were written are not read again
     assert_same_bytes(tmp_path / "whole", tmp_path / "killed")
 
@@ -144,7 +149,7 @@ def test_a_part_whose_making_was_killed_is_made_anew(kaggle: Path, tmp_path: Pat
     path = tmp_path / "a.zarr"
     left_over = zarr.open_group(path, mode="a").create_group(".test.new")
     left_over.create_array("id", shape=(99,), dtype="uint8")
-    convert_folder(kaggle / "test", path, part="test")
+    convert(kaggle / "test", path, part="test")
     assert open_store(path).part("test").ids == ["new-0", "new-1", "new-2"]
     assert sorted(entry.name for entry in path.iterdir()) == ["test", "zarr.json"]
 
@@ -154,29 +159,50 @@ def test_what_is_not_ours_is_not_deleted(kaggle: Path, tmp_path: Path) -> None:
     group = zarr.open_group(path, mode="a")
     group.create_array("train", shape=(3,), dtype="uint8")[:] = 7
     with pytest.raises(InputError, match=r"train must be a part or not there.*--overwrite"):
-        convert_folder(kaggle / "test", path)
+        convert(kaggle / "test", path)
     assert (group["train"][:] == 7).all()
-    convert_folder(kaggle / "test", path, overwrite=True)
+    convert(kaggle / "test", path, overwrite=True)
     assert len(open_store(path).part("train").ids) == 3
 
 
 @pytest.mark.parametrize("kill_at", [0, 3])
 def test_a_conversion_that_goes_on_lists_the_failures_of_before(tmp_path: Path, kill_at: int) -> None:
-    def begin():  # type: ignore[no-untyped-def]
-        return begin_part(tmp_path / "a", "train", ids=list("abcd"), labels=None, settings={}, shard_samples=2)
-
-    def produce(index: int, kill_at: int) -> np.ndarray:
+    def read(index: int, kill_at: int) -> Sample:
         if index == kill_at:
             raise Killed
         if index == 1:
-            raise InputError("no such luck")
-        return draw_image(index)
+            raise InputError("no such luck", file="b.png")
+        return Sample(image=draw_image(index))
 
+    path = tmp_path / "a"
     with pytest.raises(Killed):
-        write_shards(begin(), lambda index: produce(index, kill_at), workers=1)
-    failures = write_shards(begin(), lambda index: produce(index, -1), workers=1)
-    assert [(failure.id, failure.reason) for failure in failures] == [("b", "no such luck")]
-    assert open_store(tmp_path / "a").part("train").status.tolist() == [1, 2, 1, 1]
+        write_shards(begin(path, "abcd", shard_samples=2), range(4), lambda index: read(index, kill_at))
+    failures = write_shards(begin(path, "abcd", shard_samples=2), range(4), lambda index: read(index, -1))
+    assert failures == [Failure(id="b", file="b.png", reason="no such luck")]
+    assert open_store(path).part("train").status.tolist() == [1, 2, 1, 1]
+    assert (path / "failures.csv").read_text() == "part,id,file,reason\ntrain,b,b.png,no such luck\n"
+
+
+def test_a_failed_sample_is_tried_again_and_its_neighbours_stay(tmp_path: Path) -> None:
+    def read(index: int) -> Sample:
+        return Sample(image=draw_image(index), note="a note" if index == 0 else "")
+
+    def read_badly(index: int) -> Sample:
+        if index == 1:
+            raise InputError("no such luck")
+        return read(index)
+
+    read_again: list[int] = []
+
+    def read_well(index: int) -> Sample:
+        read_again.append(index)
+        return read(index)
+
+    write_shards(begin(tmp_path / "whole", "abc"), range(3), read)
+    write_shards(begin(tmp_path / "mended", "abc"), range(3), read_badly)
+    assert write_shards(begin(tmp_path / "mended", "abc"), range(3), read_well) == []
+    assert read_again == [1]
+    assert_same_bytes(tmp_path / "whole", tmp_path / "mended")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +221,7 @@ def test_a_conversion_that_goes_on_lists_the_failures_of_before(tmp_path: Path, 
 def test_damaged_metadata_are_refused_in_one_line(kaggle: Path, tmp_path: Path, name: str, content: str | None) -> None:
     ids = [f"new-{index}" for index in range(3)]
     table = write_table(tmp_path / "labels.csv", dict.fromkeys(ids, "3"))
-    convert_folder(kaggle / "test", tmp_path / "a.zarr", labels=table)
+    convert(kaggle / "test", tmp_path / "a.zarr", labels=table)
     path = tmp_path / "a.zarr" / name
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(InputError, match="must be") as caught:
@@ -203,26 +229,34 @@ def test_damaged_metadata_are_refused_in_one_line(kaggle: Path, tmp_path: Path, 
     assert "\n" not in str(caught.value)
 
 
-def test_one_task_takes_no_more_memory_than_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("threads", "size"), [(1, 512), (2, 512), (2, 1024)])
+def test_a_conversion_takes_no_more_memory_than_is_said(tmp_path: Path, threads: int, size: int) -> None:
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (512, 512, 4), np.uint8)  # does not compress
-    part = begin_part(
-        tmp_path / "a", "train", ids=list("abcdefgh"), labels=None, settings={}, codec="lz4", shard_samples=8
-    )
+    (tmp_path / "source").mkdir()
+    for index in range(16):
+        for channel in CHANNELS:
+            noise = rng.integers(0, 256, (size, size), np.uint8)  # does not compress
+            iio.imwrite(tmp_path / "source" / f"s{index:02}_{channel}.png", noise)
+    plan = plan_conversion(tmp_path / "source", tmp_path / "a.zarr", codec="lz4")
+    plan = replace(plan, part=replace(plan.part, shard_samples=4))
+    workers = Workers(threads=threads)
+    layout = plan.part.layout
+    convert(tmp_path / "source", tmp_path / "first.zarr")  # imports modules, which are not what is measured
     tracemalloc.start()
     try:
-        write_shards(part, lambda index: noise.copy(), workers=1)
+        convert_files(plan, workers=workers)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert 8 * noise.nbytes < peak <= part.layout.task_bytes + 2**20  # what zarr and Dask keep for themselves
+    bound = peak_bytes(layout, workers, picture_bytes=size**2)
+    assert layout.task_bytes < peak <= bound + 2**20  # what zarr and Dask keep for themselves
 
 
 def test_a_bad_file_costs_one_sample_and_is_listed(kaggle: Path, tmp_path: Path) -> None:
     source = tmp_path / "test"
     shutil.copytree(kaggle / "test", source)
     (source / "new-1_blue.png").write_bytes(b"not a picture")
-    done = convert_folder(source, tmp_path / "a.zarr", part="test")
+    done = convert(source, tmp_path / "a.zarr", part="test")
     assert (done.n_samples, done.n_ok) == (3, 2)
     assert [failure.id for failure in done.failures] == ["new-1"]
     assert "new-1_blue.png" in done.failures[0].reason
@@ -234,7 +268,7 @@ def test_a_bad_file_costs_one_sample_and_is_listed(kaggle: Path, tmp_path: Path)
 
 def test_a_black_image_is_not_a_missing_one(tmp_path: Path) -> None:
     write_sample(tmp_path / "source", "black", np.zeros((512, 512, 4), np.uint8))
-    convert_folder(tmp_path / "source", tmp_path / "a.zarr")
+    convert(tmp_path / "source", tmp_path / "a.zarr")
     part = open_store(tmp_path / "a.zarr").part("train")
     assert part.status.tolist() == [1]
     assert (open_store(tmp_path / "a.zarr").reader().read([0]) == 0).all()
@@ -242,39 +276,45 @@ def test_a_black_image_is_not_a_missing_one(tmp_path: Path) -> None:
 
 def test_samples_without_a_row_are_left_out_and_told(kaggle: Path, tmp_path: Path) -> None:
     table = write_table(tmp_path / "some.csv", {"sample-03": "0", "sample-01": "1"})
-    done = convert_folder(kaggle / "train", tmp_path / "a.zarr", labels=table)
+    done = convert(kaggle / "train", tmp_path / "a.zarr", labels=table)
     assert open_store(tmp_path / "a.zarr").part("train").ids == ["sample-03", "sample-01"]
     assert len(done.unlabelled) == 10
 
 
-def test_a_finished_part_is_refused_unless_overwritten(kaggle: Path, tmp_path: Path) -> None:
-    convert_folder(kaggle / "test", tmp_path / "a.zarr")
-    with pytest.raises(InputError, match=r"must not hold part 'train' yet.*--overwrite"):
-        convert_folder(kaggle / "test", tmp_path / "a.zarr")
-    convert_folder(kaggle / "test", tmp_path / "a.zarr", overwrite=True, codec="raw")
+def test_the_same_command_again_changes_nothing(kaggle: Path, tmp_path: Path) -> None:
+    done = convert(kaggle / "test", tmp_path / "a.zarr")
+    shutil.copytree(tmp_path / "a.zarr", tmp_path / "before")
+    assert convert(kaggle / "test", tmp_path / "a.zarr") == done
+    assert_same_bytes(tmp_path / "a.zarr", tmp_path / "before")
+
+
+def test_a_part_with_other_settings_is_refused_unless_overwritten(kaggle: Path, tmp_path: Path) -> None:
+    convert(kaggle / "test", tmp_path / "a.zarr")
+    for change in ({"codec": "raw"}, {"settings": SourceSettings(missing="fill")}):
+        with pytest.raises(InputError, match=r"was begun with .*=.*; this command says .*=.*--overwrite"):
+            convert(kaggle / "test", tmp_path / "a.zarr", **change)  # type: ignore[arg-type]
+    convert(kaggle / "test", tmp_path / "a.zarr", overwrite=True, codec="raw")
     assert open_store(tmp_path / "a.zarr").part("train").manifest.settings["codec"] == "raw"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"codec": "lz4"}, "was begun with codec='lz4hc'; this command says codec='lz4'"),
+        ({"codec": "raw"}, "was begun with codec='lz4'; this command says codec='raw'"),
         ({"shard_samples": 8}, "was begun with shard_samples=64; this command says shard_samples=8"),
-        ({"ids": ["a", "c"]}, "was begun with other samples or labels"),
+        ({"ids": "ac"}, "was begun with other samples or labels"),
     ],
 )
-def test_a_part_begun_with_other_settings_is_refused(tmp_path: Path, change: dict, message: str) -> None:  # type: ignore[type-arg]
-    begun = {"ids": ["a", "b"], "labels": None, "settings": {}}
-    begin_part(tmp_path / "a.zarr", "train", **begun)
+def test_a_part_begun_with_other_settings_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    begin(tmp_path / "a.zarr", "ab")
     with pytest.raises(InputError, match=message):
-        begin_part(tmp_path / "a.zarr", "train", **(begun | change))
-    begin_part(tmp_path / "a.zarr", "train", **(begun | change), overwrite=True)
+        begin(tmp_path / "a.zarr", **({"ids": "ab"} | change))
 
 
 def test_rows_without_files_are_refused_before_anything_is_written(kaggle: Path, tmp_path: Path) -> None:
     table = write_table(tmp_path / "more.csv", {"sample-03": "0", "ghost": "1", "spook": "1"})
     with pytest.raises(InputError, match="'ghost' in .* and 1 more without any"):
-        convert_folder(kaggle / "train", tmp_path / "a.zarr", labels=table)
+        convert(kaggle / "train", tmp_path / "a.zarr", labels=table)
     assert not (tmp_path / "a.zarr").exists()
 
 
@@ -283,13 +323,13 @@ def test_a_folder_of_something_else_is_no_place_for_a_store(kaggle: Path, tmp_pa
     (tmp_path / "letters" / "dear.txt").touch()
     for path in (tmp_path / "letters", tmp_path / "letters" / "dear.txt"):
         with pytest.raises(InputError, match="must be a new folder or a store"):
-            convert_folder(kaggle / "test", path)
+            convert(kaggle / "test", path)
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a b"])
 def test_a_part_must_have_a_plain_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="part must be up to 50 letters"):
-        begin_part(tmp_path / "a.zarr", name, ids=["a"], labels=None, settings={})
+        PartPlan(path=tmp_path / "a.zarr", name=name, ids=("a",), labels=None, settings={})
 
 
 def test_what_is_not_there_is_refused_by_name(store: Store, tmp_path: Path) -> None:
@@ -309,7 +349,7 @@ def test_a_whole_conversion_leaves_no_unfinished_file(store: Store) -> None:
 @pytest.mark.realdata
 def test_the_real_samples_come_back_bit_for_bit(real_data: Path, tmp_path: Path) -> None:
     source = real_data / "kaggle"
-    done = convert_folder(source / "train", tmp_path / "real.zarr", labels=source / "train.csv")
+    done = convert(source / "train", tmp_path / "real.zarr", labels=source / "train.csv")
     assert (done.n_samples, done.n_ok, done.failures) == (60, 60, ())
     part = zarr.open_group(tmp_path / "real.zarr", mode="r")["train"]
     table = read_label_table(source / "train.csv")

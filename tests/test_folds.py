@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from hpa_data.errors import InputError
 from hpa_data.folds import assign_folds
-from hpa_data.schema import read_label_table
+from hpa_data.tables import read_label_table
 
 
 @settings(deadline=None, max_examples=40)

@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.images import FolderReader
 from hpa_data.reader import Reader
+from hpa_data.samples import FolderReader
 from hpa_data.store import Store
 from hpa_model.pipeline import dataset, permute, readable_faults
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from conftest import draw_image
+from conftest import begin, convert, draw_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.convert import convert_folder
 from hpa_data.errors import InputError
 from hpa_data.reader import Reader
-from hpa_data.store import Store, begin_part, open_store
+from hpa_data.samples import Sample
+from hpa_data.store import Store, open_store
 from hpa_data.writer import write_shards
 
 PAGE = 4096
@@ -94,7 +94,7 @@ def test_a_batch_outlives_its_reader(store: Store, oracle: np.ndarray) -> None:
 @pytest.fixture
 def broken(kaggle: Path, tmp_path: Path) -> Path:
     """Hold a store of one part and one shard, to be damaged."""
-    convert_folder(kaggle / "test", tmp_path / "a.zarr", part="test")
+    convert(kaggle / "test", tmp_path / "a.zarr", part="test")
     return tmp_path / "a.zarr"
 
 
@@ -128,14 +128,14 @@ def test_a_damaged_chunk_is_refused_with_the_name_of_its_sample(broken: Path) ->
 
 
 def test_a_sample_that_failed_or_is_pending_is_never_a_black_image(tmp_path: Path) -> None:
-    part = begin_part(tmp_path / "a", "train", ids=list("abcd"), labels=None, settings={}, shard_samples=2)
+    part = begin(tmp_path / "a", "abcd", shard_samples=2)
 
-    def produce(index: int) -> np.ndarray:
+    def read(index: int) -> Sample:
         if index == 1:
             raise InputError("no such luck")
-        return draw_image(index)
+        return Sample(image=draw_image(index))
 
-    write_shards(part, produce, workers=1)
+    write_shards(part, range(4), read)
     part.group["status"][2:4] = 0  # type: ignore[index]
     reader = open_store(tmp_path / "a").reader()
     assert reader.status.tolist() == [1, 2, 0, 0]

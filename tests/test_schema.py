@@ -8,16 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hpa_data.errors import InputError
-from hpa_data.schema import (
-    CLASSES,
-    Manifest,
-    Statistics,
-    decode_labels,
-    encode_labels,
-    fingerprint,
-    measure_statistics,
-    read_label_table,
-)
+from hpa_data.manifest import Manifest, Statistics, fingerprint, measure_statistics
+from hpa_data.schema import CLASSES, SYNONYMS, decode_labels, encode_labels
+from hpa_data.tables import read_label_table
 
 multi_hot = hnp.arrays(np.uint8, st.tuples(st.integers(0, 20), st.just(28)), elements=st.integers(0, 1))
 
@@ -31,6 +24,29 @@ def test_labels_come_back_from_their_strings(labels: np.ndarray) -> None:
 def test_a_label_that_is_no_class_number_is_refused_with_its_row(target: str) -> None:
     with pytest.raises(InputError, match=r"from 0 to 27\. Received: .* in row 2"):
         encode_labels(["0", f"5 {target}"])
+
+
+def test_class_names_and_their_synonyms_are_numbers() -> None:
+    names = ["Nucleus; Cytosol", "midbody ring|cleavage  furrow", "Vesicles", "RODS & RINGS,Golgi apparatus", ";"]
+    assert decode_labels(encode_labels(names)) == ["0 25", "16", "", "7 27", ""]
+    assert decode_labels(encode_labels(CLASSES)) == [str(number) for number in range(28)]
+    assert {name for name in SYNONYMS.values() if name} <= set(CLASSES)
+
+
+def test_numbers_may_be_parted_as_in_later_tables() -> None:
+    assert decode_labels(encode_labels(["14|0", "3, 5", "3 5;7"])) == ["0 14", "3 5", "3 5 7"]
+
+
+def test_the_names_of_columns_may_differ(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ID,Other,Label\na,x,Nucleus\n")
+    assert decode_labels(read_label_table(tmp_path / "a.csv").labels) == ["0"]
+
+
+@pytest.mark.realdata
+def test_the_external_table_is_read_whole(real_data: Path) -> None:
+    table = read_label_table(real_data / "labels" / "HPAv18RBGY_wodpl.csv")
+    assert len(table.ids) == 74_606
+    assert len({name.partition("_")[0] for name in table.ids}) == 12_815
 
 
 def test_the_table_keeps_the_order_of_the_file(kaggle: Path) -> None:
@@ -55,10 +71,11 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
         (b"Name,Target\na,1\n", "without Id"),
         (b"Id,Target\na,1\nb\n", "2 columns.* line 3"),
         (b"Id,Target\na,16,0\n", "2 columns.* line 2"),
-        (b"Id,Target,Target\na,16,0\n", "one column Target. Received: 2"),
+        (b"Id,Target,Target\na,16,0\n", "one column Target or Label. Received: 2"),
         (b"Id,Target\na,1\na,2\n", "must be unique. Received: 'a'"),
         (b"Id,Target\na,28\n", "Received: '28' in row 1"),
         (b"Id,Target\n\xff\xfe,1\n", "CSV text in UTF-8"),
+        (b"Id,Target," + b"x," * 600_000 + b"\n", "up to 1000000 letters"),
         (b'Id,Target\n"' + b"a" * 200_000 + b'",1\n', "CSV text"),
     ],
 )

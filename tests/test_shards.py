@@ -14,7 +14,7 @@ from hpa_data.shards import (
     decode_chunk,
     encode_chunk,
     find_codec,
-    join_shard,
+    index_shard,
     read_index,
     zarr_compressors,
 )
@@ -36,7 +36,8 @@ def test_a_shard_has_the_bytes_that_zarr_writes(tmp_path: Path, codec: Codec) ->
     )
     array[:] = IMAGES
     written = (tmp_path / "images" / "c" / "0" / "0" / "0" / "0").read_bytes()
-    assert join_shard([encode_chunk(image, codec) for image in IMAGES], shard_samples=8) == written
+    chunks = [encode_chunk(image, codec) for image in IMAGES]
+    assert b"".join(chunks) + index_shard(chunks, shard_samples=8) == written
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
@@ -60,7 +61,8 @@ def test_a_chunk_of_another_length_is_refused(codec: Codec, change) -> None:  # 
 @settings(max_examples=200, deadline=None)
 @given(position=st.integers(0, 200), value=st.integers(0, 255), keep=st.integers(0, 230))
 def test_a_damaged_index_is_found(position: int, value: int, keep: int) -> None:
-    whole = np.frombuffer(join_shard([b"abc", b"", b"defgh"], shard_samples=12), np.uint8)
+    chunks = [b"abc", b"", b"defgh"]
+    whole = np.frombuffer(b"".join(chunks) + index_shard(chunks, shard_samples=12), np.uint8)
     assert len(whole) == 8 + 12 * 16 + 4
     damaged = whole.copy()
     damaged[position] = value

@@ -9,13 +9,15 @@ import pytest
 from PIL import Image
 
 from hpa_data.errors import InputError
-from hpa_data.images import find_samples, read_sample
-from hpa_data.schema import CLASSES, read_label_table
+from hpa_data.samples import read_sample
+from hpa_data.schema import CLASSES
+from hpa_data.sources import find_samples
 from hpa_data.synth import draw_labels, draw_sample, write_samples
 from hpa_data.synth.field import draw_field
 from hpa_data.synth.labels import SET_SIZES
 from hpa_data.synth.landmarks import draw_landmarks
 from hpa_data.synth.patterns import PATTERNS
+from hpa_data.tables import read_label_table
 
 REAL_COUNTS = (
     "12885 1254 3621 1561 1858 2513 1008 2822 53 45 28 1093 688 537 1066 21 530 210 902 1482 172 3777 802 2965 322 "
@@ -155,4 +157,4 @@ def test_a_sample_without_a_class_can_be_drawn_and_read(tmp_path: Path) -> None:
     assert image.dtype == np.uint8
     for place, channel in enumerate(("red", "green", "blue", "yellow")):
         cv2.imwrite(str(tmp_path / f"a_{channel}.png"), image[..., place])
-    assert (read_sample(find_samples(tmp_path)[0]) == image).all()
+    assert (read_sample(find_samples(tmp_path)[0]).image == image).all()

@@ -8,10 +8,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import begin, convert
 
-from hpa_data.convert import convert_folder
 from hpa_data.errors import InputError
-from hpa_data.store import Store, begin_part, open_store
+from hpa_data.store import Store, open_store
 from hpa_model.config import TrainConfig, make_config, read_recipe, read_run
 from hpa_model.evaluate import read_out_of_fold, read_thresholds, score_run
 from hpa_model.metrics import macro_f1
@@ -141,7 +141,7 @@ def test_a_folder_of_files_predicts_as_its_store_does(run: Path, store: Store, k
 def test_a_bad_file_costs_one_row_which_is_listed(run: Path, kaggle: Path, tmp_path: Path) -> None:
     shutil.copytree(kaggle / "test", tmp_path / "test")
     (tmp_path / "test" / "new-1_red.png").write_bytes(b"")
-    convert_folder(tmp_path / "test", tmp_path / "a.zarr", part="test")
+    convert(tmp_path / "test", tmp_path / "a.zarr", part="test")
     for source in (tmp_path / "test", tmp_path / "a.zarr"):
         done = predict_submission(run, source, tmp_path / "submission.csv")
         assert done.unpredicted == ("new-1",)
@@ -195,7 +195,7 @@ def test_a_run_that_exists_is_refused_unless_overwritten(run: Path, store: Store
 
 
 def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: Store, tmp_path: Path) -> None:
-    begin_part(tmp_path / "a.zarr", "train", ids=["a", "b"], labels=np.ones((2, 28), np.uint8), settings={})
+    begin(tmp_path / "a.zarr", "ab", labels=np.ones((2, 28), np.uint8))
     for source, config, message in (
         (store, TrainConfig(parts=("test",)), "must have labels"),
         (store, TrainConfig(model="gepnet"), "model must be one of gapnet"),

@@ -9,14 +9,15 @@ import pytest
 from conftest import draw_image, write_sample
 
 from hpa_data.errors import InputError
-from hpa_data.images import FolderReader, find_samples, read_sample
-from hpa_data.schema import CHANNELS
+from hpa_data.samples import FolderReader, read_sample
+from hpa_data.schema import CHANNELS, OK
+from hpa_data.sources import find_samples
 
 
 def test_an_image_is_what_imageio_reads_from_the_four_files(kaggle: Path) -> None:
     for sample in find_samples(kaggle / "train"):
         planes = [iio.imread(kaggle / "train" / f"{sample.id}_{channel}.png") for channel in CHANNELS]
-        assert (read_sample(sample) == np.stack(planes, axis=-1)).all()
+        assert (read_sample(sample).image == np.stack(planes, axis=-1)).all()
 
 
 def test_samples_are_sorted_and_other_files_passed_over(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must hold planes named"):
+    with pytest.raises(InputError, match="must hold files named"):
         find_samples(tmp_path)
 
 
@@ -54,39 +55,44 @@ def test_a_plane_that_is_cut_short_is_refused(tmp_path: Path, keep: int) -> None
         read_sample(find_samples(tmp_path)[0])
 
 
-@pytest.mark.parametrize(
-    "plane",
-    [
-        np.zeros((512, 511), np.uint8),
-        np.zeros((512, 512), np.uint16),
-        np.zeros((512, 512, 3), np.uint8),
-    ],
-)
-def test_a_plane_of_another_form_is_refused(tmp_path: Path, plane: np.ndarray) -> None:
+def test_a_plane_that_is_not_square_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path, "a", draw_image(0))
-    iio.imwrite(tmp_path / "a_red.png", plane)
-    with pytest.raises(InputError, match="must be 512 x 512, 8-bit and gray"):
+    iio.imwrite(tmp_path / "a_red.png", np.zeros((512, 511), np.uint8))
+    with pytest.raises(InputError, match=r"square and at least 512 x 512\. Received: a_red\.png of 512 x 511"):
         read_sample(find_samples(tmp_path)[0])
 
 
-def test_the_same_plane_twice_is_refused(tmp_path: Path) -> None:
+def test_planes_of_two_sizes_are_refused(tmp_path: Path) -> None:
     write_sample(tmp_path, "a", draw_image(0))
-    (tmp_path / "a_red.PNG").write_bytes((tmp_path / "a_red.png").read_bytes())
-    with pytest.raises(InputError, match="one file a channel"):
-        find_samples(tmp_path)
+    iio.imwrite(tmp_path / "a_red.png", np.zeros((1024, 1024), np.uint8))
+    with pytest.raises(InputError, match=r"must have one size\. Received: a_red\.png with 1024 x 1024, a_green"):
+        read_sample(find_samples(tmp_path)[0])
 
 
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_the_same_plane_twice_costs_the_sample(tmp_path: Path) -> None:
+    for name in "ab":
+        write_sample(tmp_path, name, draw_image(0))
+    (tmp_path / "a_red.jpg").write_bytes((tmp_path / "a_red.png").read_bytes())
+    one, other = find_samples(tmp_path)
+    with pytest.raises(InputError, match=r"two files for red, a_red\.jpg and a_red\.png"):
+        read_sample(one)
+    assert read_sample(other).status == OK
+
+
+def test_a_name_that_is_no_text_costs_its_sample(tmp_path: Path) -> None:
+    write_sample(tmp_path, "a", draw_image(0))
     (tmp_path / os.fsdecode(b"\xff_red.png")).touch()
-    with pytest.raises(InputError, match="must be UTF-8"):
-        find_samples(tmp_path)
+    strange, plain = find_samples(tmp_path)
+    assert (strange.id, plain.id) == ("\\xff", "a")
+    with pytest.raises(InputError, match="not UTF-8; rename"):
+        read_sample(strange)
 
 
 def test_a_pipe_is_no_plane(tmp_path: Path) -> None:
     write_sample(tmp_path, "a", draw_image(0))
     (tmp_path / "a_red.png").unlink()
     os.mkfifo(tmp_path / "a_red.png")
-    with pytest.raises(InputError, match="must be a file"):
+    with pytest.raises(InputError, match="a_red.png: it is no file"):
         read_sample(find_samples(tmp_path)[0])
 
 

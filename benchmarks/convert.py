@@ -1,0 +1,131 @@
+"""How fast files become a store, beside the limit of the machine and beside what people do today.
+
+    python benchmarks/convert.py [FOLDER] [--rounds 5] [--threads 2] [--samples 256]
+
+FOLDER holds Kaggle's planes; without it, samples are made up first. The limit of a codec is the decoding of the same
+files and the encoding of the same samples, both in memory, in as many threads. Prints a table; RESULTS.md holds what
+was measured.
+"""
+
+import argparse
+import io
+import shutil
+import tempfile
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import dask
+import dask.array
+import imagecodecs
+import imageio.v3 as iio
+import numpy as np
+import zarr
+from dask.system import CPU_COUNT
+from PIL import Image
+from timing import Row, measure, print_table
+from zarr.codecs import BloscCodec
+
+from hpa_data.convert import convert_files
+from hpa_data.plan import plan_conversion
+from hpa_data.schedule import Workers
+from hpa_data.schema import CHANNELS
+from hpa_data.shards import CODECS, encode_chunk
+from hpa_data.sources import find_samples
+from hpa_data.synth import write_samples
+
+DECODERS = {
+    "imagecodecs": imagecodecs.png_decode,
+    "OpenCV": lambda content: cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED),
+    "Pillow": lambda content: np.asarray(Image.open(io.BytesIO(content))),
+    "imageio": lambda content: iio.imread(content, extension=".png"),
+}
+
+
+def make_rows(folder: Path, scratch: Path, *, threads: int) -> list[Row]:
+    """Build the rows over one folder of planes."""
+    ids = [sample.id for sample in find_samples(folder)]
+    paths = [[folder / f"{name}_{channel}.png" for channel in CHANNELS] for name in ids]
+    contents = [[path.read_bytes() for path in planes] for planes in paths]
+    pool = ThreadPoolExecutor(threads)
+    codec = BloscCodec(cname="lz4hc", clevel=5, shuffle="shuffle", typesize=4)
+    shape, chunks = (len(ids), 512, 512, 4), (1, 512, 512, 4)
+
+    def decode(decoder: str) -> int:
+        return len(list(pool.map(lambda planes: [DECODERS[decoder](content) for content in planes], contents)))
+
+    def decode_and_encode(name: str) -> int:
+        def run(planes: list[bytes]) -> int:
+            image = cv2.merge([imagecodecs.png_decode(content) for content in planes])
+            return len(encode_chunk(image, CODECS[name]))
+
+        return len(list(pool.map(run, contents)))
+
+    def convert(name: str) -> int:
+        plan = plan_conversion(folder, scratch / f"{name}.zarr", codec=name)
+        return convert_files(plan, workers=Workers(threads=threads), overwrite=True).n_ok
+
+    def loop() -> int:
+        shutil.rmtree(scratch / "loop.zarr", ignore_errors=True)
+        array = zarr.create_array(
+            scratch / "loop.zarr", shape=shape, chunks=chunks, dtype="uint8", compressors=codec, filters=None
+        )
+        for index, planes in enumerate(paths):
+            array[index] = np.stack([iio.imread(path) for path in planes], axis=-1)
+        return len(ids)
+
+    def naive_dask() -> int:
+        from dask_image.imread import imread
+
+        shutil.rmtree(scratch / "dask.zarr", ignore_errors=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            images = dask.array.stack([imread(str(folder / f"*_{channel}.png")) for channel in CHANNELS], axis=-1)
+            with dask.config.set(scheduler="threads", num_workers=threads):
+                images.rechunk(chunks).to_zarr(str(scratch / "dask.zarr"), compressors=codec, filters=None)
+        return len(ids)
+
+    rows = [
+        Row(name=f"decode {name}", shows="PNG in memory to pixels", run=lambda n=name: decode(n)) for name in DECODERS
+    ]
+    for name in CODECS:
+        rows += [
+            Row(
+                name=f"limit {name}",
+                shows="decode and encode in memory",
+                run=lambda n=name: decode_and_encode(n),
+            ),
+            Row(
+                name=f"convert {name}",
+                shows="files to store",
+                run=lambda n=name: convert(n),
+                limit=f"limit {name}",
+            ),
+        ]
+    rows.append(Row(name="zarr loop", shows="imageio, array[i] = image; no shards", run=loop, limit="limit lz4hc"))
+    rows.append(Row(name="dask_image", shows="imread, stack, to_zarr; no shards", run=naive_dask, limit="limit lz4hc"))
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="Kaggle's planes; made up if left out")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=CPU_COUNT)
+    parser.add_argument("--samples", type=int, default=256, help="samples to make up")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)  # the pool has a thread a core already
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        folder = options.folder
+        if folder is None:
+            write_samples(scratch / "samples", n_samples=options.samples)
+            folder = scratch / "samples" / "train"
+        rows = make_rows(folder, scratch, threads=options.threads)
+        print_table(rows, measure(rows, rounds=options.rounds))
+
+
+if __name__ == "__main__":
+    main()

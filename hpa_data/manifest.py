@@ -1,0 +1,135 @@
+"""The manifest of a part: what it holds, how it was made, the statistics of its channels. Pure."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+from hpa_data.schema import CHANNELS, CLASSES
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Channel intensities over the good samples of a part, in gray levels 0..255.
+
+    Attributes
+    ----------
+    n_samples : int
+        How many samples were counted.
+    mean, std : tuple of float, length C
+        From exact integer sums, so that no order of counting changes them.
+    """
+
+    n_samples: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a part holds and how it was made: the attributes of its group.
+
+    Attributes
+    ----------
+    channels, classes : tuple of str
+        Names, in the order of the arrays' axes.
+    settings : dict
+        The settings that produced the part, JSON values only; no path, no clock.
+    fingerprint : str
+        SHA-256 of everything that decides what the part should hold; see `fingerprint`.
+    statistics : Statistics or None
+        None until every sample is written.
+    """
+
+    channels: tuple[str, ...] = CHANNELS
+    classes: tuple[str, ...] = CLASSES
+    settings: dict[str, Any]
+    fingerprint: str
+    statistics: Statistics | None = None
+
+    def encode(self) -> dict[str, Any]:
+        """Return the manifest as JSON values; `decode` is the inverse."""
+        return {"format_version": FORMAT_VERSION, **json.loads(json.dumps(asdict(self)))}
+
+    @staticmethod
+    def decode(attributes: Mapping[str, Any]) -> "Manifest":
+        """Read a manifest from a group's attributes; InputError if they are none of this format's version."""
+        version = attributes.get("format_version")
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"A part must have format version {FORMAT_VERSION}. Received: {version!r}. Convert the source again."
+            )
+        try:
+            raw = attributes["statistics"]
+            statistics = raw and Statistics(
+                n_samples=int(raw["n_samples"]), mean=tuple(raw["mean"]), std=tuple(raw["std"])
+            )
+            names = [attributes["channels"], attributes["classes"]]
+            if not all(isinstance(names_, list) and all(isinstance(n, str) for n in names_) for names_ in names):
+                raise TypeError("channels or classes, which are no lists of names")
+            return Manifest(
+                channels=tuple(names[0]),
+                classes=tuple(names[1]),
+                settings=dict(attributes["settings"]),
+                fingerprint=str(attributes["fingerprint"]),
+                statistics=statistics,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"A part must have a whole manifest. Received: one with a fault at {error}. Convert the source again."
+            ) from error
+
+
+def fingerprint(settings: Mapping[str, Any], ids: Sequence[str], labels: npt.NDArray[np.uint8] | None) -> str:
+    """Hash what decides a part's content: settings, ids and labels, in their order.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal digits.
+    """
+    told = json.dumps([dict(settings), list(ids), labels is not None], sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(told.encode())
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels).tobytes())
+    return digest.hexdigest()
+
+
+def measure_statistics(sums: npt.NDArray[np.uint64], *, pixels: int) -> Statistics | None:
+    """Turn sums over pixels into mean and standard deviation.
+
+    Parameters
+    ----------
+    sums : array of uint64, shape (N, C, 2)
+        For each sample and channel, the sum of its pixels and of their squares.
+    pixels : int
+        Pixels of one sample in one channel.
+
+    Returns
+    -------
+    Statistics or None
+        None without a sample.
+
+    Examples
+    --------
+    >>> measure_statistics(np.array([[[4, 16]]], np.uint64), pixels=2)
+    Statistics(n_samples=1, mean=(2.0,), std=(2.0,))
+    """
+    if not len(sums):
+        return None
+    count = len(sums) * pixels
+    # Python's integers: the square of a sum over 31,072 samples does not fit in 64 bits.
+    totals = [(int(total), int(squares)) for total, squares in sums.sum(axis=0)]
+    return Statistics(
+        n_samples=len(sums),
+        mean=tuple(total / count for total, _ in totals),
+        std=tuple(math.sqrt(squares * count - total**2) / count for total, squares in totals),
+    )

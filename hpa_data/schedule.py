@@ -1,0 +1,206 @@
+"""Where tasks run: threads of this process, processes of this machine, or a Dask cluster. One Dask task each."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+import cv2
+import dask
+from dask.callbacks import Callback
+from dask.system import CPU_COUNT
+
+from hpa_data.errors import InputError
+
+Task = TypeVar("Task")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Who does the work. What is made does not depend on it.
+
+    Attributes
+    ----------
+    threads : int, optional
+        That a task may use for its samples; by default all cores, shared between the processes.
+    processes : int, optional
+        Worker processes; by default none, the tasks run in threads of this process.
+    scheduler : str, optional
+        Address of a Dask cluster, ``tcp://…``, whose workers see the same files under the same paths. Each of its
+        threads takes a task, so `threads` should then be 1, the default.
+    """
+
+    threads: int | None = None
+    processes: int | None = None
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the numbers are ones, and that one place is named."""
+        for name in ("threads", "processes"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise InputError(f"{name} must be at least 1. Received: {name}={number}. Leave it out for the default.")
+        if self.processes and self.scheduler:
+            raise InputError(
+                "Work must go to worker processes or to a cluster. Received: both. Pass --workers or --scheduler."
+            )
+
+    @property
+    def task_threads(self) -> int:
+        """Threads that a task uses for its samples."""
+        return self.threads or (1 if self.scheduler else max(CPU_COUNT // (self.processes or 1), 1))
+
+    @property
+    def tasks_at_once(self) -> int:
+        """Tasks that run at the same time on this machine; 0 if a cluster does the work.
+
+        In one process two or more share the threads: while one writes its shard, the others' samples are decoded.
+        """
+        return 0 if self.scheduler else self.processes or 2 + self.task_threads // 4
+
+
+def run_tasks(
+    run: Callable[[Task], None], tasks: Sequence[Task], *, workers: Workers, on_done: Callable[[Task], None]
+) -> None:
+    """Run a function on each task.
+
+    The first interrupt (Ctrl-C) lets the tasks that have begun come to their end and begins no other; a second one does
+    not wait.
+
+    Parameters
+    ----------
+    run : function of a task
+        It and the tasks must be picklable unless threads of this process do the work.
+    tasks : sequence
+        Begun in this order.
+    workers : Workers
+    on_done : function of a task
+        Called after each, in the calling thread.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After an interrupt.
+    InputError
+        If the cluster cannot be reached.
+    Exception
+        Whatever `run` raised first; the tasks that had begun are over by then.
+    """
+    if not tasks:
+        return
+    # Dask takes the last name first: named so, tasks begin in order. A partial keeps Dask from searching the arguments.
+    width = len(str(len(tasks)))
+    delayed = [
+        dask.delayed(partial(run, task), pure=False)(dask_key_name=f"shard-{len(tasks) - number:0{width}}")
+        for number, task in enumerate(tasks)
+    ]
+    by_key = {graph.key: task for graph, task in zip(delayed, tasks, strict=True)}
+    with _catch_interrupt() as interrupted:
+        if workers.scheduler:
+            _run_on_cluster(workers.scheduler, delayed, lambda key: on_done(by_key[key]), interrupted)
+            return
+
+        def finished(key: str, *_: Any) -> None:
+            if key in by_key:
+                on_done(by_key[key])
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+
+        # Leaving the pool waits for the tasks that have begun.
+        with _open_pool(workers) as pool, Callback(posttask=finished):
+            dask.compute(
+                *delayed,
+                scheduler="processes" if workers.processes else "threads",
+                pool=pool,
+                chunksize=1,
+                optimize_graph=False,
+            )
+
+
+@lru_cache
+def sample_pool(threads: int) -> ThreadPoolExecutor:
+    """Return the threads of this process that the samples of all tasks share. Made at the first call."""
+    cv2.setNumThreads(1)  # OpenCV would start a thread a core in each of them
+    return ThreadPoolExecutor(threads, thread_name_prefix="hpa-samples")
+
+
+def _open_pool(workers: Workers) -> Executor:
+    if not workers.processes:
+        return ThreadPoolExecutor(workers.tasks_at_once, thread_name_prefix="hpa-tasks")
+    # Not forked: after a thread pool has begun, a forked process may wait for ever.
+    return ProcessPoolExecutor(
+        workers.processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
+    )
+
+
+def _begin_worker() -> None:
+    """Leave interrupts to the main process, and end with it even if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _run_on_cluster(
+    address: str, delayed: Sequence[Any], on_done: Callable[[str], None], interrupted: threading.Event
+) -> None:
+    """Keep a cluster busy with few more tasks than it has threads, so that an interrupt has not much to wait for."""
+    from distributed import Client, as_completed
+
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"scheduler must be the address of a Dask cluster. Received: {address!r}: {error}. Start one with `dask "
+            "scheduler` and `dask worker`, or leave it out."
+        ) from error
+    with client:
+        window = 2 * max(sum(client.nthreads().values()), 1)
+        waiting = iter(delayed)
+        running = as_completed([client.compute(graph) for graph, _ in zip(waiting, range(window), strict=False)])
+        fault: BaseException | None = None
+        for future in running:
+            try:
+                future.result()
+                on_done(future.key)
+            except Exception as error:
+                fault = fault or error
+            if fault is None and not interrupted.is_set() and (graph := next(waiting, None)) is not None:
+                running.add(client.compute(graph))
+        if fault is not None:
+            raise fault
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _catch_interrupt() -> Iterator[threading.Event]:
+    """Give an event that the first interrupt sets; the second one is Python's own again."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted  # signals reach the main thread alone
+        return
+
+    def note(*_: object) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("Interrupted: finishing what has begun. Once more to stop at once.", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)

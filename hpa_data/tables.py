@@ -1,0 +1,142 @@
+"""CSV tables: which sample shows which classes."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+from hpa_data.schema import encode_labels
+
+# Letters. The longest row of a known table has some 100; without an end, a line could fill the memory.
+MAX_LINE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelTable:
+    """A label table: which sample shows which classes.
+
+    Attributes
+    ----------
+    ids : tuple of str, length N
+        In the order of the file, each once.
+    labels : array of uint8, shape (N, K)
+        Multi-hot.
+    """
+
+    ids: tuple[str, ...]
+    labels: npt.NDArray[np.uint8]
+
+
+def read_label_table(path: Path) -> LabelTable:
+    """Read a label table: Kaggle's, the external set's, or one with class names.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file, UTF-8, with a header that has a column ``Id`` and one of label strings, ``Target`` or ``Label``.
+
+    Returns
+    -------
+    LabelTable
+        Rows in file order.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or no CSV text, lacks a column, repeats an id or holds an unknown label.
+    """
+    rows = read_columns(path, ("Id", "Target|Label"))
+    ids = tuple(row[0] for row in rows)
+    repeated = find_repeated(ids)
+    if repeated is not None:
+        raise InputError(f"Ids in a label table must be unique. Received: {repeated!r} twice in {path}. Take one out.")
+    return LabelTable(ids=ids, labels=encode_labels([row[1] for row in rows]))
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Read the named columns of a CSV file with a header.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8 text, with or without a byte order mark.
+    columns : sequence of str
+        Names that the header must hold, whatever their case; ``|`` stands between names of which one is enough.
+
+    Returns
+    -------
+    list of tuple of str
+        One tuple a row, in the order of `columns`; empty lines are left out.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as such a table.
+    """
+    if not path.is_file():
+        raise InputError(f"A table must be a CSV file. Received: {path}, which is no file. Check the path.")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(_read_lines(file, path), strict=True)
+            header = next(reader, [])
+            places = _find_columns(header, columns, path)
+            rows = []
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    raise InputError(
+                        f"Each row of {path} must have {len(header)} columns. Received: {len(row)} in line "
+                        f"{reader.line_num}. Put the labels into one column, with blanks between."
+                    )
+                rows.append(tuple(row[place].strip() for place in places))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"Table {path} must be CSV text in UTF-8. Received: {error}. Export it again.") from error
+    return rows
+
+
+def _read_lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Yield the lines of a table, each of bounded length."""
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise InputError(
+                f"A line of a table must have up to {MAX_LINE} letters. Received: a longer one in {path}. Pass a table "
+                "of ids and labels."
+            )
+        yield line
+
+
+def _find_columns(header: Sequence[str], columns: Sequence[str], path: Path) -> list[int]:
+    """Return the place of each column in a header."""
+    names = [name.strip().casefold() for name in header]
+    places = []
+    for column in columns:
+        found = [place for place, name in enumerate(names) if name in column.casefold().split("|")]
+        if not found:
+            told = [name.replace("|", " or ") for name in columns]
+            raise InputError(
+                f"Table {path} must have the columns {', '.join(told)}. Received: the header "
+                f"{','.join(header)[:80]!r} without {column.replace('|', ' or ')}. Rename the columns or pass another "
+                "table."
+            )
+        if len(found) > 1:
+            raise InputError(
+                f"Table {path} must have one column {column.replace('|', ' or ')}. Received: {len(found)}. Remove one."
+            )
+        places += found
+    return places
+
+
+def find_repeated(ids: Iterable[str]) -> str | None:
+    """Return the first id that occurs a second time, or None."""
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

@@ -1,0 +1,288 @@
+"""A store against its checksums and its source, and the repair of what is wrong."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+from hpa_data.layout import ShardTask, plan_shards
+from hpa_data.lock import hold_store
+from hpa_data.samples import read_sample
+from hpa_data.schedule import Workers, sample_pool
+from hpa_data.schema import CHANNELS, FAILED, FILLED, OK, PENDING
+from hpa_data.shards import decode_chunk, find_codec, read_index
+from hpa_data.sources import SampleFiles, SourceSettings, find_samples
+from hpa_data.store import Part, open_store
+from hpa_data.writer import sum_pixels, write_shards
+
+# What a sample may be found to be. The last four are faults, which a repair takes on.
+KINDS = ("ok", "filled", "black", "missing", "failed", "corrupt", "differs")
+FAULTS = ("missing", "failed", "corrupt", "differs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A sample that is not simply ok.
+
+    Attributes
+    ----------
+    part : str
+    id : str
+        Empty if it is the part itself.
+    kind : str
+        ``filled``: a missing channel is black. ``black``: every pixel is 0, and the checksum says that this is right.
+        ``missing``: not written, or lost. ``failed``: could not be read when it was converted. ``corrupt``: fails its
+        checksum. ``differs``: the source has other pixels, or lacks the sample.
+    reason : str
+    """
+
+    part: str
+    id: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What a check found, after repair if there was one.
+
+    Attributes
+    ----------
+    store : Path
+    counts : dict of str to int
+        Samples by kind, in the order of `KINDS`.
+    findings : tuple of Finding
+        Part after part, in the order of the samples.
+    n_repaired : int
+        Samples that were made again.
+    """
+
+    store: Path
+    counts: dict[str, int]
+    findings: tuple[Finding, ...]
+    n_repaired: int
+
+    @property
+    def n_faults(self) -> int:
+        """Samples, or whole parts, that are not as they should be."""
+        return sum(finding.kind in FAULTS for finding in self.findings)
+
+
+def verify_store(
+    path: Path,
+    *,
+    part: str | None = None,
+    source: Path | None = None,
+    repair: bool = False,
+    workers: Workers | None = None,
+    on_plan: Callable[[int], None] | None = None,
+    on_checked: Callable[[int], None] | None = None,
+) -> Verification:
+    """Check each sample of a store against its checksum, and against its source.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+    part : str, optional
+        Only this part; by default all.
+    source : Path, optional
+        The files that the part was made from; read as they were then.
+    repair : bool
+        Make again what is missing, failed, corrupt or differs, from the source; all else stays as it is, bit for bit.
+    workers : Workers, optional
+    on_plan, on_checked : function of int, optional
+        Called with the number of samples, before each pass and as they are checked or made again.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    InputError
+        If the store cannot be opened, a repair has no source, or a source does not say for which part.
+    """
+    store = open_store(path)
+    names = [part] if part is not None else store.parts()
+    if repair and source is None:
+        raise InputError("A repair must have a source. Received: none. Pass --source with the files of the part.")
+    if source is not None and len(names) != 1:
+        raise InputError(
+            f"A source must be that of one part. Received: {path} with {', '.join(names) or 'none'}. Pass --part."
+        )
+    tell_plan, tell_checked = on_plan or (lambda n: None), on_checked or (lambda n: None)
+    workers = workers or Workers()
+    findings: list[Finding] = []
+    counts: Counter[str] = Counter()
+    n_repaired = 0
+    with hold_store(path) if repair else contextlib.nullcontext():
+        for name in names:
+            try:
+                opened = store.part(name)
+            except InputError as error:
+                if part is not None:
+                    raise
+                findings.append(Finding(part=name, id="", kind="corrupt", reason=str(error)))
+                continue
+            items = None if source is None else _find_items(opened, source)
+            check = _Check(part=opened, items=items, workers=workers, on_plan=tell_plan, on_checked=tell_checked)
+            found = check.run(plan_shards(opened.layout))
+            if repair and items is not None:
+                redo = _choose_repairs(found, items)
+                n_repaired += int(redo.sum())
+                found = _repair(check, found, items, redo)
+            counts.update(kind for kind, _ in found)
+            findings += [
+                Finding(part=name, id=opened.ids[i], kind=kind, reason=reason)
+                for i, (kind, reason) in enumerate(found)
+                if kind != "ok"
+            ]
+    return Verification(
+        store=path,
+        counts={kind: counts[kind] for kind in KINDS},
+        findings=tuple(findings),
+        n_repaired=n_repaired,
+    )
+
+
+Found = tuple[str, str]
+
+
+def _find_items(part: Part, source: Path) -> list[SampleFiles]:
+    """Find the files of each sample of a part, in its order; a sample without any has a fault."""
+    settings = SourceSettings.decode(part.manifest.settings)
+    by_id = {sample.id: sample for sample in find_samples(source, settings)}
+    nothing = (None,) * len(CHANNELS)
+    return [by_id.get(name) or SampleFiles(name, nothing, "the source has no files of it") for name in part.ids]
+
+
+def _choose_repairs(found: Sequence[Found], items: Sequence[SampleFiles]) -> npt.NDArray[np.bool_]:
+    """Choose the samples to make again, bool (N,).
+
+    One that the source has not stays as it is, unless it is lost anyway: then its failure is at least written down.
+    """
+    return np.array(
+        [
+            kind in {"missing", "corrupt"} or (kind in FAULTS and any(plane is not None for plane in files.planes))
+            for (kind, _), files in zip(found, items, strict=True)
+        ]
+    )
+
+
+def _repair(
+    check: "_Check", found: list[Found], items: Sequence[SampleFiles], redo: npt.NDArray[np.bool_]
+) -> list[Found]:
+    """Make samples again, and check the shards that they lie in once more."""
+    if not redo.any():
+        return found
+    check.on_plan(int(redo.sum()))
+    read = partial(read_sample, settings=SourceSettings.decode(check.part.manifest.settings))
+    write_shards(check.part, items, read, redo=redo, workers=check.workers, on_written=check.on_checked)
+    touched = np.unique(np.flatnonzero(redo) // check.part.layout.shard_samples).tolist()
+    mended = list(found)
+    for task in plan_shards(check.part.layout, shards=touched):
+        mended[task.start : task.stop] = check.run([task])
+    return mended
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Check:
+    """How a part is checked."""
+
+    part: Part
+    items: Sequence[SampleFiles] | None
+    workers: Workers
+    on_plan: Callable[[int], None]
+    on_checked: Callable[[int], None]
+
+    def run(self, tasks: Sequence[ShardTask]) -> list[Found]:
+        """Check the samples of some shards; returns kind and reason of each, in order."""
+        self.on_plan(sum(task.stop - task.start for task in tasks))
+        rows = _Rows(self.part)
+        found: list[Found] = []
+        check = partial(_check_shard, self.part, rows, self.items)
+        for checked in sample_pool(self.workers.task_threads).map(check, tasks):
+            found += checked
+            self.on_checked(len(checked))
+        return found
+
+
+class _Rows:
+    """The small arrays of a part, read once."""
+
+    def __init__(self, part: Part) -> None:
+        self.status = part.status
+        self.checksum = part.checksum
+        self.sums = part.sums
+        self.notes = part.notes
+
+
+def _check_shard(part: Part, rows: _Rows, items: Sequence[SampleFiles] | None, task: ShardTask) -> list[Found]:
+    path = part.shard_path(task.shard)
+    image = np.empty(part.layout.image_shape, np.uint8)
+    shard, bounds, fault = None, None, ("missing", "its shard is not there")
+    if path.is_file():
+        try:
+            shard = np.fromfile(path, np.uint8)
+            bounds = read_index(shard, shard_samples=part.layout.shard_samples)
+        except (OSError, ValueError) as error:
+            fault = ("corrupt", f"its shard cannot be read: {error}")
+    found = []
+    for index in range(task.start, task.stop):
+        kind, reason = fault
+        chunk = None
+        if shard is not None and bounds is not None:
+            start, stop = bounds[index - task.start].tolist()
+            chunk = shard[start:stop]
+        if rows.status[index] == PENDING:
+            kind, reason = "missing", "not yet converted"
+        elif rows.status[index] == FAILED:
+            kind, reason = "failed", rows.notes[index][0]
+        elif chunk is not None:
+            kind, reason = _check_image(part, rows, index, chunk, image)
+        if items is not None and kind not in FAULTS:
+            kind, reason = _compare(part, rows, index, items[index]) or (kind, reason)
+        found.append((kind, reason))
+    return found
+
+
+def _check_image(
+    part: Part, rows: _Rows, index: int, chunk: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]
+) -> Found:
+    """Decode a chunk into `image` and hold it against what the small arrays say of it."""
+    if not len(chunk):
+        return "missing", "its shard does not hold it"
+    try:
+        decode_chunk(chunk, image, find_codec(part.manifest.settings["codec"]))
+    except (ValueError, RuntimeError) as error:
+        return "corrupt", f"it cannot be decoded: {error}"
+    crc = imagecodecs.deflate_crc32(image)  # type: ignore[arg-type]  # any buffer will do
+    for is_wrong, reason in (
+        (crc != rows.checksum[index], "its pixels fail the checksum"),
+        (not np.array_equal(sum_pixels(image), rows.sums[index]), "its sums are not those of its pixels"),
+        (rows.status[index] not in {OK, FILLED}, f"its status is {rows.status[index]}"),
+    ):
+        if is_wrong:
+            return "corrupt", reason
+    if not image.any():
+        return "black", "every pixel is 0"
+    return ("filled", rows.notes[index][0]) if rows.status[index] == FILLED else ("ok", "")
+
+
+def _compare(part: Part, rows: _Rows, index: int, files: SampleFiles) -> Found | None:
+    """Read a sample from its source again; None if the store has the same."""
+    try:
+        image = read_sample(files, SourceSettings.decode(part.manifest.settings)).image
+    except InputError as error:
+        return "differs", str(error)
+    if imagecodecs.deflate_crc32(image) != rows.checksum[index]:  # type: ignore[arg-type]  # any buffer will do
+        return "differs", "the source has other pixels"
+    return None
