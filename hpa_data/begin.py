@@ -10,22 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import BloscCodec
 
 from hpa_data.errors import InputError
 from hpa_data.layout import SHARD_SAMPLES, Layout
 from hpa_data.lock import LOCK_NAME
 from hpa_data.manifest import Manifest, fingerprint
 from hpa_data.schema import CHANNELS, IMAGE_SIZE
-from hpa_data.shards import find_codec, zarr_compressors
+from hpa_data.shards import find_codec, small_compressor, zarr_compressors
 from hpa_data.store import Part, open_store
 from hpa_data.tables import find_repeated
 
 # Rows of a small array in one chunk: enough for every known data set to have few chunks.
 ROWS_PER_CHUNK = 16_384
-
-# Of all arrays but the images. zarr-python's own choice, Zstandard, is not among the core codecs of Zarr v3.
-SMALL_COMPRESSOR = BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle", typesize=1)
 
 # File systems take names of 255 bytes; a letter may have 4, and a part being made has 5 letters more.
 MAX_NAME = 50
@@ -229,5 +225,5 @@ def _create_small(  # noqa: PLR0917 - a table of arrays reads best by position
 ) -> zarr.Array[Any]:
     """Make an array that is no image."""
     return group.create_array(
-        name, shape=shape, chunks=chunks, dtype=dtype, compressors=SMALL_COMPRESSOR, dimension_names=dimensions
+        name, shape=shape, chunks=chunks, dtype=dtype, compressors=small_compressor(), dimension_names=dimensions
     )

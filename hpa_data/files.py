@@ -5,6 +5,7 @@ than `MAX_FILE_BYTES` of a file are taken into memory.
 """
 
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ def read_file(root: str, name: str) -> bytes:
     """
     place = _find_archive(root)
     try:
-        content = _read_member(*place, name) if place else _read_path(Path(root, name))
+        content = _read_member(*place, name) if place else _read_path(f"{root}/{name}")
     # zipfile tells of damage by all of these, of encryption and methods that it lacks by RuntimeError.
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, KeyError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "it is damaged"
@@ -129,15 +130,20 @@ def _walk(root: str, nested: bool) -> Iterator[str]:
                     waiting.append(f"{inner}{entry.name}/")
 
 
-def _read_path(path: Path) -> bytes:
-    # Never open a pipe or a device: it would wait for ever.
-    if not path.is_file():
-        path.stat()  # a link that loops, a file that is gone: let the system say so
-        raise ValueError("it is no file")
-    with path.open("rb") as file:
-        n_bytes = os.fstat(file.fileno()).st_size
-        _check_size(n_bytes)
-        return file.read(n_bytes)
+def _read_path(path: str) -> bytes:
+    # Not waiting: the opening of a pipe would, for ever. Python's own file objects cost three times as much.
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        about = os.fstat(file)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("it is no file")
+        _check_size(about.st_size)
+        content = os.read(file, about.st_size)
+        while len(content) < about.st_size and (more := os.read(file, about.st_size - len(content))):
+            content += more
+        return content
+    finally:
+        os.close(file)
 
 
 @lru_cache(maxsize=64)

@@ -21,6 +21,9 @@ from hpa_data.errors import InputError
 ABSENT = 2**64 - 1
 CRC_BYTES = 4
 
+# Blosc's level of Zstandard for the small arrays.
+SMALL_LEVEL = 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Codec:
@@ -70,13 +73,13 @@ def zarr_compressors(codec: Codec, *, n_channels: int) -> list[Any]:
     return [BloscCodec(cname=codec.cname, clevel=codec.level, shuffle="shuffle", typesize=n_channels)]  # type: ignore[arg-type]
 
 
-def encode_chunk(image: npt.NDArray[np.uint8], codec: Codec) -> bytes:
-    """Encode one image, uint8 (Y, X, C), C-contiguous, to the bytes of its chunk.
+def encode_chunk(image: npt.NDArray[np.uint8], codec: Codec) -> bytes | memoryview:
+    """Encode one image, uint8 (Y, X, C), C-contiguous, to the bytes of its chunk; without a codec these are its own.
 
     Deterministic. Releases the GIL when called outside the main thread.
     """
     if not codec.cname:
-        return image.tobytes()
+        return image.reshape(-1).data
     # Blosc takes the size of the elements to shuffle from the array's dtype.
     pixels = image.reshape(-1).view(np.dtype((np.void, image.shape[-1])))  # (Y * X,)
     encoded: bytes = numcodecs.blosc.compress(pixels, codec.cname.encode(), codec.level, numcodecs.blosc.SHUFFLE)
@@ -97,7 +100,31 @@ def decode_chunk(chunk: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], codec
         np.copyto(out.reshape(-1), chunk)
 
 
-def index_shard(chunks: Sequence[bytes], *, shard_samples: int) -> bytes:
+def small_compressor() -> BloscCodec:
+    """Describe to zarr-python how all arrays but the images are compressed.
+
+    Its own choice, Zstandard, is not among the core codecs of Zarr v3.
+    """
+    return BloscCodec(cname="zstd", clevel=SMALL_LEVEL, shuffle="noshuffle", typesize=1)
+
+
+def encode_rows(rows: npt.NDArray[np.generic], *, chunk_rows: int) -> bytes:
+    """Encode a chunk of a numeric array with a row a sample, as zarr-python does, in a tenth of its time.
+
+    Parameters
+    ----------
+    rows : array of any number type, shape (n, …)
+        n up to `chunk_rows`; fewer in the last chunk, which is filled up with zeros.
+    chunk_rows : int
+    """
+    whole = np.zeros((chunk_rows, *rows.shape[1:]), rows.dtype.newbyteorder("<"))
+    whole[: len(rows)] = rows
+    content = whole.reshape(-1).view(np.uint8)
+    encoded: bytes = numcodecs.blosc.compress(content, b"zstd", SMALL_LEVEL, numcodecs.blosc.NOSHUFFLE)
+    return encoded
+
+
+def index_shard(chunks: Sequence[bytes | memoryview], *, shard_samples: int) -> bytes:
     """Make the end of a shard whose chunks lie one after the other; places past the last chunk are marked absent."""
     index = np.full((shard_samples, 2), ABSENT, "<u8")
     lengths = np.array([len(chunk) for chunk in chunks], "<u8")

@@ -13,9 +13,11 @@ from hpa_data.shards import (
     Codec,
     decode_chunk,
     encode_chunk,
+    encode_rows,
     find_codec,
     index_shard,
     read_index,
+    small_compressor,
     zarr_compressors,
 )
 
@@ -38,6 +40,18 @@ def test_a_shard_has_the_bytes_that_zarr_writes(tmp_path: Path, codec: Codec) ->
     written = (tmp_path / "images" / "c" / "0" / "0" / "0" / "0").read_bytes()
     chunks = [encode_chunk(image, codec) for image in IMAGES]
     assert b"".join(chunks) + index_shard(chunks, shard_samples=8) == written
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("uint8", (100,)), ("uint32", (64,)), ("uint64", (70, 4, 2))])
+def test_rows_are_the_bytes_that_zarr_writes(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    rows = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    array = zarr.create_array(
+        tmp_path / "rows", shape=shape, chunks=(64, *shape[1:]), dtype=dtype, compressors=small_compressor()
+    )
+    array[:] = rows
+    for chunk in range(-(-len(rows) // 64)):
+        written = (tmp_path / "rows" / "c").joinpath(str(chunk), *["0"] * (len(shape) - 1)).read_bytes()
+        assert encode_rows(rows[chunk * 64 : (chunk + 1) * 64], chunk_rows=64) == written
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
