@@ -13,7 +13,7 @@ from hpa_data.lock import hold_store
 from hpa_data.manifest import Statistics
 from hpa_data.plan import ConversionPlan
 from hpa_data.samples import read_sample
-from hpa_data.schedule import Workers
+from hpa_data.schedule import Workers, check_workers
 from hpa_data.schema import FAILED, FILLED, OK, PENDING, is_readable
 from hpa_data.store import open_store
 from hpa_data.writer import Failure, list_failures, write_shards
@@ -93,8 +93,11 @@ def convert_files(
     Raises
     ------
     InputError
-        If the store holds something else, has another writer, or does not fit on the disk. Nothing is written then.
+        If the store holds something else, has another writer, or does not fit on the disk, or the workers cannot be
+        reached. Nothing is written then.
     """
+    workers = workers or Workers()
+    check_workers(workers)
     store = plan.part.path
     with hold_store(store):
         check_disk(plan, overwrite=overwrite)

@@ -124,10 +124,17 @@ def _walk(root: str, nested: bool) -> Iterator[str]:
         # scandir, not Path.iterdir: 125,000 planes in a second.
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.is_dir():
+                if not _is_folder(entry):
                     yield inner + entry.name
                 elif nested:
                     waiting.append(f"{inner}{entry.name}/")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that loops: its reading will say so
+        return False
 
 
 def _read_path(path: str) -> bytes:
@@ -151,10 +158,10 @@ def _find_archive(root: str) -> tuple[str, str] | None:
     """Split a path into a Zip archive and the folder inside, empty or with ``/`` at its end; None if there is none."""
     path = Path(root)
     for place in (path, *path.parents):
-        if place.is_file():
+        if os.path.isfile(place):  # unlike Path.is_file, no more than False for a name that cannot be one
             inner = path.relative_to(place).as_posix()
             return (str(place), "" if inner == "." else inner + "/") if zipfile.is_zipfile(place) else None
-        if place.is_dir():
+        if os.path.isdir(place):
             return None
     return None
 

@@ -116,7 +116,7 @@ def _check_size(n_bytes: int) -> None:
 
 def _check_end(content: bytes, mark: bytes) -> None:
     """Refuse a file that was cut short: decoders fill up with gray, or do not look for the end."""
-    if content.rfind(mark) < len(content) - len(mark) - MAX_TAIL:
+    if content.rfind(mark, max(len(content) - len(mark) - MAX_TAIL, 0)) < 0:
         raise ValueError("its end is missing")
 
 

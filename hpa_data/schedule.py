@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import cv2
@@ -154,23 +155,52 @@ def _begin_worker() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def check_workers(workers: Workers) -> None:
+    """Refuse a cluster that cannot be reached, has no worker, or whose workers lack this package; InputError then."""
+    if workers.scheduler:
+        with _connect(workers.scheduler) as client:
+            if not client.nthreads():
+                raise InputError(
+                    f"A Dask cluster must have workers. Received: {workers.scheduler} without any. Run `dask worker "
+                    f"{workers.scheduler}`."
+                )
+            try:
+                client.run(check_workers, Workers())
+            except ImportError as error:
+                raise InputError(
+                    f"The workers of a Dask cluster must have hpa installed. Received: {workers.scheduler}, where "
+                    f"{error}. Install it there."
+                ) from error
+
+
+def _connect(address: str) -> Any:
+    """Return a client of a cluster."""
+    try:
+        from distributed import Client
+
+        return Client(address, timeout="10s", set_as_default=False)
+    except ImportError as error:
+        raise InputError(
+            "A Dask cluster must have distributed. Received: no such package. Run: pip install '.[cluster]'"
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"scheduler must be the address of a Dask cluster. Received: {address!r}: {reason}. Start one with `dask "
+            "scheduler` and `dask worker`, or leave it out."
+        ) from error
+
+
 def _run_on_cluster(
     address: str, delayed: Sequence[Any], on_done: Callable[[str], None], interrupted: threading.Event
 ) -> None:
     """Keep a cluster busy with few more tasks than it has threads, so that an interrupt has not much to wait for."""
-    from distributed import Client, as_completed
+    from distributed import as_completed
 
-    try:
-        client = Client(address, timeout="10s", set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"scheduler must be the address of a Dask cluster. Received: {address!r}: {error}. Start one with `dask "
-            "scheduler` and `dask worker`, or leave it out."
-        ) from error
-    with client:
+    with _connect(address) as client:
         window = 2 * max(sum(client.nthreads().values()), 1)
         waiting = iter(delayed)
-        running = as_completed([client.compute(graph) for graph, _ in zip(waiting, range(window), strict=False)])
+        running = as_completed([client.compute(graph) for graph in islice(waiting, window)], loop=client.loop)
         fault: BaseException | None = None
         for future in running:
             try:

@@ -1,6 +1,7 @@
 """Real files to test with: planes, label tables, stores, and the real samples where they are at hand."""
 
 import csv
+import filecmp
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,16 @@ def begin(path: Path, ids: Iterable[str], *, shard_samples: int = 64, **wanted: 
     """Begin a part ``train`` with nothing in it, or find it."""
     plan = {"labels": None, "settings": {}, "codec": "lz4"} | wanted
     return begin_part(PartPlan(path=path, name="train", ids=tuple(ids), shard_samples=shard_samples, **plan))
+
+
+def list_files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def assert_same_bytes(one: Path, other: Path) -> None:
+    files = list_files(one)
+    assert files == list_files(other)
+    assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Conversion and store: what went in comes out, whoever reads it; what cannot be done is refused."""
 
-import filecmp
 import json
 import shutil
 import tracemalloc
@@ -15,7 +14,7 @@ import pytest
 import tensorstore
 import xarray
 import zarr
-from conftest import begin, convert, draw_image, write_sample, write_table
+from conftest import assert_same_bytes, begin, convert, draw_image, list_files, write_sample, write_table
 
 from hpa_data.begin import PartPlan
 from hpa_data.convert import convert_files
@@ -34,16 +33,6 @@ from hpa_data.writer import Failure, peak_bytes, write_shards
 def read_planes(folder: Path, sample_id: str) -> np.ndarray:
     """Read a sample as an independent reader does."""
     return np.stack([iio.imread(folder / f"{sample_id}_{channel}.png") for channel in CHANNELS], axis=-1)
-
-
-def list_files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def assert_same_bytes(one: Path, other: Path) -> None:
-    files = list_files(one)
-    assert files == list_files(other)
-    assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
 
 
 def test_zarr_alone_reads_back_what_the_files_hold(kaggle: Path, store: Store) -> None:
