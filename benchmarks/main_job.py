@@ -35,7 +35,7 @@ def make_rows(folder: Path, scratch: Path, *, n_reads: int) -> list[Row]:
     """Build the rows over one folder of planes; `n_reads` samples are read in each row that reads."""
     samples = find_samples(folder)
     pool = ThreadPoolExecutor(CPU_COUNT)
-    images = list(pool.map(read_sample, samples))
+    images = [sample.image for sample in pool.map(read_sample, samples)]
     chunks = [np.frombuffer(encode_chunk(image, CODECS["lz4hc"]), np.uint8) for image in images]
     order = np.random.default_rng(0).integers(0, len(samples), n_reads)
 
