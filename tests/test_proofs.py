@@ -112,7 +112,7 @@ def test_a_disk_that_fills_up_in_the_middle_loses_nothing(source: Path, whole: P
             with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
                 file.write(bytes(max(shutil.disk_usage(small_disk).free - 20_000_000, 0)))
             _, err = process.communicate()
-        assert process.returncode == 2
+        assert process.returncode in {1, 2}  # 1 if it was done before the disk was full
         assert "Traceback" not in err
         full += "No space left" in err
         filler.unlink()
