@@ -42,6 +42,7 @@ format: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/main_job.py
+	@$(BIN)/python benchmarks/convert.py
 
 clean:
 	rm -rf .venv demo

@@ -38,10 +38,10 @@ class ConversionPlan:
 
 
 def plan_conversion(
-    source: Path,
-    store: Path,
+    source: str | Path,
+    store: str | Path,
     *,
-    labels: Path | None = None,
+    labels: str | Path | None = None,
     part: str = "train",
     settings: SourceSettings | None = None,
     codec: str = "lz4hc",
@@ -50,11 +50,11 @@ def plan_conversion(
 
     Parameters
     ----------
-    source : Path
+    source : str or Path
         A folder, a Zip archive, or a folder inside one.
-    store : Path
+    store : str or Path
         The store's folder; need not exist.
-    labels : Path, optional
+    labels : str or Path, optional
         A label table; see `tables.read_label_table`. Its rows decide which samples the part holds and in which order.
         Without it, the part has no labels and holds every sample, sorted by id.
     part : str
@@ -70,7 +70,7 @@ def plan_conversion(
         If the source or the table cannot be used.
     """
     settings = settings or SourceSettings()
-    table = read_label_table(labels) if labels is not None else None
+    table = read_label_table(Path(labels)) if labels is not None else None
     found = find_samples(source, settings)
     skipped: tuple[str, ...] = ()
     if settings.missing == "skip":
@@ -96,7 +96,11 @@ def plan_conversion(
 
 
 def _join(
-    found: Sequence[SampleFiles], table: LabelTable | None, skipped: Sequence[str], source: Path, labels: Path | None
+    found: Sequence[SampleFiles],
+    table: LabelTable | None,
+    skipped: Sequence[str],
+    source: str | Path,
+    labels: str | Path | None,
 ) -> tuple[list[SampleFiles], npt.NDArray[np.uint8] | None, tuple[str, ...]]:
     """Pair samples with the rows of a label table.
 

@@ -135,12 +135,12 @@ def parse_channels(text: str) -> dict[str, int | str]:
     return channels
 
 
-def find_samples(source: Path, settings: SourceSettings | None = None) -> list[SampleFiles]:
+def find_samples(source: str | Path, settings: SourceSettings | None = None) -> list[SampleFiles]:
     """Find the samples of a source.
 
     Parameters
     ----------
-    source : Path
+    source : str or Path
         A folder, a Zip archive, or a folder inside one.
     settings : SourceSettings, optional
         By default those of Kaggle's planes.
@@ -156,7 +156,7 @@ def find_samples(source: Path, settings: SourceSettings | None = None) -> list[S
     InputError
         If the source is missing, cannot be read, or holds no plane.
     """
-    settings = settings or SourceSettings()
+    source, settings = Path(source), settings or SourceSettings()
     name_samples, nested = SOURCES[settings.source]
     listing = list_files(source, nested=nested)
     planes: dict[str, list[PlaneFile | None]] = {}

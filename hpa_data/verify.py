@@ -76,10 +76,10 @@ class Verification:
 
 
 def verify_store(
-    path: Path,
+    path: str | Path,
     *,
     part: str | None = None,
-    source: Path | None = None,
+    source: str | Path | None = None,
     repair: bool = False,
     workers: Workers | None = None,
     on_plan: Callable[[int], None] | None = None,
@@ -89,11 +89,11 @@ def verify_store(
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         The store.
     part : str, optional
         Only this part; by default all.
-    source : Path, optional
+    source : str or Path, optional
         The files that the part was made from; read as they were then.
     repair : bool
         Make again what is missing, failed, corrupt or differs, from the source; all else stays as it is, bit for bit.
@@ -123,7 +123,7 @@ def verify_store(
     findings: list[Finding] = []
     counts: Counter[str] = Counter()
     n_repaired = 0
-    with hold_store(path) if repair else contextlib.nullcontext():
+    with hold_store(store.path) if repair else contextlib.nullcontext():
         for name in names:
             try:
                 opened = store.part(name)
@@ -146,7 +146,7 @@ def verify_store(
                 if kind != "ok"
             ]
     return Verification(
-        store=path,
+        store=store.path,
         counts={kind: counts[kind] for kind in KINDS},
         findings=tuple(findings),
         n_repaired=n_repaired,
@@ -156,7 +156,7 @@ def verify_store(
 Found = tuple[str, str]
 
 
-def _find_items(part: Part, source: Path) -> list[SampleFiles]:
+def _find_items(part: Part, source: str | Path) -> list[SampleFiles]:
     """Find the files of each sample of a part, in its order; a sample without any has a fault."""
     settings = SourceSettings.decode(part.manifest.settings)
     by_id = {sample.id: sample for sample in find_samples(source, settings)}
