@@ -6,6 +6,7 @@ than `MAX_FILE_BYTES` of a file are taken into memory.
 
 import os
 import stat
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def list_files(source: Path, *, nested: bool) -> Listing:
         If the source is neither, or cannot be read.
     """
     root = os.path.abspath(source)
+    _find_archive.cache_clear()  # what it said of a path before may have changed
     if os.path.isdir(root):
         try:
             names = list(_walk(root, nested))
@@ -69,10 +71,12 @@ def list_files(source: Path, *, nested: bool) -> Listing:
     elif (place := _find_archive(root)) is not None:
         names = [name for name in _list_members(*place) if nested or is_unsafe(name) or "/" not in name]
     else:
-        raise InputError(
-            f"The source must be a folder of images or a Zip archive. Received: {source}, which is neither. Check the "
-            "path."
+        told = (
+            "a file, but no whole archive. Fetch it again"
+            if os.path.isfile(root)
+            else "which is neither. Check the path"
         )
+        raise InputError(f"The source must be a folder of images or a Zip archive. Received: {source}, {told}.")
     return Listing(root=root, names=tuple(sorted(names)), is_archive=not os.path.isdir(root))
 
 
@@ -178,18 +182,27 @@ def _list_members(archive: str, inner: str) -> Iterator[str]:
 
 def _read_member(archive: str, inner: str, name: str) -> bytes:
     opened = _open_archive(archive, os.stat(archive).st_mtime_ns)
-    with opened.open(inner + name) as file:
-        # zipfile reads no more than the directory says, whatever the packed bytes would give.
-        n_bytes = opened.getinfo(inner + name).file_size
-        _check_size(n_bytes)
+    # zipfile reads no more than the directory says, whatever the packed bytes would give.
+    n_bytes = opened.getinfo(inner + name).file_size
+    _check_size(n_bytes)
+    with _opening:
+        file = opened.open(inner + name)
+    try:
         return file.read(n_bytes)
+    finally:
+        with _opening:
+            file.close()
+
+
+# zipfile counts the members that are open, and closes the archive with the last: not two threads at a time.
+_opening = threading.Lock()
 
 
 @lru_cache(maxsize=4)
 def _open_archive(archive: str, _changed_ns: int) -> zipfile.ZipFile:
     """Open an archive once in a process: its directory takes a second where it lists 125,000 files.
 
-    Its threads may read together: `zipfile` locks the file, not the unpacking.
+    Threads may read from it together: `zipfile` locks the file, not the unpacking.
     """
     try:
         return zipfile.ZipFile(archive)

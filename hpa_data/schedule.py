@@ -1,10 +1,10 @@
 """Where tasks run: threads of this process, processes of this machine, or a Dask cluster. One Dask task each."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -227,7 +227,7 @@ def _catch_interrupt() -> Iterator[threading.Event]:
     def note(*_: object) -> None:
         interrupted.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("Interrupted: finishing what has begun. Once more to stop at once.", file=sys.stderr)
+        logging.getLogger(__name__).warning("Interrupted: finishing what has begun. Once more to stop at once.")
 
     before = signal.signal(signal.SIGINT, note)
     try:
