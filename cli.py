@@ -223,7 +223,6 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check each sample against its checksum, and against its source; make again what is wrong."""
-    from hpa_data.schedule import Workers
     from hpa_data.verify import verify_store
 
     with _late_progress("samples") as (begin, advance):
@@ -232,7 +231,7 @@ def verify(
             part=part,
             source=source,
             repair=repair,
-            workers=Workers(threads=threads),
+            threads=threads,
             on_plan=begin,
             on_checked=advance,
         )

@@ -91,10 +91,7 @@ def find_begun(plan: PartPlan) -> Part | None:
         If there is a part of that name with other settings or samples, or something that is no part or store.
     """
     folder = plan.path
-    # A lock is what is left of a process that was killed before it could make the store.
-    strange = folder.is_dir() and any(entry.name != LOCK_NAME for entry in folder.iterdir())
-    if folder.exists() and not (folder / "zarr.json").is_file() and (strange or not folder.is_dir()):
-        raise InputError(f"A store must be a new folder or a store. Received: {folder}, something else. Use another.")
+    _check_place(plan)
     if not (folder / plan.name).exists():
         return None
     store = open_store(folder)
@@ -106,6 +103,28 @@ def find_begun(plan: PartPlan) -> Part | None:
     part = store.part(plan.name)
     _check_same(part, plan.manifest)
     return part
+
+
+def _check_place(plan: PartPlan) -> None:
+    """Refuse a folder that is no store, and a place for the part where something lies that Zarr has not made."""
+    folder = plan.path
+    # A lock is what is left of a process that was killed before it could make the store.
+    strange = folder.is_dir() and any(entry.name != LOCK_NAME for entry in folder.iterdir())
+    if folder.exists() and not (folder / "zarr.json").is_file() and (strange or not folder.is_dir()):
+        raise InputError(f"A store must be a new folder or a store. Received: {folder}, something else. Use another.")
+    place = folder / plan.name
+    if place.exists() and not (place / "zarr.json").is_file():
+        raise InputError(
+            f"{place} must be a part or not there. Received: something that Zarr has not made. Pass another --part."
+        )
+
+
+def clear_left_overs(plan: PartPlan) -> None:
+    """Remove what a process that was killed has left of making or replacing the part."""
+    for ending in ("new", "old"):
+        left_over = plan.path / f".{plan.name}.{ending}"
+        if (left_over / "zarr.json").is_file() or (left_over.is_dir() and (plan.path / "zarr.json").is_file()):
+            shutil.rmtree(left_over)
 
 
 def begin_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
@@ -131,9 +150,8 @@ def begin_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
     """
     folder, name = plan.path, plan.name
     unfinished, old = folder / f".{name}.new", folder / f".{name}.old"
-    for left_over in (unfinished, old):
-        if left_over.exists():
-            shutil.rmtree(left_over)
+    _check_place(plan)
+    clear_left_overs(plan)
     if not overwrite and (begun := find_begun(plan)) is not None:
         _remove_unfinished(folder, begun.path)
         return begun

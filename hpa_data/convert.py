@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_data.begin import begin_part
+from hpa_data.begin import begin_part, clear_left_overs
 from hpa_data.forecast import check_disk
 from hpa_data.lock import hold_store
 from hpa_data.manifest import Statistics
 from hpa_data.plan import ConversionPlan
 from hpa_data.samples import read_sample
 from hpa_data.schedule import Workers, check_workers
-from hpa_data.schema import FAILED, FILLED, OK, PENDING, is_readable
+from hpa_data.schema import FAILED, FILLED, PENDING, is_readable
 from hpa_data.store import open_store
 from hpa_data.writer import Failure, list_failures, write_shards
 
@@ -40,7 +40,7 @@ class Conversion:
     failures : tuple of Failure
         Samples of the part that could not be read; also in the store's ``failures.csv``.
     noted : tuple of str
-        What to know of samples that could be read and are not filled: files of another colour than expected.
+        What to know of samples that could be read: files of another colour than expected.
     n_bytes : int
         On disk, the images of the part.
     statistics : Statistics or None
@@ -97,9 +97,10 @@ def convert_files(
         reached. Nothing is written then.
     """
     workers = workers or Workers()
-    check_workers(workers)
     store = plan.part.path
+    check_workers(workers, plan.list_paths())
     with hold_store(store):
+        clear_left_overs(plan.part)
         check_disk(plan, overwrite=overwrite)
         begun = begin_part(plan.part, overwrite=overwrite)
         if on_plan is not None:
@@ -114,7 +115,8 @@ def convert_files(
         )
         done = open_store(store).part(plan.part.name)
         status = done.status
-        noted = [note for (note, _), state in zip(done.notes, status.tolist(), strict=True) if note and state == OK]
+        readable = is_readable(status).tolist()
+        noted = [note for (note, _), is_good in zip(done.notes, readable, strict=True) if note and is_good]
         return Conversion(
             store=store,
             part=done.name,

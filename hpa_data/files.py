@@ -17,7 +17,7 @@ from pathlib import Path
 from hpa_data.errors import InputError
 
 # The largest known file, a 16-bit stack of 7 filters at 4096 x 4096, has 235 MB.
-MAX_FILE_BYTES = 256 * 2**20
+MAX_FILE_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +116,12 @@ def _check_size(n_bytes: int) -> None:
 
 
 def _walk(root: str, nested: bool) -> Iterator[str]:
-    """Yield the names of the files below a folder, relative to it."""
-    seen, waiting = set(), [""]
-    while waiting:
-        inner = waiting.pop()
+    """Yield the names of the files below a folder, relative to it; folders come before links to them."""
+    seen: set[tuple[int, int]] = set()
+    folders: list[str] = [""]
+    links: list[str] = []
+    while folders or links:
+        inner = folders.pop() if folders else links.pop()
         folder = os.path.join(root, inner)
         about = os.stat(folder)
         if (about.st_dev, about.st_ino) in seen:
@@ -127,11 +129,11 @@ def _walk(root: str, nested: bool) -> Iterator[str]:
         seen.add((about.st_dev, about.st_ino))
         # scandir, not Path.iterdir: 125,000 planes in a second.
         with os.scandir(folder) as entries:
-            for entry in entries:
+            for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
                 if not _is_folder(entry):
                     yield inner + entry.name
                 elif nested:
-                    waiting.append(f"{inner}{entry.name}/")
+                    (links if entry.is_symlink() else folders).append(f"{inner}{entry.name}/")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

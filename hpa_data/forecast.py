@@ -4,7 +4,6 @@ import math
 import shutil
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from hpa_data.files import read_file
 from hpa_data.pictures import open_picture
 from hpa_data.plan import ConversionPlan
 from hpa_data.samples import read_sample
-from hpa_data.schedule import Workers
-from hpa_data.schema import FAILED, OK, PENDING
+from hpa_data.schedule import Workers, check_workers, sample_pool
+from hpa_data.schema import FAILED, PENDING
 from hpa_data.shards import encode_chunk, find_codec
 from hpa_data.sources import SampleFiles, list_missing
 from hpa_data.writer import Failure, peak_bytes
@@ -59,7 +58,7 @@ class Forecast:
     seconds : float
         Expected, with the given workers.
     memory_bytes : int
-        Upper bound of the memory taken at once.
+        Upper bound of the memory taken at once on this machine, if no file is larger than those that were read.
     """
 
     store: Path
@@ -116,11 +115,12 @@ def forecast_conversion(
     n_pending = _count_pending(plan, overwrite=overwrite)
     probes = _probe_samples(plan, n_probes)
     sizes = np.array([probe.n_bytes for probe in probes if probe.n_bytes is not None] or [0], np.float64)
-    # Of a mean over some of N samples, drawn without repeats.
-    error = 1.96 * sizes.std() / math.sqrt(len(sizes)) * math.sqrt(1 - len(probes) / len(plan.samples))
+    # Of a mean over some of N samples, drawn without repeats; of one alone nothing is known.
+    spread = sizes.std(ddof=1) if len(sizes) > 1 else sizes[0]
+    error = 1.96 * spread / math.sqrt(len(sizes)) * math.sqrt(1 - len(probes) / len(plan.samples))
     seconds = sum(probe.seconds for probe in probes) / len(probes)
     layout = plan.part.layout
-    n_threads = workers.task_threads * (workers.processes or 1)
+    n_threads = check_workers(workers, plan.list_paths())
     return Forecast(
         store=plan.part.path,
         part=plan.part.name,
@@ -177,9 +177,8 @@ def _count_free(path: Path) -> int:
 def _probe_samples(plan: ConversionPlan, n_probes: int) -> list[_Probe]:
     """Read and encode some samples, evenly over the part."""
     chosen = np.unique(np.linspace(0, len(plan.samples) - 1, n_probes).round().astype(int)).tolist()
-    # In a thread of its own: Blosc uses several in the main thread.
-    with ThreadPoolExecutor(1) as pool:
-        return list(pool.map(lambda index: _probe_sample(plan, plan.samples[index]), chosen))
+    # In one thread that is not the main one, where Blosc uses several; as a conversion does.
+    return list(sample_pool(1).map(lambda index: _probe_sample(plan, plan.samples[index]), chosen))
 
 
 def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
@@ -188,7 +187,7 @@ def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
     try:
         sample = read_sample(files, plan.settings)
         n_bytes = len(encode_chunk(sample.image, find_codec(plan.part.codec)))
-        has_note = sample.status == OK and bool(sample.note)
+        has_note = bool(sample.note)
     except InputError as error:
         failure = Failure(id=files.id, file=error.file, reason=str(error))
     seconds = time.perf_counter() - started

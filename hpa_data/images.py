@@ -78,13 +78,17 @@ def pick_colour(picture: Picture, key: str | int) -> Plane:
     return Plane(file=picture.file, pixels=pixels, full_scale=full_scale, note=note)
 
 
+def find_stacked(picture: Picture, key: str | int) -> int | None:
+    """Find a plane of a stack by its number, from 0, or by its name; None if there is none, or two of that name."""
+    if isinstance(key, int):
+        return key if key < picture.n_planes else None
+    names = [name.casefold() for name in picture.names]
+    return names.index(key.casefold()) if names.count(key.casefold()) == 1 else None
+
+
 def pick_stacked(picture: Picture, key: str | int) -> Plane:
     """Take a plane of a stack by its number, from 0, or by the name that the file gives it, whatever its case."""
-    if isinstance(key, int):
-        index = key if key < picture.n_planes else None
-    else:
-        names = [name.casefold() for name in picture.names]
-        index = names.index(key.casefold()) if names.count(key.casefold()) == 1 else None
+    index = find_stacked(picture, key)
     if index is None:
         told = ", ".join(picture.names) or "without names"
         raise InputError(

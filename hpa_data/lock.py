@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,14 @@ def hold_store(store: Path) -> Iterator[None]:
                 store.rmdir()  # refused if there is anything in it
 
 
+def read_lock(store: Path) -> str:
+    """Read who holds a store; empty if nobody does. Never the same twice."""
+    try:
+        return (store / LOCK_NAME).read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def _take(path: Path, store: Path) -> int:
     """Open and lock the file, and write who has it."""
     while True:
@@ -55,8 +64,10 @@ def _take(path: Path, store: Path) -> int:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever held it before may have removed the file since we opened it; then ours has no name any more.
             if os.fstat(file).st_nlink:
-                os.truncate(file, 0)
-                os.write(file, json.dumps({"process": os.getpid(), "host": socket.gethostname()}).encode())
+                told = {"process": os.getpid(), "host": socket.gethostname(), "token": uuid.uuid4().hex}
+                with contextlib.suppress(OSError):  # a full disk: then nobody knows who, but it is held
+                    os.truncate(file, 0)
+                    os.write(file, json.dumps(told).encode())
                 return file
             os.close(file)
         except BlockingIOError as error:

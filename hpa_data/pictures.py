@@ -4,6 +4,7 @@ imagecodecs decodes PNG in three quarters and JPEG in half of the time that Open
 tifffile reads what is a TIFF. Whatever a file claims, no more than `MAX_DECODED_BYTES` of it are decoded.
 """
 
+import contextlib
 import io
 import logging
 import math
@@ -24,6 +25,12 @@ Pixels = npt.NDArray[np.unsignedinteger]
 
 # The largest known picture, an interleaved 16-bit stack of 7 filters at 4096 x 4096, has 235 MB.
 MAX_DECODED_BYTES = 256 * 2**20
+
+# Pixels of a plane: 8192 x 8192, four times the largest known.
+MAX_PIXELS = 2**26
+
+# Pages of a TIFF; the stacks at hand have 7.
+MAX_PAGES = 64
 
 # Scans of a progressive JPEG, each a pass over the whole picture; encoders make about ten.
 MAX_SCANS = 100
@@ -109,7 +116,9 @@ def _damaged(file: str, n_bytes: int, error: Exception) -> InputError:
     )
 
 
-def _check_size(n_bytes: int) -> None:
+def _check_size(n_pixels: int, n_bytes: int) -> None:
+    if n_pixels > MAX_PIXELS:
+        raise ValueError(f"it claims {n_pixels} pixels, more than {MAX_PIXELS}")
     if n_bytes > MAX_DECODED_BYTES:
         raise ValueError(f"it claims {n_bytes} bytes of pixels, more than {MAX_DECODED_BYTES}")
 
@@ -124,14 +133,14 @@ def _open_png(content: bytes, file: str) -> Picture:
     width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
     # Palettes are expanded to three planes, and to four where they have transparency.
     n_planes = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}.get(colour, 4)
-    _check_size(width * height * n_planes * (2 if depth == 16 else 1))
+    _check_size(width * height, width * height * n_planes * (2 if depth == 16 else 1))
     _check_end(content, b"IEND\xaeB`\x82")
     return _open_array(imagecodecs.png_decode(content), file, "PNG")
 
 
 def _open_jpeg(content: bytes, file: str) -> Picture:
     height, width, n_planes = _read_jpeg_size(content)
-    _check_size(width * height * n_planes)
+    _check_size(width * height, width * height * n_planes)
     if n_planes not in {1, 3}:
         raise ValueError(f"it has {n_planes} planes, which are no colours of light")
     if content.count(b"\xff\xda") > MAX_SCANS:
@@ -182,11 +191,13 @@ def _open_tiff(content: bytes, file: str) -> Picture:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     # An OME-TIFF may name other files as parts of itself: do not look for them.
     tiff = tifffile.TiffFile(io.BytesIO(content), _multifile=False)
+    _check_pages(tiff)
     series = tiff.series[0]
     page = series.keyframe
     if series.dtype is None or series.dtype.kind != "u" or series.dtype.itemsize > 2:
         raise ValueError(f"its pixels are {series.dtype}, not 8 or 16 bit without sign")
-    _check_size(math.prod(series.shape) * series.dtype.itemsize)
+    n_loaded = len(series.pages) if len(series.pages) > 1 else 1  # a page at a time, if there are several
+    _check_size(page.imagewidth * page.imagelength, math.prod(series.shape) // n_loaded * series.dtype.itemsize)
     for part in tiff.pages if len(series.pages) > 1 else [page]:
         ends = [start + n_bytes for start, n_bytes in zip(part.dataoffsets, part.databytecounts, strict=True)]
         # tifffile leaves strips of no bytes black.
@@ -228,6 +239,13 @@ def _open_tiff(content: bytes, file: str) -> Picture:
         names=_read_names(tiff, n_planes),
         load=load,
     )
+
+
+def _check_pages(tiff: tifffile.TiffFile) -> None:
+    """Refuse a TIFF of more pages than a sample can have, before they are all read."""
+    with contextlib.suppress(IndexError):
+        tiff.pages[MAX_PAGES]
+        raise ValueError(f"it has more than {MAX_PAGES} pages")
 
 
 def _read_names(tiff: tifffile.TiffFile, n_planes: int) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ class ConversionPlan:
 
     Attributes
     ----------
+    root : Path
+        The source, absolute.
     part : PartPlan
     samples : tuple of SampleFiles, length N
         In the order of the part.
@@ -30,11 +32,17 @@ class ConversionPlan:
         Ids of samples left out because they lack a channel.
     """
 
+    root: Path
     part: PartPlan
     samples: tuple[SampleFiles, ...]
     settings: SourceSettings
     unlabelled: tuple[str, ...]
     skipped: tuple[str, ...]
+
+    def list_paths(self) -> list[str]:
+        """List what whoever does the work must see: the source or its archive, and the folder where the store lies."""
+        paths = [self.root, self.part.path]
+        return [str(next(place for place in (path, *path.parents) if place.exists())) for path in paths]
 
 
 def plan_conversion(
@@ -91,7 +99,12 @@ def plan_conversion(
         codec=codec,
     )
     return ConversionPlan(
-        part=planned, samples=tuple(samples), settings=settings, unlabelled=unlabelled, skipped=skipped
+        root=Path(os.path.abspath(source)),
+        part=planned,
+        samples=tuple(samples),
+        settings=settings,
+        unlabelled=unlabelled,
+        skipped=skipped,
     )
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.files import read_file
-from hpa_data.images import Plane, pick_colour, pick_gray, pick_stacked, reduce_plane
+from hpa_data.images import Plane, find_stacked, pick_colour, pick_gray, pick_stacked, reduce_plane
 from hpa_data.pictures import Picture, open_picture
 from hpa_data.schema import CHANNELS, FAILED, FILLED, IMAGE_SIZE, OK
 from hpa_data.sources import SampleFiles, SourceSettings, list_missing
@@ -68,7 +68,7 @@ def read_sample(files: SampleFiles, settings: SourceSettings | None = None) -> S
         first = next(plane.name for plane in files.planes if plane is not None)
         raise InputError(
             f"Sample {files.id!r} must have a plane for each channel. Received: none for {', '.join(missing)} beside "
-            f"{first}. Add the files, or pass --missing fill to go on with zeros."
+            f"{first}. Add the files, or pass --missing fill and --overwrite to go on with zeros."
         )
     channels: list[npt.NDArray[np.uint8]] = []
     notes: list[str] = []
@@ -81,15 +81,17 @@ def read_sample(files: SampleFiles, settings: SourceSettings | None = None) -> S
         if opened is None or opened[0] != file.name:  # a stack is opened once, planes of their own one after the other
             opened = None
             opened = (file.name, open_picture(read_file(file.root, file.name), file.name))
-        plane = _PICKS[file.rule](opened[1], file.key)
         shapes[file.name] = opened[1].shape
+        if settings.missing == "fill" and file.rule == "stacked" and find_stacked(opened[1], file.key) is None:
+            channels.append(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8))
+            missing.append(CHANNELS[len(channels) - 1])
+            continue
+        plane = _PICKS[file.rule](opened[1], file.key)
         channels.append(reduce_plane(plane, intensity=settings.intensity))
         notes += [plane.note] if plane.note else []
     if len(set(shapes.values())) > 1:
         told = ", ".join(f"{name} with {y} x {x}" for name, (y, x) in shapes.items())
         raise InputError(f"The planes of a sample must have one size. Received: {told}. Correct the files.")
-    if missing:
-        notes.append(f"no plane for {', '.join(missing)}, filled with zeros")
     return Sample(image=cv2.merge(channels), status=FILLED if missing else OK, note="; ".join(notes))
 
 

@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
@@ -32,10 +33,11 @@ class Workers:
     threads : int, optional
         That a task may use for its samples; by default all cores, shared between the processes.
     processes : int, optional
-        Worker processes; by default none, the tasks run in threads of this process.
+        Worker processes; by default none, the tasks run in threads of this process. They are spawned: a script that
+        asks for them must have its own work below ``if __name__ == "__main__":``.
     scheduler : str, optional
         Address of a Dask cluster, ``tcp://…``, whose workers see the same files under the same paths. Each of its
-        threads takes a task, so `threads` should then be 1, the default.
+        threads takes a task, and `threads` says nothing.
     """
 
     threads: int | None = None
@@ -55,8 +57,8 @@ class Workers:
 
     @property
     def task_threads(self) -> int:
-        """Threads that a task uses for its samples."""
-        return self.threads or (1 if self.scheduler else max(CPU_COUNT // (self.processes or 1), 1))
+        """Threads that the tasks of a process share for their samples; 0 on a cluster, whose tasks use their own."""
+        return 0 if self.scheduler else self.threads or max(CPU_COUNT // (self.processes or 1), 1)
 
     @property
     def tasks_at_once(self) -> int:
@@ -72,8 +74,8 @@ def run_tasks(
 ) -> None:
     """Run a function on each task.
 
-    The first interrupt (Ctrl-C) lets the tasks that have begun come to their end and begins no other; a second one does
-    not wait.
+    The first interrupt (Ctrl-C) lets the tasks that have begun come to their end and begins no other (on a cluster:
+    none but those that it was given ahead, one for each of its threads); a second one does not wait.
 
     Parameters
     ----------
@@ -90,32 +92,55 @@ def run_tasks(
     KeyboardInterrupt
         After an interrupt.
     InputError
-        If the cluster cannot be reached.
+        If the cluster cannot be reached, or a worker died.
     Exception
         Whatever `run` raised first; the tasks that had begun are over by then.
     """
     if not tasks:
         return
-    # Dask takes the last name first: named so, tasks begin in order. A partial keeps Dask from searching the arguments.
-    width = len(str(len(tasks)))
+    # Dask takes the last name first: named so, tasks begin in order. A cluster must not take another run's tasks for
+    # these. A partial keeps Dask from searching the arguments.
+    mark, width = uuid.uuid4().hex, len(str(len(tasks)))
     delayed = [
-        dask.delayed(partial(run, task), pure=False)(dask_key_name=f"shard-{len(tasks) - number:0{width}}")
+        dask.delayed(partial(_catch, run, task), pure=False)(dask_key_name=f"{mark}-{len(tasks) - number:0{width}}")
         for number, task in enumerate(tasks)
     ]
     by_key = {graph.key: task for graph, task in zip(delayed, tasks, strict=True)}
-    with _catch_interrupt() as interrupted:
+
+    def finish(key: str, error: Exception | None) -> None:
+        if error is not None:
+            raise error
+        on_done(by_key[key])
+
+    with _catch_interrupts() as interrupts:
         if workers.scheduler:
-            _run_on_cluster(workers.scheduler, delayed, lambda key: on_done(by_key[key]), interrupted)
-            return
+            _run_on_cluster(workers.scheduler, delayed, finish, interrupts)
+        else:
+            _run_here(workers, delayed, finish, interrupts)
 
-        def finished(key: str, *_: Any) -> None:
-            if key in by_key:
-                on_done(by_key[key])
-            if interrupted.is_set():
-                raise KeyboardInterrupt
 
-        # Leaving the pool waits for the tasks that have begun.
-        with _open_pool(workers) as pool, Callback(posttask=finished):
+def _catch(run: Callable[[Task], None], task: Task) -> Exception | None:
+    """Run a task and return what it raised: Dask would wrap it up with its traceback as text."""
+    try:
+        run(task)
+    except Exception as error:
+        return error
+    return None
+
+
+def _run_here(
+    workers: Workers, delayed: Sequence[Any], finish: Callable[[str, Exception | None], None], interrupts: list[int]
+) -> None:
+    def finished(key: str, result: Any, *_: Any) -> None:
+        finish(key, result)
+        if interrupts:
+            raise KeyboardInterrupt
+
+    if not workers.processes:
+        sample_pool(workers.task_threads)  # made once, before several tasks ask for it
+    pool = _open_pool(workers)
+    try:
+        with Callback(posttask=finished):
             dask.compute(
                 *delayed,
                 scheduler="processes" if workers.processes else "threads",
@@ -123,6 +148,19 @@ def run_tasks(
                 chunksize=1,
                 optimize_graph=False,
             )
+    except BrokenExecutor as error:
+        raise _lost_worker() from error
+    finally:
+        # Waits for the tasks that have begun, unless somebody will not.
+        with contextlib.suppress(KeyboardInterrupt):
+            pool.shutdown(wait=len(interrupts) < 2, cancel_futures=True)
+
+
+def _lost_worker() -> InputError:
+    return InputError(
+        "A worker process must live until its work is done. Received: one that was killed, perhaps for memory. Run the "
+        "same command again, with fewer workers."
+    )
 
 
 @lru_cache
@@ -155,22 +193,47 @@ def _begin_worker() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def check_workers(workers: Workers) -> None:
-    """Refuse a cluster that cannot be reached, has no worker, or whose workers lack this package; InputError then."""
-    if workers.scheduler:
-        with _connect(workers.scheduler) as client:
-            if not client.nthreads():
+def check_workers(workers: Workers, paths: Sequence[str] = ()) -> int:
+    """Find out how many samples are worked on at a time, and refuse a cluster that cannot do it.
+
+    Parameters
+    ----------
+    workers : Workers
+    paths : sequence of str
+        That every worker must see.
+
+    Raises
+    ------
+    InputError
+        If a cluster cannot be reached, has no worker, or one that lacks this package or does not see a path.
+    """
+    if not workers.scheduler:
+        return workers.task_threads * (workers.processes or 1)
+    with _connect(workers.scheduler) as client:
+        if not client.nthreads():
+            raise InputError(
+                f"A Dask cluster must have workers. Received: {workers.scheduler} without any. Run `dask worker "
+                f"{workers.scheduler}`."
+            )
+        try:
+            seen = client.run(_list_unseen, list(paths))
+        except ImportError as error:
+            raise InputError(
+                f"The workers of a Dask cluster must have hpa installed. Received: {workers.scheduler}, where {error}. "
+                "Install it there."
+            ) from error
+        for worker, unseen in seen.items():
+            if unseen:
                 raise InputError(
-                    f"A Dask cluster must have workers. Received: {workers.scheduler} without any. Run `dask worker "
-                    f"{workers.scheduler}`."
+                    f"The workers of a Dask cluster must see the same files. Received: {worker}, which does not see "
+                    f"{unseen[0]}. Use a path on a shared disk."
                 )
-            try:
-                client.run(check_workers, Workers())
-            except ImportError as error:
-                raise InputError(
-                    f"The workers of a Dask cluster must have hpa installed. Received: {workers.scheduler}, where "
-                    f"{error}. Install it there."
-                ) from error
+        return int(sum(client.nthreads().values()))
+
+
+def _list_unseen(paths: Sequence[str]) -> list[str]:
+    """Return the paths that are not there."""
+    return [path for path in paths if not os.path.exists(path)]
 
 
 def _connect(address: str) -> Any:
@@ -192,45 +255,47 @@ def _connect(address: str) -> Any:
 
 
 def _run_on_cluster(
-    address: str, delayed: Sequence[Any], on_done: Callable[[str], None], interrupted: threading.Event
+    address: str, delayed: Sequence[Any], finish: Callable[[str, Exception | None], None], interrupts: list[int]
 ) -> None:
-    """Keep a cluster busy with few more tasks than it has threads, so that an interrupt has not much to wait for."""
-    from distributed import as_completed
+    """Keep a cluster busy with twice as many tasks as it has threads, so that an interrupt has not much to wait for."""
+    from distributed import KilledWorker, as_completed
 
     with _connect(address) as client:
         window = 2 * max(sum(client.nthreads().values()), 1)
         waiting = iter(delayed)
         running = as_completed([client.compute(graph) for graph in islice(waiting, window)], loop=client.loop)
-        fault: BaseException | None = None
+        fault: Exception | None = None
         for future in running:
             try:
-                future.result()
-                on_done(future.key)
+                finish(future.key, future.result())
+            except KilledWorker:
+                fault = fault or _lost_worker()
             except Exception as error:
                 fault = fault or error
-            if fault is None and not interrupted.is_set() and (graph := next(waiting, None)) is not None:
+            if fault is None and not interrupts and (graph := next(waiting, None)) is not None:
                 running.add(client.compute(graph))
         if fault is not None:
             raise fault
-        if interrupted.is_set():
+        if interrupts:
             raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def _catch_interrupt() -> Iterator[threading.Event]:
-    """Give an event that the first interrupt sets; the second one is Python's own again."""
-    interrupted = threading.Event()
+def _catch_interrupts() -> Iterator[list[int]]:
+    """Give a list that each interrupt is added to; from the second on, they are raised as ever."""
+    interrupts: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield interrupted  # signals reach the main thread alone
+        yield interrupts  # signals reach the main thread alone
         return
 
-    def note(*_: object) -> None:
-        interrupted.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def note(number: int, _: object) -> None:
+        interrupts.append(number)
+        if len(interrupts) > 1:
+            raise KeyboardInterrupt
         logging.getLogger(__name__).warning("Interrupted: finishing what has begun. Once more to stop at once.")
 
     before = signal.signal(signal.SIGINT, note)
     try:
-        yield interrupted
+        yield interrupts
     finally:
         signal.signal(signal.SIGINT, before)

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.layout import ShardTask, plan_shards
 from hpa_data.lock import hold_store
+from hpa_data.manifest import measure_statistics
 from hpa_data.samples import read_sample
 from hpa_data.schedule import Workers, sample_pool
-from hpa_data.schema import CHANNELS, FAILED, FILLED, OK, PENDING
+from hpa_data.schema import CHANNELS, FAILED, FILLED, OK, PENDING, is_readable
 from hpa_data.shards import decode_chunk, find_codec, read_index
 from hpa_data.sources import SampleFiles, SourceSettings, find_samples
 from hpa_data.store import Part, open_store
-from hpa_data.writer import sum_pixels, write_shards
+from hpa_data.writer import compute_checksum, sum_pixels, write_shards
 
 # What a sample may be found to be. The last four are faults, which a repair takes on.
 KINDS = ("ok", "filled", "black", "missing", "failed", "corrupt", "differs")
@@ -81,7 +81,7 @@ def verify_store(
     part: str | None = None,
     source: str | Path | None = None,
     repair: bool = False,
-    workers: Workers | None = None,
+    threads: int | None = None,
     on_plan: Callable[[int], None] | None = None,
     on_checked: Callable[[int], None] | None = None,
 ) -> Verification:
@@ -97,7 +97,8 @@ def verify_store(
         The files that the part was made from; read as they were then.
     repair : bool
         Make again what is missing, failed, corrupt or differs, from the source; all else stays as it is, bit for bit.
-    workers : Workers, optional
+    threads : int, optional
+        By default one a core.
     on_plan, on_checked : function of int, optional
         Called with the number of samples, before each pass and as they are checked or made again.
 
@@ -119,7 +120,7 @@ def verify_store(
             f"A source must be that of one part. Received: {path} with {', '.join(names) or 'none'}. Pass --part."
         )
     tell_plan, tell_checked = on_plan or (lambda n: None), on_checked or (lambda n: None)
-    workers = workers or Workers()
+    workers = Workers(threads=threads)
     findings: list[Finding] = []
     counts: Counter[str] = Counter()
     n_repaired = 0
@@ -139,6 +140,9 @@ def verify_store(
                 redo = _choose_repairs(found, items)
                 n_repaired += int(redo.sum())
                 found = _repair(check, found, items, redo)
+            if not _has_right_statistics(store.part(name)):
+                reason = "its channel statistics are not those of its samples"
+                findings.append(Finding(part=name, id="", kind="corrupt", reason=reason))
             counts.update(kind for kind, _ in found)
             findings += [
                 Finding(part=name, id=opened.ids[i], kind=kind, reason=reason)
@@ -164,6 +168,15 @@ def _find_items(part: Part, source: str | Path) -> list[SampleFiles]:
     return [by_id.get(name) or SampleFiles(name, nothing, "the source has no files of it") for name in part.ids]
 
 
+def _has_right_statistics(part: Part) -> bool:
+    """Tell whether the manifest of a part that is whole has the statistics of its samples."""
+    status = part.status
+    if (status == PENDING).any():
+        return part.manifest.statistics is None or not part.manifest.statistics.n_samples
+    y, x, _ = part.layout.image_shape
+    return part.manifest.statistics == measure_statistics(part.sums[is_readable(status)], pixels=y * x)
+
+
 def _choose_repairs(found: Sequence[Found], items: Sequence[SampleFiles]) -> npt.NDArray[np.bool_]:
     """Choose the samples to make again, bool (N,).
 
@@ -181,8 +194,6 @@ def _repair(
     check: "_Check", found: list[Found], items: Sequence[SampleFiles], redo: npt.NDArray[np.bool_]
 ) -> list[Found]:
     """Make samples again, and check the shards that they lie in once more."""
-    if not redo.any():
-        return found
     check.on_plan(int(redo.sum()))
     read = partial(read_sample, settings=SourceSettings.decode(check.part.manifest.settings))
     write_shards(check.part, items, read, redo=redo, workers=check.workers, on_written=check.on_checked)
@@ -206,7 +217,8 @@ class _Check:
     def run(self, tasks: Sequence[ShardTask]) -> list[Found]:
         """Check the samples of some shards; returns kind and reason of each, in order."""
         self.on_plan(sum(task.stop - task.start for task in tasks))
-        rows = _Rows(self.part)
+        part = self.part
+        rows = _Rows(status=part.status, checksum=part.checksum, sums=part.sums, notes=part.notes)
         found: list[Found] = []
         check = partial(_check_shard, self.part, rows, self.items)
         for checked in sample_pool(self.workers.task_threads).map(check, tasks):
@@ -215,14 +227,14 @@ class _Check:
         return found
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Rows:
     """The small arrays of a part, read once."""
 
-    def __init__(self, part: Part) -> None:
-        self.status = part.status
-        self.checksum = part.checksum
-        self.sums = part.sums
-        self.notes = part.notes
+    status: npt.NDArray[np.uint8]
+    checksum: npt.NDArray[np.uint32]
+    sums: npt.NDArray[np.uint64]
+    notes: list[tuple[str, str]]
 
 
 def _check_shard(part: Part, rows: _Rows, items: Sequence[SampleFiles] | None, task: ShardTask) -> list[Found]:
@@ -264,9 +276,8 @@ def _check_image(
         decode_chunk(chunk, image, find_codec(part.manifest.settings["codec"]))
     except (ValueError, RuntimeError) as error:
         return "corrupt", f"it cannot be decoded: {error}"
-    crc = imagecodecs.deflate_crc32(image)  # type: ignore[arg-type]  # any buffer will do
     for is_wrong, reason in (
-        (crc != rows.checksum[index], "its pixels fail the checksum"),
+        (compute_checksum(image) != rows.checksum[index], "its pixels fail the checksum"),
         (not np.array_equal(sum_pixels(image), rows.sums[index]), "its sums are not those of its pixels"),
         (rows.status[index] not in {OK, FILLED}, f"its status is {rows.status[index]}"),
     ):
@@ -274,7 +285,7 @@ def _check_image(
             return "corrupt", reason
     if not image.any():
         return "black", "every pixel is 0"
-    return ("filled", rows.notes[index][0]) if rows.status[index] == FILLED else ("ok", "")
+    return ("filled", "a channel of zeros for a missing one") if rows.status[index] == FILLED else ("ok", "")
 
 
 def _compare(part: Part, rows: _Rows, index: int, files: SampleFiles) -> Found | None:
@@ -283,6 +294,6 @@ def _compare(part: Part, rows: _Rows, index: int, files: SampleFiles) -> Found |
         image = read_sample(files, SourceSettings.decode(part.manifest.settings)).image
     except InputError as error:
         return "differs", str(error)
-    if imagecodecs.deflate_crc32(image) != rows.checksum[index]:  # type: ignore[arg-type]  # any buffer will do
+    if compute_checksum(image) != rows.checksum[index]:
         return "differs", "the source has other pixels"
     return None

@@ -24,6 +24,7 @@ import zarr
 
 from hpa_data.errors import InputError
 from hpa_data.layout import Layout, ShardTask, plan_shards
+from hpa_data.lock import read_lock
 from hpa_data.manifest import measure_statistics
 from hpa_data.samples import Sample
 from hpa_data.schedule import Workers, run_tasks, sample_pool
@@ -35,6 +36,9 @@ Item = TypeVar("Item")
 Read = Callable[[Item], Sample]
 
 FAILURES_NAME = "failures.csv"
+
+# Letters of a note; the names that a file gives its planes, say, may be of any length.
+MAX_NOTE = 1000
 
 # A decoded file, its planes taken apart, one of them as float32: up to 6 times its decoded bytes were measured.
 READING_COPIES = 7
@@ -88,7 +92,10 @@ class _Job:
         What `read` makes each sample of, None for those that are to stay as they are.
     read : function of an item
     threads : int
+        That the process has for samples; 0 for the task's own.
     stop_at_failure : bool
+    lock : str
+        Who held the store when the job was made.
     """
 
     part: Path
@@ -100,6 +107,7 @@ class _Job:
     read: Read[Any]
     threads: int
     stop_at_failure: bool
+    lock: str
 
 
 def peak_bytes(layout: Layout, workers: Workers, *, picture_bytes: int | None = None) -> int:
@@ -172,6 +180,7 @@ def write_shards(
         redo = (status == PENDING) | (status == FAILED)
     size = part.layout.shard_samples
     tasks = plan_shards(part.layout, shards=np.unique(np.flatnonzero(redo) // size).tolist())
+    lock = read_lock(part.path.parent)
     jobs = [
         _Job(
             part=part.path,
@@ -183,6 +192,7 @@ def write_shards(
             read=read,
             threads=workers.task_threads,
             stop_at_failure=stop_at_failure,
+            lock=lock,
         )
         for task in tasks
     ]
@@ -192,6 +202,8 @@ def write_shards(
             on_written(int(redo[job.task.start : job.task.stop].sum()))
 
     run_tasks(_write_shard, jobs, workers=workers, on_done=note_done)
+    if (part.status[redo] == PENDING).any():
+        raise RuntimeError(f"shards of {part.path} were told to be written and are not")
     _finish(part)
     return list_failures(part)
 
@@ -209,10 +221,17 @@ def _write_shard(job: _Job) -> None:
     group: Any = zarr.open_group(job.part, mode="r+")
     kept = _read_kept(job, group)
     to_do = [place for place in range(rows.stop - rows.start) if place not in kept]
-    done = sample_pool(job.threads).map(partial(_encode_sample, job), to_do)
-    samples = kept | dict(zip(to_do, done, strict=True))
+    each = sample_pool(job.threads).map if job.threads else map
+    samples = kept | dict(zip(to_do, each(partial(_encode_sample, job), to_do), strict=True))
     ordered = [samples[place] for place in range(rows.stop - rows.start)]
     chunks = [sample.chunk for sample in ordered]
+    if read_lock(job.part.parent) != job.lock:
+        raise RuntimeError("the store has another writer now; this one's was killed")
+    if _row_path(job, "status").exists():
+        # From here until their new rows are there, nothing is known of the samples that are made again.
+        status = group["status"][rows]
+        status[to_do] = PENDING
+        _write_numbers(job, "status", status)
     write_whole(job.shard_path, (*chunks, index_shard(chunks, shard_samples=job.layout.shard_samples)))
     _write_rows(job, group, ordered)
 
@@ -224,8 +243,12 @@ def _write_rows(job: _Job, group: Any, samples: Sequence[_Encoded]) -> None:
         if any(notes) or _row_path(job, name).exists():
             group[name][job.task.start : job.task.stop] = np.array(notes, dtype=group[name].dtype)
     for name, dtype in _NUMBERS.items():
-        rows = np.array([getattr(sample, name) for sample in samples], dtype)
-        write_whole(_row_path(job, name), [encode_rows(rows, chunk_rows=job.layout.shard_samples)])
+        _write_numbers(job, name, np.array([getattr(sample, name) for sample in samples], dtype))
+
+
+def _write_numbers(job: _Job, name: str, rows: npt.NDArray[np.generic]) -> None:
+    """Write a shard's chunk of an array with numbers for each sample."""
+    write_whole(_row_path(job, name), [encode_rows(rows, chunk_rows=job.layout.shard_samples)])
 
 
 def _row_path(job: _Job, name: str) -> Path:
@@ -238,9 +261,21 @@ def _read_kept(job: _Job, group: Any) -> dict[int, _Encoded]:
     places = [place for place, item in enumerate(job.items) if item is None]
     if not places:
         return {}
-    shard = np.fromfile(job.shard_path, np.uint8)
-    bounds = read_index(shard, shard_samples=job.layout.shard_samples)
     rows = {name: group[name][job.task.start : job.task.stop] for name in _Encoded._fields[1:]}
+    try:
+        shard = np.memmap(job.shard_path, np.uint8, "r")
+        bounds = read_index(shard, shard_samples=job.layout.shard_samples)
+    except (OSError, ValueError) as error:
+        if any(rows["status"][place] != FAILED for place in places):
+            raise InputError(
+                f"A shard must be whole to change some of its samples. Received: {job.shard_path}: {error}. Run `hpa "
+                "verify` with --source and --repair."
+            ) from error
+        black = np.zeros(job.layout.image_shape, np.uint8)
+        return {
+            place: _encode(job, black, FAILED, str(rows["note"][place]), str(rows["note_file"][place]))
+            for place in places
+        }
     return {
         place: _Encoded(
             chunk=shard[slice(*bounds[place].tolist())].tobytes(), **{name: rows[name][place] for name in rows}
@@ -252,21 +287,33 @@ def _read_kept(job: _Job, group: Any) -> dict[int, _Encoded]:
 def _encode_sample(job: _Job, place: int) -> _Encoded:
     """Read and encode one sample."""
     try:
-        sample, file = job.read(job.items[place]), ""
+        sample = job.read(job.items[place])
     except InputError as error:
         if job.stop_at_failure:
             raise
-        sample = Sample(image=np.zeros(job.layout.image_shape, np.uint8), status=FAILED, note=str(error))
-        file = error.file
+        return _encode(job, np.zeros(job.layout.image_shape, np.uint8), FAILED, str(error), error.file)
+    return _encode(job, sample.image, sample.status, sample.note, "")
+
+
+def _encode(job: _Job, image: npt.NDArray[np.uint8], status: int, note: str, file: str) -> _Encoded:
     return _Encoded(
-        chunk=encode_chunk(sample.image, find_codec(job.codec)),
-        # libdeflate's, in a fifth of the time that zlib takes.
-        checksum=imagecodecs.deflate_crc32(sample.image),  # type: ignore[arg-type]  # any buffer will do
-        sums=sum_pixels(sample.image),
-        status=sample.status,
-        note=sample.note,
-        note_file=file,
+        chunk=encode_chunk(image, find_codec(job.codec)),
+        checksum=compute_checksum(image),
+        sums=sum_pixels(image),
+        status=status,
+        note=_clean_text(note),
+        note_file=_clean_text(file),
     )
+
+
+def _clean_text(text: str) -> str:
+    """Make text that any store takes of what a file or its name may say: in UTF-8, of bounded length."""
+    return text.encode(errors="backslashreplace").decode()[:MAX_NOTE]
+
+
+def compute_checksum(image: npt.NDArray[np.uint8]) -> int:
+    """Compute the CRC-32 of an image's bytes; with libdeflate, in a fifth of the time that zlib takes."""
+    return int(imagecodecs.deflate_crc32(image))  # type: ignore[arg-type]  # any buffer will do
 
 
 def sum_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

@@ -15,6 +15,8 @@ import tensorstore
 import xarray
 import zarr
 from conftest import assert_same_bytes, begin, convert, draw_image, list_files, write_sample, write_table
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hpa_data.begin import PartPlan
 from hpa_data.convert import convert_files
@@ -27,7 +29,7 @@ from hpa_data.shards import CODECS
 from hpa_data.sources import SourceSettings
 from hpa_data.store import Store, open_store
 from hpa_data.tables import read_label_table
-from hpa_data.writer import Failure, peak_bytes, write_shards
+from hpa_data.writer import Failure, peak_bytes, sum_pixels, write_shards
 
 
 def read_planes(folder: Path, sample_id: str) -> np.ndarray:
@@ -305,6 +307,53 @@ def test_rows_without_files_are_refused_before_anything_is_written(kaggle: Path,
     with pytest.raises(InputError, match="'ghost' in .* and 1 more without any"):
         convert(kaggle / "train", tmp_path / "a.zarr", labels=table)
     assert not (tmp_path / "a.zarr").exists()
+
+
+def test_overwriting_never_deletes_what_zarr_has_not_made(kaggle: Path, tmp_path: Path) -> None:
+    """The store is the folder above the source, and the part's name that of the source."""
+    shutil.copytree(kaggle / "test", tmp_path / "kaggle" / "train")
+    with pytest.raises(InputError, match="must be a new folder or a store"):
+        convert(tmp_path / "kaggle" / "train", tmp_path / "kaggle", overwrite=True)
+    zarr.open_group(tmp_path / "kaggle", mode="a")
+    with pytest.raises(InputError, match="train must be a part or not there. Received: something that Zarr has not"):
+        convert(tmp_path / "kaggle" / "train", tmp_path / "kaggle", overwrite=True)
+    assert len(list((tmp_path / "kaggle" / "train").iterdir())) == 12
+
+
+def test_real_files_through_processes_give_the_same_store(kaggle: Path, tmp_path: Path) -> None:
+    convert(kaggle / "train", tmp_path / "threads", labels=kaggle / "train.csv")
+    convert(kaggle / "train", tmp_path / "processes", labels=kaggle / "train.csv", workers=Workers(processes=2))
+    assert_same_bytes(tmp_path / "threads", tmp_path / "processes")
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), low=st.integers(0, 255), span=st.integers(1, 256))
+def test_sums_are_exact(seed: int, low: int, span: int) -> None:
+    image = np.random.default_rng(seed).integers(low, min(low + span, 256), (512, 512, 4), np.uint8)
+    pixels = image.reshape(-1, 4).astype(np.uint64)
+    assert (sum_pixels(image) == np.stack([pixels.sum(axis=0), (pixels**2).sum(axis=0)], axis=1)).all()
+
+
+def test_a_failed_sample_in_a_damaged_shard_says_what_helps(tmp_path: Path) -> None:
+    def read(index: int) -> Sample:
+        if index == 1:
+            raise InputError("no such luck")
+        return Sample(image=draw_image(index))
+
+    part = begin(tmp_path / "a", "abc")
+    write_shards(part, range(3), read)
+    part.shard_path(0).write_bytes(b"")
+    with pytest.raises(InputError, match="must be whole to change some of its samples.*hpa verify"):
+        write_shards(part, range(3), read)
+
+
+def test_a_note_is_text_of_bounded_length(tmp_path: Path) -> None:
+    def read(index: int) -> Sample:
+        raise InputError("\udcff" * 5000, file="\udcff/a.png")
+
+    (failure,) = write_shards(begin(tmp_path / "a", "a"), range(1), read)
+    assert failure.file == "\\udcff/a.png"
+    assert len(failure.reason) == 1000
 
 
 def test_a_folder_of_something_else_is_no_place_for_a_store(kaggle: Path, tmp_path: Path) -> None:

@@ -139,6 +139,12 @@ def test_a_file_cut_short_is_refused(content: bytes, keep: float) -> None:
         open_picture(content[: int(len(content) * keep)], "a.png").load(0)
 
 
+def test_a_tiff_of_many_pages_is_refused_before_they_are_read() -> None:
+    content = write_tiff(np.zeros((65, 16, 16), np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match="more than 64 pages"):
+        open_picture(content, "a.tif")
+
+
 def test_a_jpeg_with_more_scans_than_any_encoder_makes_is_refused() -> None:
     content = bytes(imagecodecs.jpeg8_encode(GRAY))
     with pytest.raises(InputError, match="more than 100 scans"):

@@ -81,7 +81,10 @@ def test_the_same_plane_twice_costs_the_sample(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_text_costs_its_sample(tmp_path: Path) -> None:
     write_sample(tmp_path, "a", draw_image(0))
-    (tmp_path / os.fsdecode(b"\xff_red.png")).touch()
+    try:
+        (tmp_path / os.fsdecode(b"\xff_red.png")).touch()
+    except OSError:
+        pytest.skip("this file system has UTF-8 names alone")
     strange, plain = find_samples(tmp_path)
     assert (strange.id, plain.id) == ("\\xff", "a")
     with pytest.raises(InputError, match="not UTF-8; rename"):

@@ -78,6 +78,29 @@ def test_an_interrupt_lets_tasks_end_and_begins_no_other() -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
+def test_a_second_interrupt_does_not_wait() -> None:
+    ended: list[int] = []
+
+    def run(task: int) -> None:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(3)
+        ended.append(task)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(run, [0], workers=Workers(threads=1), on_done=lambda task: None)
+    assert not ended
+
+
+def test_a_worker_that_is_killed_is_told_in_one_line() -> None:
+    with pytest.raises(InputError, match="A worker process must live.*fewer workers"):
+        run_tasks(die, [0, 1], workers=Workers(processes=1), on_done=lambda task: None)
+
+
+def die(task: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_tasks_begin_in_their_order() -> None:
     begun: list[int] = []
     run_tasks(begun.append, range(120), workers=Workers(threads=1), on_done=lambda task: None)

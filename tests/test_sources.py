@@ -114,6 +114,38 @@ def test_a_colour_under_a_wrong_name_is_told(tmp_path: Path) -> None:
     assert "1/p_A1_1_red.jpg: another colour than red is stronger; 1/p_A1_1_blue.jpg: another" in done.noted[0]
 
 
+def test_a_colour_under_a_wrong_name_is_told_of_filled_samples_too(tmp_path: Path) -> None:
+    write_external(tmp_path / "1", "p_A1_1", draw_image(0))
+    red, blue = (tmp_path / "1" / f"p_A1_1_{colour}.jpg" for colour in ("red", "blue"))
+    red.write_bytes(blue.read_bytes())
+    (tmp_path / "1" / "p_A1_1_yellow.jpg").unlink()
+    done = convert(tmp_path, tmp_path / "a.zarr", settings=SourceSettings(source="hpav18", missing="fill"))
+    assert (done.n_filled, len(done.noted)) == (1, 1)
+
+
+def test_a_stack_without_a_channel_is_filled_if_told(tmp_path: Path) -> None:
+    stack = np.full((3, 512, 512), 7, np.uint8)
+    tifffile.imwrite(tmp_path / "s1.tif", stack, photometric="minisblack")
+    for missing, status in (("fill", [FILLED]), ("fail", [2])):
+        channels = parse_channels("red=0,green=1,blue=2,yellow=3")
+        settings = SourceSettings(source="stack", channels=channels, missing=missing)
+        convert(tmp_path, tmp_path / f"{missing}.zarr", settings=settings)
+        assert open_store(tmp_path / f"{missing}.zarr").part("train").status.tolist() == status
+    assert open_store(tmp_path / "fill.zarr").reader().read([0])[0, 0, 0].tolist() == [7, 7, 7, 0]
+
+
+def test_a_folder_name_that_is_no_text_costs_no_more_than_its_samples(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has UTF-8 names alone")
+    write_external(tmp_path / "1", "p_A1_1", draw_image(0))
+    (folder / "b_red.jpg").write_bytes(b"x")
+    done = convert(tmp_path, tmp_path / "a.zarr", settings=EXTERNAL)
+    assert (done.n_ok, [failure.id for failure in done.failures]) == (1, ["b"])
+
+
 def test_a_stack_goes_by_number_or_by_the_file_s_names(tmp_path: Path) -> None:
     stack = np.stack([np.full((600, 600), 257 * value, np.uint16) for value in range(7)])
     names = ["g", "b", "r", "y", "e", "f", "h"]

@@ -118,6 +118,44 @@ def test_what_is_lost_for_good_is_written_down_as_failed(path: Path, source: Pat
     assert "train,s5,," in (path / "failures.csv").read_text()
 
 
+def test_a_failed_sample_without_files_stays_failed_when_its_shard_is_lost(path: Path, source: Path) -> None:
+    for file in source.glob("s3_*"):
+        file.unlink()
+    shard_of(path).unlink()
+    done = verify_store(path, source=source, repair=True)
+    assert kinds(done) == {"s1": "black", "s2": "filled", "s3": "failed"}
+
+
+def test_statistics_that_are_not_those_of_the_samples_are_found_and_mended(path: Path, source: Path) -> None:
+    """As a repair leaves them that is killed before its end."""
+    whole = (path / "train" / "zarr.json").read_text()
+    (path / "train" / "zarr.json").write_text(whole.replace('"n_samples": 5', '"n_samples": 4'))
+    told = [finding.reason for finding in verify_store(path).findings if not finding.id]
+    assert told == ["its channel statistics are not those of its samples"]
+    verify_store(path, source=source, repair=True)
+    assert (path / "train" / "zarr.json").read_text() == whole
+
+
+def test_a_repair_that_is_killed_in_a_shard_is_still_to_be_done(
+    path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    flip(path, 4, at=5000)
+    monkeypatch.setattr("hpa_data.writer._write_rows", die)
+    with pytest.raises(Killed):
+        verify_store(path, source=source, repair=True)
+    monkeypatch.undo()
+    found = kinds(verify_store(path))
+    assert found["s4"] == "missing"
+    assert {"s0", "s5"}.isdisjoint(found)
+    assert "s4" not in kinds(verify_store(path, source=source, repair=True))
+
+
 def test_a_part_whose_metadata_are_damaged_does_not_hide_the_others(path: Path, kaggle: Path) -> None:
     convert(kaggle / "test", path, part="test")
     (path / "train" / "zarr.json").write_text("no JSON")
