@@ -21,6 +21,7 @@ import dask.array
 import imagecodecs
 import imageio.v3 as iio
 import numpy as np
+import tensorstore
 import zarr
 from dask.system import CPU_COUNT
 from PIL import Image
@@ -50,6 +51,7 @@ def make_rows(folder: Path, scratch: Path, *, threads: int) -> list[Row]:
     contents = [[path.read_bytes() for path in planes] for planes in paths]
     pool = ThreadPoolExecutor(threads)
     codec = BloscCodec(cname="lz4hc", clevel=5, shuffle="shuffle", typesize=4)
+    limits = {"data_copy_concurrency": {"limit": threads}, "file_io_concurrency": {"limit": threads}}
     shape, chunks = (len(ids), 512, 512, 4), (1, 512, 512, 4)
 
     def decode(decoder: str) -> int:
@@ -73,6 +75,29 @@ def make_rows(folder: Path, scratch: Path, *, threads: int) -> list[Row]:
         )
         for index, planes in enumerate(paths):
             array[index] = np.stack([iio.imread(path) for path in planes], axis=-1)
+        return len(ids)
+
+    def write_with_tensorstore() -> int:
+        shutil.rmtree(scratch / "tensorstore.zarr", ignore_errors=True)
+        array = zarr.create_array(
+            scratch / "tensorstore.zarr",
+            shape=shape,
+            chunks=chunks,
+            shards=(64, *chunks[1:]),
+            dtype="uint8",
+            compressors=codec,
+            filters=None,
+        )
+        assert array.shards == (64, *chunks[1:])
+        spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(scratch / "tensorstore.zarr")}}
+        opened = tensorstore.open(spec, context=tensorstore.Context(limits)).result()
+
+        def decode(planes: list[bytes]) -> np.ndarray:
+            return cv2.merge([imagecodecs.png_decode(content) for content in planes])
+
+        for start in range(0, len(ids), 64):
+            stop = min(start + 64, len(ids))
+            opened[start:stop].write(np.stack(list(pool.map(decode, contents[start:stop])))).result()
         return len(ids)
 
     def naive_dask() -> int:
@@ -103,6 +128,14 @@ def make_rows(folder: Path, scratch: Path, *, threads: int) -> list[Row]:
                 limit=f"limit {name}",
             ),
         ]
+    rows.append(
+        Row(
+            name="TensorStore",
+            shows="files in memory, shards written by TensorStore",
+            run=write_with_tensorstore,
+            limit="limit lz4hc",
+        )
+    )
     rows.append(Row(name="zarr loop", shows="imageio, array[i] = image; no shards", run=loop, limit="limit lz4hc"))
     rows.append(Row(name="dask_image", shows="imread, stack, to_zarr; no shards", run=naive_dask, limit="limit lz4hc"))
     return rows

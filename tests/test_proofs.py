@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
-from conftest import assert_same_bytes, draw_image, write_sample, write_table
+from conftest import assert_same_bytes, write_sample, write_table
 
 from hpa_data.plan import plan_conversion
 from hpa_data.schema import CHANNELS
@@ -37,8 +37,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hold 2,000 labelled samples of 12 different ones, 5 of which cannot be read."""
     folder = tmp_path_factory.mktemp("proofs") / "source"
     for index in range(12):
-        # Smooth, so that the store is small.
-        write_sample(folder / "first", f"a{index}", cv2.GaussianBlur(draw_image(index), (0, 0), 3))
+        # Of flat squares, so that the store is small.
+        coarse = np.random.default_rng(index).integers(0, 256, (16, 16, 4), np.uint8)
+        write_sample(folder / "first", f"a{index}", cv2.resize(coarse, (512, 512), interpolation=cv2.INTER_NEAREST))
     (folder / "train").mkdir()
     for index in range(N_SAMPLES):
         for channel in CHANNELS:
@@ -114,9 +115,9 @@ def test_a_disk_that_fills_up_in_the_middle_loses_nothing(source: Path, whole: P
         with subprocess.Popen(command(source, store), stderr=subprocess.PIPE, text=True) as process:
             while process.poll() is None and len(list(shards.glob("*/0/0/0"))) <= before:
                 time.sleep(0.005)
-            # All but some 20 MB, less than a shard; if the conversion is faster, it is full all the same.
+            # All but half a MB, less than a shard; if the conversion is faster, it is full all the same.
             with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                file.write(bytes(max(shutil.disk_usage(small_disk).free - 20_000_000, 0)))
+                file.write(bytes(max(shutil.disk_usage(small_disk).free - 500_000, 0)))
             _, err = process.communicate()
         assert process.returncode in {1, 2}  # 1 if it was done before the disk was full
         assert "Traceback" not in err
@@ -130,7 +131,7 @@ def test_a_disk_that_fills_up_in_the_middle_loses_nothing(source: Path, whole: P
 
 
 def test_a_disk_that_is_too_small_is_refused_beforehand(source: Path, small_disk: Path) -> None:
-    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 50_000_000))
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 10_000_000))
     done = subprocess.run(command(source, small_disk / "a.zarr"), check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert "The disk must hold the part" in done.stderr
