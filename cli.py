@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ class _Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            print(f"Error: {error}", file=sys.stderr)
+            print(f"Error: {_escape(str(error))}", file=sys.stderr)
             status = 2
         except BrokenPipeError:
             raise  # whoever read our output has enough; Typer knows what to do
@@ -89,6 +90,9 @@ def main() -> None:
     # TensorFlow tells at length of GPUs that are not there; what goes wrong in it reaches us as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files that the terminal's letters lack
     try:
         app()
     except KeyboardInterrupt:  # before a command began
@@ -419,7 +423,7 @@ def _describe_forecast(told: "Forecast") -> str:
         lines.append(f"Without a file for each channel: {told.n_lacking} samples")
     if told.n_noted:
         lines.append(f"Warning: {told.n_noted} of those read have a colour that is not the expected one")
-    lines += [f"Would fail: {failure.id}: {failure.reason}" for failure in told.failures]
+    lines += _shorten([f"Would fail: {failure.id}: {failure.reason}" for failure in told.failures])
     return "\n".join(lines)
 
 
@@ -441,9 +445,14 @@ def _describe_verification(done: "Verification") -> str:
     return "\n".join(lines)
 
 
+def _escape(line: str) -> str:
+    """Keep control characters, which file names may hold, off the screen."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
 def _shorten(lines: list[str], *, most: int = 20) -> list[str]:
-    """Keep a list readable on a screen; ``--json`` has all of it. No line holds a control character."""
-    shown = ["".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line) for line in lines]
+    """Keep a list readable on a screen; ``--json`` has all of it."""
+    shown = [_escape(line) for line in lines]
     return shown if len(shown) <= most else [*shown[:most], f"… and {len(shown) - most} more"]
 
 

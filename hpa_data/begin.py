@@ -1,6 +1,7 @@
 """How a part comes into being: planned, held against what is there, made whole beside its place and moved there."""
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -109,11 +110,15 @@ def _check_place(plan: PartPlan) -> None:
     """Refuse a folder that is no store, and a place for the part where something lies that Zarr has not made."""
     folder = plan.path
     # A lock is what is left of a process that was killed before it could make the store.
-    strange = folder.is_dir() and any(entry.name != LOCK_NAME for entry in folder.iterdir())
+    strange = folder.is_dir() and any(
+        entry.name != LOCK_NAME and not re.fullmatch(r"zarr\.[0-9a-f]{32}\.partial", entry.name)
+        for entry in folder.iterdir()
+    )
     if folder.exists() and not (folder / "zarr.json").is_file() and (strange or not folder.is_dir()):
         raise InputError(f"A store must be a new folder or a store. Received: {folder}, something else. Use another.")
     place = folder / plan.name
-    if place.exists() and not (place / "zarr.json").is_file():
+    is_ours = any((place / name / "zarr.json").is_file() for name in (".", "status"))
+    if place.is_symlink() or (place.exists() and not is_ours):
         raise InputError(
             f"{place} must be a part or not there. Received: something that Zarr has not made. Pass another --part."
         )
@@ -123,7 +128,7 @@ def clear_left_overs(plan: PartPlan) -> None:
     """Remove what a process that was killed has left of making or replacing the part."""
     for ending in ("new", "old"):
         left_over = plan.path / f".{plan.name}.{ending}"
-        if (left_over / "zarr.json").is_file() or (left_over.is_dir() and (plan.path / "zarr.json").is_file()):
+        if left_over.is_dir() and (plan.path / "zarr.json").is_file():
             shutil.rmtree(left_over)
 
 
@@ -153,8 +158,10 @@ def begin_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
     _check_place(plan)
     clear_left_overs(plan)
     if not overwrite and (begun := find_begun(plan)) is not None:
-        _remove_unfinished(folder, begun.path)
+        remove_unfinished(begun.path)
         return begun
+    if (folder / "zarr.json").exists():
+        open_store(folder)
     zarr.open_group(folder, mode="a")
     # Made beside its place and moved there: a part is there with all its arrays or not at all.
     _create_arrays(zarr.create_group(unfinished), plan)
@@ -163,18 +170,18 @@ def begin_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
     unfinished.rename(folder / name)
     if old.exists():
         shutil.rmtree(old)
-    _remove_unfinished(folder, folder / name)
+    remove_unfinished(folder / name)
     return open_store(folder).part(name)
 
 
-def _remove_unfinished(folder: Path, part: Path) -> None:
-    """Remove what a killed process left half written: files of ours (``.part``) and of zarr-python (``.partial``)."""
-    walked = [(str(part), files) for part, _, files in os.walk(part)]
-    walked.append((str(folder), [entry.name for entry in folder.iterdir() if entry.is_file()]))
-    for place, files in walked:
+def remove_unfinished(part: Path) -> None:
+    """Remove what a killed process left half written in a part and beside it, by us and by zarr-python."""
+    walked = [(folder, files) for folder, _, files in os.walk(part)]
+    walked.append((str(part.parent), [entry.name for entry in part.parent.iterdir() if entry.is_file()]))
+    for folder, files in walked:
         for file in files:
-            if file.endswith((".part", ".partial")):
-                Path(place, file).unlink()
+            if re.fullmatch(r"\..+\.\d+-\d+\.part|.+\.[0-9a-f]{32}\.partial", file):
+                Path(folder, file).unlink()
 
 
 def _check_same(part: Part, wanted: Manifest) -> None:

@@ -82,7 +82,7 @@ def list_files(source: Path, *, nested: bool) -> Listing:
 
 def is_unsafe(name: str) -> bool:
     """Tell whether a name in an archive leads out of it."""
-    return name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or name[1:2] == ":"
+    return name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or name[1:3] in {":/", ":\\"}
 
 
 def read_file(root: str, name: str) -> bytes:
@@ -185,7 +185,10 @@ def _list_members(archive: str, inner: str) -> Iterator[str]:
 def _read_member(archive: str, inner: str, name: str) -> bytes:
     opened = _open_archive(archive, os.stat(archive).st_mtime_ns)
     # zipfile reads no more than the directory says, whatever the packed bytes would give.
-    n_bytes = opened.getinfo(inner + name).file_size
+    member = opened.getinfo(inner + name)
+    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise ValueError("it is packed by a method whose memory has no bound")
+    n_bytes = member.file_size
     _check_size(n_bytes)
     with _opening:
         file = opened.open(inner + name)

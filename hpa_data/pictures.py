@@ -32,6 +32,10 @@ MAX_PIXELS = 2**26
 # Pages of a TIFF; the stacks at hand have 7.
 MAX_PAGES = 64
 
+# Of a TIFF: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard. All others are pictures of their own inside,
+# with a size of their own.
+COMPRESSIONS = {1, 5, 8, 32946, 32773, 34925, 50000}
+
 # Scans of a progressive JPEG, each a pass over the whole picture; encoders make about ten.
 MAX_SCANS = 100
 
@@ -154,7 +158,8 @@ def _read_jpeg_size(content: bytes) -> tuple[int, int, int]:
     place = 2
     while True:
         mark, kind, length = struct.unpack_from(">BBH", content, place)
-        if mark != 0xFF:
+        # Kinds that have no length, restarts and the like, do not belong before the frame header.
+        if mark != 0xFF or kind in {0x00, 0x01} or 0xD0 <= kind <= 0xDA:
             raise ValueError("its header is damaged")
         if kind == 0xFF:  # a fill byte
             place += 1
@@ -194,6 +199,13 @@ def _open_tiff(content: bytes, file: str) -> Picture:
     _check_pages(tiff)
     series = tiff.series[0]
     page = series.keyframe
+    size = (page.imagewidth, page.imagelength)
+    if any((other.keyframe.imagewidth, other.keyframe.imagelength) == size for other in tiff.series[1:]):
+        raise ValueError("its pages are of several kinds, and which of them come first cannot be told")
+    if page.compression not in COMPRESSIONS:
+        raise ValueError(f"it is compressed by {page.compression!r}, which may hold a picture of another size")
+    if page.is_tiled:
+        _check_size(page.tilewidth * page.tilelength, page.tilewidth * page.tilelength * page.samplesperpixel * 2)
     if series.dtype is None or series.dtype.kind != "u" or series.dtype.itemsize > 2:
         raise ValueError(f"its pixels are {series.dtype}, not 8 or 16 bit without sign")
     n_loaded = len(series.pages) if len(series.pages) > 1 else 1  # a page at a time, if there are several

@@ -149,6 +149,8 @@ def _run_here(
                 optimize_graph=False,
             )
     except BrokenExecutor as error:
+        if interrupts:  # a worker that was still starting had it, too
+            raise KeyboardInterrupt from error
         raise _lost_worker() from error
     finally:
         # Waits for the tasks that have begun, unless somebody will not.
@@ -158,8 +160,8 @@ def _run_here(
 
 def _lost_worker() -> InputError:
     return InputError(
-        "A worker process must live until its work is done. Received: one that was killed, perhaps for memory. Run the "
-        "same command again, with fewer workers."
+        "A worker process must live until its work is done. Received: one that is gone, perhaps killed for memory. Run "
+        "the same command again, with fewer workers."
     )
 
 
@@ -258,7 +260,8 @@ def _run_on_cluster(
     address: str, delayed: Sequence[Any], finish: Callable[[str, Exception | None], None], interrupts: list[int]
 ) -> None:
     """Keep a cluster busy with twice as many tasks as it has threads, so that an interrupt has not much to wait for."""
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
+    from distributed.comm import CommClosedError
 
     with _connect(address) as client:
         window = 2 * max(sum(client.nthreads().values()), 1)
@@ -268,7 +271,7 @@ def _run_on_cluster(
         for future in running:
             try:
                 finish(future.key, future.result())
-            except KilledWorker:
+            except (KilledWorker, CancelledError, CommClosedError):
                 fault = fault or _lost_worker()
             except Exception as error:
                 fault = fault or error

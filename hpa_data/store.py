@@ -102,7 +102,15 @@ class Part:
         )
 
     def _read(self, name: str) -> Any:
-        return self.group[name][:]  # type: ignore[index]
+        try:
+            return self.group[name][:]  # type: ignore[index]
+        # Whatever a damaged chunk makes its codecs raise.
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"A part must be whole. Received: {self.path}, whose {name} cannot be read: {reason}. Convert it again "
+                "with --overwrite."
+            ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +171,9 @@ class Store:
 
 
 def _is_part(path: Path) -> bool:
-    """Tell whether a folder is a group with a manifest, or one whose metadata are damaged, which then says so."""
+    """Tell whether a folder is a part, or what is left of one, whose opening then says so."""
+    if (path / "status" / "zarr.json").exists():
+        return True
     try:
         metadata = json.loads((path / "zarr.json").read_bytes())
         return metadata["node_type"] == "group" and "fingerprint" in metadata.get("attributes", {})

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.begin import remove_unfinished
 from hpa_data.errors import InputError
 from hpa_data.layout import ShardTask, plan_shards
 from hpa_data.lock import hold_store
@@ -135,7 +136,11 @@ def verify_store(
                 continue
             items = None if source is None else _find_items(opened, source)
             check = _Check(part=opened, items=items, workers=workers, on_plan=tell_plan, on_checked=tell_checked)
-            found = check.run(plan_shards(opened.layout))
+            try:
+                found = check.run(plan_shards(opened.layout))
+            except InputError as error:
+                findings.append(Finding(part=name, id="", kind="corrupt", reason=str(error)))
+                continue
             if repair and items is not None:
                 redo = _choose_repairs(found, items)
                 n_repaired += int(redo.sum())
@@ -194,6 +199,7 @@ def _repair(
     check: "_Check", found: list[Found], items: Sequence[SampleFiles], redo: npt.NDArray[np.bool_]
 ) -> list[Found]:
     """Make samples again, and check the shards that they lie in once more."""
+    remove_unfinished(check.part.path)
     check.on_plan(int(redo.sum()))
     read = partial(read_sample, settings=SourceSettings.decode(check.part.manifest.settings))
     write_shards(check.part, items, read, redo=redo, workers=check.workers, on_written=check.on_checked)

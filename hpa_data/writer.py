@@ -261,7 +261,13 @@ def _read_kept(job: _Job, group: Any) -> dict[int, _Encoded]:
     places = [place for place, item in enumerate(job.items) if item is None]
     if not places:
         return {}
-    rows = {name: group[name][job.task.start : job.task.stop] for name in _Encoded._fields[1:]}
+    try:
+        rows = {name: group[name][job.task.start : job.task.stop] for name in _Encoded._fields[1:]}
+    except Exception as error:  # whatever a damaged chunk makes its codecs raise
+        raise InputError(
+            f"A part must be whole to change some of its samples. Received: {job.part}: {error}. Convert it again with "
+            "--overwrite."
+        ) from error
     try:
         shard = np.memmap(job.shard_path, np.uint8, "r")
         bounds = read_index(shard, shard_samples=job.layout.shard_samples)

@@ -145,6 +145,40 @@ def test_a_tiff_of_many_pages_is_refused_before_they_are_read() -> None:
         open_picture(content, "a.tif")
 
 
+def test_a_jpeg_cannot_hide_its_size_behind_a_false_header() -> None:
+    content = bytes(imagecodecs.jpeg8_encode(GRAY))
+    false = b"\xff\x00\x00\x02" + b"\xff\xc0\x00\x0b\x08\x00\x10\x00\x10\x01\x01\x11\x00"
+    with pytest.raises(InputError, match="its header is damaged"):
+        open_picture(content[:2] + false + content[2:], "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (write_tiff(GRAY, compression="jpeg"), "may hold a picture of another size"),
+        (write_tiff(GRAY, tile=(16, 16384), compression="deflate"), None),
+        (write_tiff(GRAY, tile=(8192, 16384), compression="deflate"), "claims .* pixels"),
+        (write_tiff(STACK[:1], photometric="minisblack"), None),
+    ],
+)
+def test_a_tiff_that_may_unpack_to_more_than_it_says_is_refused(content: bytes, message: str | None) -> None:
+    if message is None:
+        assert open_picture(content, "a.tif").load(0).shape == (64, 80)
+        return
+    with pytest.raises(InputError, match=message):
+        open_picture(content, "a.tif")
+
+
+def test_a_stack_of_pages_of_several_kinds_is_refused() -> None:
+    """Planes are counted within pages of one kind: number 1 would be another plane than it is."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for index, plane in enumerate(STACK[:4]):
+            writer.write(plane, compression="lzw" if index else None, metadata=None)
+    with pytest.raises(InputError, match="pages are of several kinds"):
+        open_picture(file.getvalue(), "a.tif")
+
+
 def test_a_jpeg_with_more_scans_than_any_encoder_makes_is_refused() -> None:
     content = bytes(imagecodecs.jpeg8_encode(GRAY))
     with pytest.raises(InputError, match="more than 100 scans"):

@@ -66,6 +66,16 @@ def test_an_archive_whose_names_lead_out_of_it_costs_those_samples(kaggle: Path,
     assert done.n_ok == 3
 
 
+def test_members_packed_by_other_methods_cost_their_samples(kaggle: Path, tmp_path: Path) -> None:
+    """bzip2 and LZMA unpack without a bound in Python's zipfile."""
+    archive = pack(kaggle / "test", tmp_path / "a.zip")
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_LZMA) as file:
+        file.writestr("bomb_red.png", bytes(10_000_000))
+    (bomb,) = [sample for sample in find_samples(archive) if sample.id == "bomb"]
+    with pytest.raises(InputError, match="packed by a method whose memory has no bound"):
+        read_sample(bomb._replace(planes=bomb.planes[:1] * 4))
+
+
 def test_a_damaged_archive_is_refused_and_a_damaged_member_costs_its_sample(kaggle: Path, tmp_path: Path) -> None:
     archive = pack(kaggle / "test", tmp_path / "a.zip")
     content = bytearray(archive.read_bytes())

@@ -156,6 +156,17 @@ def test_a_repair_that_is_killed_in_a_shard_is_still_to_be_done(
     assert "s4" not in kinds(verify_store(path, source=source, repair=True))
 
 
+@pytest.mark.parametrize("what", ["manifest gone", "checksum damaged", "note_file damaged"])
+def test_what_is_left_of_a_part_is_found(path: Path, what: str) -> None:
+    if what == "manifest gone":
+        (path / "train" / "zarr.json").unlink()
+    else:
+        (path / "train" / what.split(maxsplit=1)[0] / "c" / "0").write_bytes(b"nothing")
+    done = verify_store(path)
+    assert [(finding.part, finding.kind) for finding in done.findings] == [("train", "corrupt")]
+    assert done.n_faults == 1
+
+
 def test_a_part_whose_metadata_are_damaged_does_not_hide_the_others(path: Path, kaggle: Path) -> None:
     convert(kaggle / "test", path, part="test")
     (path / "train" / "zarr.json").write_text("no JSON")
