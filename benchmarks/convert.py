@@ -1,6 +1,6 @@
 """How fast files become a store, beside the limit of the machine and beside what people do today.
 
-    python benchmarks/convert.py [FOLDER] [--rounds 5] [--threads 2] [--samples 256]
+    python benchmarks/convert.py [FOLDER] [--rounds 5] [--threads 2] [--samples 256] [--codecs lz4 raw]
 
 FOLDER holds Kaggle's planes; without it, samples are made up first. The limit of a codec is the decoding of the same
 files and the encoding of the same samples, both in memory, in as many threads. Prints a table; RESULTS.md holds what
@@ -44,7 +44,7 @@ DECODERS = {
 }
 
 
-def make_rows(folder: Path, scratch: Path, *, threads: int) -> list[Row]:
+def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -> list[Row]:
     """Build the rows over one folder of planes."""
     ids = [sample.id for sample in find_samples(folder)]
     paths = [[folder / f"{name}_{channel}.png" for channel in CHANNELS] for name in ids]
@@ -114,7 +114,7 @@ def make_rows(folder: Path, scratch: Path, *, threads: int) -> list[Row]:
     rows = [
         Row(name=f"decode {name}", shows="PNG in memory to pixels", run=lambda n=name: decode(n)) for name in DECODERS
     ]
-    for name in CODECS:
+    for name in codecs:
         rows += [
             Row(
                 name=f"limit {name}",
@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=CPU_COUNT)
     parser.add_argument("--samples", type=int, default=256, help="samples to make up")
+    parser.add_argument("--codecs", nargs="+", choices=CODECS, help="only their rows; else all, and what others do")
     options = parser.parse_args()
     cv2.setNumThreads(1)  # the pool has a thread a core already
     with tempfile.TemporaryDirectory() as name:
@@ -156,7 +157,9 @@ def main() -> None:
         if folder is None:
             write_samples(scratch / "samples", n_samples=options.samples)
             folder = scratch / "samples" / "train"
-        rows = make_rows(folder, scratch, threads=options.threads)
+        rows = make_rows(folder, scratch, threads=options.threads, codecs=options.codecs or list(CODECS))
+        if options.codecs:
+            rows = [row for row in rows if row.name.split()[0] in {"limit", "convert"}]
         print_table(rows, measure(rows, rounds=options.rounds))
 
 
