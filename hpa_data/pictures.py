@@ -1,7 +1,7 @@
 """What an image file holds: formats, bit depths, sizes, and what is damaged.
 
-imagecodecs decodes PNG faster than OpenCV and JPEG in half of its time (`benchmarks/RESULTS.md`); tifffile reads what is
-a TIFF. Whatever a file claims, no more than `MAX_DECODED_BYTES` of it are decoded.
+imagecodecs decodes PNG faster than OpenCV and JPEG in half of its time (`benchmarks/RESULTS.md`); tifffile reads what
+is a TIFF. Whatever a file claims, no more than `MAX_DECODED_BYTES` of it are decoded.
 """
 
 import contextlib
