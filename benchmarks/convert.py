@@ -66,10 +66,12 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
 
     def convert(name: str) -> int:
         plan = plan_conversion(folder, scratch / f"{name}.zarr", codec=name)
-        return convert_files(plan, workers=Workers(threads=threads), overwrite=True).n_ok
+        return convert_files(plan, workers=Workers(threads=threads)).n_ok
+
+    def clear(name: str) -> None:
+        shutil.rmtree(scratch / f"{name}.zarr", ignore_errors=True)
 
     def loop() -> int:
-        shutil.rmtree(scratch / "loop.zarr", ignore_errors=True)
         array = zarr.create_array(
             scratch / "loop.zarr", shape=shape, chunks=chunks, dtype="uint8", compressors=codec, filters=None
         )
@@ -78,7 +80,6 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
         return len(ids)
 
     def write_with_tensorstore() -> int:
-        shutil.rmtree(scratch / "tensorstore.zarr", ignore_errors=True)
         array = zarr.create_array(
             scratch / "tensorstore.zarr",
             shape=shape,
@@ -103,7 +104,6 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
     def naive_dask() -> int:
         from dask_image.imread import imread
 
-        shutil.rmtree(scratch / "dask.zarr", ignore_errors=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             images = dask.array.stack([imread(str(folder / f"*_{channel}.png")) for channel in CHANNELS], axis=-1)
@@ -125,6 +125,7 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
                 name=f"convert {name}",
                 shows="files to store",
                 run=lambda n=name: convert(n),
+                prepare=lambda n=name: clear(n),
                 limit=f"limit {name}",
             ),
         ]
@@ -133,11 +134,15 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
             name="TensorStore",
             shows="files in memory, shards written by TensorStore",
             run=write_with_tensorstore,
+            prepare=lambda: clear("tensorstore"),
             limit="limit lz4hc",
         )
     )
-    rows.append(Row(name="zarr loop", shows="imageio, array[i] = image; no shards", run=loop, limit="limit lz4hc"))
-    rows.append(Row(name="dask_image", shows="imread, stack, to_zarr; no shards", run=naive_dask, limit="limit lz4hc"))
+    for label, name, run, shows in (
+        ("zarr loop", "loop", loop, "imageio, array[i] = image; no shards"),
+        ("dask_image", "dask", naive_dask, "dask_image.imread, stack, to_zarr; no shards"),
+    ):
+        rows.append(Row(name=label, shows=shows, run=run, prepare=lambda n=name: clear(n), limit="limit lz4hc"))
     return rows
 
 

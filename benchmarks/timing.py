@@ -17,6 +17,8 @@ class Row:
         What the row is meant to show.
     run : function
         Does it once; returns the number of samples.
+    prepare : function
+        Makes room for it, say; not timed.
     limit : str
         Name of the row that it is held against; empty if none.
     """
@@ -24,6 +26,7 @@ class Row:
     name: str
     shows: str
     run: Callable[[], int]
+    prepare: Callable[[], None] = lambda: None
     limit: str = ""
 
 
@@ -32,6 +35,7 @@ def measure(rows: list[Row], *, rounds: int) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {row.name: [] for row in rows}
     for number in range(rounds + 1):
         for row in rows:
+            row.prepare()
             started = time.perf_counter()
             n_samples = row.run()
             if number:
