@@ -75,7 +75,7 @@ def run_tasks(
     """Run a function on each task.
 
     The first interrupt (Ctrl-C) lets the tasks that have begun come to their end and begins no other (on a cluster:
-    none but those that it was given ahead, one for each of its threads); a second one does not wait.
+    none but those that it was given ahead, two for each of its threads); a second one does not wait.
 
     Parameters
     ----------
