@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "Python must be 3.11, 3.12 or 3.13. Received: $$($(PYTHON) --version 2>&1). Run: make PYTHON=python3.12 ..."; exit 2; }
 	@echo "Setting up .venv (some minutes, once)"
 	@$(PYTHON) -m venv --clear .venv
-	@$(PIP) install --constraint constraints.txt --editable '.[augment,train,dev]'
+	@$(PIP) install --constraint constraints.txt --editable '.[augment,figures,train,dev]'
 	@# imaug asks for OpenCV twice, and both wheels fill the same folder: keep the one that needs no window system.
 	@$(PIP) uninstall --yes opencv-python
 	@$(PIP) install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless
@@ -43,6 +43,7 @@ format: $(READY)
 bench: $(READY)
 	@$(BIN)/python benchmarks/main_job.py
 	@$(BIN)/python benchmarks/convert.py
+	@$(BIN)/python benchmarks/augment.py
 
 clean:
 	rm -rf .venv demo

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,8 +21,10 @@ import typer.core
 from hpa_data.errors import InputError
 
 if TYPE_CHECKING:
+    from hpa_data.augment import CopySummary
     from hpa_data.convert import Conversion
     from hpa_data.forecast import Forecast
+    from hpa_data.leaks import FoldReport
     from hpa_data.verify import Verification
     from hpa_model.evaluate import Scores
     from hpa_model.train import Progress
@@ -41,9 +43,10 @@ class _Commands(typer.core.TyperGroup):
         except BrokenPipeError:
             raise  # whoever read our output has enough; Typer knows what to do
         except ImportError as error:
-            if error.name not in {"keras", "tensorflow"}:
+            if error.name not in EXTRAS:
                 raise
-            print(f"Error: This command must have {error.name}. Run: pip install '.[train]'", file=sys.stderr)
+            extra = EXTRAS[error.name]
+            print(f"Error: This command must have {error.name}. Run: pip install '.[{extra}]'", file=sys.stderr)
             status = 2
         except OSError as error:
             print(f"Error: The system refused: {error}. Check the path, its rights and free space.", file=sys.stderr)
@@ -72,6 +75,15 @@ Workers = Annotated[int | None, typer.Option(min=1, help="How many work at once;
 Threads = Annotated[int | None, typer.Option(min=1, help="By default one a core.")]
 
 
+# Packages that not every command needs, and the extra that brings them.
+EXTRAS = {"keras": "train", "tensorflow": "train", "imgaug": "augment", "matplotlib": "figures"}
+# How two samples may be related, in words.
+LEAKS = {
+    "copy": "a copy or parent",
+    "same pixels": "the same pixels",
+    "same picture": "the same picture",
+    "antibody": "the same antibody",
+}
 # Commands that run a network.
 TRAINERS = ("train", "predict", "demo")
 # How the C library gives memory to them: huge pages, one arena, nothing handed back between two steps. A training step
@@ -218,11 +230,65 @@ def convert(
 
 
 @app.command()
+def augment(
+    store: Annotated[Path, typer.Argument(help="A store with labels.")],
+    min_count: Annotated[int, typer.Option(min=1, help="Samples that each class is to have.")] = 500,
+    parts: Annotated[str, typer.Option(help="Parts to copy from, with commas between.")] = "train",
+    order: Annotated[str, typer.Option(help="Classes by index, or rarest first, which takes fewer copies.")] = "index",
+    policy: Annotated[str, typer.Option(help="What is done to copies: paper, or strong.")] = "paper",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    into: Annotated[str, typer.Option(help="Name of the part to make.")] = "augmented",
+    threads: Threads = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes, in place of threads.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="tcp://… of a Dask cluster that sees the store.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which copies it would make.")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Add augmented copies of rare samples as a part; the same command again goes on where it was stopped."""
+    from hpa_data.augment import augment_store, plan_augmentation
+    from hpa_data.schedule import Workers
+    from hpa_data.store import open_store
+
+    doing = Workers(threads=threads, processes=workers, scheduler=scheduler)
+    plan = plan_augmentation(
+        open_store(store),
+        parts=[name.strip() for name in parts.split(",")],
+        min_count=min_count,
+        order=order,
+        policy=policy,
+        seed=seed,
+        into=into,
+    )
+    told = plan.summary
+    if dry_run:
+        _show(told, as_json, _describe_copies(told))
+        return
+    if not as_json:
+        print(_describe_copies(told), flush=True)
+    try:
+        with _late_progress("copies") as (begin, advance):
+            done = augment_store(plan, workers=doing, overwrite=overwrite, on_plan=begin, on_written=advance)
+    except KeyboardInterrupt:
+        print(f"{store} has all that was finished; the same command goes on from there.", file=sys.stderr)
+        raise
+    lines = [f"{store}, part {done.part}: {done.n_ok} of {done.n_copies} copies ok, {done.n_bytes / 1e6:.1f} MB"]
+    lines += _shorten([f"Failed: {failure.id}: {failure.reason}" for failure in done.failures])
+    _show(done, as_json, "\n".join(lines))
+    if done.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
 def verify(
     store: Annotated[Path, typer.Argument(help="A store.")],
     part: Annotated[str | None, typer.Option(help="Only this part.")] = None,
-    source: Annotated[Path | None, typer.Option(help="The files that the part was made from.")] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Make again what is wrong, from the source.")] = False,
+    source: Annotated[
+        Path | None, typer.Option(help="The files that the part was made from; of copies, the store itself.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make again what is wrong, from the source; copies from their parents.")
+    ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -252,14 +318,74 @@ def preview(
     ids: Annotated[list[str] | None, typer.Option(help="A sample to show; may be given several times.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many to show without --ids.")] = 12,
     columns: Annotated[int, typer.Option(min=1, help="Pictures in a row.")] = 4,
+    channels: Annotated[bool, typer.Option("--channels", help="Each channel on its own.")] = False,
+    parents: Annotated[
+        bool, typer.Option("--parents", help="Of a part of copies: each parent beside its copies.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw some samples of a part as colour composites, with ids and class names."""
+    """Draw some samples of a part in their colours, with ids and class names."""
     from hpa_data.preview import preview_part
     from hpa_data.store import open_store
 
-    done = preview_part(open_store(store), out, part=part, ids=ids or (), n_samples=samples, columns=columns)
+    done = preview_part(
+        open_store(store),
+        out,
+        part=part,
+        ids=ids or (),
+        n_samples=samples,
+        columns=columns,
+        view="channels" if channels else "composite",
+        parents=parents,
+    )
     _show(done, as_json, f"{out}: {len(done.ids)} samples")
+
+
+@app.command()
+def folds(
+    store: Annotated[Path | None, typer.Argument(help="A store; or give --labels.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A label table, in place of a store.")] = None,
+    parts: Annotated[str, typer.Option(help="Parts of the store, with commas between.")] = "train",
+    k: Annotated[int, typer.Option("--folds", min=2, help="How many.")] = 3,
+    method: Annotated[str, typer.Option(help="stratified, contiguous or grouped-stratified.")] = "stratified",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
+    min_count: Annotated[
+        int | None, typer.Option(min=1, help="With --labels: as if copies had been made up to this count.")
+    ] = None,
+    legacy_leak: Annotated[
+        bool, typer.Option("--legacy-leak", help="Cut copies and samples alike into runs, as the paper probably did.")
+    ] = False,
+    near: Annotated[bool, typer.Option(help="Look at every image for other exports of one picture.")] = True,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Show how the classes spread over folds, and what leaks from training into validation."""
+    from hpa_data.leaks import plan_store_folds, plan_table_folds
+    from hpa_data.store import open_store
+
+    if (store is None) == (labels is None):
+        raise InputError(
+            "Folds must be of a store or of a label table. Received: both or none. Pass STORE or --labels."
+        )
+    if labels is not None:
+        done = plan_table_folds(labels, k, method=method, seed=seed, min_count=min_count, legacy_leak=legacy_leak)
+    else:
+        if min_count is not None:
+            raise InputError("min-count must go with --labels. Received: a store. Run `hpa augment` first.")
+        with _late_progress("samples") as (begin, advance):
+            done = plan_store_folds(
+                open_store(store),
+                [name.strip() for name in parts.split(",")],
+                k,
+                method=method,
+                seed=seed,
+                legacy_leak=legacy_leak,
+                near=near,
+                threads=threads,
+                on_plan=begin,
+                on_read=advance,
+            )
+    _show(done, as_json, _describe_folds(done))
 
 
 @app.command()
@@ -270,7 +396,13 @@ def train(
     model: Annotated[str | None, typer.Option(help="The network.  [default: gapnet]")] = None,
     part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
     folds: Annotated[int | None, typer.Option(help="[default: 3]")] = None,
-    fold_method: Annotated[str | None, typer.Option(help="stratified or contiguous.  [default: stratified]")] = None,
+    fold_method: Annotated[
+        str | None, typer.Option(help="stratified, contiguous or grouped-stratified.  [default: stratified]")
+    ] = None,
+    legacy_leak: Annotated[
+        bool | None,
+        typer.Option("--legacy-leak", help="Validate copies, train on copies of what validates: scores flatter."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="[default: 50]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: 20]")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: 0.001]")] = None,
@@ -291,6 +423,7 @@ def train(
         "parts": part or None,
         "folds": folds,
         "fold_method": fold_method,
+        "legacy_leak": legacy_leak,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -424,6 +557,45 @@ def _describe_forecast(told: "Forecast") -> str:
     if told.n_noted:
         lines.append(f"Warning: {told.n_noted} of those read have a colour that is not the expected one")
     lines += _shorten([f"Would fail: {failure.id}: {failure.reason}" for failure in told.failures])
+    return "\n".join(lines)
+
+
+def _describe_copies(told: "CopySummary") -> str:
+    lines = [f"{'class':<31}{'samples':>8}{'copies':>8}{'together':>10}"]
+    for k, row in enumerate(zip(told.classes, told.counts_before, told.counts_after, strict=True)):
+        name, before, after = row
+        lines.append(f"{k:>2} {name:<28}{before:>8}{after - before:>8}{after:>10}")
+    lines += [
+        f"{told.n_copies} copies of {told.n_parents} samples, at most {told.most_copies} of one, "
+        f"about {told.n_bytes / 1e6:.1f} MB; {told.n_samples + told.n_copies} samples together"
+    ]
+    if told.short:
+        names = ", ".join(told.short)
+        lines.append(f"Stay below {told.min_count}, no sample that could be copied: {names}")
+    if told.n_failed or told.n_black:
+        lines.append(f"Not copied: {told.n_failed} samples that could not be read, {told.n_black} black ones")
+    return "\n".join(lines)
+
+
+def _describe_folds(done: "FoldReport") -> str:
+    n_folds = len(done.n_validation)
+    head = "".join(f"{f'fold {fold}':>14}" for fold in range(n_folds))
+    lines = [f"{'validation samples':<31}{'all':>7}{head}"]
+
+    def add(name: str, counts: Sequence[int]) -> None:
+        total = sum(counts)
+        shares = "".join(f"{count:>7} {100 * count / max(total, 1):4.1f} %" for count in counts)
+        lines.append(f"{name:<31}{total:>7}{shares}")
+
+    for number, (name, counts) in enumerate(zip(done.classes, done.counts, strict=True)):
+        add(f"{number:>2} {name}", counts)
+    add("samples that validate", done.n_validation)
+    lines.append(f"{'samples that train':<31}{'':>7}" + "".join(f"{count:>14}" for count in done.n_training))
+    for leak in done.leaks:
+        name = f"with {LEAKS[leak.relation]} in training"
+        lines.append(f"{name:<38}" + "".join(f"{count:>14}" for count in leak.leaked) + f"   {leak.n_groups} groups")
+    if done.n_left_out:
+        lines.append(f"Left out, could not be converted: {done.n_left_out} samples")
     return "\n".join(lines)
 
 

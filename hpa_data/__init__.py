@@ -8,18 +8,24 @@ if TYPE_CHECKING:
     from hpa_data.store import open_store as open_store
 
 _MODULES = (
+    "augment",
     "begin",
     "convert",
+    "copying",
+    "duplicates",
     "errors",
     "files",
     "folds",
     "forecast",
     "images",
     "layout",
+    "leaks",
     "lock",
     "manifest",
+    "operations",
     "pictures",
     "plan",
+    "policies",
     "preview",
     "reader",
     "samples",
@@ -31,6 +37,7 @@ _MODULES = (
     "synth",
     "tables",
     "verify",
+    "whole",
     "writer",
 )
 

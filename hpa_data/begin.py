@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ import zarr
 from hpa_data.errors import InputError
 from hpa_data.layout import SHARD_SAMPLES, Layout
 from hpa_data.lock import LOCK_NAME
-from hpa_data.manifest import Manifest, fingerprint
+from hpa_data.manifest import Copies, Manifest, fingerprint
 from hpa_data.schema import CHANNELS, IMAGE_SIZE
 from hpa_data.shards import find_codec, small_compressor, zarr_compressors
 from hpa_data.store import Part, open_store
@@ -47,6 +48,8 @@ class PartPlan:
         A name in `shards.CODECS`.
     shard_samples : int
         S.
+    copies : Copies, optional
+        What the samples are copies of.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class PartPlan:
     settings: dict[str, Any]
     codec: str = "lz4hc"
     shard_samples: int = SHARD_SAMPLES
+    copies: Copies | None = None
 
     def __post_init__(self) -> None:
         """Check what does not depend on the disk."""
@@ -80,7 +84,7 @@ class PartPlan:
         """The manifest, without statistics yet."""
         own = {"codec": self.codec, "shard_samples": self.shard_samples, "image_size": IMAGE_SIZE}
         settings = self.settings | own
-        return Manifest(settings=settings, fingerprint=fingerprint(settings, self.ids, self.labels))
+        return Manifest(settings=settings, fingerprint=fingerprint(settings, self.ids, self.labels, self.copies))
 
 
 def find_begun(plan: PartPlan) -> Part | None:
@@ -225,11 +229,15 @@ def _create_arrays(group: zarr.Group, plan: PartPlan) -> None:
     _create_small(group, "note", str, (n,), (size,), ("sample",))
     _create_small(group, "note_file", str, (n,), (size,), ("sample",))
     # The names of the axes, which xarray shows as coordinates, and of the samples.
-    for name, dimension, values in (
-        ("channel", "channel", manifest.channels),
-        ("class", "class", manifest.classes),
-        ("id", "sample", plan.ids),
-    ):
+    names: dict[str, tuple[str, Sequence[str]]] = {
+        "channel": ("channel", manifest.channels),
+        "class": ("class", manifest.classes),
+        "id": ("sample", plan.ids),
+    }
+    if plan.copies is not None:
+        told = {"parent": plan.copies.parents, "parent_part": plan.copies.parts, "recipe": plan.copies.recipes}
+        names |= {name: ("sample", values) for name, values in told.items()}
+    for name, (dimension, values) in names.items():
         chunks = (min(len(values), ROWS_PER_CHUNK),)
         array = _create_small(group, name, str, (len(values),), chunks, (dimension,))
         array[:] = np.array(values, dtype=object)

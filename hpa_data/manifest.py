@@ -34,6 +34,25 @@ class Statistics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Copies:
+    """What each sample of a part of augmented copies was made of.
+
+    Attributes
+    ----------
+    parents : tuple of str, length N
+        Ids of the samples that were copied.
+    parts : tuple of str, length N
+        The part of each parent.
+    recipes : tuple of str, length N
+        What was done to each; see `policies.replay`.
+    """
+
+    parents: tuple[str, ...]
+    parts: tuple[str, ...]
+    recipes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a part holds and how it was made: the attributes of its group.
 
@@ -88,15 +107,21 @@ class Manifest:
             ) from error
 
 
-def fingerprint(settings: Mapping[str, Any], ids: Sequence[str], labels: npt.NDArray[np.uint8] | None) -> str:
-    """Hash what decides a part's content: settings, ids and labels, in their order.
+def fingerprint(
+    settings: Mapping[str, Any],
+    ids: Sequence[str],
+    labels: npt.NDArray[np.uint8] | None,
+    copies: Copies | None = None,
+) -> str:
+    """Hash what decides a part's content: settings, ids, labels and what copies were made of, in their order.
 
     Returns
     -------
     str
         SHA-256 in hexadecimal digits.
     """
-    told = json.dumps([dict(settings), list(ids), labels is not None], sort_keys=True, separators=(",", ":"))
+    what = [dict(settings), list(ids), labels is not None, *([asdict(copies)] if copies else [])]
+    told = json.dumps(what, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(told.encode())
     if labels is not None:
         digest.update(np.ascontiguousarray(labels).tobytes())

@@ -186,7 +186,7 @@ def _open_array(array: Pixels, file: str, form: str) -> Picture:
         shape=(array.shape[0], array.shape[1]),
         n_planes=n_planes,
         is_colour=n_planes == 3,
-        full_scale=int(np.iinfo(array.dtype).max),
+        full_scale=2 ** (8 * array.itemsize) - 1,
         load=load,
     )
 

@@ -21,8 +21,12 @@ from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError
 from hpa_data.layout import Layout
+from hpa_data.manifest import Copies
 from hpa_data.schema import FAILED, is_readable
 from hpa_data.shards import Codec, decode_chunk, read_index
+
+# Values of `Reader.parents` that are no index.
+ORIGINAL, ABSENT = -1, -2
 
 # Files that the rest of a program may want to have open beside the shards.
 SPARE_FILES = 256
@@ -43,6 +47,8 @@ class PartFiles:
     ids : list of str, length N
     labels : array of uint8, shape (N, K), or None
     status : array of uint8, shape (N,)
+    copies : Copies, optional
+        What the samples are copies of.
     """
 
     name: str
@@ -52,6 +58,7 @@ class PartFiles:
     ids: list[str]
     labels: npt.NDArray[np.uint8] | None
     status: npt.NDArray[np.uint8]
+    copies: Copies | None = None
 
 
 class Reader:
@@ -67,6 +74,9 @@ class Reader:
         Multi-hot; None if a part has no labels.
     status : array of uint8, shape (N,)
         1 ok, 2 failed, 3 ok with a filled channel, 0 not yet written.
+    parents : array of int64, shape (N,)
+        The index of the sample that a copy was made of; ORIGINAL for what is no copy, ABSENT where the parent is in no
+        part that is read.
     image_shape : tuple of int
         (Y, X, C).
     """
@@ -80,6 +90,7 @@ class Reader:
         self.status = np.concatenate([part.status for part in parts])
         labels = [part.labels for part in parts if part.labels is not None]
         self.labels = np.concatenate(labels) if len(labels) == len(parts) else None
+        self.parents = _find_parents(parts)
         self._parts = tuple(parts)
         self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
         _allow_open_files(sum(part.layout.n_shards for part in parts))
@@ -171,6 +182,21 @@ class Reader:
                     f"The bytes of a sample must be whole. Received: sample {part.ids[sample]!r} of part "
                     f"{part.name!r}, damaged in {part.shard_paths[shard]}: {error}. Convert the part again."
                 ) from error
+
+
+def _find_parents(parts: Sequence[PartFiles]) -> npt.NDArray[np.int64]:
+    """Find the index of each sample's parent, int64 (N,)."""
+    if not any(part.copies for part in parts):
+        return np.full(sum(len(part.ids) for part in parts), ORIGINAL)
+    places = {key: i for i, key in enumerate((part.name, name) for part in parts for name in part.ids)}
+    found: list[int] = []
+    for part in parts:
+        if part.copies is None:
+            found += [ORIGINAL] * len(part.ids)
+        else:
+            keys = zip(part.copies.parts, part.copies.parents, strict=True)
+            found += [places.get(key, ABSENT) for key in keys]
+    return np.array(found, np.int64)
 
 
 def _allow_open_files(n_files: int) -> None:

@@ -124,12 +124,11 @@ def encode_rows(rows: npt.NDArray[np.generic], *, chunk_rows: int) -> bytes:
     return encoded
 
 
-def index_shard(chunks: Sequence[bytes | memoryview], *, shard_samples: int) -> bytes:
-    """Make the end of a shard whose chunks lie one after the other; places past the last chunk are marked absent."""
+def index_shard(lengths: Sequence[int], *, shard_samples: int) -> bytes:
+    """Make the end of a shard whose chunks, of these lengths in bytes, lie one after the other; the rest is absent."""
     index = np.full((shard_samples, 2), ABSENT, "<u8")
-    lengths = np.array([len(chunk) for chunk in chunks], "<u8")
-    index[: len(chunks), 0] = np.cumsum(lengths) - lengths
-    index[: len(chunks), 1] = lengths
+    index[: len(lengths), 1] = lengths
+    index[: len(lengths), 0] = np.cumsum(index[: len(lengths), 1]) - index[: len(lengths), 1]
     index_bytes = index.tobytes()
     crc = int(google_crc32c.value(index_bytes))
     return index_bytes + crc.to_bytes(CRC_BYTES, "little")

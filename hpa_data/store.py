@@ -17,7 +17,7 @@ import zarr
 
 from hpa_data.errors import InputError
 from hpa_data.layout import Layout
-from hpa_data.manifest import Manifest, fingerprint
+from hpa_data.manifest import Copies, Manifest, fingerprint
 from hpa_data.reader import PartFiles, Reader
 from hpa_data.schema import is_readable
 from hpa_data.shards import find_codec
@@ -56,6 +56,14 @@ class Part:
     def labels(self) -> npt.NDArray[np.uint8] | None:
         """Multi-hot labels, uint8 (N, K), or None."""
         return self._read("labels") if "labels" in self.group else None
+
+    @cached_property
+    def copies(self) -> Copies | None:
+        """What each sample was made of, in a part of augmented copies."""
+        if "recipe" not in self.group:
+            return None
+        columns = [tuple(str(text) for text in self._read(name)) for name in ("parent", "parent_part", "recipe")]
+        return Copies(parents=columns[0], parts=columns[1], recipes=columns[2])
 
     @property
     def status(self) -> npt.NDArray[np.uint8]:
@@ -99,6 +107,7 @@ class Part:
             ids=self.ids,
             labels=self.labels,
             status=self.status,
+            copies=self.copies,
         )
 
     def _read(self, name: str) -> Any:
@@ -165,9 +174,21 @@ class Store:
         Raises
         ------
         InputError
-            If a part is missing or damaged.
+            If a part is missing or damaged, or holds copies of a part that has changed since.
         """
-        return Reader([self.part(name).files() for name in parts], threads=threads)
+        opened = [self.part(name) for name in parts]
+        for part in opened:
+            self.check_parents(part)
+        return Reader([part.files() for part in opened], threads=threads)
+
+    def check_parents(self, part: Part) -> None:
+        """Refuse a part of copies unless the parts that they were made of are the same now; InputError then."""
+        for name, mark in part.manifest.settings.get("parents", {}).items():
+            if name not in self.parts() or self.part(name).manifest.fingerprint != mark:
+                raise InputError(
+                    f"Copies must be those of the store's own samples. Received: part {part.name!r}, made of another "
+                    f"part {name!r} than {self.path} has now. Run `hpa augment` again with --overwrite."
+                )
 
 
 def _is_part(path: Path) -> bool:
@@ -198,10 +219,11 @@ def _open_part(folder: Path, name: str) -> Part:
     expected = ("uint8", (size, size, len(manifest.channels)), (1, *image_shape), (layout.shard_samples, *image_shape))
     if (str(images.dtype), tuple(image_shape), images.chunks, images.shards) != expected:
         raise ValueError("images are not laid out as the manifest says")
-    if part.status.shape != (n_samples,):
-        raise ValueError(f"{n_samples} images, but status has the shape {part.status.shape}")
+    status: Any = group["status"]
+    if status.shape != (n_samples,):
+        raise ValueError(f"{n_samples} images, but status has the shape {status.shape}")
     # A chunk that is lost reads as zeros or empty strings; only the fingerprint knows.
-    if fingerprint(manifest.settings, part.ids, part.labels) != manifest.fingerprint:
+    if fingerprint(manifest.settings, part.ids, part.labels, part.copies) != manifest.fingerprint:
         raise ValueError("ids, labels or settings are not those that it was made with")
     return part
 

@@ -6,21 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hpa_data.begin import remove_unfinished
+from hpa_data.copying import list_orders, make_reading
 from hpa_data.errors import InputError
 from hpa_data.layout import ShardTask, plan_shards
 from hpa_data.lock import hold_store
 from hpa_data.manifest import measure_statistics
-from hpa_data.samples import read_sample
+from hpa_data.samples import Sample, read_sample
 from hpa_data.schedule import Workers, sample_pool
 from hpa_data.schema import CHANNELS, FAILED, FILLED, OK, PENDING, is_readable
 from hpa_data.shards import decode_chunk, find_codec, read_index
 from hpa_data.sources import SampleFiles, SourceSettings, find_samples
-from hpa_data.store import Part, open_store
+from hpa_data.store import Part, Store, open_store
 from hpa_data.writer import compute_checksum, sum_pixels, write_shards
 
 # What a sample may be found to be. The last four are faults, which a repair takes on.
@@ -95,9 +97,11 @@ def verify_store(
     part : str, optional
         Only this part; by default all.
     source : str or Path, optional
-        The files that the part was made from; read as they were then.
+        The files that the part was made from; read as they were then. Augmented copies are made from the store itself:
+        its own path has them replayed.
     repair : bool
-        Make again what is missing, failed, corrupt or differs, from the source; all else stays as it is, bit for bit.
+        Make again what is missing, failed, corrupt or differs, from the source, and copies from their parents; all else
+        stays as it is, bit for bit.
     threads : int, optional
         By default one a core.
     on_plan, on_checked : function of int, optional
@@ -110,12 +114,11 @@ def verify_store(
     Raises
     ------
     InputError
-        If the store cannot be opened, a repair has no source, or a source does not say for which part.
+        If the store cannot be opened, a repair has no source, a source does not say for which part, or copies are to be
+        held against anything but their parents.
     """
     store = open_store(path)
     names = [part] if part is not None else store.parts()
-    if repair and source is None:
-        raise InputError("A repair must have a source. Received: none. Pass --source with the files of the part.")
     if source is not None and len(names) != 1:
         raise InputError(
             f"A source must be that of one part. Received: {path} with {', '.join(names) or 'none'}. Pass --part."
@@ -134,17 +137,17 @@ def verify_store(
                     raise
                 findings.append(Finding(part=name, id="", kind="corrupt", reason=str(error)))
                 continue
-            items = None if source is None else _find_items(opened, source)
-            check = _Check(part=opened, items=items, workers=workers, on_plan=tell_plan, on_checked=tell_checked)
+            origin = _find_origin(store, opened, source, repair=repair)
+            check = _Check(part=opened, origin=origin, workers=workers, on_plan=tell_plan, on_checked=tell_checked)
             try:
                 found = check.run(plan_shards(opened.layout))
             except InputError as error:
                 findings.append(Finding(part=name, id="", kind="corrupt", reason=str(error)))
                 continue
-            if repair and items is not None:
-                redo = _choose_repairs(found, items)
+            if repair and origin is not None:
+                redo = _choose_repairs(found, origin)
                 n_repaired += int(redo.sum())
-                found = _repair(check, found, items, redo)
+                found = _repair(check, found, origin, redo)
             if not _has_right_statistics(store.part(name)):
                 reason = "its channel statistics are not those of its samples"
                 findings.append(Finding(part=name, id="", kind="corrupt", reason=reason))
@@ -165,9 +168,49 @@ def verify_store(
 Found = tuple[str, str]
 
 
-def _find_items(part: Part, source: str | Path) -> list[SampleFiles]:
-    """Find the files of each sample of a part, in its order; a sample without any has a fault."""
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """What the samples of a part can be made of again.
+
+    Attributes
+    ----------
+    items : sequence, length N
+    read : function of an item
+    is_there : array of bool, shape (N,)
+        Whether the source has anything of the sample.
+    """
+
+    items: Sequence[Any]
+    read: Callable[[Any], Sample]
+    is_there: npt.NDArray[np.bool_]
+
+
+def _find_origin(store: Store, part: Part, source: str | Path | None, *, repair: bool) -> _Origin | None:
+    """Find what the samples of a part can be made of again; None if nobody asked."""
+    if part.copies is not None:
+        if source is not None and not (Path(source).is_dir() and Path(source).samefile(store.path)):
+            raise InputError(
+                f"Copies must be held against their parents in the store. Received: source={source} for part "
+                f"{part.name!r}. Pass --source {store.path}."
+            )
+        if source is None and not repair:
+            return None
+        orders = list_orders(store, part)
+        return _Origin(items=orders, read=make_reading(store.path), is_there=np.ones(len(orders), np.bool_))
+    if source is None:
+        if repair:
+            raise InputError(
+                f"A repair must have a source. Received: none for part {part.name!r}. Pass --source with its files."
+            )
+        return None
     settings = SourceSettings.decode(part.manifest.settings)
+    files = _find_files(part, source, settings)
+    is_there = np.array([any(plane is not None for plane in sample.planes) for sample in files])
+    return _Origin(items=files, read=partial(read_sample, settings=settings), is_there=is_there)
+
+
+def _find_files(part: Part, source: str | Path, settings: SourceSettings) -> list[SampleFiles]:
+    """Find the files of each sample of a part, in its order; a sample without any has a fault."""
     by_id = {sample.id: sample for sample in find_samples(source, settings)}
     nothing = (None,) * len(CHANNELS)
     return [by_id.get(name) or SampleFiles(name, nothing, "the source has no files of it") for name in part.ids]
@@ -182,27 +225,24 @@ def _has_right_statistics(part: Part) -> bool:
     return part.manifest.statistics == measure_statistics(part.sums[is_readable(status)], pixels=y * x)
 
 
-def _choose_repairs(found: Sequence[Found], items: Sequence[SampleFiles]) -> npt.NDArray[np.bool_]:
+def _choose_repairs(found: Sequence[Found], origin: _Origin) -> npt.NDArray[np.bool_]:
     """Choose the samples to make again, bool (N,).
 
     One that the source has not stays as it is, unless it is lost anyway: then its failure is at least written down.
     """
     return np.array(
         [
-            kind in {"missing", "corrupt"} or (kind in FAULTS and any(plane is not None for plane in files.planes))
-            for (kind, _), files in zip(found, items, strict=True)
+            kind in {"missing", "corrupt"} or (kind in FAULTS and is_there)
+            for (kind, _), is_there in zip(found, origin.is_there.tolist(), strict=True)
         ]
     )
 
 
-def _repair(
-    check: "_Check", found: list[Found], items: Sequence[SampleFiles], redo: npt.NDArray[np.bool_]
-) -> list[Found]:
+def _repair(check: "_Check", found: list[Found], origin: _Origin, redo: npt.NDArray[np.bool_]) -> list[Found]:
     """Make samples again, and check the shards that they lie in once more."""
     remove_unfinished(check.part.path)
     check.on_plan(int(redo.sum()))
-    read = partial(read_sample, settings=SourceSettings.decode(check.part.manifest.settings))
-    write_shards(check.part, items, read, redo=redo, workers=check.workers, on_written=check.on_checked)
+    write_shards(check.part, origin.items, origin.read, redo=redo, workers=check.workers, on_written=check.on_checked)
     touched = np.unique(np.flatnonzero(redo) // check.part.layout.shard_samples).tolist()
     mended = list(found)
     for task in plan_shards(check.part.layout, shards=touched):
@@ -215,7 +255,7 @@ class _Check:
     """How a part is checked."""
 
     part: Part
-    items: Sequence[SampleFiles] | None
+    origin: _Origin | None
     workers: Workers
     on_plan: Callable[[int], None]
     on_checked: Callable[[int], None]
@@ -226,7 +266,7 @@ class _Check:
         part = self.part
         rows = _Rows(status=part.status, checksum=part.checksum, sums=part.sums, notes=part.notes)
         found: list[Found] = []
-        check = partial(_check_shard, self.part, rows, self.items)
+        check = partial(_check_shard, self.part, rows, self.origin)
         for checked in sample_pool(self.workers.task_threads).map(check, tasks):
             found += checked
             self.on_checked(len(checked))
@@ -243,7 +283,7 @@ class _Rows:
     notes: list[tuple[str, str]]
 
 
-def _check_shard(part: Part, rows: _Rows, items: Sequence[SampleFiles] | None, task: ShardTask) -> list[Found]:
+def _check_shard(part: Part, rows: _Rows, origin: _Origin | None, task: ShardTask) -> list[Found]:
     path = part.shard_path(task.shard)
     image = np.empty(part.layout.image_shape, np.uint8)
     shard, bounds, fault = None, None, ("missing", "its shard is not there")
@@ -266,8 +306,8 @@ def _check_shard(part: Part, rows: _Rows, items: Sequence[SampleFiles] | None, t
             kind, reason = "failed", rows.notes[index][0]
         elif chunk is not None:
             kind, reason = _check_image(part, rows, index, chunk, image)
-        if items is not None and kind not in FAULTS:
-            kind, reason = _compare(part, rows, index, items[index]) or (kind, reason)
+        if origin is not None and kind not in FAULTS:
+            kind, reason = _compare(rows, index, origin) or (kind, reason)
         found.append((kind, reason))
     return found
 
@@ -294,10 +334,10 @@ def _check_image(
     return ("filled", "a channel of zeros for a missing one") if rows.status[index] == FILLED else ("ok", "")
 
 
-def _compare(part: Part, rows: _Rows, index: int, files: SampleFiles) -> Found | None:
+def _compare(rows: _Rows, index: int, origin: _Origin) -> Found | None:
     """Read a sample from its source again; None if the store has the same."""
     try:
-        image = read_sample(files, SourceSettings.decode(part.manifest.settings)).image
+        image = origin.read(origin.items[index]).image
     except InputError as error:
         return "differs", str(error)
     if compute_checksum(image) != rows.checksum[index]:

@@ -8,8 +8,6 @@ samples that are still pending.
 import contextlib
 import csv
 import io
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +29,7 @@ from hpa_data.schedule import Workers, run_tasks, sample_pool
 from hpa_data.schema import FAILED, PENDING, is_readable
 from hpa_data.shards import encode_chunk, encode_rows, find_codec, index_shard, read_index
 from hpa_data.store import Part, open_store
+from hpa_data.whole import open_whole, write_whole
 
 Item = TypeVar("Item")
 Read = Callable[[Item], Sample]
@@ -202,9 +201,10 @@ def write_shards(
             on_written(int(redo[job.task.start : job.task.stop].sum()))
 
     run_tasks(_write_shard, jobs, workers=workers, on_done=note_done)
-    if (part.status[redo] == PENDING).any():
+    status = part.status
+    if (status[redo] == PENDING).any():
         raise RuntimeError(f"shards of {part.path} were told to be written and are not")
-    _finish(part)
+    _finish(part, is_readable(status))
     return list_failures(part)
 
 
@@ -222,18 +222,24 @@ def _write_shard(job: _Job) -> None:
     kept = _read_kept(job, group)
     to_do = [place for place in range(rows.stop - rows.start) if place not in kept]
     each = sample_pool(job.threads).map if job.threads else map
-    samples = kept | dict(zip(to_do, each(partial(_encode_sample, job), to_do), strict=True))
-    ordered = [samples[place] for place in range(rows.stop - rows.start)]
-    chunks = [sample.chunk for sample in ordered]
-    if read_lock(job.part.parent) != job.lock:
-        raise RuntimeError("the store has another writer now; this one's was killed")
-    if _row_path(job, "status").exists():
-        # From here until their new rows are there, nothing is known of the samples that are made again.
-        status = group["status"][rows]
-        status[to_do] = PENDING
-        _write_numbers(job, "status", status)
-    write_whole(job.shard_path, (*chunks, index_shard(chunks, shard_samples=job.layout.shard_samples)))
-    _write_rows(job, group, ordered)
+    made = iter(each(partial(_encode_sample, job), to_do))
+    samples: list[_Encoded] = []
+    lengths: list[int] = []
+    with open_whole(job.shard_path, cached=False) as file:
+        for place in range(rows.stop - rows.start):
+            sample = kept.pop(place) if place in kept else next(made)
+            file.write(sample.chunk)
+            lengths.append(len(sample.chunk))
+            samples.append(sample._replace(chunk=b""))  # written: its memory is free for the next
+        file.write(index_shard(lengths, shard_samples=job.layout.shard_samples))
+        if read_lock(job.part.parent) != job.lock:
+            raise RuntimeError("the store has another writer now; this one's was killed")
+        if _row_path(job, "status").exists():
+            # From here until their new rows are there, nothing is known of the samples that are made again.
+            status = group["status"][rows]
+            status[to_do] = PENDING
+            _write_numbers(job, "status", status)
+    _write_rows(job, group, samples)
 
 
 def _write_rows(job: _Job, group: Any, samples: Sequence[_Encoded]) -> None:
@@ -248,7 +254,7 @@ def _write_rows(job: _Job, group: Any, samples: Sequence[_Encoded]) -> None:
 
 def _write_numbers(job: _Job, name: str, rows: npt.NDArray[np.generic]) -> None:
     """Write a shard's chunk of an array with numbers for each sample."""
-    write_whole(_row_path(job, name), [encode_rows(rows, chunk_rows=job.layout.shard_samples)])
+    write_whole(_row_path(job, name), encode_rows(rows, chunk_rows=job.layout.shard_samples))
 
 
 def _row_path(job: _Job, name: str) -> Path:
@@ -328,32 +334,15 @@ def sum_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     OpenCV adds up integers, and gives them out as mean and standard deviation in float64: what 512 x 512 pixels add up
     to is below 2^35, so that rounding brings the integers back. NumPy's own sums take twice to five times as long.
     """
-    mean, std = (moment[:, 0] for moment in cv2.meanStdDev(image))
-    n_pixels = image.shape[0] * image.shape[1]
-    return np.rint(np.stack([mean * n_pixels, (std**2 + mean**2) * n_pixels], axis=1)).astype(np.uint64)
+    moments = cv2.hconcat(cv2.meanStdDev(image))  # (4, 2)
+    moments[:, 1] *= moments[:, 1]
+    moments[:, 1] += moments[:, 0] * moments[:, 0]
+    moments *= image.shape[0] * image.shape[1]
+    return np.rint(moments, out=moments).astype(np.uint64)
 
 
-def write_whole(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: a process that was killed may have a worker that still writes.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        with unfinished.open("wb") as file:
-            file.writelines(pieces)
-            file.flush()
-            # A full disk must show here, before `status` says that the shard exists.
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise
-
-
-def _finish(part: Part) -> None:
+def _finish(part: Part, good: npt.NDArray[np.bool_]) -> None:
     """Write the statistics over the good samples into the manifest, and the list of failures into the store."""
-    good = is_readable(part.status)
     y, x, _ = part.layout.image_shape
     manifest = replace(part.manifest, statistics=measure_statistics(part.sums[good], pixels=y * x))
     if manifest != part.manifest:
@@ -370,7 +359,7 @@ def write_failures(store: Path) -> None:
         return
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([("part", "id", "file", "reason"), *rows])
-    write_whole(path, [text.getvalue().encode()])
+    write_whole(path, text.getvalue().encode())
 
 
 def _list_all_failures(store: Path) -> Iterator[tuple[str, str, str, str]]:

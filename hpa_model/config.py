@@ -29,7 +29,10 @@ class TrainConfig:
         Parts of the store whose samples are trained and validated on.
     folds : int
         One model is trained for each; each validates on its own fold.
-    fold_method : {"stratified", "contiguous"}
+    fold_method : {"stratified", "contiguous", "grouped-stratified"}
+        See `hpa_data.folds.assign_folds`. Groups are duplicates, and samples of one antibody.
+    legacy_leak : bool
+        Take copies for samples and cut all into contiguous folds, as the paper probably did: scores flatter.
     epochs, batch_size : int
     learning_rate : float
         Of Adam.
@@ -45,6 +48,7 @@ class TrainConfig:
     parts: tuple[str, ...] = ("train",)
     folds: int = 3
     fold_method: Method = "stratified"
+    legacy_leak: bool = False
     epochs: int = 50
     batch_size: int = 20
     learning_rate: float = 1e-3
@@ -56,7 +60,8 @@ class TrainConfig:
         """Check each value on its own."""
         if self.fold_method not in get_args(Method):
             raise InputError(
-                f"fold_method must be stratified or contiguous. Received: fold_method={self.fold_method!r}. Choose one."
+                f"fold_method must be one of {', '.join(get_args(Method))}. Received: fold_method="
+                f"{self.fold_method!r}. Choose one of them."
             )
         for name, lowest in (("folds", 2), ("epochs", 1), ("batch_size", 1), ("image_size", 1), ("seed", 0)):
             value = getattr(self, name)

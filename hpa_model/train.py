@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.folds import assign_folds
+from hpa_data.leaks import FoldPlan, find_relations, plan_folds
 from hpa_data.reader import Reader
-from hpa_data.schema import PENDING, is_readable
+from hpa_data.schema import is_readable
 from hpa_data.store import Store
 from hpa_model import nets
 from hpa_model.config import RunDescription, TrainConfig, read_run, read_versions
@@ -101,42 +101,42 @@ def train(
     progress = progress or Progress()
     with store.reader(config.parts) as reader:
         # Samples and folds
-        usable = _find_usable(reader)
-        labels: npt.NDArray[np.uint8] = reader.labels[usable]  # type: ignore[index]
-        folds = assign_folds(labels, config.folds, method=config.fold_method, seed=config.seed)
+        plan = _plan_folds(store, config, reader)
+        own = np.flatnonzero(plan.folds >= 0)  # the rows that validate somewhere: all but copies and failed samples
         description = _describe(store, config, reader)
         _build(description, fold=0)  # refuses what cannot be built before anything is written
         _make_run_folder(out, overwrite=overwrite)
         description.write(out)
 
         # One model a fold, and what it says of the samples that it has not seen
-        probs = np.zeros(labels.shape, np.float32)
-        for fold in range(config.folds):
-            own = folds == fold
-            split = _Fold(number=fold, folder=fold_folder(out, fold), training=usable[~own], validation=usable[own])
-            _train_fold(description, reader, split, progress)
-            probs[own] = predict_probs([load_model(split.folder / BEST_FILE)], reader, usable[own], config.batch_size)
+        probs = np.zeros((len(reader), len(description.classes)), np.float32)
+        for number in range(config.folds):
+            training, validation = plan.split(number)
+            fold = _Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
+            _train_fold(description, reader, fold, progress)
+            model = load_model(fold.folder / BEST_FILE)
+            probs[validation] = predict_probs([model], reader, validation, config.batch_size)
 
-    # Scores and thresholds
-    ids = [reader.ids[index] for index in usable]
-    write_out_of_fold(out, OutOfFold(ids=ids, labels=labels, probs=probs, folds=folds))
+        # Scores and thresholds
+        labels: npt.NDArray[np.uint8] = reader.labels[own]  # type: ignore[index]
+        ids = [reader.ids[index] for index in own]
+    write_out_of_fold(out, OutOfFold(ids=ids, labels=labels, probs=probs[own], folds=plan.folds[own]))
     return score_run(out)
 
 
-def _find_usable(reader: Reader) -> npt.NDArray[np.int64]:
-    """Return the indices of the samples that can be trained on; int64 (M,)."""
-    if reader.labels is None:
-        raise InputError(
-            "Parts to train on must have labels. Received: a part converted without a label table. Convert it with "
-            "--labels, or name another with --part."
-        )
-    pending = np.flatnonzero(reader.status == PENDING)
-    if len(pending):
-        raise InputError(
-            f"Parts to train on must be finished. Received: one with {len(pending)} samples still to be converted. Run "
-            "the same `hpa convert` again."
-        )
-    return np.flatnonzero(is_readable(reader.status))
+def _plan_folds(store: Store, config: TrainConfig, reader: Reader) -> FoldPlan:
+    """Assign samples to folds; duplicates and antibodies are looked for only where groups are asked for."""
+    groups = None
+    if config.fold_method == "grouped-stratified" and not config.legacy_leak:
+        groups = find_relations(store, config.parts, reader).join()
+    return plan_folds(
+        reader,
+        config.folds,
+        method=config.fold_method,
+        groups=groups,
+        seed=config.seed,
+        legacy_leak=config.legacy_leak,
+    )
 
 
 def _describe(store: Store, config: TrainConfig, reader: Reader) -> RunDescription:

@@ -22,3 +22,11 @@ def test_the_benchmark_of_conversion_prints_every_row(kaggle: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert {"decode imageio", "limit raw", "convert lz4hc", "convert zstd", "zarr loop", "dask_image"} <= set(rows)
+
+
+def test_the_benchmark_of_copies_prints_every_row(kaggle: Path) -> None:
+    command = [sys.executable, BENCHMARKS / "augment.py", kaggle / "test", "--rounds", "1", "--copies", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    assert {"limit lz4hc", "augment lz4hc", "limit raw", "augment raw"} <= set(rows)

@@ -50,7 +50,18 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("synth", "convert", "train", "evaluate", "predict", "demo"):
+    for command in (
+        "synth",
+        "convert",
+        "augment",
+        "folds",
+        "verify",
+        "preview",
+        "train",
+        "evaluate",
+        "predict",
+        "demo",
+    ):
         assert f"  {command} " in done.stdout
 
 
@@ -203,3 +214,45 @@ def test_ctrl_c_ends_a_conversion_with_status_130_and_running_it_again_finishes(
         assert "Traceback" not in err
         assert hpa(*words[1:]).returncode == 0
     assert open_store(tmp_path / "a.zarr").part("train").count_readable() == 12
+
+
+def test_copies_are_planned_made_and_shown_by_the_command(
+    kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "hpa.zarr"
+    run_inside(capsys, monkeypatch, "convert", kaggle / "train", store, "--labels", kaggle / "train.csv")
+    status, out, _ = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--dry-run")
+    assert status == 0
+    assert " 0 Nucleoplasm                        4       5         9\n" in out
+    assert "15 copies of 12 samples, at most 2 of one" in out
+    assert "Stay below 9, no sample that could be copied: Nuclear speckles, " in out
+    assert not (store / "augmented").exists()
+    status, out, _ = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--json")
+    assert status == 0
+    assert json.loads(out)["n_ok"] == 15
+    status, _, err = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--seed", 1)
+    assert status == 2
+    assert "was begun with seed=0; this command says seed=1" in err
+    status, out, _ = run_inside(capsys, monkeypatch, "folds", store, "--parts", "train,augmented", "--folds", 2)
+    assert status == 0
+    assert "with a copy or parent in training " in out
+    assert run_inside(capsys, monkeypatch, "folds", "--labels", kaggle / "train.csv", "--json")[0] == 0
+    for words in ((), (store, "--labels", kaggle / "train.csv"), (store, "--min-count", 3)):
+        status, _, err = run_inside(capsys, monkeypatch, "folds", *words)
+        assert (status, err.count("\n")) == (2, 1)
+
+
+def test_training_keeps_copies_with_their_parents_and_leaks_only_if_told_to(kaggle: Path, tmp_path: Path) -> None:
+    store = tmp_path / "hpa.zarr"
+    hpa("convert", kaggle / "train", store, "--labels", kaggle / "train.csv")
+    hpa("augment", store, "--min-count", 9)
+    sizes = {}
+    for name, options in {"kept": (), "leaky": ("--legacy-leak",)}.items():
+        words = ("train", store, "--part", "train", "--part", "augmented", "--folds", 2, "--epochs", 1)
+        done = hpa(*words, "--image-size", 80, "--out", tmp_path / name, "--json", *options)
+        assert done.returncode == 0, done.stderr
+        sizes[name] = json.loads(done.stdout)["n_samples"]
+    assert sizes == {"kept": 12, "leaky": 27}
+    alone = hpa("train", store, "--part", "augmented", "--out", tmp_path / "alone")
+    assert alone.returncode == 2
+    assert "Copies must be read with their parents" in alone.stderr

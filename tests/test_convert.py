@@ -240,7 +240,8 @@ def test_a_conversion_takes_no_more_memory_than_is_said(tmp_path: Path, threads:
     finally:
         tracemalloc.stop()
     bound = peak_bytes(layout, workers, picture_bytes=size**2)
-    assert layout.task_bytes < peak <= bound + 2**20  # what zarr and Dask keep for themselves
+    # At least one image and its chunk; beside the bound, what zarr and Dask keep for themselves.
+    assert 2 * layout.image_bytes < peak <= bound + 2**20
 
 
 def test_a_bad_file_costs_one_sample_and_is_listed(kaggle: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_number_of_folds_that_cannot_be_is_refused(k: int) -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(InputError, match="method must be stratified or contiguous"):
+    with pytest.raises(InputError, match="method must be one of stratified, contiguous"):
         assign_folds(np.ones((4, 2), np.uint8), 2, method="random")  # type: ignore[arg-type]
 
 
@@ -59,3 +59,24 @@ def test_stratified_folds_of_the_real_table_hold_a_third_of_each_class(real_data
     folds = assign_folds(labels, 3)
     counts = np.array([labels[folds == fold].sum(axis=0) for fold in range(3)], int)
     assert (counts.max(axis=0) - counts.min(axis=0)).max() <= 3
+
+
+@settings(deadline=None, max_examples=40)
+@given(groups=hnp.arrays(np.int64, 60, elements=st.integers(0, 25)), seed=st.integers(0, 9))
+def test_groups_are_never_split(groups: np.ndarray, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, 2, (60, 4), np.uint8)
+    if len(set(groups.tolist())) < 2:
+        with pytest.raises(InputError, match="at most the number of groups, 1"):
+            assign_folds(labels, 2, "grouped-stratified", groups, seed)
+        return
+    folds = assign_folds(labels, 2, "grouped-stratified", groups, seed)
+    for group in set(groups.tolist()):
+        assert len(set(folds[groups == group].tolist())) == 1
+
+
+def test_groups_are_given_for_grouped_folds_alone() -> None:
+    labels = np.ones((8, 2), np.uint8)
+    with pytest.raises(InputError, match="groups must be given for grouped-stratified"):
+        assign_folds(labels, 2, "grouped-stratified")
+    with pytest.raises(InputError, match="groups must be given for grouped-stratified"):
+        assign_folds(labels, 2, "stratified", np.arange(8))

@@ -1,12 +1,14 @@
+import shutil
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from hpa_data.augment import augment_store, plan_augmentation, replay
 from hpa_data.errors import InputError
 from hpa_data.preview import GAP, LINE, TILE, compose, preview_part
-from hpa_data.store import Store
+from hpa_data.store import Store, open_store
 
 
 def test_channels_are_mixed_as_the_atlas_does() -> None:
@@ -38,3 +40,42 @@ def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
         preview_part(store, tmp_path / "a.png", ids=["ghost"])
     with pytest.raises(InputError, match="out must be a PNG file"):
         preview_part(store, tmp_path / "a.jpg")
+
+
+def test_each_channel_can_be_shown_on_its_own_in_its_colour(store: Store, tmp_path: Path) -> None:
+    preview_part(store, tmp_path / "a.png", ids=["sample-01"], view="channels")
+    picture = iio.imread(tmp_path / "a.png")
+    assert picture.shape[1] == 4 * (TILE + GAP)
+    for place, colour in enumerate(([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0])):
+        tile = picture[:TILE, place * (TILE + GAP) :][:, :TILE]
+        assert (tile.any(axis=(0, 1)) == np.array(colour, bool)).all()
+
+
+def test_parents_are_shown_beside_their_copies(store: Store, tmp_path: Path) -> None:
+    shutil.copytree(store.path, tmp_path / "hpa.zarr")
+    copied = open_store(tmp_path / "hpa.zarr")
+    augment_store(plan_augmentation(copied, min_count=9))
+    shown = preview_part(copied, tmp_path / "a.png", part="augmented", parents=True, n_samples=2, columns=3).ids
+    picture = iio.imread(tmp_path / "a.png")
+    assert len(shown) == 2
+    copies = copied.part("augmented").copies
+    assert copies is not None
+    with copied.reader(["train"]) as reader:
+        parent = reader.read([reader.ids.index(shown[0])])[0]
+    copy = replay(parent, copies.recipes[copies.parents.index(shown[0])])
+    for place, image in enumerate((parent, copy)):
+        tile = picture[:TILE, place * (TILE + GAP) :][:, :TILE].astype(int)
+        assert np.abs(tile - compose(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"parents": True}, "must hold copies"),
+        ({"view": "any"}, "view must be one of"),
+        ({"view": "channels", "parents": True}, "composite for parents"),
+    ],
+)
+def test_a_view_that_cannot_be_is_refused(store: Store, tmp_path: Path, wanted: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        preview_part(store, tmp_path / "a.png", **wanted)  # type: ignore[arg-type]

@@ -250,3 +250,27 @@ def test_75_000_external_samples_are_planned_within_seconds(tmp_path: Path) -> N
     print(f"75,000 samples planned in {time.monotonic() - began:.1f} s")
     assert len(plan.samples) == 75_000
     assert plan.part.layout.n_shards == 1172
+
+
+def test_twenty_kills_of_augmenting_leave_the_same_copies(source: Path, whole: Path, tmp_path: Path) -> None:
+    """SIGKILL at random moments, each followed by the same command; one shard in memory at a time or two."""
+    rng = random.Random(1)
+    shutil.copytree(whole, tmp_path / "first")
+    shutil.copytree(whole, tmp_path / "killed")
+
+    def augment(name: str) -> list[str | Path]:
+        return [HPA, "augment", tmp_path / name, "--min-count", "200", "--policy", "strong"]
+
+    assert subprocess.run(augment("first"), check=False).returncode == 0
+    shards = tmp_path / "killed" / "augmented" / "images" / "c"
+    for _ in range(20):
+        before = len(list(shards.glob("*/0/0/0")))
+        with subprocess.Popen(augment("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and len(list(shards.glob("*/0/0/0"))) <= before:
+                time.sleep(0.001)
+            time.sleep(rng.random() * 0.1)
+            assert process.poll() is None, "it was done before it could be killed 20 times"
+            process.kill()
+    assert 5 < len(list(shards.glob("*/0/0/0"))) < 56
+    assert subprocess.run(augment("killed"), check=False).returncode == 0
+    assert_same_bytes(tmp_path / "first", tmp_path / "killed")

@@ -201,7 +201,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: 
         (store, TrainConfig(model="gepnet"), "model must be one of gapnet"),
         (store, TrainConfig(image_size=64), "at least 76"),
         (store, TrainConfig(folds=13), "from 2 to the number of samples, 12"),
-        (open_store(tmp_path / "a.zarr"), TrainConfig(), "2 samples still to be converted"),
+        (open_store(tmp_path / "a.zarr"), TrainConfig(), "2 samples still to be made"),
     ):
         with pytest.raises(InputError, match=message):
             train(source, config, tmp_path / "run")
@@ -215,7 +215,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: 
         ({"epochs": "3"}, "epochs must be of type int"),
         ({"epochs": True}, "epochs must be of type int"),
         ({"epochs": 0}, "epochs must be at least 1"),
-        ({"fold_method": "random"}, "stratified or contiguous"),
+        ({"fold_method": "random"}, "must be one of stratified, contiguous"),
         ({"learning_rate": -1}, "between 0 and 1"),
         ({"bn_momentum": 1.0}, "at least 0 and below 1"),
         ({"learning_rate": float("nan")}, "between 0 and 1"),

@@ -1,0 +1,100 @@
+"""How fast copies are made, beside what reading, imgaug and encoding take in memory.
+
+    python benchmarks/augment.py [FOLDER] [--rounds 5] [--threads 2] [--samples 64] [--copies 512] [--codecs lz4hc lz4]
+
+FOLDER holds Kaggle's planes; without it, samples are made up first. They are converted once, not timed, and given so
+many copies. The limit of a codec is the decoding of each copy's parent, what its recipe says and the encoding of what comes
+out, in as many threads, with nothing read from or written to a file. Prints a table; RESULTS.md holds what was measured.
+"""
+
+import argparse
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from dask.system import CPU_COUNT
+from timing import Row, measure, print_table
+
+from hpa_data.augment import AugmentationPlan, augment_store, plan_augmentation, replay
+from hpa_data.convert import convert_files
+from hpa_data.plan import plan_conversion
+from hpa_data.schedule import Workers
+from hpa_data.schema import CLASSES
+from hpa_data.shards import CODECS, decode_chunk, encode_chunk
+from hpa_data.sources import find_samples
+from hpa_data.store import open_store
+from hpa_data.synth import write_samples
+
+
+def make_store(folder: Path, scratch: Path, *, codec: str) -> Path:
+    """Convert a folder, every sample of the class that is to be copied."""
+    table = scratch / "labels.csv"
+    table.write_text("Id,Target\n" + "".join(f"{sample.id},{len(CLASSES) - 1}\n" for sample in find_samples(folder)))
+    store = scratch / f"{codec}.zarr"
+    convert_files(plan_conversion(folder, store, labels=table, codec=codec))
+    return store
+
+
+def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str], n_copies: int) -> list[Row]:
+    """Build the rows over one folder of planes."""
+    pool = ThreadPoolExecutor(threads)
+    rows = []
+    for codec in codecs:
+        store = make_store(folder, scratch, codec=codec)
+        n_samples = len(open_store(store).part("train").ids)
+        plan = plan_augmentation(open_store(store), min_count=n_samples + n_copies)
+        with open_store(store).reader(["train"]) as reader:
+            images = reader.read(np.arange(n_samples))
+        chunks = [np.frombuffer(bytes(encode_chunk(image, CODECS[codec])), np.uint8) for image in images]
+
+        def limit(plan: AugmentationPlan = plan, chunks: list[np.ndarray] = chunks, codec: str = codec) -> int:
+            def run(place: int) -> int:
+                order = plan.orders[place]
+                image = np.empty((512, 512, 4), np.uint8)
+                decode_chunk(chunks[order.row], image, CODECS[codec])
+                return len(encode_chunk(replay(image, order.recipe), CODECS[codec]))
+
+            return len(list(pool.map(run, range(len(plan.orders)))))
+
+        def augment(plan: AugmentationPlan = plan) -> int:
+            return augment_store(plan, workers=Workers(threads=threads)).n_ok
+
+        rows += [
+            Row(name=f"limit {codec}", shows="decode, imgaug and encode in memory", run=limit),
+            Row(
+                name=f"augment {codec}",
+                shows="store to store",
+                run=augment,
+                prepare=lambda store=store: shutil.rmtree(store / "augmented", ignore_errors=True),
+                limit=f"limit {codec}",
+            ),
+        ]
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="Kaggle's planes; made up if left out")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=CPU_COUNT)
+    parser.add_argument("--samples", type=int, default=64, help="samples to make up")
+    parser.add_argument("--copies", type=int, default=512)
+    parser.add_argument("--codecs", nargs="+", choices=CODECS, default=list(CODECS))
+    options = parser.parse_args()
+    cv2.setNumThreads(1)  # the pool has a thread a core already
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        folder = options.folder
+        if folder is None:
+            write_samples(scratch / "samples", n_samples=options.samples)
+            folder = scratch / "samples" / "train"
+        rows = make_rows(folder, scratch, threads=options.threads, codecs=options.codecs, n_copies=options.copies)
+        print_table(rows, measure(rows, rounds=options.rounds))
+
+
+if __name__ == "__main__":
+    main()

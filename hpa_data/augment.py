@@ -1,0 +1,412 @@
+"""Augmented copies of rare samples: which samples are copied how often (pure), and the part that holds the copies."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.begin import PartPlan, begin_part, find_begun
+from hpa_data.copying import CopyOrder, make_reading, replay
+from hpa_data.errors import InputError
+from hpa_data.lock import hold_store
+from hpa_data.manifest import Copies, Statistics
+from hpa_data.policies import draw_recipe
+from hpa_data.schedule import Workers, check_workers
+from hpa_data.schema import FAILED, PENDING, is_readable
+from hpa_data.store import Part, Store, open_store
+from hpa_data.tables import find_repeated
+from hpa_data.writer import Failure, list_failures, write_shards
+
+__all__ = ["augment_store", "plan_augmentation", "plan_copies", "replay"]
+
+ORDERS = ("index", "rarest")
+
+# More copies of one class than any training could go through; a slip of the finger asks for them.
+MAX_COUNT = 1_000_000
+
+COPIES_PART = "augmented"
+
+
+def plan_copies(
+    labels: npt.NDArray[np.uint8],
+    min_count: int = 500,
+    order: str = "index",
+    *,
+    may_copy: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.int64]:
+    """Choose which samples to copy until each class has enough.
+
+    The classes below `min_count` are gone through one after the other; each goes round the samples that carry it, in
+    their order, and adds a copy of one after the other until it has enough. A copy counts for all its classes.
+
+    Parameters
+    ----------
+    labels : array of uint8, shape (N, K)
+        Multi-hot.
+    min_count : int
+        Samples that each class is to have, copies counted, 1..1,000,000.
+    order : {"index", "rarest"}
+        Classes by number, as the paper had them, or the rarest first, which takes fewer copies.
+    may_copy : array of bool, shape (N,), optional
+        Samples that may be copied; the others count, but are left alone. By default all.
+
+    Returns
+    -------
+    array of int64, shape (M,)
+        The row of each copy's parent. A class none of whose samples may be copied gets no copies.
+
+    Raises
+    ------
+    InputError
+        If `min_count` or `order` cannot be used.
+
+    Examples
+    --------
+    >>> plan_copies(np.array([[1, 0], [1, 1], [1, 0]], np.uint8), min_count=4)
+    array([0, 1, 1, 1])
+    """
+    if not 1 <= min_count <= MAX_COUNT:
+        raise InputError(
+            f"min_count must be from 1 to {MAX_COUNT}. Received: min_count={min_count}. Pass another number."
+        )
+    if order not in ORDERS:
+        raise InputError(f"order must be index or rarest. Received: order={order!r}. Choose one of them.")
+    counts = labels.sum(axis=0, dtype=np.int64)
+    by_count = np.argsort(counts, kind="stable") if order == "rarest" else np.arange(len(counts))
+    parents = [np.empty(0, np.int64)]
+    for k in by_count:
+        carriers = labels[:, k] > 0
+        rows = np.flatnonzero(carriers if may_copy is None else carriers & may_copy)
+        if len(rows) and counts[k] < min_count:
+            # Each of its copies adds one to the class itself, so that their number is known.
+            chosen = np.resize(rows, min_count - counts[k])
+            counts += labels[chosen].sum(axis=0, dtype=np.int64)
+            parents.append(chosen)
+    return np.concatenate(parents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopySummary:
+    """What a plan of copies comes to.
+
+    Attributes
+    ----------
+    store : Path
+    part : str
+        That the copies are to make.
+    min_count : int
+    classes : tuple of str, length K
+    counts_before, counts_after : tuple of int, length K
+        Readable samples of each class, without the copies and with them.
+    n_samples : int
+        Readable samples of the parts that are copied from.
+    n_copies : int
+    n_parents : int
+        Samples that are copied.
+    most_copies : int
+        Of one parent.
+    n_failed, n_black : int
+        Samples that carry a class below the minimum and are not copied, because they could not be read or are black.
+    n_bytes : int
+        What the copies take on disk, about, judged by their parents.
+    short : tuple of str
+        Names of the classes that stay below the minimum, because none of their samples can be copied.
+    """
+
+    store: Path
+    part: str
+    min_count: int
+    classes: tuple[str, ...]
+    counts_before: tuple[int, ...]
+    counts_after: tuple[int, ...]
+    n_samples: int
+    n_copies: int
+    n_parents: int
+    most_copies: int
+    n_failed: int
+    n_black: int
+    n_bytes: int
+    short: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationPlan:
+    """Which copies a store is to get.
+
+    Attributes
+    ----------
+    part : PartPlan
+    orders : tuple of CopyOrder, length M
+        In the order of the part.
+    summary : CopySummary
+    """
+
+    part: PartPlan
+    orders: tuple[CopyOrder, ...]
+    summary: CopySummary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What was made of a plan.
+
+    Attributes
+    ----------
+    store : Path
+    part : str
+    n_copies : int
+        In the part.
+    n_ok : int
+        Of them, readable.
+    failures : tuple of Failure
+        Copies that could not be made, because their parent is damaged; also in the store's ``failures.csv``.
+    n_bytes : int
+        On disk, the images of the part.
+    statistics : Statistics or None
+        Channel mean and standard deviation; None if no copy is readable.
+    """
+
+    store: Path
+    part: str
+    n_copies: int
+    n_ok: int
+    failures: tuple[Failure, ...]
+    n_bytes: int
+    statistics: Statistics | None
+
+
+def plan_augmentation(
+    store: Store,
+    *,
+    parts: Sequence[str] = ("train",),
+    min_count: int = 500,
+    order: str = "index",
+    policy: str = "paper",
+    seed: int = 0,
+    into: str = COPIES_PART,
+) -> AugmentationPlan:
+    """Plan the copies of a store's rare samples, each with what is to be done to it; nothing is written.
+
+    Parameters
+    ----------
+    store : Store
+    parts : sequence of str
+        The parts to copy from, which have labels and are converted to their end.
+    min_count, order
+        See `plan_copies`. Failed samples do not count; black ones count and are not copied.
+    policy : str
+        A name in `policies.POLICIES`.
+    seed : int
+        What is done to a copy depends on it, on the parent's id and on the copy's number among those of its parent.
+    into : str
+        Name of the part to make.
+
+    Raises
+    ------
+    InputError
+        If a part cannot be copied from, or a setting cannot be used.
+    """
+    source = _gather_originals(store, parts)
+    if seed < 0:
+        raise InputError(f"seed must be at least 0. Received: seed={seed}. Pass another number.")
+    counted = source.labels * source.readable[:, None]  # (N, K)
+    rows = plan_copies(counted, min_count, order, may_copy=source.readable & ~source.black).tolist()
+    numbers = _number_copies(rows)
+    recipes = [
+        draw_recipe(policy, seed=seed, parent=source.ids[row], number=number)
+        for row, number in zip(rows, numbers, strict=True)
+    ]
+    settings = {
+        "parents": {part.name: part.manifest.fingerprint for part in source.parts},
+        "min_count": min_count,
+        "order": order,
+        "policy": policy,
+        "seed": seed,
+    }
+    first = source.parts[0].manifest
+    planned = PartPlan(
+        path=Path(os.path.abspath(store.path)),
+        name=into,
+        ids=tuple(f"{source.ids[row]}-copy{number}" for row, number in zip(rows, numbers, strict=True)),
+        labels=source.labels[rows],
+        settings=settings,
+        codec=first.settings["codec"],
+        shard_samples=int(first.settings["shard_samples"]),
+        copies=Copies(
+            parents=tuple(source.ids[row] for row in rows),
+            parts=tuple(source.places[row][0] for row in rows),
+            recipes=tuple(recipes),
+        ),
+    )
+    before = counted.sum(axis=0, dtype=np.int64)
+    after = before + source.labels[rows].sum(axis=0, dtype=np.int64)
+    rare = (source.labels[:, before < min_count] > 0).any(axis=1)
+    summary = CopySummary(
+        store=store.path,
+        part=into,
+        min_count=min_count,
+        classes=first.classes,
+        counts_before=tuple(before.tolist()),
+        counts_after=tuple(after.tolist()),
+        n_samples=int(source.readable.sum()),
+        n_copies=len(rows),
+        n_parents=len(set(rows)),
+        most_copies=max(numbers, default=-1) + 1,
+        n_failed=int((rare & ~source.readable).sum()),
+        n_black=int((rare & source.readable & source.black).sum()),
+        n_bytes=round(source.mean_bytes * len(rows)),
+        short=tuple(first.classes[k] for k in np.flatnonzero(after < min_count)),
+    )
+    orders = [source.order_copy(row, recipe) for row, recipe in zip(rows, recipes, strict=True)]
+    return AugmentationPlan(part=planned, orders=tuple(orders), summary=summary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Originals:
+    """The samples of all parts to copy from, one after the other."""
+
+    parts: list[Part]
+    ids: list[str]
+    places: list[tuple[str, int]]
+    labels: npt.NDArray[np.uint8]
+    status: npt.NDArray[np.uint8]
+    checksum: npt.NDArray[np.uint32]
+    black: npt.NDArray[np.bool_]
+
+    @property
+    def readable(self) -> npt.NDArray[np.bool_]:
+        return is_readable(self.status)
+
+    @property
+    def mean_bytes(self) -> float:
+        """Bytes that a sample takes on disk."""
+        return sum(part.count_bytes() for part in self.parts) / len(self.ids)
+
+    def order_copy(self, row: int, recipe: str) -> CopyOrder:
+        return CopyOrder(*self.places[row], int(self.checksum[row]), int(self.status[row]), recipe)
+
+
+def _gather_originals(store: Store, names: Sequence[str]) -> _Originals:
+    """Open the parts to copy from."""
+    parts = [_open_parent(store, name) for name in dict.fromkeys(names)]
+    if not parts:
+        raise InputError("parts must be named. Received: none. Name those to copy from.")
+    ids = [name for part in parts for name in part.ids]
+    repeated = find_repeated(ids)
+    if repeated is not None:
+        raise InputError(
+            f"Ids of parts that are copied together must be unique. Received: {repeated!r} in two of "
+            f"{', '.join(names)}. Copy from one of them."
+        )
+    return _Originals(
+        parts=parts,
+        ids=ids,
+        places=[(part.name, row) for part in parts for row in range(len(part.ids))],
+        labels=np.concatenate([part.labels for part in parts if part.labels is not None]),
+        status=np.concatenate([part.status for part in parts]),
+        checksum=np.concatenate([part.checksum for part in parts]),
+        black=~np.concatenate([part.sums[..., 0].any(axis=1) for part in parts]),
+    )
+
+
+def _open_parent(store: Store, name: str) -> Part:
+    """Open a part to copy from."""
+    part = store.part(name)
+    for is_wrong, what in (
+        (part.labels is None, "without labels. Convert it with --labels"),
+        (part.copies is not None, "of copies. Name parts of originals"),
+        ((part.status == PENDING).any(), "that is not finished. Run the same `hpa convert` again"),
+    ):
+        if is_wrong:
+            raise InputError(
+                f"A part to copy from must be whole, with labels and no copies. Received: {name!r}, {what}."
+            )
+    return part
+
+
+def _number_copies(rows: Sequence[int]) -> list[int]:
+    """Give each copy its number among those of its parent, from 0."""
+    seen: Counter[int] = Counter()
+    numbers = []
+    for row in rows:
+        numbers.append(seen[row])
+        seen[row] += 1
+    return numbers
+
+
+def augment_store(
+    plan: AugmentationPlan,
+    *,
+    workers: Workers | None = None,
+    overwrite: bool = False,
+    on_plan: Callable[[int], None] | None = None,
+    on_written: Callable[[int], None] | None = None,
+) -> Augmentation:
+    """Make the copies of a plan, or go on with a part of them that was begun.
+
+    Parameters
+    ----------
+    plan : AugmentationPlan
+        With at least one copy.
+    workers : Workers, optional
+    overwrite : bool
+        Delete a part of that name first.
+    on_plan, on_written : function of int, optional
+        Called once with the number of copies to make, and after each shard with the number made.
+
+    Returns
+    -------
+    Augmentation
+        The bytes of the part do not depend on workers, and not on how often it was begun.
+
+    Raises
+    ------
+    InputError
+        If there is no copy to make, the store holds something else or has another writer, the disk cannot hold the
+        copies, or the workers cannot be reached. Nothing is written then.
+    """
+    if not plan.orders:
+        raise InputError(
+            f"There must be copies to make. Received: none, as each class has {plan.part.settings['min_count']} "
+            "samples, or none that can be copied. Raise --min-count."
+        )
+    workers = workers or Workers()
+    store = plan.part.path
+    check_workers(workers, [str(store)])
+    with hold_store(store):
+        _check_disk(plan, overwrite=overwrite)
+        begun = begin_part(plan.part, overwrite=overwrite)
+        if on_plan is not None:
+            on_plan(int(np.isin(begun.status, (PENDING, FAILED)).sum()))
+        write_shards(begun, plan.orders, make_reading(store), workers=workers, on_written=on_written)
+        done = open_store(store).part(plan.part.name)
+        status = done.status
+        return Augmentation(
+            store=store,
+            part=done.name,
+            n_copies=len(status),
+            n_ok=int(is_readable(status).sum()),
+            failures=tuple(list_failures(done)),
+            n_bytes=done.count_bytes(),
+            statistics=done.manifest.statistics,
+        )
+
+
+def _check_disk(plan: AugmentationPlan, *, overwrite: bool) -> None:
+    """Refuse copies that the disk cannot hold, judged by their parents."""
+    begun = None if overwrite else find_begun(plan.part)
+    share = 1.0 if begun is None else float((begun.status == PENDING).mean())
+    free_bytes = shutil.disk_usage(plan.part.path).free
+    if overwrite:  # what is at the part's place is deleted first
+        old = plan.part.path / plan.part.name
+        free_bytes += sum(path.stat().st_size for path in old.rglob("*") if path.is_file())
+    if share * plan.summary.n_bytes > free_bytes:
+        raise InputError(
+            f"The disk must hold the part. Received: {plan.part.path} with {free_bytes / 1e6:.0f} MB free, where it "
+            f"takes about {share * plan.summary.n_bytes / 1e6:.0f} MB. Make room, or lower --min-count."
+        )

@@ -1,0 +1,124 @@
+"""Files that are there whole or not at all, whenever the process or the machine stops."""
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+# Written at a time, past the page cache; more does not fit in a core's cache and takes twice the time.
+BLOCK_BYTES = 2 * 2**20
+
+# Where the system lets a file be written past the page cache; macOS does not by this name.
+_UNCACHED = getattr(os, "O_DIRECT", 0)
+
+# Every disk takes writes of whole memory pages.
+_PAGE_BYTES = 4096
+
+
+class WholeFile(Protocol):
+    """A file to be written from its beginning to its end."""
+
+    def write(self, piece: bytes | memoryview, /) -> object:
+        """Add bytes at the end."""
+
+
+@contextlib.contextmanager
+def open_whole(path: Path, *, cached: bool = True) -> Iterator[WholeFile]:
+    """Open a file to write; it takes its name when the block is left without an error, and is gone otherwise.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it is there. Its folder is made.
+    cached : bool
+        False keeps large files out of the page cache, where the system and the disk can: on a virtual machine the
+        memory that it takes cost more than all of the rest of the writing (`benchmarks/RESULTS.md`).
+
+    Raises
+    ------
+    OSError
+        If the disk is full, say; `path` is then what it was before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A name of its own: a process that was killed may have a worker that still writes.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        if cached:
+            with unfinished.open("wb") as file:
+                yield file
+                file.flush()
+                # A full disk must show before anybody relies on the file.
+                os.fsync(file.fileno())
+        else:
+            with contextlib.closing(_Uncached(unfinished)) as uncached:
+                yield uncached
+                uncached.finish()
+        unfinished.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    with open_whole(path) as file:
+        file.write(content)
+
+
+class _Uncached:
+    """A file that is written in whole blocks from aligned memory, as the system asks where no page cache is between."""
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            self._file = os.open(path, flags | _UNCACHED, 0o666)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._file = os.open(path, flags, 0o666)  # a file system that has only the cache
+        self._block = np.frombuffer(mmap.mmap(-1, BLOCK_BYTES), np.uint8)
+        self._n_filled = 0
+        self._n_bytes = 0
+
+    def write(self, piece: bytes | memoryview, /) -> None:
+        rest = np.frombuffer(piece, np.uint8)
+        self._n_bytes += len(rest)
+        while len(rest):
+            n = min(len(rest), BLOCK_BYTES - self._n_filled)
+            self._block[self._n_filled : self._n_filled + n] = rest[:n]
+            self._n_filled += n
+            rest = rest[n:]
+            if self._n_filled == BLOCK_BYTES:
+                self._write_block()
+
+    def finish(self) -> None:
+        """Write what is left, and wait until the disk has everything."""
+        self._n_filled = -(-self._n_filled // _PAGE_BYTES) * _PAGE_BYTES
+        self._write_block()
+        os.ftruncate(self._file, self._n_bytes)
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _write_block(self) -> None:
+        rest = self._block[: self._n_filled]
+        while len(rest):
+            try:
+                rest = rest[os.write(self._file, rest) :]
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
+                if not flags & _UNCACHED:
+                    raise
+                fcntl.fcntl(self._file, fcntl.F_SETFL, flags & ~_UNCACHED)  # a disk with larger blocks than pages
+        self._n_filled = 0
