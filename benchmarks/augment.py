@@ -3,8 +3,9 @@
     python benchmarks/augment.py [FOLDER] [--rounds 5] [--threads 2] [--samples 64] [--copies 512] [--codecs lz4hc lz4]
 
 FOLDER holds Kaggle's planes; without it, samples are made up first. They are converted once, not timed, and given so
-many copies. The limit of a codec is the decoding of each copy's parent, what its recipe says and the encoding of what comes
-out, in as many threads, with nothing read from or written to a file. Prints a table; RESULTS.md holds what was measured.
+many copies. The limit of a codec is the decoding of each copy's parent, what its recipe says and the encoding of what
+comes out, in as many threads, with nothing read from or written to a file. Prints a table; RESULTS.md holds what was
+measured.
 """
 
 import argparse
