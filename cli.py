@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,15 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
+import cli_text
 from hpa_data.errors import InputError
 
 if TYPE_CHECKING:
-    from hpa_data.augment import CopySummary
-    from hpa_data.convert import Conversion
-    from hpa_data.forecast import Forecast
-    from hpa_data.leaks import FoldReport
-    from hpa_data.verify import Verification
-    from hpa_model.evaluate import Scores
+    from hpa_data.stats import LabelStatistics, StoreStatistics
     from hpa_model.train import Progress
 
 
@@ -38,7 +34,7 @@ class _Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            print(f"Error: {_escape(str(error))}", file=sys.stderr)
+            print(f"Error: {cli_text.escape(str(error))}", file=sys.stderr)
             status = 2
         except BrokenPipeError:
             raise  # whoever read our output has enough; Typer knows what to do
@@ -77,13 +73,6 @@ Threads = Annotated[int | None, typer.Option(min=1, help="By default one a core.
 
 # Packages that not every command needs, and the extra that brings them.
 EXTRAS = {"keras": "train", "tensorflow": "train", "imgaug": "augment", "matplotlib": "figures"}
-# How two samples may be related, in words.
-LEAKS = {
-    "copy": "a copy or parent",
-    "same pixels": "the same pixels",
-    "same picture": "the same picture",
-    "antibody": "the same antibody",
-}
 # Commands that run a network.
 TRAINERS = ("train", "predict", "demo")
 # How the C library gives memory to them: huge pages, one arena, nothing handed back between two steps. A training step
@@ -209,7 +198,7 @@ def convert(
     plan = plan_conversion(source, store, labels=labels, part=part, settings=settings, codec=codec)
     if dry_run:
         told = forecast_conversion(plan, workers=doing, overwrite=overwrite)
-        _show(told, as_json, _describe_forecast(told))
+        _show(told, as_json, cli_text.describe_forecast(told))
         return
     try:
         with _late_progress("samples") as (begin, advance):
@@ -224,7 +213,7 @@ def convert(
     except KeyboardInterrupt:
         print(f"{store} has all that was finished; the same command goes on from there.", file=sys.stderr)
         raise
-    _show(done, as_json, _describe_conversion(done))
+    _show(done, as_json, cli_text.describe_conversion(done))
     if done.failures:
         raise typer.Exit(1)
 
@@ -262,10 +251,10 @@ def augment(
     )
     told = plan.summary
     if dry_run:
-        _show(told, as_json, _describe_copies(told))
+        _show(told, as_json, cli_text.describe_copies(told))
         return
     if not as_json:
-        print(_describe_copies(told), flush=True)
+        print(cli_text.describe_copies(told), flush=True)
     try:
         with _late_progress("copies") as (begin, advance):
             done = augment_store(plan, workers=doing, overwrite=overwrite, on_plan=begin, on_written=advance)
@@ -273,7 +262,7 @@ def augment(
         print(f"{store} has all that was finished; the same command goes on from there.", file=sys.stderr)
         raise
     lines = [f"{store}, part {done.part}: {done.n_ok} of {done.n_copies} copies ok, {done.n_bytes / 1e6:.1f} MB"]
-    lines += _shorten([f"Failed: {failure.id}: {failure.reason}" for failure in done.failures])
+    lines += cli_text.shorten([f"Failed: {failure.id}: {failure.reason}" for failure in done.failures])
     _show(done, as_json, "\n".join(lines))
     if done.failures:
         raise typer.Exit(1)
@@ -305,7 +294,7 @@ def verify(
             on_plan=begin,
             on_checked=advance,
         )
-    _show(done, as_json, _describe_verification(done))
+    _show(done, as_json, cli_text.describe_verification(done))
     if done.n_faults:
         raise typer.Exit(1)
 
@@ -339,6 +328,44 @@ def preview(
         parents=parents,
     )
     _show(done, as_json, f"{out}: {len(done.ids)} samples")
+
+
+@app.command()
+def stats(
+    store: Annotated[Path | None, typer.Argument(help="A store; or give --labels.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A label table, in place of a store.")] = None,
+    parts: Annotated[str | None, typer.Option(help="Only these parts, with commas between.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="A folder for figures, as PNG and PDF.")] = None,
+    pixels: Annotated[bool, typer.Option(help="Read every image for the intensities of the channels.")] = True,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Say how often each class occurs and with which others, and how bright the channels are."""
+    from hpa_data.stats import measure_store, measure_table
+    from hpa_data.store import open_store
+
+    if (store is None) == (labels is None):
+        raise InputError("Statistics must be of a store or a label table. Received: both or none. Pass one of them.")
+    done: StoreStatistics | LabelStatistics
+    if labels is not None:
+        done = measure_table(labels)
+    else:
+        with _late_progress("samples") as (begin, advance):
+            done = measure_store(
+                open_store(store),
+                parts and [name.strip() for name in parts.split(",")],
+                pixels=pixels,
+                threads=threads,
+                on_plan=begin,
+                on_read=advance,
+            )
+    text = cli_text.describe_statistics(done)
+    if figures is not None:
+        from hpa_data.plots import draw_statistics
+
+        drawn = draw_statistics(done, figures)
+        text += f"\n{figures}: " + ", ".join(path.name for path in drawn)
+    _show(done, as_json, text)
 
 
 @app.command()
@@ -385,7 +412,7 @@ def folds(
                 on_plan=begin,
                 on_read=advance,
             )
-    _show(done, as_json, _describe_folds(done))
+    _show(done, as_json, cli_text.describe_folds(done))
 
 
 @app.command()
@@ -441,7 +468,7 @@ def train(
     with _late_progress("images") as (plan, advance):
         progress = _report_training(config.folds, config.epochs, plan, advance)
         scores = train_run(opened, config, out, overwrite=overwrite, progress=progress)
-    lines = [_describe_scores(scores), f"Run folder: {out}"]
+    lines = [cli_text.describe_scores(scores, leaky=config.legacy_leak), f"Run folder: {out}"]
     n_left_out = read_run(out).n_left_out
     if n_left_out:
         lines.append(f"Left out, could not be converted: {n_left_out} samples")
@@ -454,10 +481,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score the out-of-fold predictions of a run, three ways and per class."""
+    from hpa_model.config import read_run
     from hpa_model.evaluate import score_run
 
     scores = score_run(run)
-    _show(scores, as_json, f"{_describe_classes(scores)}\n\n{_describe_scores(scores)}")
+    told = cli_text.describe_scores(scores, leaky=read_run(run).config.legacy_leak)
+    _show(scores, as_json, f"{cli_text.describe_classes(scores)}\n\n{told}")
 
 
 @app.command()
@@ -511,7 +540,7 @@ def demo(
         )
         done = run_demo(folder, seed=seed, watcher=watcher)
     lines = [f"{step.name:<9}{step.seconds:>6.0f} s   {step.made}" for step in done.steps]
-    lines += ["", _describe_scores(done.scores), ""]
+    lines += ["", cli_text.describe_scores(done.scores), ""]
     lines.append(
         f"Submission against the truth that made-up samples have: macro-F1 {done.test_macro_f1:.3f}; "
         f"guessing would score {done.test_guessing:.3f}"
@@ -523,133 +552,6 @@ def demo(
 def _show(result: Any, as_json: bool, text: str) -> None:
     """Print a result for a program or for a person."""
     print(json.dumps(dataclasses.asdict(result), default=str) if as_json else text)
-
-
-def _describe_conversion(done: "Conversion") -> str:
-    lines = [
-        f"{done.store}, part {done.part}: {done.n_ok} of {done.n_samples} samples ok, {done.n_bytes / 1e6:.1f} MB "
-        f"({done.n_bytes / done.n_samples / 1e3:.0f} kB a sample)"
-    ]
-    lines += _describe_left_out(done)
-    if done.n_filled:
-        lines.append(f"A missing channel filled with zeros: {done.n_filled} samples")
-    if done.noted:
-        lines.append(f"Warning: {len(done.noted)} samples with a colour that is not the expected one")
-        lines += _shorten([f"  {note}" for note in done.noted])
-    lines += _shorten([f"Failed: {failure.id}: {failure.reason}" for failure in done.failures])
-    if done.failures:
-        lines.append(f"Failed: {len(done.failures)} samples, all in {done.store / 'failures.csv'}")
-    return "\n".join(lines)
-
-
-def _describe_forecast(told: "Forecast") -> str:
-    lines = [
-        f"{told.store}, part {told.part}: {told.n_samples} samples, {told.n_pending} still to be written",
-        *_describe_left_out(told),
-        f"Of {told.n_probes} that were read, the first planes: "
-        + ", ".join(f"{number} {form}" for form, number in told.forms.items()),
-        f"It would take {told.n_bytes / 1e6:.1f} ± {told.error_bytes / 1e6:.1f} MB on disk "
-        f"({told.mean_bytes / 1e3:.0f} kB a sample), {told.free_bytes / 1e6:.0f} MB are free",
-        f"It would take about {told.seconds:.0f} s and up to {told.memory_bytes / 1e6:.0f} MB of memory at once",
-    ]
-    if told.n_lacking:
-        lines.append(f"Without a file for each channel: {told.n_lacking} samples")
-    if told.n_noted:
-        lines.append(f"Warning: {told.n_noted} of those read have a colour that is not the expected one")
-    lines += _shorten([f"Would fail: {failure.id}: {failure.reason}" for failure in told.failures])
-    return "\n".join(lines)
-
-
-def _describe_copies(told: "CopySummary") -> str:
-    lines = [f"{'class':<31}{'samples':>8}{'copies':>8}{'together':>10}"]
-    for k, row in enumerate(zip(told.classes, told.counts_before, told.counts_after, strict=True)):
-        name, before, after = row
-        lines.append(f"{k:>2} {name:<28}{before:>8}{after - before:>8}{after:>10}")
-    lines += [
-        f"{told.n_copies} copies of {told.n_parents} samples, at most {told.most_copies} of one, "
-        f"about {told.n_bytes / 1e6:.1f} MB; {told.n_samples + told.n_copies} samples together"
-    ]
-    if told.short:
-        names = ", ".join(told.short)
-        lines.append(f"Stay below {told.min_count}, no sample that could be copied: {names}")
-    if told.n_failed or told.n_black:
-        lines.append(f"Not copied: {told.n_failed} samples that could not be read, {told.n_black} black ones")
-    return "\n".join(lines)
-
-
-def _describe_folds(done: "FoldReport") -> str:
-    n_folds = len(done.n_validation)
-    head = "".join(f"{f'fold {fold}':>14}" for fold in range(n_folds))
-    lines = [f"{'validation samples':<31}{'all':>7}{head}"]
-
-    def add(name: str, counts: Sequence[int]) -> None:
-        total = sum(counts)
-        shares = "".join(f"{count:>7} {100 * count / max(total, 1):4.1f} %" for count in counts)
-        lines.append(f"{name:<31}{total:>7}{shares}")
-
-    for number, (name, counts) in enumerate(zip(done.classes, done.counts, strict=True)):
-        add(f"{number:>2} {name}", counts)
-    add("samples that validate", done.n_validation)
-    lines.append(f"{'samples that train':<31}{'':>7}" + "".join(f"{count:>14}" for count in done.n_training))
-    for leak in done.leaks:
-        name = f"with {LEAKS[leak.relation]} in training"
-        lines.append(f"{name:<38}" + "".join(f"{count:>14}" for count in leak.leaked) + f"   {leak.n_groups} groups")
-    if done.n_left_out:
-        lines.append(f"Left out, could not be converted: {done.n_left_out} samples")
-    return "\n".join(lines)
-
-
-def _describe_left_out(done: "Conversion | Forecast") -> list[str]:
-    lines = []
-    if done.unlabelled:
-        lines.append(f"Left out, no row in the label table: {len(done.unlabelled)} samples, first {done.unlabelled[0]}")
-    if done.skipped:
-        lines.append(f"Left out, a channel is missing: {len(done.skipped)} samples, first {done.skipped[0]}")
-    return lines
-
-
-def _describe_verification(done: "Verification") -> str:
-    lines = [f"{done.store}: " + ", ".join(f"{number} {kind}" for kind, number in done.counts.items() if number)]
-    if done.n_repaired:
-        lines.append(f"Made again: {done.n_repaired} samples")
-    told = [finding for finding in done.findings if finding.kind != "filled"]
-    lines += _shorten([f"{finding.kind}: {finding.part} {finding.id}: {finding.reason}" for finding in told])
-    return "\n".join(lines)
-
-
-def _escape(line: str) -> str:
-    """Keep control characters, which file names may hold, off the screen."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
-
-
-def _shorten(lines: list[str], *, most: int = 20) -> list[str]:
-    """Keep a list readable on a screen; ``--json`` has all of it."""
-    shown = [_escape(line) for line in lines]
-    return shown if len(shown) <= most else [*shown[:most], f"… and {len(shown) - most} more"]
-
-
-def _describe_scores(scores: "Scores") -> str:
-    lines = [
-        f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples",
-        f"  {scores.macro_f1_half:.3f}  threshold 0.5 for every class",
-        f"  {scores.macro_f1_same_rows:.3f}  thresholds fitted on the rows they are scored on (optimistic)",
-        f"  {scores.macro_f1_honest:.3f}  thresholds fitted on the other folds (honest)",
-        f"  {scores.macro_f1_guessing:.3f}  expected of guessing each class as often as it occurs",
-    ]
-    if scores.absent:
-        lines.append(f"No sample, never predicted, counted as 0: {', '.join(scores.absent)}")
-    return "\n".join(lines)
-
-
-def _describe_classes(scores: "Scores") -> str:
-    lines = [f"{'class':<31}{'samples':>8}{'threshold':>11}{'F1 honest':>11}{'F1 same rows':>14}"]
-    for k, score in enumerate(scores.classes):
-        threshold = "never" if score.support == 0 else f"{score.threshold:.3f}"
-        lines.append(
-            f"{k:>2} {score.name:<28}{score.support:>8}{threshold:>11}"
-            f"{score.f1_honest:>11.3f}{score.f1_same_rows:>14.3f}"
-        )
-    return "\n".join(lines)
 
 
 @contextlib.contextmanager

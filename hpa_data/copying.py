@@ -66,7 +66,7 @@ def make_reading(store: Path) -> Callable[[CopyOrder], Sample]:
 
 def _make_copy(store: Path, mark: str, order: CopyOrder) -> Sample:
     """Read a parent, hold it against its checksum, and do to it what the recipe says."""
-    image = _open_reader(store, order.part, mark).read([order.row])[0]
+    image = _open_reader(store, order.part, mark).read_here(order.row)
     if compute_checksum(image) != order.checksum:
         raise InputError(
             f"A parent must be whole to be copied. Received: sample {order.row} of part {order.part!r}, whose pixels "

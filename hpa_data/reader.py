@@ -141,6 +141,23 @@ class Reader:
             job.result()
         return batch
 
+    def read_here(self, index: int) -> npt.NDArray[np.uint8]:
+        """Read one sample in the calling thread, for callers that have threads of their own.
+
+        Parameters
+        ----------
+        index : int
+            In 0..N-1.
+
+        Returns
+        -------
+        array of uint8, shape (Y, X, C)
+            Its own memory. Raises as `read` does.
+        """
+        batch = np.empty((1, *self.image_shape), np.uint8)
+        self._decode(self._check([index]), batch, np.zeros(1, np.int64))
+        return batch[0]
+
     def _check(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the indices as int64 (B,), each of a sample that can be read."""
         given = np.asarray(indices)

@@ -55,6 +55,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         "convert",
         "augment",
         "folds",
+        "stats",
         "verify",
         "preview",
         "train",

@@ -1,0 +1,212 @@
+"""What the command `hpa` says of results. Text alone: nothing is computed here."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hpa_data.augment import CopySummary
+    from hpa_data.convert import Conversion
+    from hpa_data.forecast import Forecast
+    from hpa_data.leaks import FoldReport
+    from hpa_data.stats import IntensityStatistics, LabelStatistics, StoreStatistics
+    from hpa_data.verify import Verification
+    from hpa_model.evaluate import Scores
+
+# Pairs of classes that are named.
+SHOWN_PAIRS = 8
+_INTENSITY_HEADS = ("mean", "std", "1 %", "median", "99 %", "black", "saturated")
+_INTENSITY_WIDTHS = (8, 8, 6, 8, 6, 10, 11)
+# How two samples may be related, in words.
+LEAKS = {
+    "copy": "a copy or parent",
+    "same pixels": "the same pixels",
+    "same picture": "the same picture",
+    "antibody": "the same antibody",
+}
+
+
+def describe_conversion(done: "Conversion") -> str:
+    """Say what a conversion did."""
+    lines = [
+        f"{done.store}, part {done.part}: {done.n_ok} of {done.n_samples} samples ok, {done.n_bytes / 1e6:.1f} MB "
+        f"({done.n_bytes / done.n_samples / 1e3:.0f} kB a sample)"
+    ]
+    lines += _describe_left_out(done)
+    if done.n_filled:
+        lines.append(f"A missing channel filled with zeros: {done.n_filled} samples")
+    if done.noted:
+        lines.append(f"Warning: {len(done.noted)} samples with a colour that is not the expected one")
+        lines += shorten([f"  {note}" for note in done.noted])
+    lines += shorten([f"Failed: {failure.id}: {failure.reason}" for failure in done.failures])
+    if done.failures:
+        lines.append(f"Failed: {len(done.failures)} samples, all in {done.store / 'failures.csv'}")
+    return "\n".join(lines)
+
+
+def describe_forecast(told: "Forecast") -> str:
+    """Say what a conversion would take."""
+    lines = [
+        f"{told.store}, part {told.part}: {told.n_samples} samples, {told.n_pending} still to be written",
+        *_describe_left_out(told),
+        f"Of {told.n_probes} that were read, the first planes: "
+        + ", ".join(f"{number} {form}" for form, number in told.forms.items()),
+        f"It would take {told.n_bytes / 1e6:.1f} ± {told.error_bytes / 1e6:.1f} MB on disk "
+        f"({told.mean_bytes / 1e3:.0f} kB a sample), {told.free_bytes / 1e6:.0f} MB are free",
+        f"It would take about {told.seconds:.0f} s and up to {told.memory_bytes / 1e6:.0f} MB of memory at once",
+    ]
+    if told.n_lacking:
+        lines.append(f"Without a file for each channel: {told.n_lacking} samples")
+    if told.n_noted:
+        lines.append(f"Warning: {told.n_noted} of those read have a colour that is not the expected one")
+    lines += shorten([f"Would fail: {failure.id}: {failure.reason}" for failure in told.failures])
+    return "\n".join(lines)
+
+
+def describe_copies(told: "CopySummary") -> str:
+    """Say which classes get how many copies."""
+    lines = [f"{'class':<31}{'samples':>8}{'copies':>8}{'together':>10}"]
+    for k, row in enumerate(zip(told.classes, told.counts_before, told.counts_after, strict=True)):
+        name, before, after = row
+        lines.append(f"{k:>2} {name:<28}{before:>8}{after - before:>8}{after:>10}")
+    lines += [
+        f"{told.n_copies} copies of {told.n_parents} samples, at most {told.most_copies} of one, "
+        f"about {told.n_bytes / 1e6:.1f} MB; {told.n_samples + told.n_copies} samples together"
+    ]
+    if told.short:
+        names = ", ".join(told.short)
+        lines.append(f"Stay below {told.min_count}, no sample that could be copied: {names}")
+    if told.n_failed or told.n_black:
+        lines.append(f"Not copied: {told.n_failed} samples that could not be read, {told.n_black} black ones")
+    return "\n".join(lines)
+
+
+def describe_folds(done: "FoldReport") -> str:
+    """Say how classes spread over folds, and what leaks."""
+    n_folds = len(done.n_validation)
+    head = "".join(f"{f'fold {fold}':>14}" for fold in range(n_folds))
+    lines = [f"{'validation samples':<31}{'all':>7}{head}"]
+
+    def add(name: str, counts: Sequence[int]) -> None:
+        total = sum(counts)
+        shares = "".join(f"{count:>7} {100 * count / max(total, 1):4.1f} %" for count in counts)
+        lines.append(f"{name:<31}{total:>7}{shares}")
+
+    for number, (name, counts) in enumerate(zip(done.classes, done.counts, strict=True)):
+        add(f"{number:>2} {name}", counts)
+    add("samples that validate", done.n_validation)
+    lines.append(f"{'samples that train':<31}{'':>7}" + "".join(f"{count:>14}" for count in done.n_training))
+    for leak in done.leaks:
+        name = f"with {LEAKS[leak.relation]} in training"
+        lines.append(f"{name:<38}" + "".join(f"{count:>14}" for count in leak.leaked) + f"   {leak.n_groups} groups")
+    if done.n_left_out:
+        lines.append(f"Left out, could not be converted: {done.n_left_out} samples")
+    return "\n".join(lines)
+
+
+def _describe_left_out(done: "Conversion | Forecast") -> list[str]:
+    lines = []
+    if done.unlabelled:
+        lines.append(f"Left out, no row in the label table: {len(done.unlabelled)} samples, first {done.unlabelled[0]}")
+    if done.skipped:
+        lines.append(f"Left out, a channel is missing: {len(done.skipped)} samples, first {done.skipped[0]}")
+    return lines
+
+
+def describe_statistics(done: "StoreStatistics | LabelStatistics") -> str:
+    """Say how often classes occur, which do together, and how bright the channels are."""
+    labels, intensities, n_left_out = done, (), 0
+    if hasattr(done, "intensities"):
+        labels, intensities, n_left_out = done.labels, done.intensities, done.n_left_out
+    lines = [] if labels is None else _describe_labels(labels)
+    if intensities:
+        lines += ["", *_describe_intensities(intensities)]
+    if n_left_out:
+        lines += ["", f"Left out, could not be converted: {n_left_out} samples"]
+    return "\n".join(lines).lstrip("\n")
+
+
+def _describe_labels(labels: "LabelStatistics") -> list[str]:
+    copied = f"{'copies':>8}{'together':>10}" if labels.n_copies else ""
+    lines = [f"{'class':<31}{'samples':>8}{'share':>9}{copied}"]
+
+    def add(name: str, count: int, copies: int) -> None:
+        copied = f"{copies:>8}{count + copies:>10}" if labels.n_copies else ""
+        lines.append(f"{name:<31}{count:>8}{100 * count / labels.n_samples:>7.2f} %{copied}")
+
+    for k, row in enumerate(zip(labels.classes, labels.counts, labels.copies, strict=True)):
+        name, count, copies = row
+        add(f"{k:>2} {name}", count, copies)
+    add("all", labels.n_samples, labels.n_copies)
+    lines += ["", "labels a sample: " + ", ".join(f"{n} with {i}" for i, n in enumerate(labels.labels_per_sample) if n)]
+    pairs = [
+        (value, labels.classes[k], labels.classes[other])
+        for k, row in enumerate(labels.correlation)
+        for other, value in enumerate(row[:k])
+        if value
+    ]
+    strongest = sorted(pairs, key=lambda pair: -abs(pair[0]))[:SHOWN_PAIRS]
+    lines += ["", "strongest correlations:", *(f"  {value:+.2f}  {one}, {other}" for value, one, other in strongest)]
+    return lines
+
+
+def _describe_intensities(intensities: "Sequence[IntensityStatistics]") -> list[str]:
+    head = "".join(f"{name:>{width}}" for name, width in zip(_INTENSITY_HEADS, _INTENSITY_WIDTHS, strict=True))
+    lines = [f"{'part':<14}{'channel':<8}{head}"]
+    for part in intensities:
+        for c, channel in enumerate(part.channels):
+            numbers = (
+                *(f"{part.mean[c]:.2f}", f"{part.std[c]:.2f}", *map(str, part.percentiles[c])),
+                *(f"{100 * part.black[c]:.2f} %", f"{100 * part.saturated[c]:.2f} %"),
+            )
+            told = "".join(f"{number:>{width}}" for number, width in zip(numbers, _INTENSITY_WIDTHS, strict=True))
+            lines.append(f"{part.part:<14}{channel:<8}{told}")
+    return lines
+
+
+def describe_verification(done: "Verification") -> str:
+    """Say what a check found."""
+    lines = [f"{done.store}: " + ", ".join(f"{number} {kind}" for kind, number in done.counts.items() if number)]
+    if done.n_repaired:
+        lines.append(f"Made again: {done.n_repaired} samples")
+    told = [finding for finding in done.findings if finding.kind != "filled"]
+    lines += shorten([f"{finding.kind}: {finding.part} {finding.id}: {finding.reason}" for finding in told])
+    return "\n".join(lines)
+
+
+def escape(line: str) -> str:
+    """Keep control characters, which file names may hold, off the screen."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def shorten(lines: list[str], *, most: int = 20) -> list[str]:
+    """Keep a list readable on a screen; ``--json`` has all of it."""
+    shown = [escape(line) for line in lines]
+    return shown if len(shown) <= most else [*shown[:most], f"… and {len(shown) - most} more"]
+
+
+def describe_scores(scores: "Scores", *, leaky: bool = False) -> str:
+    """Say three scores, each with how it was obtained."""
+    lines = [
+        f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples",
+        f"  {scores.macro_f1_half:.3f}  threshold 0.5 for every class",
+        f"  {scores.macro_f1_same_rows:.3f}  thresholds fitted on the rows they are scored on (optimistic)",
+        f"  {scores.macro_f1_honest:.3f}  thresholds fitted on the other folds (honest)",
+        f"  {scores.macro_f1_guessing:.3f}  expected of guessing each class as often as it occurs",
+    ]
+    if leaky:
+        lines.append("Every score flatters: copies of samples that validate were trained on (--legacy-leak).")
+    if scores.absent:
+        lines.append(f"No sample, never predicted, counted as 0: {', '.join(scores.absent)}")
+    return "\n".join(lines)
+
+
+def describe_classes(scores: "Scores") -> str:
+    """Say the scores of each class."""
+    lines = [f"{'class':<31}{'samples':>8}{'threshold':>11}{'F1 honest':>11}{'F1 same rows':>14}"]
+    for k, score in enumerate(scores.classes):
+        threshold = "never" if score.support == 0 else f"{score.threshold:.3f}"
+        lines.append(
+            f"{k:>2} {score.name:<28}{score.support:>8}{threshold:>11}"
+            f"{score.f1_honest:>11.3f}{score.f1_same_rows:>14.3f}"
+        )
+    return "\n".join(lines)
