@@ -335,6 +335,10 @@ def stats(
     store: Annotated[Path | None, typer.Argument(help="A store; or give --labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A label table, in place of a store.")] = None,
     parts: Annotated[str | None, typer.Option(help="Only these parts, with commas between.")] = None,
+    min_count: Annotated[
+        int | None, typer.Option(min=1, help="With --labels: as if copies had been made up to this count.")
+    ] = None,
+    order: Annotated[str, typer.Option(help="With --min-count: index, or rarest.")] = "index",
     figures: Annotated[Path | None, typer.Option(help="A folder for figures, as PNG and PDF.")] = None,
     pixels: Annotated[bool, typer.Option(help="Read every image for the intensities of the channels.")] = True,
     threads: Threads = None,
@@ -348,8 +352,9 @@ def stats(
         raise InputError("Statistics must be of a store or a label table. Received: both or none. Pass one of them.")
     done: StoreStatistics | LabelStatistics
     if labels is not None:
-        done = measure_table(labels)
+        done = measure_table(labels, min_count=min_count, order=order)
     else:
+        _refuse_min_count(min_count)
         with _late_progress("samples") as (begin, advance):
             done = measure_store(
                 open_store(store),
@@ -379,6 +384,7 @@ def folds(
     min_count: Annotated[
         int | None, typer.Option(min=1, help="With --labels: as if copies had been made up to this count.")
     ] = None,
+    order: Annotated[str, typer.Option(help="With --min-count: index, or rarest.")] = "index",
     legacy_leak: Annotated[
         bool, typer.Option("--legacy-leak", help="Cut copies and samples alike into runs, as the paper probably did.")
     ] = False,
@@ -395,10 +401,11 @@ def folds(
             "Folds must be of a store or of a label table. Received: both or none. Pass STORE or --labels."
         )
     if labels is not None:
-        done = plan_table_folds(labels, k, method=method, seed=seed, min_count=min_count, legacy_leak=legacy_leak)
+        done = plan_table_folds(
+            labels, k, method=method, seed=seed, min_count=min_count, order=order, legacy_leak=legacy_leak
+        )
     else:
-        if min_count is not None:
-            raise InputError("min-count must go with --labels. Received: a store. Run `hpa augment` first.")
+        _refuse_min_count(min_count)
         with _late_progress("samples") as (begin, advance):
             done = plan_store_folds(
                 open_store(store),
@@ -547,6 +554,12 @@ def demo(
     )
     lines.append(f"Next: hpa evaluate {done.run}")
     _show(done, as_json, "\n".join(lines))
+
+
+def _refuse_min_count(min_count: int | None) -> None:
+    """Refuse what only a label table can take: a store's copies are in the store."""
+    if min_count is not None:
+        raise InputError("min-count must go with --labels. Received: a store. Run `hpa augment` first.")
 
 
 def _show(result: Any, as_json: bool, text: str) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.augment import plan_copies
 from hpa_data.errors import InputError
 from hpa_data.schedule import Workers, sample_pool
 from hpa_data.schema import CLASSES, is_readable
@@ -196,12 +197,25 @@ def correlate_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return correlation
 
 
-def measure_table(path: Path) -> LabelStatistics:
-    """Measure a label table alone; InputError if it cannot be read as one, or is empty."""
+def measure_table(path: Path, *, min_count: int | None = None, order: str = "index") -> LabelStatistics:
+    """Measure a label table alone.
+
+    Parameters
+    ----------
+    path : Path
+        See `tables.read_label_table`.
+    min_count, order
+        Count the copies, too, that `augment.plan_copies` would make; by default none.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as a label table, or is empty.
+    """
     labels = read_label_table(path).labels
     if not len(labels):
         raise InputError(f"A label table must have at least one row. Received: {path} without. Pass another table.")
-    return measure_labels(labels)
+    return measure_labels(labels, None if min_count is None else labels[plan_copies(labels, min_count, order)])
 
 
 def measure_intensities(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import zarr
 from conftest import assert_same_bytes, convert, list_files, write_table
+from distributed import LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -248,3 +249,23 @@ def test_a_lost_recipe_is_found(originals: Path) -> None:
     shutil.rmtree(originals / "augmented" / "recipe" / "c")
     with pytest.raises(InputError, match="must be whole"):
         open_store(originals).part("augmented")
+
+
+@pytest.mark.realdata
+def test_real_copies_are_the_same_whoever_makes_them(real_data: Path, tmp_path: Path) -> None:
+    source, table = real_data / "kaggle" / "train", real_data / "kaggle" / "train.csv"
+    convert(source, tmp_path / "one", labels=table, codec="lz4")
+    for name in ("two", "cluster"):
+        shutil.copytree(tmp_path / "one", tmp_path / name)
+
+    def augment(name: str, workers: Workers) -> None:
+        done = augment_store(plan_augmentation(open_store(tmp_path / name), min_count=20), workers=workers)
+        assert (done.n_copies, done.n_ok) == (168, 168)
+
+    augment("one", Workers(threads=1))
+    augment("two", Workers(processes=2))
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        augment("cluster", Workers(scheduler=cluster.scheduler_address))
+    assert_same_bytes(tmp_path / "one", tmp_path / "two")
+    assert_same_bytes(tmp_path / "one", tmp_path / "cluster")
+    assert verify_store(tmp_path / "one", part="augmented", source=tmp_path / "one").counts["ok"] == 168
