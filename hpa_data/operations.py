@@ -9,6 +9,7 @@ import imgaug.augmenters as iaa
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.errors import InputError
 from hpa_data.policies import read_recipe
 from hpa_data.schema import CHANNELS
 
@@ -19,7 +20,14 @@ def carry_out(recipe: str, image: Image) -> Image:
     """Do to an image what a recipe says; see `augment.replay`."""
     for step in read_recipe(recipe):
         if step.pop("done"):
-            image = OPERATIONS[step.pop("operation")](image, **step)
+            name = step.pop("operation")
+            try:
+                image = OPERATIONS[name](image, **step)
+            except Exception as error:  # whatever imgaug and OpenCV make of parameters that nobody drew
+                raise InputError(
+                    f"A recipe must be one that can be carried out. Received: {name} with {step}: {error}. Make the "
+                    "copies again."
+                ) from error
     return np.ascontiguousarray(image)
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from hpa_data.errors import InputError
 from hpa_data.schema import CHANNELS
 
-# Beyond this no parameter has a sense; imgaug would take for ever.
-MAX_PARAMETER = 1000
+# Beyond these no recipe has a sense; imgaug would take for ever.
+MAX_PARAMETER = 100
+MAX_STEPS = 16
 
 # Digits that a recipe keeps of a parameter: a ten-thousandth of a pixel at the border of an image.
 DIGITS = 7
@@ -171,22 +172,27 @@ def read_recipe(recipe: str) -> list[dict[str, Any]]:
     """Read the steps of a recipe; InputError unless its operations and their parameters are known."""
     try:
         steps = json.loads(recipe)
-        if not isinstance(steps, list):
-            raise TypeError("it is no list")
+        if not isinstance(steps, list) or len(steps) > MAX_STEPS:
+            raise TypeError(f"it is no list of up to {MAX_STEPS} steps")
         for step in steps:
-            known = next(draw.ranges for draw in _DRAWS if draw.operation == step["operation"])
-            names = {"operation", "done", *known, *(["seed"] if step["operation"] in NOISY else [])}
-            if set(step) != names:
-                raise ValueError(f"{sorted(set(step) ^ names)} of {step['operation']}")
-            for name, where in known.items():
-                if not _fits(step[name], where):
-                    raise ValueError(f"{name} of {step['operation']}")
-    except (ValueError, TypeError, KeyError, StopIteration, AttributeError) as error:
+            if not any(_is_drawn_from(draw, step) for draw in _DRAWS if draw.operation == step["operation"]):
+                raise ValueError(f"{step['operation']} with {sorted(step)}")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"A recipe must be a list of known operations with their parameters. Received: {recipe[:80]!r}: {error}. "
-            "Make the copies again."
+            f"A recipe must be a list of known operations with their parameters. Received: {recipe[:80]!r}: "
+            f"{str(error)[:80]}. Make the copies again."
         ) from error
     return steps
+
+
+def _is_drawn_from(draw: Draw, step: dict[str, Any]) -> bool:
+    """Tell whether a step has the parameters of a draw, each of its kind."""
+    has_seed = draw.operation in NOISY
+    if set(step) != {"operation", "done", *draw.ranges, *(["seed"] if has_seed else [])}:
+        return False
+    if type(step["done"]) is not bool or (has_seed and not (type(step["seed"]) is int and 0 <= step["seed"] < 2**31)):
+        return False
+    return all(_fits(step[name], where) for name, where in draw.ranges.items())
 
 
 def _fits(value: Any, where: Range | Choice) -> bool:
@@ -197,7 +203,7 @@ def _fits(value: Any, where: Range | Choice) -> bool:
     if isinstance(where, Choice):
         return value in where.values
     values = value if isinstance(value, list) else [value]
-    return len(values) == where.n and all(isinstance(x, int | float) and abs(x) <= MAX_PARAMETER for x in values)
+    return len(values) == where.n and all(type(x) in {int, float} and abs(x) <= MAX_PARAMETER for x in values)
 
 
 def describe_recipe(recipe: str) -> str:

@@ -19,7 +19,7 @@ def _recipe(operation: str, **parameters: object) -> str:
 
 
 @settings(deadline=None)
-@given(policy=st.sampled_from(sorted(POLICIES)), seed=st.integers(0, 9), number=st.integers(0, 99))
+@given(policy=st.sampled_from(sorted(POLICIES)), seed=st.integers(0, 9), number=st.integers(0, 2**40))
 def test_a_recipe_is_one_line_with_parameters_within_their_ranges(policy: str, seed: int, number: int) -> None:
     recipe = draw_recipe(policy, seed=seed, parent="sample", number=number)
     assert "\n" not in recipe
@@ -123,6 +123,12 @@ def test_every_operation_of_a_policy_is_there() -> None:
     "recipe",
     [
         _recipe("blur", sigma="1"),
+        _recipe("blur", sigma=float("nan")),
+        _recipe("blur", sigma=True),
+        _recipe("noise", sigma=1, per_channel=False, seed=-1),
+        "[" * 100_000,
+        json.dumps(json.loads(_recipe("turn", quarters=1)) * 17),
+        json.dumps([{"operation": "turn", "done": 1, "quarters": 1}]),
         _recipe("blur", sigma=1e9),
         _recipe("drop", channel="green"),
         _recipe("brightness", factors=[1, 1]),
@@ -144,3 +150,8 @@ def test_what_is_no_recipe_is_refused(recipe: str) -> None:
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(InputError, match="policy must be one of paper, strong"):
         draw_recipe("weak", seed=0, parent="a", number=0)
+
+
+def test_a_recipe_that_cannot_be_carried_out_is_refused() -> None:
+    with pytest.raises(InputError, match="A recipe must be one that can be carried out"):
+        replay(draw_image(0), _recipe("affine", scale=[0, 0], translate=[0, 0], rotate=0, shear=0))
