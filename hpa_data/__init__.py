@@ -11,6 +11,7 @@ _MODULES = (
     "augment",
     "begin",
     "convert",
+    "copies",
     "copying",
     "duplicates",
     "errors",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.augment import plan_copies
+from hpa_data.copies import plan_copies
 from hpa_data.duplicates import find_blank, find_exact, find_near, group_samples, hash_part
 from hpa_data.errors import InputError
 from hpa_data.folds import Method, assign_folds, split_fold

@@ -133,7 +133,7 @@ def draw_frequency(labels: LabelStatistics) -> Figure:
     _label_bars(axes, places.tolist(), ends.tolist(), texts)
     axes.set_yticks(places, names)
     _end_log_axis(axes, int(ends.max()))
-    axes.set_xlabel("Samples (logarithmic scale)")
+    axes.set_xlabel("Samples (logarithmic scale)", loc="left")
     return figure
 
 
@@ -198,7 +198,7 @@ def draw_labels_per_sample(labels: LabelStatistics) -> Figure:
     axes.set_yticks(numbers, names)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_xlabel("Samples")
+    axes.set_xlabel("Samples", loc="left")
     return figure
 
 
@@ -300,7 +300,8 @@ def _end_log_axis(axes: Axes, largest: int) -> None:
     first, last = axes.get_xlim()
     decade = axes.get_position().width * WIDTH / math.log10(last / first)
     exponents = range(len(str(largest)))  # 10**exponent is not above the largest
-    step = math.ceil((_measure([f"{10 ** exponents[-1]:,}"]) + 2 * MARGIN) / decade)
+    pair = [_measure([f"{10**exponent:,}"]) for exponent in exponents[-2:]]
+    step = math.ceil((sum(pair) / len(pair) + MARGIN / 2) / decade)
     minors = [n * 10**exponent for exponent in exponents for n in range(1, 10)]
     axes.xaxis.set_major_locator(FixedLocator([10**exponent for exponent in exponents[::step]]))
     axes.xaxis.set_minor_locator(FixedLocator([value for value in minors if value <= largest]))

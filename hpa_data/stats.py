@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.augment import plan_copies
+from hpa_data.copies import plan_copies
 from hpa_data.errors import InputError
 from hpa_data.schedule import Workers, sample_pool
 from hpa_data.schema import CLASSES, is_readable

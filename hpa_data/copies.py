@@ -1,0 +1,69 @@
+"""Which samples are copied how often, until each class has enough. Pure."""
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+
+ORDERS = ("index", "rarest")
+
+# More copies of one class than any training could go through; a slip of the finger asks for them.
+MAX_COUNT = 1_000_000
+
+
+def plan_copies(
+    labels: npt.NDArray[np.uint8],
+    min_count: int = 500,
+    order: str = "index",
+    *,
+    may_copy: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.int64]:
+    """Choose which samples to copy until each class has enough.
+
+    The classes below `min_count` are gone through one after the other; each goes round the samples that carry it, in
+    their order, and adds a copy of one after the other until it has enough. A copy counts for all its classes.
+
+    Parameters
+    ----------
+    labels : array of uint8, shape (N, K)
+        Multi-hot.
+    min_count : int
+        Samples that each class is to have, copies counted, 1..1,000,000.
+    order : {"index", "rarest"}
+        Classes by number, as the paper had them, or the rarest first, which takes fewer copies.
+    may_copy : array of bool, shape (N,), optional
+        Samples that may be copied; the others count, but are left alone. By default all.
+
+    Returns
+    -------
+    array of int64, shape (M,)
+        The row of each copy's parent. A class none of whose samples may be copied gets no copies.
+
+    Raises
+    ------
+    InputError
+        If `min_count` or `order` cannot be used.
+
+    Examples
+    --------
+    >>> plan_copies(np.array([[1, 0], [1, 1], [1, 0]], np.uint8), min_count=4)
+    array([0, 1, 1, 1])
+    """
+    if not 1 <= min_count <= MAX_COUNT:
+        raise InputError(
+            f"min_count must be from 1 to {MAX_COUNT}. Received: min_count={min_count}. Pass another number."
+        )
+    if order not in ORDERS:
+        raise InputError(f"order must be index or rarest. Received: order={order!r}. Choose one of them.")
+    counts = labels.sum(axis=0, dtype=np.int64)
+    by_count = np.argsort(counts, kind="stable") if order == "rarest" else np.arange(len(counts))
+    parents = [np.empty(0, np.int64)]
+    for k in by_count:
+        carriers = labels[:, k] > 0
+        rows = np.flatnonzero(carriers if may_copy is None else carriers & may_copy)
+        if len(rows) and counts[k] < min_count:
+            # Each of its copies adds one to the class itself, so that their number is known.
+            chosen = np.resize(rows, min_count - counts[k])
+            counts += labels[chosen].sum(axis=0, dtype=np.int64)
+            parents.append(chosen)
+    return np.concatenate(parents)
