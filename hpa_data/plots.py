@@ -27,7 +27,7 @@ TEXT, SMALL = 6.0, 5.0  # points; only the names beside the matrix are as small 
 MARGIN = 0.04  # inches, at the border of a figure and beside a text
 HALF_TICK = 0.18  # inches that the label of the last tick may reach over the end of its axis
 LINE = 0.115  # inches from one line of text to the next
-LONGEST_NAME = 32  # letters; those of the 28 classes have up to 29
+NAME_WIDTH = 1.4  # inches; the longest of the 28 classes takes 1.24
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow, too pale on white. Lines differ in
 # their dashes, too, before a colour comes again.
@@ -196,8 +196,10 @@ def draw_labels_per_sample(labels: LabelStatistics) -> Figure:
     axes.set_xlim(0, _fit_bars(axes, counts, texts))
     _label_bars(axes, numbers, counts, texts)
     axes.set_yticks(numbers, names)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    largest = max(counts)
+    ticks = [tick for tick in MaxNLocator(nbins=4, integer=True).tick_values(0, largest).tolist() if tick <= largest]
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.spines["bottom"].set_bounds(0, largest)
     axes.set_xlabel("Samples", loc="left")
     return figure
 
@@ -335,4 +337,8 @@ def _round_up(value: float) -> float:
 
 
 def _shorten(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    """Cut a name off where it would take more than its room."""
+    shown = name[:100]
+    while _measure([shown]) > NAME_WIDTH:
+        shown = shown.removesuffix("…")[:-1] + "…"
+    return shown

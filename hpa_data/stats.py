@@ -283,6 +283,8 @@ def count_levels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     array of uint64, shape (C, 256)
         Exact.
     """
+    # The fastest of those tried, 1.4 ms a sample on one core: np.bincount takes 2.6 ms a channel at a time, 1.6 ms over
+    # pairs of channels, cv2.calcHist after cv2.split 1.7 ms. It counts in integers, which float32 has up to 2**24.
     counts = [cv2.calcHist([image], [channel], None, [LEVELS], [0, LEVELS]) for channel in range(image.shape[2])]
     return np.concatenate(counts, axis=1).T.astype(np.uint64)  # each is (256, 1)
 
