@@ -64,10 +64,10 @@ def describe_forecast(told: "Forecast") -> str:
 
 def describe_copies(told: "CopySummary") -> str:
     """Say which classes get how many copies."""
-    lines = [f"{'class':<31}{'samples':>8}{'copies':>8}{'together':>10}"]
+    lines = [f"{'class':<34}{'samples':>8}{'copies':>8}{'together':>10}"]
     for k, row in enumerate(zip(told.classes, told.counts_before, told.counts_after, strict=True)):
         name, before, after = row
-        lines.append(f"{k:>2} {name:<28}{before:>8}{after - before:>8}{after:>10}")
+        lines.append(f"{k:>2} {escape(name):<31}{before:>8}{after - before:>8}{after:>10}")
     lines += [
         f"{told.n_copies} copies of {told.n_parents} samples, at most {told.most_copies} of one, "
         f"about {told.n_bytes / 1e6:.1f} MB; {told.n_samples + told.n_copies} samples together"
@@ -84,20 +84,20 @@ def describe_folds(done: "FoldReport") -> str:
     """Say how classes spread over folds, and what leaks."""
     n_folds = len(done.n_validation)
     head = "".join(f"{f'fold {fold}':>14}" for fold in range(n_folds))
-    lines = [f"{'validation samples':<31}{'all':>7}{head}"]
+    lines = [f"{'validation samples':<34}{'all':>7}{head}"]
 
     def add(name: str, counts: Sequence[int]) -> None:
         total = sum(counts)
         shares = "".join(f"{count:>7} {100 * count / max(total, 1):4.1f} %" for count in counts)
-        lines.append(f"{name:<31}{total:>7}{shares}")
+        lines.append(f"{escape(name):<34}{total:>7}{shares}")
 
     for number, (name, counts) in enumerate(zip(done.classes, done.counts, strict=True)):
         add(f"{number:>2} {name}", counts)
     add("samples that validate", done.n_validation)
-    lines.append(f"{'samples that train':<31}{'':>7}" + "".join(f"{count:>14}" for count in done.n_training))
+    lines.append(f"{'samples that train':<34}{'':>7}" + "".join(f"{count:>14}" for count in done.n_training))
     for leak in done.leaks:
         name = f"with {LEAKS[leak.relation]} in training"
-        lines.append(f"{name:<38}" + "".join(f"{count:>14}" for count in leak.leaked) + f"   {leak.n_groups} groups")
+        lines.append(f"{name:<41}" + "".join(f"{count:>14}" for count in leak.leaked) + f"   {leak.n_groups} groups")
     if done.n_left_out:
         lines.append(f"Left out, could not be converted: {done.n_left_out} samples")
     return "\n".join(lines)
@@ -121,17 +121,17 @@ def describe_statistics(done: "StoreStatistics | LabelStatistics") -> str:
     if intensities:
         lines += ["", *_describe_intensities(intensities)]
     if n_left_out:
-        lines += ["", f"Left out, could not be converted: {n_left_out} samples"]
+        lines += ["", f"Left out, failed or not yet converted: {n_left_out} samples"]
     return "\n".join(lines).lstrip("\n")
 
 
 def _describe_labels(labels: "LabelStatistics") -> list[str]:
     copied = f"{'copies':>8}{'together':>10}" if labels.n_copies else ""
-    lines = [f"{'class':<31}{'samples':>8}{'share':>9}{copied}"]
+    lines = [f"{'class':<34}{'samples':>8}{'share':>9}{copied}"]
 
     def add(name: str, count: int, copies: int) -> None:
         copied = f"{copies:>8}{count + copies:>10}" if labels.n_copies else ""
-        lines.append(f"{name:<31}{count:>8}{100 * count / labels.n_samples:>7.2f} %{copied}")
+        lines.append(f"{escape(name):<34}{count:>8}{100 * count / labels.n_samples:>7.2f} %{copied}")
 
     for k, row in enumerate(zip(labels.classes, labels.counts, labels.copies, strict=True)):
         name, count, copies = row
@@ -145,13 +145,18 @@ def _describe_labels(labels: "LabelStatistics") -> list[str]:
         if value
     ]
     strongest = sorted(pairs, key=lambda pair: -abs(pair[0]))[:SHOWN_PAIRS]
-    lines += ["", "strongest correlations:", *(f"  {value:+.2f}  {one}, {other}" for value, one, other in strongest)]
+    lines += [
+        "",
+        "strongest correlations:",
+        *(escape(f"  {value:+.2f}  {one}, {other}") for value, one, other in strongest),
+    ]
     return lines
 
 
 def _describe_intensities(intensities: "Sequence[IntensityStatistics]") -> list[str]:
     head = "".join(f"{name:>{width}}" for name, width in zip(_INTENSITY_HEADS, _INTENSITY_WIDTHS, strict=True))
-    lines = [f"{'part':<14}{'channel':<8}{head}"]
+    width = max(len(part.part) for part in intensities) + 2
+    lines = [f"{'part':<{width}}{'channel':<8}{head}"]
     for part in intensities:
         for c, channel in enumerate(part.channels):
             numbers = (
@@ -159,7 +164,7 @@ def _describe_intensities(intensities: "Sequence[IntensityStatistics]") -> list[
                 *(f"{100 * part.black[c]:.2f} %", f"{100 * part.saturated[c]:.2f} %"),
             )
             told = "".join(f"{number:>{width}}" for number, width in zip(numbers, _INTENSITY_WIDTHS, strict=True))
-            lines.append(f"{part.part:<14}{channel:<8}{told}")
+            lines.append(f"{part.part:<{width}}{escape(channel):<8}{told}")
     return lines
 
 

@@ -197,7 +197,7 @@ def draw_labels_per_sample(labels: LabelStatistics) -> Figure:
     _label_bars(axes, numbers, counts, texts)
     axes.set_yticks(numbers, names)
     largest = max(counts)
-    ticks = [tick for tick in MaxNLocator(nbins=4, integer=True).tick_values(0, largest).tolist() if tick <= largest]
+    ticks = [tick for tick in MaxNLocator(nbins=4, integer=True).tick_values(0, largest) if tick <= largest]
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.spines["bottom"].set_bounds(0, largest)
     axes.set_xlabel("Samples", loc="left")

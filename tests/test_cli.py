@@ -224,7 +224,7 @@ def test_copies_are_planned_made_and_shown_by_the_command(
     run_inside(capsys, monkeypatch, "convert", kaggle / "train", store, "--labels", kaggle / "train.csv")
     status, out, _ = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--dry-run")
     assert status == 0
-    assert " 0 Nucleoplasm                        4       5         9\n" in out
+    assert " 0 Nucleoplasm                           4       5         9\n" in out
     assert "15 copies of 12 samples, at most 2 of one" in out
     assert "Stay below 9, no sample that could be copied: Nuclear speckles, " in out
     assert not (store / "augmented").exists()
