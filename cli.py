@@ -235,14 +235,14 @@ def augment(
     as_json: Json = False,
 ) -> None:
     """Add augmented copies of rare samples as a part; the same command again goes on where it was stopped."""
-    from hpa_data.augment import augment_store, plan_augmentation
+    from hpa_data.augment import augment_store, check_augmentation, plan_augmentation
     from hpa_data.schedule import Workers
     from hpa_data.store import open_store
 
     doing = Workers(threads=threads, processes=workers, scheduler=scheduler)
     plan = plan_augmentation(
         open_store(store),
-        parts=[name.strip() for name in parts.split(",")],
+        parts=_split_names(parts),
         min_count=min_count,
         order=order,
         policy=policy,
@@ -251,6 +251,7 @@ def augment(
     )
     told = plan.summary
     if dry_run:
+        check_augmentation(plan, overwrite=overwrite)
         _show(told, as_json, cli_text.describe_copies(told))
         return
     if not as_json:
@@ -348,17 +349,22 @@ def stats(
     from hpa_data.stats import measure_store, measure_table
     from hpa_data.store import open_store
 
-    if (store is None) == (labels is None):
-        raise InputError("Statistics must be of a store or a label table. Received: both or none. Pass one of them.")
     done: StoreStatistics | LabelStatistics
-    if labels is not None:
+    if store is None:
+        _check_table(labels, {"--parts": parts, "--no-pixels": not pixels, "--threads": threads})
+    else:
+        _check_store(labels, {"--min-count": min_count})
+    if figures is not None:
+        from hpa_data.plots import write_figures
+
+        figures.mkdir(parents=True, exist_ok=True)  # refused before every image is read
+    if store is None:
         done = measure_table(labels, min_count=min_count, order=order)
     else:
-        _refuse_min_count(min_count)
         with _late_progress("samples") as (begin, advance):
             done = measure_store(
                 open_store(store),
-                parts and [name.strip() for name in parts.split(",")],
+                None if parts is None else _split_names(parts),
                 pixels=pixels,
                 threads=threads,
                 on_plan=begin,
@@ -366,9 +372,7 @@ def stats(
             )
     text = cli_text.describe_statistics(done)
     if figures is not None:
-        from hpa_data.plots import draw_statistics
-
-        drawn = draw_statistics(done, figures)
+        drawn = write_figures(done, figures)
         text += f"\n{figures}: " + ", ".join(path.name for path in drawn)
     _show(done, as_json, text)
 
@@ -377,7 +381,9 @@ def stats(
 def folds(
     store: Annotated[Path | None, typer.Argument(help="A store; or give --labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A label table, in place of a store.")] = None,
-    parts: Annotated[str, typer.Option(help="Parts of the store, with commas between.")] = "train",
+    parts: Annotated[
+        str | None, typer.Option(help="Parts of the store, with commas between; by default all with labels.")
+    ] = None,
     k: Annotated[int, typer.Option("--folds", min=2, help="How many.")] = 3,
     method: Annotated[str, typer.Option(help="stratified, contiguous or grouped-stratified.")] = "stratified",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
@@ -393,23 +399,20 @@ def folds(
     as_json: Json = False,
 ) -> None:
     """Show how the classes spread over folds, and what leaks from training into validation."""
-    from hpa_data.leaks import plan_store_folds, plan_table_folds
+    from hpa_data.leaks import audit_store_folds, audit_table_folds
     from hpa_data.store import open_store
 
-    if (store is None) == (labels is None):
-        raise InputError(
-            "Folds must be of a store or of a label table. Received: both or none. Pass STORE or --labels."
-        )
-    if labels is not None:
-        done = plan_table_folds(
+    if store is None:
+        _check_table(labels, {"--parts": parts, "--no-near": not near, "--threads": threads})
+        done = audit_table_folds(
             labels, k, method=method, seed=seed, min_count=min_count, order=order, legacy_leak=legacy_leak
         )
     else:
-        _refuse_min_count(min_count)
+        _check_store(labels, {"--min-count": min_count})
         with _late_progress("samples") as (begin, advance):
-            done = plan_store_folds(
+            done = audit_store_folds(
                 open_store(store),
-                [name.strip() for name in parts.split(",")],
+                None if parts is None else _split_names(parts),
                 k,
                 method=method,
                 seed=seed,
@@ -472,10 +475,13 @@ def train(
     with _quiet():
         from hpa_model.train import train as train_run
 
+    for name in opened.parts():
+        if name not in config.parts and opened.part(name).copies is not None:
+            print(f"Not trained on: part {name}, of copies (--part {name})", file=sys.stderr)
     with _late_progress("images") as (plan, advance):
         progress = _report_training(config.folds, config.epochs, plan, advance)
         scores = train_run(opened, config, out, overwrite=overwrite, progress=progress)
-    lines = [cli_text.describe_scores(scores, leaky=config.legacy_leak), f"Run folder: {out}"]
+    lines = [cli_text.describe_scores(scores), f"Run folder: {out}"]
     n_left_out = read_run(out).n_left_out
     if n_left_out:
         lines.append(f"Left out, could not be converted: {n_left_out} samples")
@@ -488,11 +494,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score the out-of-fold predictions of a run, three ways and per class."""
-    from hpa_model.config import read_run
     from hpa_model.evaluate import score_run
 
     scores = score_run(run)
-    told = cli_text.describe_scores(scores, leaky=read_run(run).config.legacy_leak)
+    told = cli_text.describe_scores(scores)
     _show(scores, as_json, f"{cli_text.describe_classes(scores)}\n\n{told}")
 
 
@@ -556,10 +561,27 @@ def demo(
     _show(done, as_json, "\n".join(lines))
 
 
-def _refuse_min_count(min_count: int | None) -> None:
-    """Refuse what only a label table can take: a store's copies are in the store."""
-    if min_count is not None:
-        raise InputError("min-count must go with --labels. Received: a store. Run `hpa augment` first.")
+def _split_names(names: str) -> list[str]:
+    """Split names at commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _check_table(labels: Path | None, given: dict[str, Any]) -> None:
+    """Refuse options of a store where a label table takes its place."""
+    if labels is None:
+        raise InputError("A store or a label table must be given. Received: neither. Pass STORE or --labels.")
+    for option, value in given.items():
+        if value:
+            raise InputError(f"{option} must go with a store. Received: --labels {labels}. Leave it out.")
+
+
+def _check_store(labels: Path | None, given: dict[str, Any]) -> None:
+    """Refuse options of a label table where there is a store; its copies are in the store."""
+    if labels is not None:
+        raise InputError("A store or a label table must be given. Received: both. Pass STORE or --labels.")
+    for option, value in given.items():
+        if value:
+            raise InputError(f"{option} must go with --labels. Received: a store. Run `hpa augment`, or leave it out.")
 
 
 def _show(result: Any, as_json: bool, text: str) -> None:

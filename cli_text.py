@@ -21,6 +21,7 @@ LEAKS = {
     "copy": "a copy or parent",
     "same pixels": "the same pixels",
     "same picture": "the same picture",
+    "any": "any of these",
     "antibody": "the same antibody",
 }
 
@@ -72,6 +73,8 @@ def describe_copies(told: "CopySummary") -> str:
         f"{told.n_copies} copies of {told.n_parents} samples, at most {told.most_copies} of one, "
         f"about {told.n_bytes / 1e6:.1f} MB; {told.n_samples + told.n_copies} samples together"
     ]
+    if told.n_unchanged:
+        lines.append(f"Equal to their parent, as drawn: {told.n_unchanged} copies")
     if told.short:
         names = ", ".join(told.short)
         lines.append(f"Stay below {told.min_count}, no sample that could be copied: {names}")
@@ -189,7 +192,7 @@ def shorten(lines: list[str], *, most: int = 20) -> list[str]:
     return shown if len(shown) <= most else [*shown[:most], f"… and {len(shown) - most} more"]
 
 
-def describe_scores(scores: "Scores", *, leaky: bool = False) -> str:
+def describe_scores(scores: "Scores") -> str:
     """Say three scores, each with how it was obtained."""
     lines = [
         f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples",
@@ -198,7 +201,7 @@ def describe_scores(scores: "Scores", *, leaky: bool = False) -> str:
         f"  {scores.macro_f1_honest:.3f}  thresholds fitted on the other folds (honest)",
         f"  {scores.macro_f1_guessing:.3f}  expected of guessing each class as often as it occurs",
     ]
-    if leaky:
+    if scores.legacy_leak:
         lines.append("Every score flatters: copies of samples that validate were trained on (--legacy-leak).")
     if scores.absent:
         lines.append(f"No sample, never predicted, counted as 0: {', '.join(scores.absent)}")

@@ -53,12 +53,12 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str], n
 
         def limit(plan: AugmentationPlan = plan, chunks: list[np.ndarray] = chunks, codec: str = codec) -> int:
             def run(place: int) -> int:
-                order = plan.orders[place]
+                order = plan.tasks[place]
                 image = np.empty((512, 512, 4), np.uint8)
                 decode_chunk(chunks[order.row], image, CODECS[codec])
                 return len(encode_chunk(replay(image, order.recipe), CODECS[codec]))
 
-            return len(list(pool.map(run, range(len(plan.orders)))))
+            return len(list(pool.map(run, range(len(plan.tasks)))))
 
         def augment(plan: AugmentationPlan = plan) -> int:
             return augment_store(plan, workers=Workers(threads=threads)).n_ok

@@ -237,6 +237,10 @@ def _create_arrays(group: zarr.Group, plan: PartPlan) -> None:
     if plan.copies is not None:
         told = {"parent": plan.copies.parents, "parent_part": plan.copies.parts, "recipe": plan.copies.recipes}
         names |= {name: ("sample", values) for name, values in told.items()}
+        rows = min(n, ROWS_PER_CHUNK)
+        _create_small(group, "parent_checksum", "uint32", (n,), (rows,), ("sample",))[:] = np.array(
+            plan.copies.checksums, np.uint32
+        )
     for name, (dimension, values) in names.items():
         chunks = (min(len(values), ROWS_PER_CHUNK),)
         array = _create_small(group, name, str, (len(values),), chunks, (dimension,))

@@ -8,7 +8,7 @@ from hpa_data.errors import InputError
 ORDERS = ("index", "rarest")
 
 # More copies of one class than any training could go through; a slip of the finger asks for them.
-MAX_COUNT = 1_000_000
+MAX_COUNT = 100_000
 
 
 def plan_copies(
@@ -28,7 +28,7 @@ def plan_copies(
     labels : array of uint8, shape (N, K)
         Multi-hot.
     min_count : int
-        Samples that each class is to have, copies counted, 1..1,000,000.
+        Samples that each class is to have, copies counted, 1..100,000.
     order : {"index", "rarest"}
         Classes by number, as the paper had them, or the rarest first, which takes fewer copies.
     may_copy : array of bool, shape (N,), optional

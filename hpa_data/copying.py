@@ -12,11 +12,12 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.reader import Reader
 from hpa_data.samples import Sample
+from hpa_data.schema import CHANNELS
 from hpa_data.store import Part, Store, open_store
 from hpa_data.writer import compute_checksum
 
 
-class CopyOrder(NamedTuple):
+class CopyTask(NamedTuple):
     """One copy to make: of which sample, and how.
 
     Attributes
@@ -39,40 +40,39 @@ class CopyOrder(NamedTuple):
     recipe: str
 
 
-def list_orders(store: Store, part: Part) -> list[CopyOrder]:
-    """List how each copy of a part was made, as the store says; InputError if its parents are not there any more."""
+def list_copy_tasks(store: Store, part: Part) -> list[CopyTask]:
+    """List how each copy of a part was made, as the store says.
+
+    Raises
+    ------
+    InputError
+        If the part holds no copies, or its parents are not what they were.
+    """
     if part.copies is None:
         raise InputError(f"A part to make again must hold copies. Received: {part.name!r}, without. Name another.")
-    store.check_parents(part)
-    places: dict[tuple[str, str], tuple[int, int, int]] = {}
-    for name in sorted(set(part.copies.parts)):
-        parent = store.part(name)
-        for row, numbers in enumerate(zip(parent.checksum.tolist(), parent.status.tolist(), strict=True)):
-            places[name, parent.ids[row]] = (row, *numbers)
-    told = zip(part.copies.parts, part.copies.parents, part.copies.recipes, strict=True)
-    try:
-        return [CopyOrder(name, *places[name, parent], recipe) for name, parent, recipe in told]
-    except KeyError as error:
-        raise InputError(
-            f"Copies must be those of the store's own samples. Received: part {part.name!r} with a copy of "
-            f"{error.args[0][1]!r}, which is not there. Run `hpa augment` again with --overwrite."
-        ) from error
+    told = zip(part.copies.parts, store.find_parents(part), part.copies.checksums, part.copies.recipes, strict=True)
+    return [CopyTask(name, row, checksum, status, recipe) for name, (row, status), checksum, recipe in told]
 
 
-def make_reading(store: Path) -> Callable[[CopyOrder], Sample]:
+def make_reading(store: Path) -> Callable[[CopyTask], Sample]:
     """Return the function that makes one copy after the other from the parents in a store, in any thread or process."""
     return partial(_make_copy, store, uuid.uuid4().hex)
 
 
-def _make_copy(store: Path, mark: str, order: CopyOrder) -> Sample:
+def close_readers() -> None:
+    """Let go of the parts that this process has opened to copy from."""
+    _open_reader.cache_clear()
+
+
+def _make_copy(store: Path, run: str, task: CopyTask) -> Sample:
     """Read a parent, hold it against its checksum, and do to it what the recipe says."""
-    image = _open_reader(store, order.part, mark).read_here(order.row)
-    if compute_checksum(image) != order.checksum:
+    image = _open_reader(store, task.part, run).read_here(task.row)
+    if compute_checksum(image) != task.checksum:
         raise InputError(
-            f"A parent must be whole to be copied. Received: sample {order.row} of part {order.part!r}, whose pixels "
+            f"A parent must be whole to be copied. Received: sample {task.row} of part {task.part!r}, whose pixels "
             "fail the checksum. Run `hpa verify` with --source and --repair."
         )
-    return Sample(image=replay(image, order.recipe), status=order.status)
+    return Sample(image=replay(image, task.recipe), status=task.status)
 
 
 def replay(image: npt.NDArray[np.uint8], recipe: str) -> npt.NDArray[np.uint8]:
@@ -93,14 +93,19 @@ def replay(image: npt.NDArray[np.uint8], recipe: str) -> npt.NDArray[np.uint8]:
     Raises
     ------
     InputError
-        If the recipe is none.
+        If the recipe is none, or the image is not of that kind.
     """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != len(CHANNELS):
+        raise InputError(
+            f"image must be uint8 of shape (Y, X, {len(CHANNELS)}). Received: {image.dtype} of {image.shape}. Pass one "
+            "sample of a store."
+        )
     from hpa_data.operations import carry_out  # imgaug takes two seconds to import
 
     return carry_out(recipe, image)
 
 
 @lru_cache(maxsize=8)
-def _open_reader(store: Path, part: str, _mark: str) -> Reader:
+def _open_reader(store: Path, part: str, _run: str) -> Reader:
     """Open a part once in a process for one run: what lies at a path may be another store in the next."""
     return open_store(store).reader([part], threads=1)

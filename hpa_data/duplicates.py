@@ -237,7 +237,7 @@ def find_near(
             if n_pairs > MAX_PAIRS:
                 raise InputError(
                     f"At most {MAX_PAIRS} pairs of samples must look the same. Received: more within a distance of "
-                    f"{max_distance}. Pass a smaller distance, or take out samples that show nothing."
+                    f"{max_distance}. Take out samples that show nothing, or leave near ones out (--no-near)."
                 )
     return _sort_pairs(np.concatenate(pairs))
 

@@ -64,6 +64,13 @@ def assign_folds(
         raise InputError(
             f"folds must be from 2 to the number of samples, {n_samples}. Received: folds={k}. Pass another number."
         )
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must be from 0 to 2**32 - 1. Received: seed={seed}. Pass another number.")
+    if groups is not None and np.shape(groups) != (n_samples,):
+        raise InputError(
+            f"groups must have one value a sample. Received: shape {np.shape(groups)} for {n_samples} samples. Pass "
+            "one for each."
+        )
     folds: npt.NDArray[np.int64] = np.empty(n_samples, np.int64)
     if method == "contiguous":
         for fold, run in enumerate(np.array_split(np.arange(n_samples), k)):

@@ -19,7 +19,7 @@ from hpa_data.tables import read_label_table
 Tell = Callable[[int], None]
 
 # What one sample may be to another that must not lie across a border.
-RELATIONS = ("copy", "same pixels", "same picture", "antibody")
+RELATIONS = ("copy", "same pixels", "same picture", "any", "antibody")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,8 @@ class Leak:
     Attributes
     ----------
     relation : str
-        ``copy`` (a sample and its augmented copies), ``same pixels``, ``same picture`` (nearly the same: another export
-        of a field of view), ``antibody``.
+        ``copy`` (a sample and its augmented copies), ``same pixels``, ``same picture`` (or nearly: another export of a
+        field of view), ``any`` (of these, also by way of a third), ``antibody``.
     n_groups : int
         Groups of two or more related samples.
     leaked : tuple of int, length k
@@ -90,7 +90,7 @@ class FoldReport:
     @property
     def n_leaked(self) -> int:
         """Samples that validate while a copy or a duplicate trains; a common antibody is no leak of pixels."""
-        return sum(sum(leak.leaked) for leak in self.leaks if leak.relation != "antibody")
+        return sum(sum(leak.leaked) for leak in self.leaks if leak.relation == "any")
 
 
 def plan_folds(
@@ -111,7 +111,7 @@ def plan_folds(
     k, method, seed
         See `folds.assign_folds`.
     groups : array of int64, shape (N,), optional
-        See `find_groups`; for ``grouped-stratified``.
+        See `Relations.join`; for ``grouped-stratified``.
     legacy_leak : bool
         Do what the paper of 2018 probably did: take copies for samples and cut all, as they stand, into k runs. Its
         scores flatter: copies of samples that validate are trained on.
@@ -123,19 +123,19 @@ def plan_folds(
     """
     if reader.labels is None:
         raise InputError(
-            "Parts to train on must have labels. Received: a part converted without a label table. Convert it with "
-            "--labels, or name another with --part."
+            "Parts to assign to folds must have labels. Received: a part converted without a label table. Convert it "
+            "with --labels, or name others."
         )
     n_pending = int((reader.status == PENDING).sum())
     if n_pending:
         raise InputError(
-            f"Parts to train on must be finished. Received: one with {n_pending} samples still to be made. Run the "
-            "same `hpa convert` or `hpa augment` again."
+            f"Parts to assign to folds must be finished. Received: one with {n_pending} samples still to be made. Run "
+            "the same `hpa convert` or `hpa augment` again."
         )
     if (reader.parents == ABSENT).any():
         raise InputError(
             "Copies must be read with their parents. Received: parts of copies without the part that they are copies "
-            "of. Name it, too: --part train --part augmented."
+            "of. Name that part, too."
         )
     readable = is_readable(reader.status)
     parents = reader.parents
@@ -143,6 +143,8 @@ def plan_folds(
         method, groups = "contiguous", None
         parents = np.full(len(reader), ORIGINAL)
     own = np.flatnonzero(readable & (parents == ORIGINAL))
+    # Copies are appended, as the paper's were, whatever the order of the parts.
+    own = own[np.argsort(reader.parents[own] != ORIGINAL, kind="stable")]
     folds: npt.NDArray[np.int64] = np.full(len(reader), -1)
     chosen = None if groups is None else groups[own]
     folds[own] = assign_folds(reader.labels[own], k, method, chosen, seed)
@@ -162,10 +164,10 @@ class Relations:
 
     groups: dict[str, npt.NDArray[np.int64]]
 
-    def join(self) -> npt.NDArray[np.int64]:
-        """Return groups that keep all related samples together, int64 (N,)."""
-        n_samples = len(next(iter(self.groups.values())))
-        return group_samples(n_samples, *(_link(groups) for groups in self.groups.values()))
+    def join(self, *, antibodies: bool = True) -> npt.NDArray[np.int64]:
+        """Return groups that keep all related samples together, int64 (N,); those of one antibody only if told to."""
+        joined = [groups for name, groups in self.groups.items() if antibodies or name != "antibody"]
+        return group_samples(len(joined[0]), *(_link(groups) for groups in joined))
 
 
 def _link(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -199,6 +201,10 @@ def find_relations(
     threads : int, optional
     on_plan, on_read : function of int, optional
         Called with the number of samples of a part before they are read, and as they are.
+
+    Returns
+    -------
+    Relations
     """
     opened = [store.part(name) for name in parts]
     sums = np.concatenate([part.sums for part in opened])
@@ -220,7 +226,9 @@ def find_relations(
                 for part in opened
             ]
         )
-        groups["same picture"] = group_samples(n_samples, find_near(hashes, threads=threads))
+        same = _link(groups["same pixels"])
+        hashes[same[:, 0] != same[:, 1]] = 0  # of equal ones, the first stands for all
+        groups["same picture"] = group_samples(n_samples, same, find_near(hashes, threads=threads))
     external = np.concatenate(
         [np.full(len(part.ids), part.manifest.settings.get("source") == "hpav18") for part in opened]
     )
@@ -269,7 +277,11 @@ def report_folds(
     splits = [plan.split(fold) for fold in range(plan.k)]
     counts = np.array([labels[validation].sum(axis=0, dtype=np.int64) for _, validation in splits])  # (k, K)
     leaks = []
-    for relation, groups in relations.groups.items():
+    found = relations.groups | {"any": relations.join(antibodies=False)}
+    for relation in RELATIONS:
+        if relation not in found:
+            continue
+        groups = found[relation]
         leaked = [int(np.isin(groups[validation], groups[training]).sum()) for training, validation in splits]
         n_groups = int((np.unique(groups, return_counts=True)[1] > 1).sum())
         leaks.append(Leak(relation=relation, n_groups=n_groups, leaked=tuple(leaked)))
@@ -283,9 +295,9 @@ def report_folds(
     )
 
 
-def plan_store_folds(
+def audit_store_folds(
     store: Store,
-    parts: Sequence[str],
+    parts: Sequence[str] | None,
     k: int,
     *,
     method: Method = "stratified",
@@ -296,21 +308,68 @@ def plan_store_folds(
     on_plan: Tell | None = None,
     on_read: Tell | None = None,
 ) -> FoldReport:
-    """Assign the samples of a store to folds, and report classes and leaks; see `plan_folds` and `find_relations`."""
-    with store.reader(parts) as reader:
-        if method != "grouped-stratified" or legacy_leak:
-            plan = plan_folds(reader, k, method=method, seed=seed, legacy_leak=legacy_leak)
-        relations = find_relations(store, parts, reader, near=near, threads=threads, on_plan=on_plan, on_read=on_read)
+    """Assign the samples of a store to folds, and report classes and leaks.
+
+    Parameters
+    ----------
+    store : Store
+    parts : sequence of str, optional
+        By default all that have labels.
+    k, method, seed, legacy_leak
+        See `plan_folds`.
+    near, threads, on_plan, on_read
+        See `find_relations`.
+
+    Returns
+    -------
+    FoldReport
+
+    Raises
+    ------
+    InputError
+        If the parts cannot be assigned to folds, or are damaged.
+    """
+    names = [name for name in store.parts() if store.part(name).labels is not None] if parts is None else list(parts)
+    if not names:
+        raise InputError(f"A store must have a part with labels. Received: {store.path} without. Pass another store.")
+    with store.reader(names) as reader:
+        # Whatever cannot be is refused before every image is read.
+        plan = plan_folds(reader, k, method=method, groups=_alone(reader, method), seed=seed, legacy_leak=legacy_leak)
+        relations = find_relations(store, names, reader, near=near, threads=threads, on_plan=on_plan, on_read=on_read)
         if method == "grouped-stratified" and not legacy_leak:
             plan = plan_folds(reader, k, method=method, groups=relations.join(), seed=seed)
-        labels = reader.labels
         n_left_out = int((~is_readable(reader.status)).sum())
-    classes = store.part(parts[0]).manifest.classes
-    assert labels is not None
+        labels = np.empty((0, 0), np.uint8) if reader.labels is None else reader.labels
+    classes = store.part(names[0]).manifest.classes
     return report_folds(plan, labels, relations, classes=classes, n_left_out=n_left_out)
 
 
-def plan_table_folds(
+def plan_training(
+    store: Store,
+    parts: Sequence[str],
+    reader: Reader,
+    k: int,
+    *,
+    method: Method,
+    seed: int,
+    legacy_leak: bool,
+    on_plan: Tell | None = None,
+    on_read: Tell | None = None,
+) -> FoldPlan:
+    """Assign samples to folds; duplicates and antibodies are looked for only where groups are asked for."""
+    plan = plan_folds(reader, k, method=method, groups=_alone(reader, method), seed=seed, legacy_leak=legacy_leak)
+    if method != "grouped-stratified" or legacy_leak:
+        return plan
+    relations = find_relations(store, parts, reader, on_plan=on_plan, on_read=on_read)
+    return plan_folds(reader, k, method=method, groups=relations.join(), seed=seed)
+
+
+def _alone(reader: Reader, method: Method) -> npt.NDArray[np.int64] | None:
+    """Return groups of one sample each for a method that asks for groups."""
+    return np.arange(len(reader)) if method == "grouped-stratified" else None
+
+
+def audit_table_folds(
     path: Path,
     k: int,
     *,
@@ -332,6 +391,15 @@ def plan_table_folds(
         Append the copies that `augment.plan_copies` would make.
     legacy_leak : bool
         See `plan_folds`.
+
+    Returns
+    -------
+    FoldReport
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as a label table, or has too few rows.
     """
     table = read_label_table(path)
     if not table.ids:

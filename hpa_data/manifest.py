@@ -43,12 +43,15 @@ class Copies:
         Ids of the samples that were copied.
     parts : tuple of str, length N
         The part of each parent.
+    checksums : tuple of int, length N
+        CRC-32 of each parent's bytes when the copies were planned.
     recipes : tuple of str, length N
-        What was done to each; see `policies.replay`.
+        What was done to each; see `copying.replay`.
     """
 
     parents: tuple[str, ...]
     parts: tuple[str, ...]
+    checksums: tuple[int, ...]
     recipes: tuple[str, ...]
 
 

@@ -23,6 +23,8 @@ def carry_out(recipe: str, image: Image) -> Image:
             name = step.pop("operation")
             try:
                 image = OPERATIONS[name](image, **step)
+            except MemoryError:
+                raise
             except Exception as error:  # whatever imgaug and OpenCV make of parameters that nobody drew
                 raise InputError(
                     f"A recipe must be one that can be carried out. Received: {name} with {step}: {error}. Make the "

@@ -67,7 +67,7 @@ _styled = matplotlib.style.context(["default", STYLE])
 
 
 @_styled
-def draw_statistics(statistics: StoreStatistics | LabelStatistics, folder: Path) -> list[Path]:
+def write_figures(statistics: StoreStatistics | LabelStatistics, folder: Path) -> list[Path]:
     """Write a figure of each kind that there are numbers for.
 
     Parameters

@@ -115,6 +115,8 @@ POLICIES: dict[str, tuple[tuple[Draw, ...], ...]] = {
     "strong": (*((draw,) for draw in ORIENTATION), PAPER, (ELASTIC,), (DROPOUT,)),
 }
 
+UNCHANGED = "unchanged"
+
 NOISY = ("noise", "elastic")
 
 
@@ -201,14 +203,15 @@ def _fits(value: Any, where: Range | Choice) -> bool:
     Not whether it lies in the range: recipes must outlive a change of the tables.
     """
     if isinstance(where, Choice):
-        return value in where.values
+        return any(type(value) is type(known) and value == known for known in where.values)
     values = value if isinstance(value, list) else [value]
     return len(values) == where.n and all(type(x) in {int, float} and abs(x) <= MAX_PARAMETER for x in values)
 
 
 def describe_recipe(recipe: str) -> str:
-    """Say a recipe in words: ``rotate 13°, shear -4°, scale 0.90 × 1.10, shift 10 % × -5 %``."""
-    return "; ".join(_WORDS[step["operation"]](step) for step in read_recipe(recipe) if step["done"]) or "unchanged"
+    """Say a recipe in words: ``rotate 13°, shear -4°, scale 0.90 x 1.10, shift 10 x -5 %``."""
+    words = [_WORDS[step["operation"]](step) for step in read_recipe(recipe) if step["done"]]
+    return "; ".join(word for word in words if word) or UNCHANGED
 
 
 def _describe_brightness(factors: Sequence[float]) -> str:
@@ -220,15 +223,15 @@ _DRAWS = [draw for steps in POLICIES.values() for draws in steps for draw in dra
 
 _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "mirror": lambda step: f"mirror along {step['axis']}",
-    "turn": lambda step: f"turn by {90 * step['quarters']}°",
+    "turn": lambda step: f"turn by {90 * step['quarters']}°" if step["quarters"] else "",
     "blur": lambda step: f"blur, sigma {step['sigma']:.2f} px",
     "crop": lambda step: "crop " + " ".join(f"{100 * side:.0f}" for side in step["sides"]) + " %",
     "contrast": lambda step: f"contrast x {step['factor']:.2f}",
     "noise": lambda step: f"noise, sigma {step['sigma']:.1f}" + (", each channel" if step["per_channel"] else ""),
     "brightness": lambda step: _describe_brightness(step["factors"]),
     "affine": lambda step: (
-        f"rotate {step['rotate']:.0f}°, shear {step['shear']:.0f}°, scale {step['scale'][0]:.2f} x "
-        f"{step['scale'][1]:.2f}, shift {100 * step['translate'][0]:.0f} x {100 * step['translate'][1]:.0f} %"
+        f"rotate {step['rotate']:z.0f}°, shear {step['shear']:z.0f}°, scale {step['scale'][0]:.2f} x "
+        f"{step['scale'][1]:.2f}, shift {100 * step['translate'][0]:z.0f} x {100 * step['translate'][1]:z.0f} %"
     ),
     "elastic": lambda step: f"elastic, {step['alpha']:.0f} px over {step['sigma']:.0f} px",
     "drop": lambda step: f"without {step['channel']}",

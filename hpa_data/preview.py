@@ -161,6 +161,12 @@ def preview_part(
             f"view must be one of {', '.join(VIEWS)}, and composite for parents. Received: view={view!r}. Choose one."
         )
     opened = store.part(part)
+    n_tiles = (len(ids) or min(n_samples, len(opened.ids))) * {"channels": len(CHANNELS)}.get(view, 1)
+    if n_tiles * (columns if parents else 1) > MAX_TILES:
+        raise InputError(
+            f"A picture must have up to {MAX_TILES} tiles. Received: {n_tiles * (columns if parents else 1)}. Show "
+            "fewer samples."
+        )
     if parents:
         shown, tiles = _draw_families(store, opened, ids, n_samples, columns)
     else:
@@ -170,8 +176,6 @@ def preview_part(
             tiles = [tile for index in chosen for tile in _draw_sample(reader, index, opened, view)]
     if view == "channels":
         columns = len(CHANNELS)
-    if len(tiles) > MAX_TILES:
-        raise InputError(f"A picture must have up to {MAX_TILES} tiles. Received: {len(tiles)}. Lower --samples.")
     grid = draw_grid(tiles, columns=columns)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
@@ -215,23 +219,29 @@ def _draw_families(
     names = [name for _, name in keys]
     chosen = [keys[place] for place in _choose(names, np.ones(len(keys), np.bool_), ids, n_parents, part.name)]
     tiles: list[Tile] = []
+    shown: list[str] = []
     with store.reader([part.name]) as reader:
         for owner in dict.fromkeys(name for name, _ in chosen):
             with store.reader([owner]) as parents:
                 places = {name: place for place, name in enumerate(parents.ids)}
                 opened = store.part(owner)
                 for key in [key for key in chosen if key[0] == owner]:
+                    rows = families[key]
                     tiles += _draw_sample(parents, places[key[1]], opened, "composite")
-                    rows = families[key][: columns - 1]
-                    tiles += [_draw_copy(reader, row, copies.recipes[row]) for row in rows]
+                    tiles += [
+                        _draw_copy(
+                            reader, row, f"copy {number + 1} of {len(rows)}: {describe_recipe(copies.recipes[row])}"
+                        )
+                        for number, row in enumerate(rows[: columns - 1])
+                    ]
                     tiles += [Tile()] * (columns - 1 - len(rows))
-    return [name for _, name in chosen], tiles
+                    shown.append(key[1])
+    return shown, tiles
 
 
-def _draw_copy(reader: Reader, row: int, recipe: str) -> Tile:
-    """Draw a copy over what was done to it."""
-    picture = _shrink(compose(reader.read([row])[0]))
-    return Tile(picture=picture, lines=tuple(textwrap.wrap(describe_recipe(recipe), LETTERS)))
+def _draw_copy(reader: Reader, row: int, text: str) -> Tile:
+    """Draw a copy over its text."""
+    return Tile(picture=_shrink(compose(reader.read([row])[0])), lines=tuple(textwrap.wrap(text, LETTERS)))
 
 
 def _choose(

@@ -388,7 +388,7 @@ def measure_store(
     if labels is None and not pixels:
         raise InputError(
             f"Without pixels, a part must have labels to measure. Received: {store.path}, parts={names}, without. "
-            "Convert it with --labels, or measure pixels."
+            "Name originals with labels, or measure pixels."
         )
     intensities = []
     if pixels:
@@ -413,7 +413,7 @@ def _measure_parts(parts: Sequence[Part], readable: dict[str, npt.NDArray[np.boo
     classes: dict[tuple[str, ...], str] = {}
     for part in parts:
         if part.labels is not None:
-            is_copied = "policy" in part.manifest.settings
+            is_copied = part.copies is not None
             (copies if is_copied else originals).append(part.labels[readable[part.name]])
             classes.setdefault(part.manifest.classes, part.name)
     if len(classes) > 1:

@@ -19,8 +19,9 @@ from hpa_data.errors import InputError
 from hpa_data.layout import Layout
 from hpa_data.manifest import Copies, Manifest, fingerprint
 from hpa_data.reader import PartFiles, Reader
-from hpa_data.schema import is_readable
+from hpa_data.schema import FILLED, OK, PENDING, is_readable
 from hpa_data.shards import find_codec
+from hpa_data.tables import find_repeated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,8 @@ class Part:
         if "recipe" not in self.group:
             return None
         columns = [tuple(str(text) for text in self._read(name)) for name in ("parent", "parent_part", "recipe")]
-        return Copies(parents=columns[0], parts=columns[1], recipes=columns[2])
+        checksums = tuple(self._read("parent_checksum").tolist())
+        return Copies(parents=columns[0], parts=columns[1], checksums=checksums, recipes=columns[2])
 
     @property
     def status(self) -> npt.NDArray[np.uint8]:
@@ -176,19 +178,48 @@ class Store:
         InputError
             If a part is missing or damaged, or holds copies of a part that has changed since.
         """
+        repeated = find_repeated(parts)
+        if repeated is not None:
+            # Copies would have two parents, and samples two folds.
+            raise InputError(f"parts must be named once each. Received: {repeated!r} twice. Name each part once.")
         opened = [self.part(name) for name in parts]
         for part in opened:
-            self.check_parents(part)
+            self.find_parents(part)
         return Reader([part.files() for part in opened], threads=threads)
 
-    def check_parents(self, part: Part) -> None:
-        """Refuse a part of copies unless the parts that they were made of are the same now; InputError then."""
-        for name, mark in part.manifest.settings.get("parents", {}).items():
-            if name not in self.parts() or self.part(name).manifest.fingerprint != mark:
+    def find_parents(self, part: Part) -> list[tuple[int, int]]:
+        """Find the row of each copy's parent in its part, and the parent's status; nothing for a part of originals.
+
+        Raises
+        ------
+        InputError
+            If their part has other samples or labels than when the copies were planned, or a parent other pixels.
+        """
+        if part.copies is None:
+            return []
+        known: dict[tuple[str, str], tuple[int, int, int]] = {}
+        marks = part.manifest.settings.get("parents")
+        for name in sorted(set(part.copies.parts)):
+            parent = self.part(name)
+            if not isinstance(marks, dict) or marks.get(name) != parent.manifest.fingerprint:
                 raise InputError(
                     f"Copies must be those of the store's own samples. Received: part {part.name!r}, made of another "
                     f"part {name!r} than {self.path} has now. Run `hpa augment` again with --overwrite."
                 )
+            rows = zip(parent.ids, parent.checksum.tolist(), parent.status.tolist(), strict=True)
+            known |= {(name, own_id): (row, *numbers) for row, (own_id, *numbers) in enumerate(rows)}
+        found = []
+        told = zip(part.copies.parts, part.copies.parents, part.copies.checksums, strict=True)
+        for name, parent_id, checksum in told:
+            row, now, status = known.get((name, parent_id), (-1, -1, PENDING))
+            if now != checksum or status not in {OK, FILLED}:
+                raise InputError(
+                    f"Copies must be those of the store's own samples. Received: part {part.name!r} with copies of "
+                    f"{parent_id!r}, which part {name!r} has not, or has with other pixels. Run `hpa augment` again "
+                    "with --overwrite."
+                )
+            found.append((row, status))
+        return found
 
 
 def _is_part(path: Path) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.begin import remove_unfinished
-from hpa_data.copying import list_orders, make_reading
+from hpa_data.copying import list_copy_tasks, make_reading
 from hpa_data.errors import InputError
 from hpa_data.layout import ShardTask, plan_shards
 from hpa_data.lock import hold_store
@@ -28,6 +28,8 @@ from hpa_data.writer import compute_checksum, sum_pixels, write_shards
 # What a sample may be found to be. The last four are faults, which a repair takes on.
 KINDS = ("ok", "filled", "black", "missing", "failed", "corrupt", "differs")
 FAULTS = ("missing", "failed", "corrupt", "differs")
+
+OTHER_PIXELS = ("differs", "the source has other pixels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,11 @@ def verify_store(
         raise InputError(
             f"A source must be that of one part. Received: {path} with {', '.join(names) or 'none'}. Pass --part."
         )
+    if repair and source is None and (part is None or store.part(part).copies is None):
+        raise InputError(
+            "A repair must have a source. Received: none. Pass --part, and --source with its files; copies alone are "
+            "made of what is in the store."
+        )
     tell_plan, tell_checked = on_plan or (lambda n: None), on_checked or (lambda n: None)
     workers = Workers(threads=threads)
     findings: list[Finding] = []
@@ -132,12 +139,12 @@ def verify_store(
         for name in names:
             try:
                 opened = store.part(name)
+                origin = _find_origin(store, opened, source, repair=repair)
             except InputError as error:
                 if part is not None:
                     raise
                 findings.append(Finding(part=name, id="", kind="corrupt", reason=str(error)))
                 continue
-            origin = _find_origin(store, opened, source, repair=repair)
             check = _Check(part=opened, origin=origin, workers=workers, on_plan=tell_plan, on_checked=tell_checked)
             try:
                 found = check.run(plan_shards(opened.layout))
@@ -195,13 +202,9 @@ def _find_origin(store: Store, part: Part, source: str | Path | None, *, repair:
             )
         if source is None and not repair:
             return None
-        orders = list_orders(store, part)
-        return _Origin(items=orders, read=make_reading(store.path), is_there=np.ones(len(orders), np.bool_))
+        tasks = list_copy_tasks(store, part)
+        return _Origin(items=tasks, read=make_reading(store.path), is_there=np.ones(len(tasks), np.bool_))
     if source is None:
-        if repair:
-            raise InputError(
-                f"A repair must have a source. Received: none for part {part.name!r}. Pass --source with its files."
-            )
         return None
     settings = SourceSettings.decode(part.manifest.settings)
     files = _find_files(part, source, settings)
@@ -228,12 +231,13 @@ def _has_right_statistics(part: Part) -> bool:
 def _choose_repairs(found: Sequence[Found], origin: _Origin) -> npt.NDArray[np.bool_]:
     """Choose the samples to make again, bool (N,).
 
-    One that the source has not stays as it is, unless it is lost anyway: then its failure is at least written down.
+    One that is good in the store and cannot be read from its source stays as it is. What is lost is tried in any case:
+    then its failure is at least written down.
     """
     return np.array(
         [
-            kind in {"missing", "corrupt"} or (kind in FAULTS and is_there)
-            for (kind, _), is_there in zip(found, origin.is_there.tolist(), strict=True)
+            kind in {"missing", "corrupt"} or (kind == "failed" and is_there) or (kind, reason) == OTHER_PIXELS
+            for (kind, reason), is_there in zip(found, origin.is_there.tolist(), strict=True)
         ]
     )
 
@@ -341,5 +345,5 @@ def _compare(rows: _Rows, index: int, origin: _Origin) -> Found | None:
     except InputError as error:
         return "differs", str(error)
     if compute_checksum(image) != rows.checksum[index]:
-        return "differs", "the source has other pixels"
+        return OTHER_PIXELS
     return None

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -81,6 +81,8 @@ class Scores:
     macro_f1_guessing : float
         What guessing each class at random, as often as it occurs, is expected to score: the mean of the frequencies.
     classes : tuple of ClassScore
+    legacy_leak : bool
+        Whether copies of samples that validate were trained on, so that all three flatter.
     """
 
     n_samples: int
@@ -89,6 +91,7 @@ class Scores:
     macro_f1_honest: float
     macro_f1_guessing: float
     classes: tuple[ClassScore, ...]
+    legacy_leak: bool = False
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -145,14 +148,15 @@ def score_run(run: Path) -> Scores:
     InputError
         If the folder is no finished run.
     """
-    classes = read_run(run).classes
+    description = read_run(run)
+    classes = description.classes
     rows = read_out_of_fold(run)
     if rows.labels.shape[1] != len(classes):
         raise InputError(
             f"A run must have a column for each of its {len(classes)} classes. Received: {rows.labels.shape[1]} in "
             f"{run / OUT_OF_FOLD_FILE}. Train again."
         )
-    scores = score_rows(rows, classes)
+    scores = replace(score_rows(rows, classes), legacy_leak=description.config.legacy_leak)
     thresholds = {score.name: score.threshold for score in scores.classes}
     (run / THRESHOLDS_FILE).write_text(json.dumps(thresholds, indent=2) + "\n")
     (run / SCORES_FILE).write_text(json.dumps(asdict(scores), indent=2) + "\n")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.leaks import FoldPlan, find_relations, plan_folds
+from hpa_data.leaks import plan_training
 from hpa_data.reader import Reader
 from hpa_data.schema import is_readable
 from hpa_data.store import Store
@@ -101,11 +101,20 @@ def train(
     progress = progress or Progress()
     with store.reader(config.parts) as reader:
         # Samples and folds
-        plan = _plan_folds(store, config, reader)
-        own = np.flatnonzero(plan.folds >= 0)  # the rows that validate somewhere: all but copies and failed samples
         description = _describe(store, config, reader)
         _build(description, fold=0)  # refuses what cannot be built before anything is written
-        _make_run_folder(out, overwrite=overwrite)
+        _check_run_folder(out, overwrite=overwrite)
+        plan = plan_training(
+            store,
+            config.parts,
+            reader,
+            config.folds,
+            method=config.fold_method,
+            seed=config.seed,
+            legacy_leak=config.legacy_leak,
+        )
+        own = np.flatnonzero(plan.folds >= 0)  # the rows that validate somewhere: all but copies and failed samples
+        _make_run_folder(out)
         description.write(out)
 
         # One model a fold, and what it says of the samples that it has not seen
@@ -124,21 +133,6 @@ def train(
     return score_run(out)
 
 
-def _plan_folds(store: Store, config: TrainConfig, reader: Reader) -> FoldPlan:
-    """Assign samples to folds; duplicates and antibodies are looked for only where groups are asked for."""
-    groups = None
-    if config.fold_method == "grouped-stratified" and not config.legacy_leak:
-        groups = find_relations(store, config.parts, reader).join()
-    return plan_folds(
-        reader,
-        config.folds,
-        method=config.fold_method,
-        groups=groups,
-        seed=config.seed,
-        legacy_leak=config.legacy_leak,
-    )
-
-
 def _describe(store: Store, config: TrainConfig, reader: Reader) -> RunDescription:
     """Gather what the run folder says of its data."""
     manifests = {name: store.part(name).manifest for name in config.parts}
@@ -154,13 +148,19 @@ def _describe(store: Store, config: TrainConfig, reader: Reader) -> RunDescripti
     )
 
 
-def _make_run_folder(out: Path, *, overwrite: bool) -> None:
-    """Make an empty run folder."""
+def _check_run_folder(out: Path, *, overwrite: bool) -> None:
+    """Refuse a place where no run folder can be made."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise InputError(f"The run folder must be new. Received: {out}, which exists. Pass --overwrite or another.")
+    if not out.is_dir() or any(out.iterdir()):
+        read_run(out)  # refuses to delete what is no run
+
+
+def _make_run_folder(out: Path) -> None:
+    """Make an empty run folder, in place of what `_check_run_folder` has let pass."""
     if out.exists():
-        if not overwrite:
-            raise InputError(f"The run folder must be new. Received: {out}, which exists. Pass --overwrite or another.")
-        if not out.is_dir() or any(out.iterdir()):
-            read_run(out)  # refuses to delete what is no run
         shutil.rmtree(out)
     out.mkdir(parents=True)
 

@@ -161,7 +161,7 @@ def test_copies_of_failed_and_of_black_samples_are_not_made(kaggle: Path, tmp_pa
 
 def test_a_copy_of_a_damaged_parent_fails_and_is_listed(originals: Path) -> None:
     plan = plan_augmentation(open_store(originals), min_count=9)
-    first = plan.orders[0].row
+    first = plan.tasks[0].row
     shard = originals / "train" / "images" / "c" / "0" / "0" / "0" / "0"
     content = bytearray(shard.read_bytes())
     index = np.frombuffer(content[-64 * 16 - 4 : -4], "<u8").reshape(64, 2)
@@ -170,7 +170,7 @@ def test_a_copy_of_a_damaged_parent_fails_and_is_listed(originals: Path) -> None
     shard.write_bytes(content)
     done = augment_store(plan)
     assert done.failures
-    assert {plan.orders[plan.part.ids.index(failure.id)].row for failure in done.failures} == {first}
+    assert {plan.tasks[plan.part.ids.index(failure.id)].row for failure in done.failures} == {first}
     assert "augmented" in (originals / "failures.csv").read_text()
 
 
@@ -184,8 +184,7 @@ def test_two_writers_are_kept_apart(originals: Path) -> None:
 def test_nothing_to_copy_is_said_and_nothing_written(originals: Path) -> None:
     plan = plan_augmentation(open_store(originals), min_count=1)
     assert plan.summary.n_copies == 0
-    with pytest.raises(InputError, match="There must be copies to make"):
-        augment_store(plan)
+    assert augment_store(plan).n_copies == 0
     assert not (originals / "augmented").exists()
 
 
@@ -242,6 +241,55 @@ def test_copies_are_checked_and_made_again_from_their_parents(originals: Path, t
     assert verify_store(originals, part="augmented", source=originals).counts["ok"] == 15
     with pytest.raises(InputError, match="Copies must be held against their parents"):
         verify_store(originals, part="augmented", source=tmp_path)
+
+
+def test_a_repair_leaves_good_copies_of_a_damaged_parent_alone(originals: Path, tmp_path: Path) -> None:
+    augment_store(plan_augmentation(open_store(originals), min_count=9))
+    shutil.copytree(originals / "augmented", tmp_path / "whole")
+    shard = originals / "train" / "images" / "c" / "0" / "0" / "0" / "0"
+    shard.write_bytes(bytes(1000) + shard.read_bytes()[1000:])
+    done = verify_store(originals, part="augmented", repair=True)
+    assert done.n_repaired == 0
+    assert done.counts["differs"] > 0
+    assert_same_bytes(originals / "augmented", tmp_path / "whole")
+
+
+def test_a_repair_of_a_whole_store_without_a_source_is_refused_before_anything_is_done(originals: Path) -> None:
+    augment_store(plan_augmentation(open_store(originals), min_count=9))
+    shard = originals / "augmented" / "images" / "c" / "0" / "0" / "0" / "0"
+    shard.write_bytes(b"")
+    with pytest.raises(InputError, match="A repair must have a source"):
+        verify_store(originals, repair=True)
+    assert shard.read_bytes() == b""
+
+
+@pytest.mark.parametrize("into", ["train", "test"])
+def test_originals_are_never_replaced_by_copies(kaggle: Path, originals: Path, into: str) -> None:
+    convert(kaggle / "test", originals, part="test")
+    with pytest.raises(InputError, match="into must be a new part or one of copies"):
+        plan_augmentation(open_store(originals), min_count=9, into=into)
+
+
+def test_copies_of_other_pixels_than_the_parents_have_now_are_refused(kaggle: Path, originals: Path) -> None:
+    store = open_store(originals)
+    augment_store(plan_augmentation(store, min_count=9))
+    source = originals.parent / "other"
+    shutil.copytree(kaggle / "train", source)
+    for index in range(12):
+        shutil.copy(source / f"sample-{index:02}_red.png", source / f"sample-{index:02}_green.png")
+    convert(source, originals, labels=kaggle / "train.csv", codec="lz4", overwrite=True)
+    with pytest.raises(InputError, match="or has with other pixels. Run `hpa augment` again"):
+        store.reader(["train", "augmented"])
+    with pytest.raises(InputError, match="was begun with other samples"):
+        augment_store(plan_augmentation(store, min_count=9))
+    assert verify_store(originals).n_faults == 0
+    with pytest.raises(InputError, match="or has with other pixels"):
+        verify_store(originals, part="augmented", repair=True)
+
+
+def test_a_part_given_twice_is_refused(originals: Path) -> None:
+    with pytest.raises(InputError, match="parts must be named once each"):
+        open_store(originals).reader(["train", "train"])
 
 
 def test_a_lost_recipe_is_found(originals: Path) -> None:

@@ -59,6 +59,9 @@ def test_stratified_folds_of_the_real_table_hold_a_third_of_each_class(real_data
     folds = assign_folds(labels, 3)
     counts = np.array([labels[folds == fold].sum(axis=0) for fold in range(3)], int)
     assert (counts.max(axis=0) - counts.min(axis=0)).max() <= 3
+    for k in (3, 5, 10):
+        counts = np.array([labels[assign_folds(labels, k) == fold].sum(axis=0) for fold in range(k)])
+        assert (counts.min(axis=0) > 0).all()  # each class has k samples or more
 
 
 @settings(deadline=None, max_examples=40)

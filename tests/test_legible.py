@@ -2,7 +2,6 @@
 
 import dataclasses
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -7,7 +7,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from hpa_data.plots import DPI, WIDTH, draw_statistics
+from hpa_data.plots import DPI, WIDTH, write_figures
 from hpa_data.stats import LabelStatistics, StoreStatistics, describe_histogram, measure_labels, measure_store
 from hpa_data.store import Store
 
@@ -27,7 +27,7 @@ def _labels(n_samples: int, n_copies: int = 0) -> LabelStatistics:
 
 @pytest.mark.parametrize(("n_samples", "n_copies"), [(1, 0), (60, 0), (31_072, 3_026)])
 def test_a_label_table_gives_three_figures_one_column_wide(tmp_path: Path, n_samples: int, n_copies: int) -> None:
-    written = draw_statistics(_labels(n_samples, n_copies), tmp_path / "deep" / "figures")
+    written = write_figures(_labels(n_samples, n_copies), tmp_path / "deep" / "figures")
     assert {path.name for path in written} == LABEL_FIGURES
     for path in written:
         if path.suffix == ".png":
@@ -43,14 +43,14 @@ def test_a_label_table_gives_three_figures_one_column_wide(tmp_path: Path, n_sam
 
 def test_the_same_statistics_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "other"):
-        draw_statistics(_labels(100, 10), tmp_path / name)
+        write_figures(_labels(100, 10), tmp_path / name)
     for name in LABEL_FIGURES:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
 
 
 def test_a_store_gives_a_figure_of_intensities_too_for_any_number_of_parts(store: Store, tmp_path: Path) -> None:
     told = measure_store(store)
-    assert {path.name for path in draw_statistics(told, tmp_path)} == LABEL_FIGURES | {
+    assert {path.name for path in write_figures(told, tmp_path)} == LABEL_FIGURES | {
         "channel_intensity.pdf",
         "channel_intensity.png",
     }
@@ -61,4 +61,4 @@ def test_a_store_gives_a_figure_of_intensities_too_for_any_number_of_parts(store
     )
     many = replace(told, labels=None, intensities=(*told.intensities, black, *[black] * 4))
     assert isinstance(many, StoreStatistics)
-    assert [path.name for path in draw_statistics(many, tmp_path)] == ["channel_intensity.png", "channel_intensity.pdf"]
+    assert [path.name for path in write_figures(many, tmp_path)] == ["channel_intensity.png", "channel_intensity.pdf"]
