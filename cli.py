@@ -263,6 +263,8 @@ def augment(
         print(f"{store} has all that was finished; the same command goes on from there.", file=sys.stderr)
         raise
     lines = [f"{store}, part {done.part}: {done.n_ok} of {done.n_copies} copies ok, {done.n_bytes / 1e6:.1f} MB"]
+    if not done.n_copies:
+        lines = ["Nothing to copy."]
     lines += cli_text.shorten([f"Failed: {failure.id}: {failure.reason}" for failure in done.failures])
     _show(done, as_json, "\n".join(lines))
     if done.failures:
