@@ -47,6 +47,12 @@ class _Commands(typer.core.TyperGroup):
         except OSError as error:
             print(f"Error: The system refused: {error}. Check the path, its rights and free space.", file=sys.stderr)
             status = 2
+        except RuntimeError as error:
+            # Python 3.11 wraps an interrupt that comes while a class is made, in an import.
+            if not isinstance(error.__cause__, KeyboardInterrupt):
+                raise
+            print("Interrupted.", file=sys.stderr)
+            status = 130
         except KeyboardInterrupt:
             # Python would tell of each task of zarr's event loop that had to be dropped.
             logging.getLogger("asyncio").disabled = True

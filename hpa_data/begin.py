@@ -195,14 +195,19 @@ def _check_same(part: Part, wanted: Manifest) -> None:
     for key, (before, now) in told.items():
         if before != now:
             raise InputError(
-                f"Store {part.path.parent}, part {part.name!r}, was begun with {key}={before!r}; this command says "
-                f"{key}={now!r}. Finish it with the same settings, or pass --overwrite."
+                f"Store {part.path.parent}, part {part.name!r}, was begun with {key}={_cut(before)}; this command "
+                f"says {key}={_cut(now)}. Finish it with the same settings, or pass --overwrite."
             )
     if part.manifest.fingerprint != mark:
         raise InputError(
             f"Store {part.path.parent}, part {part.name!r}, was begun with other samples or labels than this command "
             "gives. Finish it with the same, or pass --overwrite."
         )
+
+
+def _cut(value: Any) -> str:
+    """Show a setting, which may be of any length in a store that is not ours, within a line."""
+    return repr(value)[:200]
 
 
 def _create_arrays(group: zarr.Group, plan: PartPlan) -> None:

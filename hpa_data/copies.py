@@ -9,6 +9,7 @@ ORDERS = ("index", "rarest")
 
 # More copies of one class than any training could go through; a slip of the finger asks for them.
 MAX_COUNT = 100_000
+MAX_COPIES = 300_000
 
 
 def plan_copies(
@@ -66,4 +67,9 @@ def plan_copies(
             chosen = np.resize(rows, min_count - counts[k])
             counts += labels[chosen].sum(axis=0, dtype=np.int64)
             parents.append(chosen)
+        if sum(map(len, parents)) > MAX_COPIES:
+            raise InputError(
+                f"There must be at most {MAX_COPIES} copies. Received: min_count={min_count}, which takes more. Pass a "
+                "smaller number."
+            )
     return np.concatenate(parents)

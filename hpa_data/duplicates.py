@@ -175,6 +175,8 @@ def find_exact(
            [0, 4]])
     """
     shown = np.flatnonzero(~is_blank)
+    if not len(shown):
+        return np.empty((0, 2), np.int64)
     keys = np.column_stack([checksums[shown].astype(np.uint64), sums[shown].reshape(len(shown), -1)])
     _, firsts, numbers = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     first = firsts[numbers.ravel()]

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import uuid
@@ -240,6 +241,10 @@ def _list_unseen(paths: Sequence[str]) -> list[str]:
 
 def _connect(address: str) -> Any:
     """Return a client of a cluster."""
+    if not re.fullmatch(r"\w+://.+", address):
+        raise InputError(
+            f"scheduler must be the address of a Dask cluster. Received: {address!r}. Pass one like tcp://host:8786."
+        )
     try:
         from distributed import Client
 

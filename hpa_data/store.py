@@ -201,7 +201,8 @@ class Store:
         marks = part.manifest.settings.get("parents")
         for name in sorted(set(part.copies.parts)):
             parent = self.part(name)
-            if not isinstance(marks, dict) or marks.get(name) != parent.manifest.fingerprint:
+            is_same = isinstance(marks, dict) and marks.get(name) == parent.manifest.fingerprint
+            if not is_same or parent.copies is not None:
                 raise InputError(
                     f"Copies must be those of the store's own samples. Received: part {part.name!r}, made of another "
                     f"part {name!r} than {self.path} has now. Run `hpa augment` again with --overwrite."
@@ -250,9 +251,17 @@ def _open_part(folder: Path, name: str) -> Part:
     expected = ("uint8", (size, size, len(manifest.channels)), (1, *image_shape), (layout.shard_samples, *image_shape))
     if (str(images.dtype), tuple(image_shape), images.chunks, images.shards) != expected:
         raise ValueError("images are not laid out as the manifest says")
-    status: Any = group["status"]
-    if status.shape != (n_samples,):
-        raise ValueError(f"{n_samples} images, but status has the shape {status.shape}")
+    for array, dtype, shape in (
+        ("status", "uint8", (n_samples,)),
+        ("checksum", "uint32", (n_samples,)),
+        ("sums", "uint64", (n_samples, image_shape[-1], 2)),
+        ("note", None, (n_samples,)),
+        ("note_file", None, (n_samples,)),
+    ):
+        rows: Any = group[array]
+        is_right = rows.shape == shape and rows.chunks[0] == layout.shard_samples
+        if not is_right or (dtype is not None and str(rows.dtype) != dtype):
+            raise ValueError(f"{array} is not laid out as the manifest says")
     # A chunk that is lost reads as zeros or empty strings; only the fingerprint knows.
     if fingerprint(manifest.settings, part.ids, part.labels, part.copies) != manifest.fingerprint:
         raise ValueError("ids, labels or settings are not those that it was made with")

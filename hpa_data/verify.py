@@ -125,6 +125,8 @@ def verify_store(
         raise InputError(
             f"A source must be that of one part. Received: {path} with {', '.join(names) or 'none'}. Pass --part."
         )
+    if not names:
+        raise InputError(f"A store to check must have parts. Received: {path}, without. Pass the folder of the store.")
     if repair and source is None and (part is None or store.part(part).copies is None):
         raise InputError(
             "A repair must have a source. Received: none. Pass --part, and --source with its files; copies alone are "

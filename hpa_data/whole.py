@@ -18,6 +18,9 @@ BLOCK_BYTES = 2 * 2**20
 # Where the system lets a file be written past the page cache; macOS does not by this name.
 _UNCACHED = getattr(os, "O_DIRECT", 0)
 
+# How file systems say that they write through the cache alone.
+NO_SUCH_WRITES = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
+
 # Every disk takes writes of whole memory pages.
 _PAGE_BYTES = 4096
 
@@ -81,7 +84,7 @@ class _Uncached:
         try:
             self._file = os.open(path, flags | _UNCACHED, 0o666)
         except OSError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno not in NO_SUCH_WRITES:
                 raise
             self._file = os.open(path, flags, 0o666)  # a file system that has only the cache
         self._block = np.frombuffer(mmap.mmap(-1, BLOCK_BYTES), np.uint8)
@@ -115,7 +118,7 @@ class _Uncached:
             try:
                 rest = rest[os.write(self._file, rest) :]
             except OSError as error:
-                if error.errno != errno.EINVAL:
+                if error.errno not in NO_SUCH_WRITES:
                     raise
                 flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
                 if not flags & _UNCACHED:

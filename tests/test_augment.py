@@ -1,6 +1,8 @@
 """Which samples are copied, and the part that holds the copies."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 from hpa_data.augment import augment_store, plan_augmentation, plan_copies, replay
 from hpa_data.errors import InputError
 from hpa_data.lock import hold_store
+from hpa_data.manifest import fingerprint
 from hpa_data.reader import ABSENT, ORIGINAL
 from hpa_data.schedule import Workers
 from hpa_data.store import open_store
@@ -317,3 +320,30 @@ def test_real_copies_are_the_same_whoever_makes_them(real_data: Path, tmp_path: 
     assert_same_bytes(tmp_path / "one", tmp_path / "two")
     assert_same_bytes(tmp_path / "one", tmp_path / "cluster")
     assert verify_store(tmp_path / "one", part="augmented", source=tmp_path / "one").counts["ok"] == 168
+
+
+@pytest.mark.parametrize("parents", [[], None, 5, {}, ["train"], {"train": 3}])
+def test_copies_whose_settings_do_not_name_their_parents_are_refused(originals: Path, parents: object) -> None:
+    augment_store(plan_augmentation(open_store(originals), min_count=9))
+    part = open_store(originals).part("augmented")
+    settings = part.manifest.settings | {"parents": parents}
+    mark = fingerprint(settings, part.ids, part.labels, part.copies)
+    manifest = replace(part.manifest, settings=settings, fingerprint=mark)
+    zarr.open_group(part.path, mode="r+").attrs.put(manifest.encode())
+    with pytest.raises(InputError, match="Copies must be those of the store's own samples"):
+        open_store(originals).reader(["train", "augmented"])
+
+
+@pytest.mark.parametrize("name", ["sums", "checksum", "status", "note"])
+def test_an_array_of_another_length_is_refused(originals: Path, name: str) -> None:
+    path = originals / "train" / name / "zarr.json"
+    told = json.loads(path.read_text())
+    told["shape"][0] = 5
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputError, match="must be whole"):
+        open_store(originals).part("train")
+
+
+def test_more_copies_than_anyone_wants_are_refused() -> None:
+    with pytest.raises(InputError, match="at most 300000 copies"):
+        plan_copies(np.eye(8, dtype=np.uint8), 100_000)

@@ -197,3 +197,13 @@ def test_no_table_leaks_copies(labels: np.ndarray, k: int, min_count: int, group
     assert report.n_leaked == 0
     if grouped:
         assert [sum(leak.leaked) for leak in report.leaks] == [0, 0, 0]
+
+
+def test_a_part_that_is_all_black_has_no_duplicates(tmp_path: Path) -> None:
+    for index in range(3):
+        write_sample(tmp_path / "source", f"s{index}", np.zeros((512, 512, 4), np.uint8))
+    table = write_table(tmp_path / "t.csv", {f"s{index}": "0" for index in range(3)})
+    convert(tmp_path / "source", tmp_path / "hpa.zarr", labels=table)
+    report = audit_store_folds(open_store(tmp_path / "hpa.zarr"), None, 2)
+    assert report.n_leaked == 0
+    assert sum(report.n_validation) == 3
