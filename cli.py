@@ -23,6 +23,7 @@ from hpa_data.errors import InputError
 
 if TYPE_CHECKING:
     from hpa_data.stats import LabelStatistics, StoreStatistics
+    from hpa_data.store import Store
     from hpa_model.train import Progress
 
 
@@ -71,6 +72,7 @@ app = typer.Typer(
     help="High-resolution, multi-channel microscopy into a deep network.",
 )
 
+STORE = "A store, or its URL (s3://, gs://, http://)"
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="How many work at once; by default one a core.")]
@@ -226,7 +228,7 @@ def convert(
 
 @app.command()
 def augment(
-    store: Annotated[Path, typer.Argument(help="A store with labels.")],
+    store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
     min_count: Annotated[int, typer.Option(min=1, help="Samples that each class is to have.")] = 500,
     parts: Annotated[str, typer.Option(help="Parts to copy from, with commas between.")] = "train",
     order: Annotated[str, typer.Option(help="Classes by index, or rarest first, which takes fewer copies.")] = "index",
@@ -279,7 +281,7 @@ def augment(
 
 @app.command()
 def verify(
-    store: Annotated[Path, typer.Argument(help="A store.")],
+    store: Annotated[str, typer.Argument(help=STORE + ".")],
     part: Annotated[str | None, typer.Option(help="Only this part.")] = None,
     source: Annotated[
         Path | None, typer.Option(help="The files that the part was made from; of copies, the store itself.")
@@ -310,7 +312,7 @@ def verify(
 
 @app.command()
 def preview(
-    store: Annotated[Path, typer.Argument(help="A store.")],
+    store: Annotated[str, typer.Argument(help=STORE + ".")],
     out: Annotated[Path, typer.Option(help="The PNG file to make.")],
     part: Annotated[str, typer.Option(help="The part of the store.")] = "train",
     ids: Annotated[list[str] | None, typer.Option(help="A sample to show; may be given several times.")] = None,
@@ -341,7 +343,7 @@ def preview(
 
 @app.command()
 def stats(
-    store: Annotated[Path | None, typer.Argument(help="A store; or give --labels.")] = None,
+    store: Annotated[str | None, typer.Argument(help=STORE + "; or give --labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A label table, in place of a store.")] = None,
     parts: Annotated[str | None, typer.Option(help="Only these parts, with commas between.")] = None,
     min_count: Annotated[
@@ -387,7 +389,7 @@ def stats(
 
 @app.command()
 def folds(
-    store: Annotated[Path | None, typer.Argument(help="A store; or give --labels.")] = None,
+    store: Annotated[str | None, typer.Argument(help=STORE + "; or give --labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A label table, in place of a store.")] = None,
     parts: Annotated[
         str | None, typer.Option(help="Parts of the store, with commas between; by default all with labels.")
@@ -435,7 +437,7 @@ def folds(
 
 @app.command()
 def train(
-    store: Annotated[Path, typer.Argument(help="A store with labels.")],
+    store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
     recipe: Annotated[Path | None, typer.Option(help="A TOML file of settings; options on the line win.")] = None,
     model: Annotated[str | None, typer.Option(help="The network.  [default: gapnet]")] = None,
@@ -455,7 +457,14 @@ def train(
     bn_momentum: Annotated[
         float | None, typer.Option(help="Lower it when an epoch has few steps.  [default: 0.99]")
     ] = None,
+    symmetries: Annotated[
+        bool | None, typer.Option("--symmetries", help="Mirror and rotate training images, anew in each epoch.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
+    cache: Annotated[str, typer.Option(help="ram keeps decoded samples in memory; or none.")] = "none",
+    cache_gib: Annotated[
+        float | None, typer.Option(help="What the cache may hold at most.  [default: half of the free memory]")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -474,6 +483,7 @@ def train(
         "learning_rate": learning_rate,
         "image_size": image_size,
         "bn_momentum": bn_momentum,
+        "symmetries": symmetries,
         "seed": seed,
     }
     settings = read_recipe(recipe) if recipe is not None else {}
@@ -483,12 +493,14 @@ def train(
     with _quiet():
         from hpa_model.train import train as train_run
 
-    for name in opened.parts():
-        if name not in config.parts and opened.part(name).copies is not None:
-            print(f"Not trained on: part {name}, of copies (--part {name})", file=sys.stderr)
+    with contextlib.suppress(InputError):  # a server that speaks HTTP alone lists nothing
+        for name in opened.parts():
+            if name not in config.parts and opened.part(name).copies is not None:
+                print(f"Not trained on: part {name}, of copies (--part {name})", file=sys.stderr)
+    cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)
     with _late_progress("images") as (plan, advance):
         progress = _report_training(config.folds, config.epochs, plan, advance)
-        scores = train_run(opened, config, out, overwrite=overwrite, progress=progress)
+        scores = train_run(opened, config, out, overwrite=overwrite, cache_bytes=cache_bytes, progress=progress)
     lines = [cli_text.describe_scores(scores), f"Run folder: {out}"]
     n_left_out = read_run(out).n_left_out
     if n_left_out:
@@ -512,7 +524,7 @@ def evaluate(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    source: Annotated[Path, typer.Argument(help="A store, or a folder of image files.")],
+    source: Annotated[str, typer.Argument(help=STORE + ", or a folder of image files.")],
     out: Annotated[Path, typer.Option(help="The CSV file to make.")] = Path("submission.csv"),
     part: Annotated[str, typer.Option(help="The part of the store.")] = "test",
     sample_submission: Annotated[Path | None, typer.Option(help="A CSV table whose Id column sets the order.")] = None,
@@ -581,6 +593,25 @@ def _check_table(labels: Path | None, given: dict[str, Any]) -> None:
     for option, value in given.items():
         if value:
             raise InputError(f"{option} must go with a store. Received: --labels {labels}. Leave it out.")
+
+
+def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float | None) -> int:
+    """Decide how many bytes of decoded samples may be kept, and say how many samples that is."""
+    from hpa_data.cache import choose_cache_bytes
+
+    if kind not in {"none", "ram"} or (kind == "none" and gib is not None) or (gib is not None and not gib > 0):
+        raise InputError(
+            f"cache must be none, or ram with a size above 0. Received: --cache {kind}, --cache-gib {gib}. Pass "
+            "--cache ram, or neither."
+        )
+    if kind == "none":
+        return 0
+    layouts = [store.part(name).layout for name in parts]
+    image_bytes = layouts[0].image_bytes
+    n_samples = sum(layout.n_samples for layout in layouts)
+    n_bytes = choose_cache_bytes(None if gib is None else int(gib * 2**30), n_samples * image_bytes)
+    print(f"Kept in memory: up to {min(n_bytes // image_bytes, n_samples)} of {n_samples} samples", file=sys.stderr)
+    return n_bytes
 
 
 def _check_store(labels: Path | None, given: dict[str, Any]) -> None:

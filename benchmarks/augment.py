@@ -8,16 +8,13 @@ comes out, in as many threads, with nothing read from or written to a file. Prin
 measured.
 """
 
-import argparse
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
-from dask.system import CPU_COUNT
-from timing import Row, measure, print_table
+from inputs import find_folder, make_parser
 
 from hpa_data.augment import AugmentationPlan, augment_store, plan_augmentation, replay
 from hpa_data.convert import convert_files
@@ -27,7 +24,7 @@ from hpa_data.schema import CLASSES
 from hpa_data.shards import CODECS, decode_chunk, encode_chunk
 from hpa_data.sources import find_samples
 from hpa_data.store import open_store
-from hpa_data.synth import write_samples
+from hpa_data.timing import Row, describe_timings, measure
 
 
 def make_store(folder: Path, scratch: Path, *, codec: str) -> Path:
@@ -78,23 +75,15 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str], n
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="Kaggle's planes; made up if left out")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=CPU_COUNT)
-    parser.add_argument("--samples", type=int, default=64, help="samples to make up")
+    parser = make_parser(__doc__, n_samples=64)
     parser.add_argument("--copies", type=int, default=512)
     parser.add_argument("--codecs", nargs="+", choices=CODECS, default=list(CODECS))
     options = parser.parse_args()
-    cv2.setNumThreads(1)  # the pool has a thread a core already
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        folder = options.folder
-        if folder is None:
-            write_samples(scratch / "samples", n_samples=options.samples)
-            folder = scratch / "samples" / "train"
+        folder = find_folder(options, scratch)
         rows = make_rows(folder, scratch, threads=options.threads, codecs=options.codecs, n_copies=options.copies)
-        print_table(rows, measure(rows, rounds=options.rounds))
+        print(describe_timings(measure(rows, rounds=options.rounds)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ files and the encoding of the same samples, both in memory, in as many threads. 
 what was measured.
 """
 
-import argparse
 import io
 import shutil
 import tempfile
@@ -24,9 +23,8 @@ import imageio.v3 as iio
 import numpy as np
 import tensorstore
 import zarr
-from dask.system import CPU_COUNT
+from inputs import find_folder, make_parser, repeat_files
 from PIL import Image
-from timing import Row, measure, print_table
 from zarr.codecs import BloscCodec
 
 from hpa_data.convert import convert_files
@@ -35,7 +33,7 @@ from hpa_data.schedule import Workers
 from hpa_data.schema import CHANNELS
 from hpa_data.shards import CODECS, encode_chunk
 from hpa_data.sources import find_samples
-from hpa_data.synth import write_samples
+from hpa_data.timing import Row, describe_timings, measure
 
 DECODERS = {
     "imagecodecs": imagecodecs.png_decode,
@@ -147,37 +145,19 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
     return rows
 
 
-def repeat_files(folder: Path, into: Path, *, times: int) -> Path:
-    """Link the planes of a folder under several names each."""
-    into.mkdir()
-    for path in folder.glob("*.png"):
-        for number in range(times):
-            (into / f"{number}-{path.name}").symlink_to(path.resolve())
-    return into
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="Kaggle's planes; made up if left out")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=CPU_COUNT)
-    parser.add_argument("--samples", type=int, default=256, help="samples to make up")
+    parser = make_parser(__doc__, n_samples=256)
     parser.add_argument("--repeat", type=int, default=4, help="names for each sample")
     parser.add_argument("--codecs", nargs="+", choices=CODECS, help="only their rows; else all, and what others do")
     options = parser.parse_args()
-    cv2.setNumThreads(1)  # the pool has a thread a core already
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        folder = options.folder
-        if folder is None:
-            write_samples(scratch / "samples", n_samples=options.samples)
-            folder = scratch / "samples" / "train"
-        folder = repeat_files(folder, scratch / "repeated", times=options.repeat)
+        folder = repeat_files(find_folder(options, scratch), scratch / "repeated", times=options.repeat)
         rows = make_rows(folder, scratch, threads=options.threads, codecs=options.codecs or list(CODECS))
         if options.codecs:
             rows = [row for row in rows if row.name.split()[0] in {"limit", "convert"}]
-        print_table(rows, measure(rows, rounds=options.rounds))
+        print(describe_timings(measure(rows, rounds=options.rounds)))
 
 
 if __name__ == "__main__":

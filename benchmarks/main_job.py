@@ -5,7 +5,6 @@
 FOLDER holds Kaggle's planes; without it, samples are made up first. Prints a table; RESULTS.md holds what was measured.
 """
 
-import argparse
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import cv2
 import numpy as np
-from dask.system import CPU_COUNT
-from timing import Row, measure, print_table
+from inputs import find_folder, make_parser
 
 from hpa_data.convert import convert_files
 from hpa_data.plan import plan_conversion
@@ -25,16 +22,16 @@ from hpa_data.samples import read_sample
 from hpa_data.shards import CODECS, decode_chunk, encode_chunk
 from hpa_data.sources import find_samples
 from hpa_data.store import open_store
-from hpa_data.synth import write_samples
+from hpa_data.timing import Row, describe_timings, measure
 from hpa_model.pipeline import dataset
 
 BATCH_SIZE = 20
 
 
-def make_rows(folder: Path, scratch: Path, *, n_reads: int) -> list[Row]:
+def make_rows(folder: Path, scratch: Path, *, threads: int, n_reads: int) -> list[Row]:
     """Build the rows over one folder of planes; `n_reads` samples are read in each row that reads."""
     samples = find_samples(folder)
-    pool = ThreadPoolExecutor(CPU_COUNT)
+    pool = ThreadPoolExecutor(threads)
     images = [sample.image for sample in pool.map(read_sample, samples)]
     chunks = [np.frombuffer(encode_chunk(image, CODECS["lz4hc"]), np.uint8) for image in images]
     order = np.random.default_rng(0).integers(0, len(samples), n_reads)
@@ -52,7 +49,7 @@ def make_rows(folder: Path, scratch: Path, *, n_reads: int) -> list[Row]:
             for index in own:
                 decode_chunk(chunks[index], out, CODECS["lz4hc"])
 
-        list(pool.map(run, np.array_split(order, CPU_COUNT)))
+        list(pool.map(run, np.array_split(order, threads)))
         return n_reads
 
     def read_batches(reader: Reader) -> int:
@@ -71,7 +68,7 @@ def make_rows(folder: Path, scratch: Path, *, n_reads: int) -> list[Row]:
     ]
     for codec in ("lz4hc", "raw"):
         convert_files(plan_conversion(folder, scratch / f"{codec}.zarr", codec=codec))
-        reader = open_store(scratch / f"{codec}.zarr").reader()
+        reader = open_store(scratch / f"{codec}.zarr").reader(threads=threads)
         rows += [
             Row(name=f"reader {codec}", shows="random batches in NumPy", run=lambda r=reader: read_batches(r)),
             Row(name=f"tf.data {codec}", shows="random batches in TensorFlow", run=lambda r=reader: stream(r)),
@@ -81,22 +78,13 @@ def make_rows(folder: Path, scratch: Path, *, n_reads: int) -> list[Row]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="Kaggle's planes; made up if left out")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = make_parser(__doc__, n_samples=128)
     parser.add_argument("--reads", type=int, default=2000, help="samples in each row that reads a store")
-    parser.add_argument("--samples", type=int, default=128, help="samples to make up")
     options = parser.parse_args()
-    cv2.setNumThreads(1)  # the pool has a thread a core already
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        folder = options.folder
-        if folder is None:
-            write_samples(scratch / "samples", n_samples=options.samples)
-            folder = scratch / "samples" / "train"
-        rows = make_rows(folder, scratch, n_reads=options.reads)
-        rates = measure(rows, rounds=options.rounds)
-    print_table(rows, rates)
+        rows = make_rows(find_folder(options, scratch), scratch, threads=options.threads, n_reads=options.reads)
+        print(describe_timings(measure(rows, rounds=options.rounds)))
 
 
 if __name__ == "__main__":

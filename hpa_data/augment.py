@@ -155,7 +155,7 @@ def plan_augmentation(
     InputError
         If a part cannot be copied from, or a setting cannot be used.
     """
-    if into in store.parts() and not (store.path / into / "recipe").exists():
+    if into in store.parts() and not (store.require_local() / into / "recipe").exists():
         raise InputError(
             f"into must be a new part or one of copies. Received: into={into!r}, a part of originals. Use another name."
         )
@@ -178,7 +178,7 @@ def plan_augmentation(
     }
     first = source.parts[0].manifest
     planned = PartPlan(
-        path=Path(os.path.abspath(store.path)),
+        path=Path(os.path.abspath(store.require_local())),
         name=into,
         ids=tuple(f"{source.ids[row]}-copy{number}" for row, number in zip(rows, numbers, strict=True)),
         labels=source.labels[rows],

@@ -106,6 +106,7 @@ def find_begun(plan: PartPlan) -> Part | None:
             "it, or another --part."
         )
     part = store.part(plan.name)
+    part.require_ours()
     _check_same(part, plan.manifest)
     return part
 

@@ -331,7 +331,9 @@ def audit_store_folds(
     """
     names = [name for name in store.parts() if store.part(name).labels is not None] if parts is None else list(parts)
     if not names:
-        raise InputError(f"A store must have a part with labels. Received: {store.path} without. Pass another store.")
+        raise InputError(
+            f"A store must have a part with labels. Received: {store.location} without. Pass another store."
+        )
     with store.reader(names) as reader:
         # Whatever cannot be is refused before every image is read.
         plan = plan_folds(reader, k, method=method, groups=_alone(reader, method), seed=seed, legacy_leak=legacy_leak)

@@ -1,73 +1,87 @@
-"""Random batches from the shards of a store, at the speed of memory.
+"""Random batches of a store: what every engine has in common, and which engine reads."""
 
-Shard files are mapped and their index tables kept, so that a sample costs one decode straight into its place in the
-batch, with no lookup and no copy between. Batch buffers are page-aligned and used again: a fresh 20 MB buffer a batch
-would halve the rate by page faults, and TensorFlow takes an aligned array without copying it.
-"""
-
-import mmap
-import os
-import resource
-import weakref
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from dask.system import CPU_COUNT
 
+from hpa_data.buffers import Buffers
+from hpa_data.cache import Cache
 from hpa_data.errors import InputError
-from hpa_data.layout import Layout
-from hpa_data.manifest import Copies
+from hpa_data.mapped import MappedShards
+from hpa_data.parts import PartFiles
 from hpa_data.schema import FAILED, is_readable
-from hpa_data.shards import Codec, decode_chunk, read_index
+from hpa_data.tensors import TensorStoreImages
 
 # Values of `Reader.parents` that are no index.
 ORIGINAL, ABSENT = -1, -2
 
-# Files that the rest of a program may want to have open beside the shards.
-SPARE_FILES = 256
+
+class Job(Protocol):
+    """Something that has begun."""
+
+    def result(self) -> None:
+        """Wait for its end; raise what went wrong."""
+        ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class PartFiles:
-    """One part as the reader sees it: where its shards lie and what its samples are.
-
-    Attributes
-    ----------
-    name : str
-        The part's name, for messages.
-    shard_paths : tuple of Path
-        The file of each shard, in order.
-    layout : Layout
-    codec : Codec
-    ids : list of str, length N
-    labels : array of uint8, shape (N, K), or None
-    status : array of uint8, shape (N,)
-    copies : Copies, optional
-        What the samples are copies of.
-    """
+class Engine(Protocol):
+    """What reads images. Samples are numbered part after part; they are known to be readable."""
 
     name: str
-    shard_paths: tuple[Path, ...]
-    layout: Layout
-    codec: Codec
-    ids: list[str]
-    labels: npt.NDArray[np.uint8] | None
-    status: npt.NDArray[np.uint8]
-    copies: Copies | None = None
+
+    def start(
+        self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
+    ) -> Sequence[Job]:
+        """Begin to read `samples`, int64 (M,), into `batch[places]`."""
+        ...
+
+    def read_here(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
+        """Read one sample into `out`, uint8 (Y, X, C), in the calling thread."""
+        ...
+
+    def close(self) -> None:
+        """End threads, let go of files."""
+        ...
+
+
+class Batch:
+    """A batch that is being read."""
+
+    def __init__(self, images: npt.NDArray[np.uint8], jobs: Sequence[Job], on_end: Callable[[], None]) -> None:
+        self._images = images
+        self._jobs = jobs
+        self._on_end = on_end
+
+    def result(self) -> npt.NDArray[np.uint8]:
+        """Wait until it is read; uint8 (B, Y, X, C), as `Reader.read` returns it and raises."""
+        # All of them, even if one fails: the memory must not be used again while another still writes into it.
+        faults = []
+        for job in self._jobs:
+            try:
+                job.result()
+            except InputError as fault:
+                faults.append(fault)
+        if faults:
+            raise faults[0]
+        self._on_end()
+        return self._images
 
 
 class Reader:
     """Reads any samples of one or several parts, in any order.
 
-    Safe to use from several threads at once. A context manager; `close` ends its threads.
+    Safe to use from several threads at once, after a fork, and in a process that it was sent to. A context manager;
+    `close` ends its threads.
 
     Attributes
     ----------
+    engine : {"mapped", "tensorstore"}
+        What reads: mapped shard files where all parts are local and laid out as `hpa convert` does it, else
+        TensorStore.
     ids : list of str, length N
         Sample ids, part after part.
     labels : array of uint8, shape (N, K), or None
@@ -77,28 +91,35 @@ class Reader:
     parents : array of int64, shape (N,)
         The index of the sample that a copy was made of; ORIGINAL for what is no copy, ABSENT where the parent is in no
         part that is read.
+    codecs : list of str, length N
+        Name of the profile that each sample was converted with.
     image_shape : tuple of int
         (Y, X, C).
     """
 
-    def __init__(self, parts: Sequence[PartFiles], *, threads: int | None = None) -> None:
+    def __init__(self, parts: Sequence[PartFiles], *, threads: int | None = None, cache_bytes: int = 0) -> None:
         shapes = {part.layout.image_shape for part in parts}
         if len(shapes) != 1:
             raise InputError(f"Parts read together must have one image shape. Received: {shapes}. Choose other parts.")
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be at least 1. Received: threads={threads}. Leave it out for one a core.")
         (self.image_shape,) = shapes
         self.ids = [name for part in parts for name in part.ids]
         self.status = np.concatenate([part.status for part in parts])
         labels = [part.labels for part in parts if part.labels is not None]
         self.labels = np.concatenate(labels) if len(labels) == len(parts) else None
+        self.codecs = [part.codec.name for part in parts for _ in range(part.layout.n_samples)]
         self.parents = _find_parents(parts)
-        self._parts = tuple(parts)
-        self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
-        _allow_open_files(sum(part.layout.n_shards for part in parts))
-        self._shards = [_map_shards(part) for part in parts]
-        self._buffers = _Buffers()
-        self._threads = threads or CPU_COUNT
-        # Decoding happens in these threads alone, even if there is but one: Blosc keeps the GIL in the main thread.
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hpa-reader")
+        self._remake = (tuple(parts), threads, cache_bytes)
+        self._buffers = Buffers()
+        self._cache = Cache(len(self.ids), self.image_shape, cache_bytes)
+        self._engine: Engine = _open_engine(parts, threads or CPU_COUNT)
+        self._is_open = True
+
+    @property
+    def engine(self) -> str:
+        """Name of what reads the images."""
+        return self._engine.name
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,10 +130,13 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remake, self._remake
+
     def close(self) -> None:
         """End the threads and let go of the files; batches handed out stay valid."""
-        self._pool.shutdown()
-        self._shards = []
+        self._is_open = False
+        self._engine.close()
 
     def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Read samples by index.
@@ -132,14 +156,22 @@ class Reader:
         IndexError
             If an index is out of range.
         InputError
-            If a sample is pending or failed, or its bytes are damaged.
+            If a sample is pending or failed, or its bytes are missing or damaged.
+        ValueError
+            If the reader is closed.
         """
-        chosen = self._check(indices)
-        batch = self._buffers.take((len(chosen), *self.image_shape))  # (B, Y, X, C)
-        runs = np.array_split(np.arange(len(chosen)), min(self._threads, max(len(chosen), 1)))
-        for job in [self._pool.submit(self._decode, chosen, batch, run) for run in runs]:
-            job.result()
-        return batch
+        return self.start(indices).result()
+
+    def start(self, indices: npt.ArrayLike) -> Batch:
+        """Begin to read samples by index, and go on with something else: `Batch.result` gives what `read` returns."""
+        self._check_open()
+        samples = self._check(indices)
+        batch = self._buffers.take((len(samples), *self.image_shape))  # (B, Y, X, C)
+        if not self._cache.capacity:
+            return Batch(batch, self._engine.start(samples, batch, np.arange(len(samples))), lambda: None)
+        absent = self._cache.copy(samples, batch)
+        jobs = self._engine.start(samples[absent], batch, absent)
+        return Batch(batch, jobs, lambda: self._cache.keep(samples, batch, absent))
 
     def read_here(self, index: int) -> npt.NDArray[np.uint8]:
         """Read one sample in the calling thread, for callers that have threads of their own.
@@ -154,9 +186,23 @@ class Reader:
         array of uint8, shape (Y, X, C)
             Its own memory. Raises as `read` does.
         """
-        batch = np.empty((1, *self.image_shape), np.uint8)
-        self._decode(self._check([index]), batch, np.zeros(1, np.int64))
-        return batch[0]
+        self._check_open()
+        image = np.empty(self.image_shape, np.uint8)
+        self._engine.read_here(int(self._check([index])[0]), image)
+        return image
+
+    def read_chunk(self, index: int) -> npt.NDArray[np.uint8] | None:
+        """Return the encoded bytes of a sample, uint8 (n_bytes,), as they lie in the map; None without a map.
+
+        Not to be written to, nor used after `close`. Raises as `read` does.
+        """
+        self._check_open()
+        (sample,) = self._check([index])
+        return self._engine.read_chunk(int(sample)) if isinstance(self._engine, MappedShards) else None
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise ValueError("A reader must be open. Received: one that was closed. Open another.")
 
     def _check(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the indices as int64 (B,), each of a sample that can be read."""
@@ -181,24 +227,17 @@ class Reader:
             )
         return chosen
 
-    def _decode(
-        self, chosen: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
-    ) -> None:
-        """Decode the samples `chosen[places]` into `batch[places]`."""
-        numbers = np.searchsorted(self._firsts, chosen[places], side="right") - 1
-        for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
-            part = self._parts[number]
-            sample = int(chosen[place] - self._firsts[number])
-            shard, slot = divmod(sample, part.layout.shard_samples)
-            file, index = self._shards[number][shard]
-            start, stop = index[slot].tolist()
-            try:
-                decode_chunk(file[start:stop], batch[place], part.codec)
-            except (RuntimeError, ValueError) as error:
-                raise InputError(
-                    f"The bytes of a sample must be whole. Received: sample {part.ids[sample]!r} of part "
-                    f"{part.name!r}, damaged in {part.shard_paths[shard]}: {error}. Convert the part again."
-                ) from error
+
+def _open_engine(parts: Sequence[PartFiles], threads: int) -> Engine:
+    """Choose what reads these parts: the faster engine if it can read them all."""
+    if all(part.is_ours and isinstance(part.images, Path) for part in parts):
+        return MappedShards(parts, threads=threads)
+    return TensorStoreImages(parts, threads=threads)
+
+
+def _remake(parts: Sequence[PartFiles], threads: int | None, cache_bytes: int) -> Reader:
+    """Open the same reader again, in another process."""
+    return Reader(parts, threads=threads, cache_bytes=cache_bytes)
 
 
 def _find_parents(parts: Sequence[PartFiles]) -> npt.NDArray[np.int64]:
@@ -214,73 +253,3 @@ def _find_parents(parts: Sequence[PartFiles]) -> npt.NDArray[np.int64]:
             keys = zip(part.copies.parts, part.copies.parents, strict=True)
             found += [places.get(key, ABSENT) for key in keys]
     return np.array(found, np.int64)
-
-
-def _allow_open_files(n_files: int) -> None:
-    """Raise this process's own limit of open files, within what the system grants, so that all shards can be mapped."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = len(os.listdir("/dev/fd")) + n_files + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        if hard != resource.RLIM_INFINITY and hard < wanted:
-            raise InputError(
-                f"The system must allow {wanted} open files to read {n_files} shards. Received: a limit of {hard}. "
-                "Raise it (ulimit -Hn), or convert with more samples a shard."
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _map_shards(part: PartFiles) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]]:
-    """Map each shard file of a part: its bytes, uint8 (n_bytes,), and its index, uint64 (S, 2).
-
-    A shard none of whose samples is readable need not exist.
-    """
-    shards: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]] = []
-    size = part.layout.shard_samples
-    readable = is_readable(part.status)
-    for shard, path in enumerate(part.shard_paths):
-        present = readable[shard * size : (shard + 1) * size]
-        if not present.any():
-            shards.append((np.empty(0, np.uint8), np.zeros((size, 2), np.uint64)))
-            continue
-        try:
-            with path.open("rb") as file:
-                mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-            index = read_index(mapped, shard_samples=size)
-            if (index[: len(present), 0] == index[: len(present), 1])[present].any():
-                raise ValueError("a sample that should be in it is absent")
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"Each shard of part {part.name!r} must be a whole file. Received: {path}: {error}. Convert the part "
-                "again."
-            ) from error
-        shards.append((mapped, index))
-    return shards
-
-
-class _Buffers:
-    """Page-aligned memory for batches, used again when the last view of a batch dies."""
-
-    def __init__(self) -> None:
-        # A deque, because its append is atomic: a finaliser may run at any moment, in any thread.
-        self._free: deque[mmap.mmap] = deque()
-
-    def take(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        """Return an uninitialised uint8 array of that shape."""
-        n_bytes = int(np.prod(shape))
-        if n_bytes == 0:
-            return np.empty(shape, np.uint8)
-        memory = self._find(n_bytes)
-        # Every view that NumPy makes of this array keeps `flat` itself alive, as its base is no array.
-        flat = np.frombuffer(memory, np.uint8, n_bytes)
-        weakref.finalize(flat, self._free.append, memory).atexit = False
-        return flat.reshape(shape)
-
-    def _find(self, n_bytes: int) -> mmap.mmap:
-        """Return free memory that is large enough; what is too small is dropped for good."""
-        while True:
-            try:
-                memory = self._free.pop()
-            except IndexError:
-                return mmap.mmap(-1, n_bytes)
-            if len(memory) >= n_bytes:
-                return memory

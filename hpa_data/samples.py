@@ -130,6 +130,10 @@ class FolderReader:
     def __exit__(self, *_: object) -> None:
         """Have nothing to close."""
 
+    def start(self, indices: npt.ArrayLike) -> "_Deferred":
+        """Put off reading samples by index until somebody waits for them: files have no threads to be read in."""
+        return _Deferred(self, indices)
+
     def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Read samples by index.
 
@@ -153,3 +157,15 @@ class FolderReader:
                 self.status[index] = FAILED
                 self.failures[index] = str(error)
         return images
+
+
+class _Deferred:
+    """A batch that is read when it is asked for."""
+
+    def __init__(self, reader: FolderReader, indices: npt.ArrayLike) -> None:
+        self._reader = reader
+        self._indices = indices
+
+    def result(self) -> npt.NDArray[np.uint8]:
+        """Read it."""
+        return self._reader.read(self._indices)

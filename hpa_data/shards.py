@@ -5,6 +5,7 @@ A shard is what Zarr v3's `sharding_indexed` codec writes: the encoded chunks on
 5 ms of its own a sample, which is why it does not do this here.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from hpa_data.errors import InputError
 # What the format writes as offset and length of a chunk that does not exist.
 ABSENT = 2**64 - 1
 CRC_BYTES = 4
+
+# Versions and flags; the bytes that a chunk decodes to; of a block; the bytes that it has.
+BLOSC_HEADER = struct.Struct("<IIII")
 
 # Blosc's level of Zstandard for the small arrays.
 SMALL_LEVEL = 5
@@ -92,10 +96,13 @@ def decode_chunk(chunk: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], codec
     Releases the GIL when called outside the main thread. Raises ValueError or RuntimeError if the bytes are damaged.
     """
     if codec.cname:
-        # Blosc reads as many bytes as the chunk's header says it has (bytes 12 to 15), whatever the buffer holds.
-        if len(chunk) < 16 or int.from_bytes(chunk[12:16].tobytes(), "little") != len(chunk):
+        # Blosc reads as many bytes as the chunk's header says it has, whatever the buffer holds, and would leave the
+        # rest of `out` as it was if the header says that it decodes to less.
+        if len(chunk) < BLOSC_HEADER.size or BLOSC_HEADER.unpack_from(chunk)[1::2] != (out.nbytes, len(chunk)):
             raise ValueError(f"its header does not fit its {len(chunk)} bytes")
         numcodecs.blosc.decompress(chunk, out)
+    elif len(chunk) != out.nbytes:
+        raise ValueError(f"it has {len(chunk)} bytes instead of {out.nbytes}")
     else:
         np.copyto(out.reshape(-1), chunk)
 

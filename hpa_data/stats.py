@@ -102,7 +102,7 @@ class StoreStatistics:
         Samples that count nowhere, because they failed or are not yet converted.
     """
 
-    store: Path
+    store: Path | str
     parts: tuple[str, ...]
     labels: LabelStatistics | None
     intensities: tuple[IntensityStatistics, ...]
@@ -255,7 +255,7 @@ def measure_intensities(
         rows = np.flatnonzero(is_readable(reader.status))
         if not len(rows):
             raise InputError(
-                f"A part to measure must have a readable sample. Received: part={part!r} of {store.path}, without. "
+                f"A part to measure must have a readable sample. Received: part={part!r} of {store.location}, without. "
                 "Convert it again, or name another."
             )
         if on_plan is not None:
@@ -373,21 +373,21 @@ def measure_store(
     repeated = find_repeated(names)
     if repeated is not None or not names:
         raise InputError(
-            f"parts must be named once each. Received: {repeated + ' twice' if repeated else 'none'}; {store.path} has "
-            f"{', '.join(store.parts()) or 'none'}. Name parts of the store."
+            f"parts must be named once each. Received: {repeated + ' twice' if repeated else 'none'}; {store.location} "
+            f"has {', '.join(store.parts()) or 'none'}. Name parts of the store."
         )
     opened = [store.part(name) for name in names]
     readable = {part.name: is_readable(part.status) for part in opened}
     n_readable = {name: int(rows.sum()) for name, rows in readable.items()}
     if not any(n_readable.values()):
         raise InputError(
-            f"A store to measure must have a readable sample. Received: {store.path}, parts={names}, without. Convert "
-            "it again."
+            f"A store to measure must have a readable sample. Received: {store.location}, parts={names}, without. "
+            "Convert it again."
         )
     labels = _measure_parts(opened, readable)
     if labels is None and not pixels:
         raise InputError(
-            f"Without pixels, a part must have labels to measure. Received: {store.path}, parts={names}, without. "
+            f"Without pixels, a part must have labels to measure. Received: {store.location}, parts={names}, without. "
             "Name originals with labels, or measure pixels."
         )
     intensities = []
@@ -398,7 +398,7 @@ def measure_store(
             measure_intensities(store, name, threads=threads, on_read=on_read) for name in names if n_readable[name]
         ]
     return StoreStatistics(
-        store=store.path,
+        store=store.location,
         parts=tuple(names),
         labels=labels,
         intensities=tuple(intensities),

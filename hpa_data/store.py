@@ -5,10 +5,12 @@ Reading alone: `begin` makes parts and `writer` fills them.
 
 import json
 import os
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,11 @@ import zarr
 from hpa_data.errors import InputError
 from hpa_data.layout import Layout
 from hpa_data.manifest import Copies, Manifest, fingerprint
-from hpa_data.reader import PartFiles, Reader
+from hpa_data.parts import PartFiles, find_shard
+from hpa_data.reader import Reader
+from hpa_data.remote import Mirror, is_url
 from hpa_data.schema import FILLED, OK, PENDING, is_readable
-from hpa_data.shards import find_codec
+from hpa_data.shards import Codec, find_codec
 from hpa_data.tables import find_repeated
 
 
@@ -33,15 +37,24 @@ class Part:
     name : str
         ``train``, ``test``, …
     path : Path
-        The group's folder.
+        The group's folder; of a store at a URL, a copy of all but the chunks of its images.
     manifest : Manifest
     layout : Layout
+    images : Path or str
+        Folder or URL of the array of images.
+    is_ours : bool
+        Whether that array is laid out as `writer` does it.
+    mirror : Mirror, optional
+        Of a store at a URL: what `path` is made by, and lives as long as.
     """
 
     name: str
     path: Path
     manifest: Manifest
     layout: Layout
+    images: Path | str
+    is_ours: bool
+    mirror: Mirror | None = None
 
     @cached_property
     def group(self) -> zarr.Group:
@@ -88,8 +101,16 @@ class Part:
         return self._read("sums")
 
     def shard_path(self, shard: int) -> Path:
-        """Name the file of a shard: its place in the grid of shards, which has one column in Y, X and C."""
-        return self.path / "images" / "c" / str(shard) / "0" / "0" / "0"
+        """Name the file of a shard."""
+        return find_shard(self.path / "images", shard)
+
+    def require_ours(self) -> None:
+        """Refuse a part whose shards cannot be written or checked one by one: InputError."""
+        if not self.is_ours:
+            raise InputError(
+                f"Shards must be laid out as `hpa convert` does it to be checked or written. Received: {self.path}, "
+                "chunked or encoded otherwise. Convert the part again, or only read it."
+            )
 
     def count_readable(self) -> int:
         """Count the samples that were written without fault."""
@@ -97,13 +118,15 @@ class Part:
 
     def count_bytes(self) -> int:
         """Count the bytes on disk of the images."""
-        return sum(path.stat().st_size for path in self.files().shard_paths if path.is_file())
+        paths = map(self.shard_path, range(self.layout.n_shards))
+        return sum(path.stat().st_size for path in paths if path.is_file())
 
     def files(self) -> PartFiles:
         """Describe the part to a reader."""
         return PartFiles(
             name=self.name,
-            shard_paths=tuple(self.shard_path(shard) for shard in range(self.layout.n_shards)),
+            images=self.images,
+            is_ours=self.is_ours,
             layout=self.layout,
             codec=find_codec(self.manifest.settings["codec"]),
             ids=self.ids,
@@ -131,13 +154,32 @@ class Store:
     Attributes
     ----------
     path : Path
-        Its folder.
+        Its folder; of a store at a URL, a copy of all but the chunks of images, as far as they have been asked for.
+    mirror : Mirror, optional
+        Of a store at a URL: what fills that copy.
     """
 
     path: Path
+    mirror: Mirror | None = None
+
+    @property
+    def location(self) -> Path | str:
+        """Where the store is: a folder, or a URL."""
+        return self.mirror.url if self.mirror else self.path
+
+    def require_local(self) -> Path:
+        """Return the store's folder, to write there; InputError if it has none of its own."""
+        if self.mirror:
+            raise InputError(
+                f"A store to write to must be a folder. Received: {self.mirror.url}. Work on a copy of it, or where it "
+                "was made."
+            )
+        return self.path
 
     def parts(self) -> list[str]:
         """Names of the parts, in alphabetical order."""
+        if self.mirror:
+            return [name for name in self.mirror.list_parts() if name.isidentifier()]
         zarr.open_group(self.path, mode="r")
         # Not by zarr's own listing: it warns of files that are no arrays.
         with os.scandir(self.path) as entries:
@@ -146,24 +188,25 @@ class Store:
 
     def part(self, name: str) -> Part:
         """Open one part; InputError if the store has none of that name."""
-        if name not in self.parts():
+        is_there = name.isidentifier() and (self.mirror.fetch_part(name) if self.mirror else name in self.parts())
+        if not is_there:
             raise InputError(
-                f"part must be in the store. Received: part={name!r}; {self.path} has "
+                f"part must be in the store. Received: part={name!r}; {self.location} has "
                 f"{', '.join(self.parts()) or 'none'}. Convert it first, or name another."
             )
         try:
-            part = _open_part(self.path, name)
+            part = _open_part(self.path, name, self.mirror)
         except InputError:
             raise
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
-                f"A part must be whole. Received: {name} of {self.path} with a fault: {reason}. Convert it again with "
-                "--overwrite."
+                f"A part must be whole. Received: {name} of {self.location} with a fault: {reason}. Convert it again "
+                "with --overwrite."
             ) from error
         return part
 
-    def reader(self, parts: Sequence[str] = ("train",), threads: int | None = None) -> Reader:
+    def reader(self, parts: Sequence[str] = ("train",), threads: int | None = None, cache_bytes: int = 0) -> Reader:
         """Open a reader of random batches over one or several parts.
 
         Parameters
@@ -172,6 +215,8 @@ class Store:
             In this order samples are numbered.
         threads : int, optional
             That decode a batch; by default one a core.
+        cache_bytes : int
+            Decoded samples that may be kept in memory; see `cache.Cache` and `cache.choose_cache_bytes`.
 
         Raises
         ------
@@ -185,7 +230,7 @@ class Store:
         opened = [self.part(name) for name in parts]
         for part in opened:
             self.find_parents(part)
-        return Reader([part.files() for part in opened], threads=threads)
+        return Reader([part.files() for part in opened], threads=threads, cache_bytes=cache_bytes)
 
     def find_parents(self, part: Part) -> list[tuple[int, int]]:
         """Find the row of each copy's parent in its part, and the parent's status; nothing for a part of originals.
@@ -205,7 +250,7 @@ class Store:
             if not is_same or parent.copies is not None:
                 raise InputError(
                     f"Copies must be those of the store's own samples. Received: part {part.name!r}, made of another "
-                    f"part {name!r} than {self.path} has now. Run `hpa augment` again with --overwrite."
+                    f"part {name!r} than {self.location} has now. Run `hpa augment` again with --overwrite."
                 )
             rows = zip(parent.ids, parent.checksum.tolist(), parent.status.tolist(), strict=True)
             known |= {(name, own_id): (row, *numbers) for row, (own_id, *numbers) in enumerate(rows)}
@@ -236,21 +281,31 @@ def _is_part(path: Path) -> bool:
         return True
 
 
-def _open_part(folder: Path, name: str) -> Part:
-    """Open a part and hold its arrays against its manifest; raises many kinds of errors if they do not agree."""
+def _open_part(folder: Path, name: str, mirror: Mirror | None) -> Part:
+    """Open a part and hold its arrays against its manifest; raises many kinds of errors if they do not agree.
+
+    Its images lie in the folder too, unless that is a mirror.
+    """
     group = zarr.open_group(folder / name, mode="r")
     manifest = Manifest.decode(group.attrs.asdict())
-    find_codec(manifest.settings["codec"])
+    codec = find_codec(manifest.settings["codec"])
     images: Any = group["images"]
     n_samples, *image_shape = images.shape
     layout = Layout(
         n_samples=n_samples, image_shape=tuple(image_shape), shard_samples=int(manifest.settings["shard_samples"])
     )
-    part = Part(name=name, path=folder / name, manifest=manifest, layout=layout)
     size = int(manifest.settings["image_size"])
-    expected = ("uint8", (size, size, len(manifest.channels)), (1, *image_shape), (layout.shard_samples, *image_shape))
-    if (str(images.dtype), tuple(image_shape), images.chunks, images.shards) != expected:
-        raise ValueError("images are not laid out as the manifest says")
+    if (str(images.dtype), tuple(image_shape)) != ("uint8", (size, size, len(manifest.channels))):
+        raise ValueError("images are not as the manifest says")
+    part = Part(
+        name=name,
+        path=folder / name,
+        manifest=manifest,
+        layout=layout,
+        images=f"{mirror.url}/{name}/images" if mirror else folder / name / "images",
+        is_ours=_is_ours(images.metadata.to_dict(), layout, codec),
+        mirror=mirror,
+    )
     for array, dtype, shape in (
         ("status", "uint8", (n_samples,)),
         ("checksum", "uint32", (n_samples,)),
@@ -268,19 +323,42 @@ def _open_part(folder: Path, name: str) -> Part:
     return part
 
 
+def _is_ours(metadata: dict[str, Any], layout: Layout, codec: Codec) -> bool:
+    """Tell whether an array of images is laid out as `writer` does it, from its metadata."""
+    try:
+        (sharding,) = metadata["codecs"]
+        inner = [step["name"] for step in sharding["configuration"]["codecs"]]
+        grid, keys = metadata["chunk_grid"], metadata["chunk_key_encoding"]
+        return (
+            sharding["name"] == "sharding_indexed"
+            and tuple(sharding["configuration"]["chunk_shape"]) == (1, *layout.image_shape)
+            and inner == (["bytes", "blosc"] if codec.cname else ["bytes"])
+            and [step["name"] for step in sharding["configuration"]["index_codecs"]] == ["bytes", "crc32c"]
+            and sharding["configuration"].get("index_location", "end") == "end"
+            and tuple(grid["configuration"]["chunk_shape"]) == (layout.shard_samples, *layout.image_shape)
+            and (keys["name"], keys.get("configuration", {}).get("separator", "/")) == ("default", "/")
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
 def open_store(path: str | Path) -> Store:
     """Open a store to read.
 
     Parameters
     ----------
     path : str or Path
-        The store's folder.
+        The store's folder, or its URL: ``s3://``, ``gs://``, ``http://`` or ``https://``, with what
+        `remote.make_kvstore` takes from the environment. What is small is then copied to a temporary folder, which
+        lives as long as the store.
 
     Raises
     ------
     InputError
-        If there is none, or its metadata are damaged.
+        If there is none, or its metadata are damaged, or its server cannot be reached.
     """
+    if is_url(path):
+        return _open_remote(str(path))
     store = Store(path=Path(path))
     try:
         store.parts()
@@ -290,3 +368,16 @@ def open_store(path: str | Path) -> Store:
             f"A store must be a folder written by `hpa convert`. Received: {path}: {reason}. Check the path."
         ) from error
     return store
+
+
+def _open_remote(url: str) -> Store:
+    """Open a store at a URL."""
+    folder = TemporaryDirectory(prefix="hpa-")
+    mirror = Mirror(url, Path(folder.name))
+    if not mirror.fetch_root():
+        raise InputError(
+            f"A store must be written by `hpa convert`. Received: {url}, without zarr.json. Check the URL."
+        )
+    # The one thing that the store and its parts share.
+    weakref.finalize(mirror, folder.cleanup)
+    return Store(path=Path(folder.name), mirror=mirror)

@@ -134,13 +134,15 @@ def verify_store(
         )
     tell_plan, tell_checked = on_plan or (lambda n: None), on_checked or (lambda n: None)
     workers = Workers(threads=threads)
+    local = store.require_local()
     findings: list[Finding] = []
     counts: Counter[str] = Counter()
     n_repaired = 0
-    with hold_store(store.path) if repair else contextlib.nullcontext():
+    with hold_store(local) if repair else contextlib.nullcontext():
         for name in names:
             try:
                 opened = store.part(name)
+                opened.require_ours()
                 origin = _find_origin(store, opened, source, repair=repair)
             except InputError as error:
                 if part is not None:

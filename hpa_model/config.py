@@ -40,8 +40,10 @@ class TrainConfig:
         Rows and columns that the network sees.
     bn_momentum : float
         See `nets.build`.
+    symmetries : bool
+        Turn each training image in one of the eight ways, by chance and anew in each epoch, on the device.
     seed : int
-        Decides folds, weights, order and dropout.
+        Decides folds, weights, order, turns and dropout.
     """
 
     model: str = "gapnet"
@@ -54,6 +56,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     image_size: int = 512
     bn_momentum: float = 0.99
+    symmetries: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

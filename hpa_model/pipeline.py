@@ -1,28 +1,15 @@
-"""Batches of a store as a `tf.data` pipeline. The only module that imports TensorFlow."""
+"""Batches of a store as a `tf.data` pipeline. The only module of the trainer that imports TensorFlow."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any, Protocol
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-
-class BatchReader(Protocol):
-    """What the pipeline asks of a reader."""
-
-    labels: npt.NDArray[np.uint8] | None
-    image_shape: tuple[int, int, int]
-
-    def __len__(self) -> int:
-        """Return N."""
-        ...
-
-    def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-        """Read samples by index, uint8 (B, Y, X, C)."""
-        ...
+from hpa_data.batches import BatchReader, Order, Started, draw_symmetries
+from hpa_data.errors import InputError
 
 
 def dataset(  # noqa: PLR0917 - the project's public face, called by position from outside
@@ -32,6 +19,10 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     shuffle: bool = True,
     seed: int = 0,
     epochs: int | None = None,
+    *,
+    start: tuple[int, int] = (0, 0),
+    drop_last: bool = False,
+    symmetries: bool = False,
 ) -> tf.data.Dataset:
     """Stream samples in batches, each pairing images with their labels.
 
@@ -47,51 +38,66 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
         Permute each epoch anew, exactly and over all samples, as a function of (seed, epoch); otherwise keep the order.
     seed : int
     epochs : int, optional
-        Without end if None.
+        The epoch to end before, counted from 0; without end if None.
+    start : (int, int)
+        Epoch and step to begin at: what comes is what an uninterrupted stream would have delivered from there on.
+    drop_last : bool
+        Leave out an epoch's last batch if it is smaller than the others.
+    symmetries : bool
+        Deliver with the images how each is to be turned, for `nets.symmetry.turn` to do on the device; a function of
+        (seed, epoch, index).
 
     Returns
     -------
     tf.data.Dataset
-        Of (uint8 (B, Y, X, C), float32 (B, K)), or of images alone if the reader has no labels. Each epoch holds each
-        index exactly once. One call into Python a batch, one batch read ahead of the one in use and one being read.
+        Of (uint8 (B, Y, X, C), float32 (B, K)), or of images alone if the reader has no labels. With `symmetries`,
+        images are a pair: uint8 (B, Y, X, C) and uint8 (B,). Each epoch holds each index exactly once. Images are not
+        copied on their way. One call into Python a batch; one batch is ready and one being read, ahead of the one in
+        use.
 
     Raises
     ------
     ValueError
-        If there are no samples or the batch size is below 1.
+        If there are no samples, no batch, or the batch size is below 1.
     """
-    given = np.asarray(indices)
-    if len(given) == 0 or not np.issubdtype(given.dtype, np.integer) or batch_size < 1:
-        raise ValueError(
-            "indices must be integers, at least one, and batch_size at least 1. Received: "
-            f"{len(given)} of dtype {given.dtype}, {batch_size=}. Pass other values (np.flatnonzero of a mask)."
-        )
-    chosen = given.astype(np.int64)
-    steps = -(-len(chosen) // batch_size)
+    order = Order(indices, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last)
+    first = order.count(*start)
+    last = None if epochs is None else order.n_steps * epochs
     labels = None if reader.labels is None else reader.labels.astype(np.float32)
+    begun: dict[int, Started] = {}
 
-    # Two epochs, because reading ahead crosses the border between them.
-    @lru_cache(maxsize=2)
-    def order(epoch: int) -> npt.NDArray[np.int64]:
-        return permute(chosen, seed=seed, epoch=epoch) if shuffle else chosen
+    def read(number: Any) -> tuple[npt.NDArray[Any], ...]:
+        step = int(number)
+        started = begun.pop(step, None) or reader.start(order.pick(step))
+        begun.clear()  # of an iterator that was given up
+        if last is None or step + 1 < last:
+            with suppress(IndexError, InputError):  # which come again when it is that batch's turn
+                begun[step + 1] = reader.start(order.pick(step + 1))
+        chosen = order.pick(step)
+        delivered: tuple[npt.NDArray[Any], ...] = (started.result(),)
+        if symmetries:
+            delivered += (draw_symmetries(chosen, seed=seed, epoch=step // order.n_steps),)
+        return delivered if labels is None else (*delivered, labels[chosen])
 
-    def read(step: Any) -> tuple[npt.NDArray[Any], ...]:
-        epoch, place = divmod(int(step), steps)
-        batch = order(epoch)[place * batch_size : (place + 1) * batch_size]
-        images = reader.read(batch)
-        return (images,) if labels is None else (images, labels[batch])
-
-    def fetch(step: tf.Tensor) -> Any:
-        kinds = (tf.uint8,) if labels is None else (tf.uint8, tf.float32)
-        tensors = tf.numpy_function(read, [step], kinds)
-        tensors[0].set_shape((None, *reader.image_shape))
+    def fetch(number: tf.Tensor) -> Any:
+        kinds = (tf.uint8,) + (tf.uint8,) * symmetries + (tf.float32,) * (labels is not None)
+        tensors = list(tf.numpy_function(read, [number], kinds))
+        n_images = batch_size if drop_last else None
+        tensors[0].set_shape((n_images, *reader.image_shape))
+        images: Any = tensors.pop(0)
+        if symmetries:
+            tensors[0].set_shape((n_images,))
+            images = (images, tensors.pop(0))
         if labels is None:
-            return tensors[0]
-        tensors[1].set_shape((None, labels.shape[1]))
-        return tuple(tensors)
+            return images
+        tensors[0].set_shape((n_images, labels.shape[1]))
+        return images, tensors[0]
 
-    numbers = tf.data.Dataset.counter() if epochs is None else tf.data.Dataset.range(steps * epochs)
-    return numbers.map(fetch).prefetch(1)
+    numbers = tf.data.Dataset.counter(first) if last is None else tf.data.Dataset.range(first, max(first, last))
+    options = tf.data.Options()
+    # Nothing here is to be tuned, and the thread that would do it sleeps for up to a minute before a pipeline can end.
+    options.autotune.enabled = False
+    return numbers.map(fetch).prefetch(1).with_options(options)
 
 
 class _Remembering:
@@ -106,12 +112,27 @@ class _Remembering:
     def __len__(self) -> int:
         return len(self._reader)
 
-    def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    def start(self, indices: npt.ArrayLike) -> Started:
+        with self.remember():
+            return _RememberingBatch(self, self._reader.start(indices))
+
+    @contextmanager
+    def remember(self) -> Iterator[None]:
         try:
-            return self._reader.read(indices)
+            yield
         except Exception as fault:
             self.fault = fault
             raise
+
+
+class _RememberingBatch:
+    def __init__(self, reader: _Remembering, started: Started) -> None:
+        self._reader = reader
+        self._started = started
+
+    def result(self) -> npt.NDArray[np.uint8]:
+        with self._reader.remember():
+            return self._started.result()
 
 
 @contextmanager
@@ -127,8 +148,3 @@ def readable_faults(reader: BatchReader) -> Iterator[BatchReader]:
         if remembering.fault is not None:
             raise remembering.fault from None
         raise
-
-
-def permute(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Shuffle indices as a function of (seed, epoch) alone; a uniform draw over all orders."""
-    return np.random.default_rng([seed, epoch]).permutation(indices)

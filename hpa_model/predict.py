@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.batches import BatchReader
 from hpa_data.errors import InputError
 from hpa_data.reader import Reader
+from hpa_data.remote import is_url
 from hpa_data.samples import FolderReader
 from hpa_data.schema import FAILED, is_readable
 from hpa_data.sources import find_samples
@@ -18,7 +20,7 @@ from hpa_data.store import open_store
 from hpa_model.config import RunDescription, read_run
 from hpa_model.evaluate import read_thresholds
 from hpa_model.nets.resize import AreaResize
-from hpa_model.pipeline import BatchReader, dataset, readable_faults
+from hpa_model.pipeline import dataset, readable_faults
 from hpa_model.submit import choose_classes, read_sample_submission, write_submission
 
 BEST_FILE = "best.keras"
@@ -105,7 +107,7 @@ class Prediction:
 
 def predict_submission(
     run: Path,
-    source: Path,
+    source: Path | str,
     out: Path,
     *,
     part: str = "test",
@@ -120,8 +122,8 @@ def predict_submission(
     ----------
     run : Path
         The run folder.
-    source : Path
-        A store, or a folder of planes.
+    source : Path or str
+        A store, its URL, or a folder of planes.
     out : Path
         The CSV file to make.
     part : str
@@ -173,7 +175,7 @@ def predict_submission(
 
 
 def _find_rows(
-    reader: Reader | FolderReader, source: Path, sample_submission: Path | None
+    reader: Reader | FolderReader, source: Path | str, sample_submission: Path | None
 ) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Return the ids of the rows to write, in order, and their indices into the reader, int64 (M,)."""
     if sample_submission is None:
@@ -189,10 +191,10 @@ def _find_rows(
     return order, np.array([places[name] for name in order])
 
 
-def _open_source(source: Path, part: str, description: RunDescription) -> Reader | FolderReader:
+def _open_source(source: Path | str, part: str, description: RunDescription) -> Reader | FolderReader:
     """Open a store's part or a folder to read; InputError if it is not like the data of the run."""
     reader: Reader | FolderReader
-    if (source / "zarr.json").is_file():
+    if is_url(source) or Path(source, "zarr.json").is_file():
         store = open_store(source)
         manifest = store.part(part).manifest
         for what in ("channels", "classes"):

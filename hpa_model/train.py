@@ -21,6 +21,7 @@ from hpa_model import nets
 from hpa_model.config import RunDescription, TrainConfig, read_run, read_versions
 from hpa_model.evaluate import OutOfFold, Scores, score_run, write_out_of_fold
 from hpa_model.metrics import binary_cross_entropy, macro_f1
+from hpa_model.nets.symmetry import add_turns
 from hpa_model.pipeline import dataset, readable_faults
 from hpa_model.predict import BEST_FILE, LAST_FILE, fold_folder, load_model, predict_probs
 
@@ -74,7 +75,13 @@ class _Fold:
 
 
 def train(
-    store: Store, config: TrainConfig, out: Path, *, overwrite: bool = False, progress: Progress | None = None
+    store: Store,
+    config: TrainConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    cache_bytes: int = 0,
+    progress: Progress | None = None,
 ) -> Scores:
     """Train one model a fold and write the run folder.
 
@@ -86,6 +93,8 @@ def train(
         The run folder to make.
     overwrite : bool
         Replace a run that is there.
+    cache_bytes : int
+        Decoded samples that may be kept in memory; changes nothing but the time.
     progress : Progress, optional
 
     Returns
@@ -99,7 +108,7 @@ def train(
         If the store or the settings cannot be used. Nothing is written then.
     """
     progress = progress or Progress()
-    with store.reader(config.parts) as reader:
+    with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
         # Samples and folds
         description = _describe(store, config, reader)
         _build(description, fold=0)  # refuses what cannot be built before anything is written
@@ -166,7 +175,7 @@ def _make_run_folder(out: Path) -> None:
 
 
 def _build(description: RunDescription, *, fold: int) -> keras.Model:
-    """Build and compile the model of a fold; its weights are a function of (seed, fold)."""
+    """Build the model of a fold; its weights are a function of (seed, fold)."""
     config = description.config
     keras.utils.set_random_seed(int(np.random.SeedSequence([config.seed, fold]).generate_state(1)[0]))
     model = nets.build(
@@ -176,8 +185,7 @@ def _build(description: RunDescription, *, fold: int) -> keras.Model:
         image_size=config.image_size,
         bn_momentum=config.bn_momentum,
     )
-    # No XLA: on CPUs it trains this network at less than half the speed.
-    model.compile(keras.optimizers.Adam(config.learning_rate), "binary_crossentropy", jit_compile=False)
+    model.jit_compile = False  # where it is not compiled itself, it still says how it predicts
     return model
 
 
@@ -187,18 +195,22 @@ def _train_fold(description: RunDescription, reader: Reader, fold: _Fold, progre
     fold.folder.mkdir()
     progress.on_fold(fold.number, len(fold.training) * config.epochs)
     model = _build(description, fold=fold.number)
-    keeper = _Keeper(reader, fold, config.batch_size, progress)
+    trained = add_turns(model) if config.symmetries else model
+    # No XLA: on CPUs it trains this network at less than half the speed.
+    trained.compile(keras.optimizers.Adam(config.learning_rate), "binary_crossentropy", jit_compile=False)
+    keeper = _Keeper(model, reader, fold, config.batch_size, progress)
     steps = -(-len(fold.training) // config.batch_size)
     with readable_faults(reader) as watched:
-        batches = dataset(watched, fold.training, config.batch_size, seed=config.seed)
-        model.fit(batches, epochs=config.epochs, steps_per_epoch=steps, callbacks=[keeper], shuffle=False, verbose=0)
+        batches = dataset(watched, fold.training, config.batch_size, seed=config.seed, symmetries=config.symmetries)
+        trained.fit(batches, epochs=config.epochs, steps_per_epoch=steps, callbacks=[keeper], shuffle=False, verbose=0)
 
 
 class _Keeper(keras.callbacks.Callback):
     """After each epoch: validate over the whole set, write the history, keep the best and the last model."""
 
-    def __init__(self, reader: Reader, fold: _Fold, batch_size: int, progress: Progress) -> None:
+    def __init__(self, network: keras.Model, reader: Reader, fold: _Fold, batch_size: int, progress: Progress) -> None:
         super().__init__()
+        self._network = network  # without what may be put before it for training
         self._reader = reader
         self._fold = fold
         self._batch_size = batch_size
@@ -221,7 +233,7 @@ class _Keeper(keras.callbacks.Callback):
                 f"The training loss must stay finite. Received: loss={loss} in fold {self._fold.number}, epoch "
                 f"{epoch + 1}. Lower --learning-rate."
             )
-        probs = predict_probs([self.model], self._reader, self._fold.validation, self._batch_size)
+        probs = predict_probs([self._network], self._reader, self._fold.validation, self._batch_size)
         labels = self._reader.labels[self._fold.validation]  # type: ignore[index]
         record = EpochRecord(
             epoch=epoch + 1,
@@ -236,9 +248,9 @@ class _Keeper(keras.callbacks.Callback):
         unfinished = self._fold.folder / UNFINISHED_FILE
         if record.val_loss < self._best_loss:
             self._best_loss = record.val_loss
-            self.model.save(unfinished)
+            self._network.save(unfinished)
             unfinished.replace(self._fold.folder / BEST_FILE)
-        self.model.save(unfinished)
+        self._network.save(unfinished)
         unfinished.replace(self._fold.folder / LAST_FILE)
         self._progress.on_epoch(self._fold.number, record)
 

@@ -6,10 +6,19 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.reader import Reader
+from hpa_data.batches import Order, draw_symmetries, permute
+from hpa_data.reader import Batch, Reader
 from hpa_data.samples import FolderReader
 from hpa_data.store import Store
-from hpa_model.pipeline import dataset, permute, readable_faults
+from hpa_model.pipeline import dataset, readable_faults
+
+
+class Numbers:
+    def __init__(self, indices: np.ndarray) -> None:
+        self._indices = indices
+
+    def result(self) -> np.ndarray:
+        return np.broadcast_to(np.asarray(self._indices, np.uint8)[:, None, None, None], (len(self._indices), 1, 1, 4))
 
 
 class NumberReader:
@@ -25,9 +34,9 @@ class NumberReader:
     def __len__(self) -> int:
         return self._n_samples
 
-    def read(self, indices: np.ndarray) -> np.ndarray:
+    def start(self, indices: np.ndarray) -> "Numbers":
         self.n_calls += 1
-        return np.broadcast_to(np.asarray(indices, np.uint8)[:, None, None, None], (len(indices), 1, 1, 4))
+        return Numbers(indices)
 
 
 @settings(deadline=None, max_examples=25)
@@ -90,10 +99,10 @@ def test_images_reach_tensorflow_without_a_copy(store: Store) -> None:
     addresses = set()
 
     class Spy(Reader):
-        def read(self, indices: object) -> np.ndarray:
-            batch = super().read(indices)  # type: ignore[arg-type]
-            addresses.add(batch.ctypes.data)
-            return batch
+        def start(self, indices: object) -> Batch:
+            started = super().start(indices)  # type: ignore[arg-type]
+            addresses.add(started.result().ctypes.data)
+            return started
 
     with Spy([store.part("train").files()]) as reader:
         for images, _ in dataset(reader, np.arange(12), batch_size=4, epochs=2):
@@ -118,3 +127,48 @@ def test_a_fault_that_is_not_the_reader_s_stays_tensorflow_s() -> None:
 def test_nothing_to_stream_is_refused(indices: list[int], batch_size: int) -> None:
     with pytest.raises(ValueError, match="indices must be integers, at least one"):
         dataset(FolderReader([]), indices, batch_size)
+
+
+@settings(deadline=None, max_examples=12)
+@given(epoch=st.integers(0, 2), step=st.integers(0, 3), drop_last=st.booleans())
+def test_going_on_in_mid_epoch_gives_what_would_have_come(store: Store, epoch: int, step: int, drop_last: bool) -> None:
+    with store.reader(threads=2) as reader:
+        given = {"batch_size": 4, "seed": 5, "epochs": 3, "drop_last": drop_last, "symmetries": True}
+        whole = list(dataset(reader, np.arange(11), **given))
+        n_steps = len(whole) // 3
+        assert n_steps == (2 if drop_last else 3)
+        place = (epoch, min(step, n_steps))
+        rest = list(dataset(reader, np.arange(11), **given, start=place))
+        assert len(rest) == len(whole) - epoch * n_steps - place[1]
+        for one, other in zip(rest, whole[len(whole) - len(rest) :], strict=True):
+            for left, right in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
+                assert (left.numpy() == right.numpy()).all()
+
+
+def test_a_pipeline_may_be_gone_through_again(store: Store) -> None:
+    with store.reader() as reader:
+        batches = dataset(reader, np.arange(12), 5, epochs=1)
+        next(iter(batches))
+        first, second = ([images.numpy() for images, _ in batches] for _ in range(2))
+        assert [len(images) for images in first] == [5, 5, 2]
+        assert all((one == other).all() for one, other in zip(first, second, strict=True))
+
+
+def test_each_image_comes_with_how_it_is_to_be_turned(store: Store) -> None:
+    with store.reader() as reader:
+        batches = dataset(reader, np.arange(12), 5, seed=2, epochs=2, symmetries=True)
+        (images, codes), labels = batches.element_spec
+        assert (images.dtype, codes.dtype, labels.dtype) == (tf.uint8, tf.uint8, tf.float32)
+        order = Order(np.arange(12), 5, seed=2)
+        for step, ((images, codes), _) in enumerate(batches):
+            chosen = order.pick(step)
+            assert (images.numpy() == reader.read(chosen)).all()
+            assert (codes.numpy() == draw_symmetries(chosen, seed=2, epoch=step // 3)).all()
+
+
+def test_memory_is_used_again_when_tensors_die(store: Store) -> None:
+    addresses = set()
+    with store.reader() as reader:
+        for images, _ in dataset(reader, np.arange(12), 4, epochs=20):
+            addresses.add(np.asarray(memoryview(images)).ctypes.data)
+    assert len(addresses) <= 8  # TensorFlow lets go of an array only when it calls Python the next time

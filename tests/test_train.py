@@ -1,6 +1,7 @@
 """Training and prediction, end to end on a few small pictures."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -59,6 +60,21 @@ def test_every_epoch_of_every_fold_is_reported_and_recorded(run: Path, records: 
         told = [record for f, record in records if f == fold]
         assert [float(row["val_loss"]) for row in rows] == pytest.approx([r.val_loss for r in told], rel=1e-5)
         assert told[-1].loss < told[0].loss
+
+
+def test_a_cache_changes_no_weight(run: Path, store: Store, tmp_path: Path) -> None:
+    train(store, CONFIG, tmp_path / "run", cache_bytes=5 * 2**20)
+    assert (read_out_of_fold(tmp_path / "run").probs == read_out_of_fold(run).probs).all()
+
+
+def test_a_run_with_turned_images_is_another_one_and_can_be_predicted_with(
+    run: Path, store: Store, kaggle: Path, tmp_path: Path
+) -> None:
+    train(store, dataclasses.replace(CONFIG, symmetries=True), tmp_path / "run")
+    rows = read_out_of_fold(tmp_path / "run")
+    assert np.isfinite(rows.probs).all()
+    assert (rows.probs != read_out_of_fold(run).probs).any()
+    assert predict_submission(tmp_path / "run", store.path, tmp_path / "a.csv").n_rows == 3
 
 
 def test_out_of_fold_rows_come_from_the_model_that_has_not_seen_them(run: Path, store: Store) -> None:

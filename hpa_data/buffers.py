@@ -1,0 +1,42 @@
+"""Memory for batches, page-aligned and used again.
+
+A fresh 20 MB buffer a batch would halve the rate by page faults, and TensorFlow takes an aligned array without copying
+it.
+"""
+
+import mmap
+import weakref
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Buffers:
+    """Page-aligned memory for batches, used again when the last view of a batch dies."""
+
+    def __init__(self) -> None:
+        # A deque, because its append is atomic: a finaliser may run at any moment, in any thread.
+        self._free: deque[mmap.mmap] = deque()
+
+    def take(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+        """Return an uninitialised uint8 array of that shape."""
+        n_bytes = int(np.prod(shape))
+        if n_bytes == 0:
+            return np.empty(shape, np.uint8)
+        memory = self._find(n_bytes)
+        # Every view that NumPy makes of this array keeps `flat` itself alive, as its base is no array.
+        flat = np.frombuffer(memory, np.uint8, n_bytes)
+        weakref.finalize(flat, self._free.append, memory).atexit = False
+        return flat.reshape(shape)
+
+    def _find(self, n_bytes: int) -> mmap.mmap:
+        """Return free memory that is large enough; what is too small is dropped for good."""
+        while True:
+            try:
+                # The one that was let go of last: some of it may still lie in the processor's cache.
+                memory = self._free.pop()
+            except IndexError:
+                return mmap.mmap(-1, n_bytes)
+            if len(memory) >= n_bytes:
+                return memory

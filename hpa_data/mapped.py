@@ -1,0 +1,136 @@
+"""Shard files on a local disk, mapped: a sample costs one decode straight into its place, no lookup and no copy."""
+
+import itertools
+import mmap
+import os
+import resource
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+from hpa_data.parts import PartFiles, find_shard
+from hpa_data.schema import is_readable
+from hpa_data.shards import decode_chunk, read_index
+
+# Files that the rest of a program may want to have open beside the shards.
+SPARE_FILES = 256
+
+
+class MappedShards:
+    """The images of some local parts of our own layout, with all index tables in memory."""
+
+    name = "mapped"
+
+    def __init__(self, parts: Sequence[PartFiles], *, threads: int) -> None:
+        self._parts = tuple(parts)
+        self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
+        _allow_open_files(sum(part.layout.n_shards for part in parts))
+        mapped = [_map_shards(part) for part in parts]
+        # Of each sample: where its bytes lie, in which file, and how they are encoded.
+        self._bounds = np.concatenate([bounds for _, bounds in mapped])  # (N, 2)
+        self._files = [
+            files[sample // part.layout.shard_samples]
+            for part, (files, _) in zip(parts, mapped, strict=True)
+            for sample in range(part.layout.n_samples)
+        ]
+        self._codecs = [part.codec for part in parts for _ in range(part.layout.n_samples)]
+        self._threads = threads
+        self._start_threads()
+
+    def start(
+        self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
+    ) -> Sequence[Future[None]]:
+        """Begin to decode `samples`, int64 (M,), into `batch[places]`."""
+        if self._process != os.getpid():  # a fork takes no threads along
+            self._start_threads()
+        orders = list(zip(samples.tolist(), places.tolist(), self._bounds[samples].tolist(), strict=True))
+        # Each thread takes the next sample when it is done with one: none waits for another, neither within a batch nor
+        # at its end, if the next batch is asked for by then.
+        turns = itertools.count()
+        n_jobs = min(self._threads, len(orders))
+        return [self._pool.submit(self._decode, orders, turns, batch) for _ in range(n_jobs)]
+
+    def read_here(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
+        """Decode one sample into `out` in the calling thread."""
+        self._decode([(sample, 0, self._bounds[sample].tolist())], iter([0]), out[None])
+
+    def read_chunk(self, sample: int) -> npt.NDArray[np.uint8]:
+        """Return the encoded bytes of a sample, uint8 (n_bytes,), in the map."""
+        start, stop = self._bounds[sample].tolist()
+        return self._files[sample][start:stop]
+
+    def close(self) -> None:
+        """End the threads and let go of the files."""
+        self._pool.shutdown()
+        self._files = []
+
+    def _start_threads(self) -> None:
+        # Decoding happens in these threads alone, even if there is but one: Blosc keeps the GIL in the main thread.
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hpa-reader")
+        self._process = os.getpid()
+
+    def _decode(
+        self, orders: list[tuple[int, int, list[int]]], turns: Iterator[int], batch: npt.NDArray[np.uint8]
+    ) -> None:
+        """Decode samples until there is none left; an order is a sample, its place and its bounds."""
+        for turn in turns:
+            if turn >= len(orders):
+                return
+            sample, place, (start, stop) = orders[turn]
+            try:
+                decode_chunk(self._files[sample][start:stop], batch[place], self._codecs[sample])
+            except (RuntimeError, ValueError) as error:
+                number = int(np.searchsorted(self._firsts, sample, side="right")) - 1
+                part, row = self._parts[number], sample - int(self._firsts[number])
+                raise InputError(
+                    f"The bytes of a sample must be whole. Received: sample {part.ids[row]!r} of part {part.name!r}, "
+                    f"damaged in {find_shard(part.images, row // part.layout.shard_samples)}: {error}. "
+                    "Run `hpa verify --repair`, or convert the part again."
+                ) from error
+
+
+def _allow_open_files(n_files: int) -> None:
+    """Raise this process's own limit of open files, within what the system grants, so that all shards can be mapped."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = len(os.listdir("/dev/fd")) + n_files + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise InputError(
+                f"The system must allow {wanted} open files to read {n_files} shards. Received: a limit of {hard}. "
+                "Raise it (ulimit -Hn), or convert with more samples a shard."
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _map_shards(part: PartFiles) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.int64]]:
+    """Map each shard file of a part: their bytes, uint8 (n_bytes,) each, and where each sample's lie, int64 (N, 2).
+
+    A shard none of whose samples is readable need not exist.
+    """
+    files: list[npt.NDArray[np.uint8]] = []
+    size = part.layout.shard_samples
+    bounds = np.zeros((part.layout.n_shards * size, 2), np.int64)
+    readable = is_readable(part.status)
+    for shard in range(part.layout.n_shards):
+        present = readable[shard * size : (shard + 1) * size]
+        if not present.any():
+            files.append(np.empty(0, np.uint8))
+            continue
+        path = find_shard(part.images, shard)
+        try:
+            with path.open("rb") as file:
+                mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            index = read_index(mapped, shard_samples=size)
+            if (index[: len(present), 0] == index[: len(present), 1])[present].any():
+                raise ValueError("a sample that should be in it is absent")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"Each shard of part {part.name!r} must be a whole file. Received: {path}: {error}. Convert the part "
+                "again."
+            ) from error
+        files.append(mapped)
+        bounds[shard * size : (shard + 1) * size] = index
+    return files, bounds[: part.layout.n_samples]

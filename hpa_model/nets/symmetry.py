@@ -1,0 +1,41 @@
+"""Mirrors and right-angle rotations of a batch, on the device."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def turn(images: Any, codes: Any) -> Any:
+    """Turn each image of a batch.
+
+    Parameters
+    ----------
+    images : tensor, shape (B, Y, X, C), with Y = X
+    codes : tensor of integers, shape (B,)
+        0..7: 1 for a mirror in Y, plus 2 for one in X, plus 4 for a transposition, done in that order: the eight
+        symmetries of a square.
+
+    Returns
+    -------
+    tensor, as `images`
+    """
+    codes = ops.cast(codes, "int32")[:, None, None, None]
+    images = ops.where(codes % 2 == 1, ops.flip(images, axis=1), images)
+    images = ops.where(codes // 2 % 2 == 1, ops.flip(images, axis=2), images)
+    return ops.where(codes // 4 == 1, ops.transpose(images, (0, 2, 1, 3)), images)
+
+
+class Turn(keras.layers.Layer):
+    """`turn` as a layer, called with images and codes."""
+
+    def call(self, images: Any, codes: Any) -> Any:
+        """Turn each image."""
+        return turn(images, codes)
+
+
+def add_turns(model: keras.Model) -> keras.Model:
+    """Put `turn` before a network: the model takes images and codes, and shares all weights with the network."""
+    images = keras.Input(model.input_shape[1:], dtype="uint8", name="images")
+    codes = keras.Input((), dtype="uint8", name="symmetry")
+    return keras.Model([images, codes], model(Turn()(images, codes)))
