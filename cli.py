@@ -82,7 +82,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="By default one a core.
 # Packages that not every command needs, and the extra that brings them.
 EXTRAS = {"keras": "train", "tensorflow": "train", "imgaug": "augment", "matplotlib": "figures"}
 # Commands that run a network.
-TRAINERS = ("train", "predict", "demo")
+TRAINERS = ("train", "predict", "demo", "bench")
 # How the C library gives memory to them: huge pages, one arena, nothing handed back between two steps. A training step
 # takes and frees gigabytes; without this half of its time on a CPU goes into the pages of fresh memory.
 MALLOC_SETTINGS = ":".join(
@@ -551,6 +551,80 @@ def predict(
     _show(done, as_json, "\n".join(lines))
     if done.unpredicted:
         raise typer.Exit(1)
+
+
+bench = typer.Typer(no_args_is_help=True, help="Measure this machine: reading, and training.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command("io")
+def bench_io(
+    store: Annotated[str, typer.Argument(help=STORE + ".")],
+    part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
+    png: Annotated[Path | None, typer.Option(help="A folder of PNG planes, to be read beside it.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples to read over and over.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1)] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each row is timed.")] = 3,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what bounds the reading of a store here, what another codec would give, how fast a trainer can be fed."""
+    from hpa_data.store import open_store
+
+    with _quiet():
+        from hpa_model.bench import measure_io
+
+    opened = open_store(store)
+    with _quiet(), _progress("rounds", rounds + 1) as advance:
+        done = measure_io(
+            opened,
+            tuple(part or ["train"]),
+            png=png,
+            n_samples=samples,
+            batch_size=batch_size,
+            threads=threads,
+            rounds=rounds,
+            on_round=lambda: advance(1),
+        )
+    _show(done, as_json, cli_text.describe_io(done))
+
+
+@bench.command("step")
+def bench_step(
+    store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
+    part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
+    model: Annotated[str, typer.Option(help="The network.")] = "gapnet",
+    image_size: Annotated[int | None, typer.Option(min=1, help="[default: as in the store]")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Of each kind.")] = 10,
+    precision: Annotated[
+        str | None, typer.Option(help="float32 or mixed_bfloat16.  [default: mixed_bfloat16 on a GPU]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell whether training waits for data: steps fed from a store, and on one batch that lies on the device."""
+    from hpa_data.store import open_store
+
+    if precision not in {None, "float32", "mixed_bfloat16"}:
+        raise InputError(
+            f"precision must be float32 or mixed_bfloat16. Received: precision={precision!r}. Choose one of them."
+        )
+    with _quiet():
+        from hpa_model.bench import measure_step
+
+    opened = open_store(store)
+    with _progress("steps", 2 * (steps + 2)) as advance:
+        done = measure_step(
+            opened,
+            tuple(part or ["train"]),
+            model=model,
+            image_size=image_size,
+            batch_size=batch_size,
+            n_steps=steps,
+            precision=precision,
+            on_step=advance,
+        )
+    _show(done, as_json, cli_text.describe_step(done))
 
 
 @app.command()

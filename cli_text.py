@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hpa_data.leaks import FoldReport
     from hpa_data.stats import IntensityStatistics, LabelStatistics, StoreStatistics
     from hpa_data.verify import Verification
+    from hpa_model.bench import IoReport, StepReport
     from hpa_model.evaluate import Scores
 
 # Pairs of classes that are named.
@@ -218,3 +219,36 @@ def describe_classes(scores: "Scores") -> str:
             f"{score.f1_honest:>11.3f}{score.f1_same_rows:>14.3f}"
         )
     return "\n".join(lines)
+
+
+def describe_io(told: "IoReport") -> str:
+    """Say what bounds the reading of a store."""
+    from hpa_data.timing import describe_timings
+
+    lines = [
+        f"{told.store}: {told.n_samples} samples, codec {told.codec}, read by engine {told.engine}",
+        f"{told.n_read} samples over and over, batches of {told.batch_size}, {told.threads} threads; medians",
+        "",
+        describe_timings(told.rows),
+        "",
+        f"{'codec':<8}{'kB a sample':>12}{'GB in all':>11}{'at most, cached':>17}{'from the disk':>15}",
+    ]
+    for codec in told.codecs:
+        cold = f"{codec.cold:.0f}" if codec.cold == codec.cold else "unknown"
+        lines.append(
+            f"{codec.name:<8}{codec.sample_bytes / 1e3:>12.0f}{codec.store_bytes / 1e9:>11.2f}{codec.warm:>17.0f}"
+            f"{cold:>15}"
+        )
+    return "\n".join([*lines, "", *told.verdict])
+
+
+def describe_step(told: "StepReport") -> str:
+    """Say whether training waits for data."""
+    return "\n".join(
+        [
+            f"{told.model} on {told.device}, {told.precision}: {told.n_steps} steps of {told.batch_size} images each way",
+            f"one batch on the device  {told.resident:>9.1f} images/s",
+            f"fed from the store       {told.fed:>9.1f} images/s, {told.fed / told.resident:.2f} of it",
+            f"waiting for a batch      {told.waiting:>9.1%} of the time",
+        ]
+    )

@@ -100,6 +100,35 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     return numbers.map(fetch).prefetch(1).with_options(options)
 
 
+def png_dataset(paths: list[list[str]], batch_size: int) -> tf.data.Dataset:
+    """Read PNG planes as TensorFlow's documentation does it: what a store is held against.
+
+    Parameters
+    ----------
+    paths : list of lists of str
+        Of each sample, a file a channel.
+    batch_size : int
+
+    Returns
+    -------
+    tf.data.Dataset
+        Of uint8 (B, Y, X, C), shuffled over all samples, one epoch.
+    """
+
+    def read(files: tf.Tensor) -> tf.Tensor:
+        planes = [tf.io.decode_png(tf.io.read_file(files[place]), channels=1) for place in range(len(paths[0]))]
+        return tf.concat(planes, axis=-1)  # (Y, X, C)
+
+    samples = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths))
+    return samples.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def list_gpus() -> list[str]:
+    """List the names of the GPUs that TensorFlow sees."""
+    found = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found]
+
+
 class _Remembering:
     """A reader that remembers what went wrong in it: TensorFlow hands on the text of an exception alone."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import boto3
 import numpy as np
+import psutil
 import pytest
 import zarr
 from conftest import convert
@@ -355,3 +356,14 @@ def test_a_cache_must_fit_into_free_memory() -> None:
     assert choose_cache_bytes(None, 2**60) < free * 0.7
     with pytest.raises(InputError, match="A cache must fit into free memory"):
         choose_cache_bytes(2**60, 2**60)
+
+
+def test_memory_stays_flat_over_epochs(store: Store) -> None:
+    with store.reader(["train", "test"], threads=2) as reader:
+        order = Order(np.arange(15), 4)
+        sizes = []
+        for epoch in range(20):
+            for batch in stream(reader, order, start=(epoch, 0), epochs=epoch + 1):
+                assert batch.images.any()
+            sizes.append(psutil.Process().memory_info().rss)
+        assert max(sizes[2:]) - sizes[2] < 4 * 2**20  # less than a batch
