@@ -246,7 +246,7 @@ def describe_step(told: "StepReport") -> str:
     """Say whether training waits for data."""
     return "\n".join(
         [
-            f"{told.model} on {told.device}, {told.precision}: {told.n_steps} steps of {told.batch_size} images each way",
+            f"{told.model} on {told.device}, {told.precision}: twice {told.n_steps} steps of {told.batch_size} images",
             f"one batch on the device  {told.resident:>9.1f} images/s",
             f"fed from the store       {told.fed:>9.1f} images/s, {told.fed / told.resident:.2f} of it",
             f"waiting for a batch      {told.waiting:>9.1%} of the time",
