@@ -44,6 +44,8 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/main_job.py
 	@$(BIN)/python benchmarks/convert.py
 	@$(BIN)/python benchmarks/augment.py
+	@$(BIN)/python benchmarks/loaders.py
+	@$(BIN)/python benchmarks/opening.py
 
 clean:
 	rm -rf .venv demo

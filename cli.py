@@ -673,7 +673,7 @@ def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float 
     """Decide how many bytes of decoded samples may be kept, and say how many samples that is."""
     from hpa_data.cache import choose_cache_bytes
 
-    if kind not in {"none", "ram"} or (kind == "none" and gib is not None) or (gib is not None and not gib > 0):
+    if kind not in {"none", "ram"} or (kind == "none" and gib is not None) or (gib is not None and not 0 < gib < 2**20):
         raise InputError(
             f"cache must be none, or ram with a size above 0. Received: --cache {kind}, --cache-gib {gib}. Pass "
             "--cache ram, or neither."

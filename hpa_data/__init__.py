@@ -47,6 +47,7 @@ _MODULES = (
     "synth",
     "tables",
     "tensors",
+    "threads",
     "timing",
     "verify",
     "whole",

@@ -149,7 +149,8 @@ def stream(
     Yields
     ------
     Batch
-        Each epoch holds each index exactly once.
+        Each epoch holds each index exactly once. Let go of a batch (``del``) before asking for the next one, and fewer
+        buffers take turns, which is faster the more of them fit into the processor's cache.
     """
     first = order.count(*start)
     steps = itertools.count(first) if epochs is None else range(first, order.n_steps * epochs)

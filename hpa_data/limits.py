@@ -38,8 +38,9 @@ def limit_decode(
         The samples to decode, in this order.
     threads : int
     n_images : int
-        Images that the threads decode into together, over and over: as many as a batch has. A few fit into the
-        processor's cache, and decoding is faster than any loader of whole batches can be.
+        Images that the threads decode into together, over and over: as many as two batches have, as any loader needs
+        that fills one while the other is in use. A few fit into the processor's cache, and decoding is faster then
+        than any loader of whole batches can be.
     """
     kept: dict[int, npt.NDArray[np.uint8]] = {}
     for index in order.tolist():

@@ -1,11 +1,9 @@
 """Shard files on a local disk, mapped: a sample costs one decode straight into its place, no lookup and no copy."""
 
-import itertools
 import mmap
 import os
 import resource
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,7 @@ from hpa_data.errors import InputError
 from hpa_data.parts import PartFiles, find_shard
 from hpa_data.schema import is_readable
 from hpa_data.shards import decode_chunk, read_index
+from hpa_data.threads import Job, Threads
 
 # Files that the rest of a program may want to have open beside the shards.
 SPARE_FILES = 256
@@ -37,25 +36,31 @@ class MappedShards:
             for sample in range(part.layout.n_samples)
         ]
         self._codecs = [part.codec for part in parts for _ in range(part.layout.n_samples)]
-        self._threads = threads
+        self._n_threads = threads
         self._start_threads()
 
     def start(
         self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
-    ) -> Sequence[Future[None]]:
+    ) -> Sequence[Job]:
         """Begin to decode `samples`, int64 (M,), into `batch[places]`."""
         if self._process != os.getpid():  # a fork takes no threads along
             self._start_threads()
-        orders = list(zip(samples.tolist(), places.tolist(), self._bounds[samples].tolist(), strict=True))
+        if not len(samples):
+            return []
+        chosen, own_places = samples.tolist(), places.tolist()
+        starts, stops = self._bounds[samples].T.tolist()
+
         # Each thread takes the next sample when it is done with one: none waits for another, neither within a batch nor
         # at its end, if the next batch is asked for by then.
-        turns = itertools.count()
-        n_jobs = min(self._threads, len(orders))
-        return [self._pool.submit(self._decode, orders, turns, batch) for _ in range(n_jobs)]
+        def work(turn: int) -> None:
+            self._decode(chosen[turn], starts[turn], stops[turn], batch[own_places[turn]])
+
+        return [self._threads.start(work, len(chosen))]
 
     def read_here(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
         """Decode one sample into `out` in the calling thread."""
-        self._decode([(sample, 0, self._bounds[sample].tolist())], iter([0]), out[None])
+        start, stop = self._bounds[sample].tolist()
+        self._decode(sample, start, stop, out)
 
     def read_chunk(self, sample: int) -> npt.NDArray[np.uint8]:
         """Return the encoded bytes of a sample, uint8 (n_bytes,), in the map."""
@@ -64,32 +69,27 @@ class MappedShards:
 
     def close(self) -> None:
         """End the threads and let go of the files."""
-        self._pool.shutdown()
+        if self._process == os.getpid():
+            self._threads.close()
         self._files = []
 
     def _start_threads(self) -> None:
         # Decoding happens in these threads alone, even if there is but one: Blosc keeps the GIL in the main thread.
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hpa-reader")
+        self._threads = Threads(self._n_threads)
         self._process = os.getpid()
 
-    def _decode(
-        self, orders: list[tuple[int, int, list[int]]], turns: Iterator[int], batch: npt.NDArray[np.uint8]
-    ) -> None:
-        """Decode samples until there is none left; an order is a sample, its place and its bounds."""
-        for turn in turns:
-            if turn >= len(orders):
-                return
-            sample, place, (start, stop) = orders[turn]
-            try:
-                decode_chunk(self._files[sample][start:stop], batch[place], self._codecs[sample])
-            except (RuntimeError, ValueError) as error:
-                number = int(np.searchsorted(self._firsts, sample, side="right")) - 1
-                part, row = self._parts[number], sample - int(self._firsts[number])
-                raise InputError(
-                    f"The bytes of a sample must be whole. Received: sample {part.ids[row]!r} of part {part.name!r}, "
-                    f"damaged in {find_shard(part.images, row // part.layout.shard_samples)}: {error}. "
-                    "Run `hpa verify --repair`, or convert the part again."
-                ) from error
+    def _decode(self, sample: int, start: int, stop: int, out: npt.NDArray[np.uint8]) -> None:
+        """Decode one sample, whose bytes lie from `start` to `stop` in its file."""
+        try:
+            decode_chunk(self._files[sample][start:stop], out, self._codecs[sample])
+        except (RuntimeError, ValueError) as error:
+            number = int(np.searchsorted(self._firsts, sample, side="right")) - 1
+            part, row = self._parts[number], sample - int(self._firsts[number])
+            raise InputError(
+                f"The bytes of a sample must be whole. Received: sample {part.ids[row]!r} of part {part.name!r}, "
+                f"damaged in {find_shard(part.images, row // part.layout.shard_samples)}: {error}. "
+                "Run `hpa verify --repair`, or convert the part again."
+            ) from error
 
 
 def _allow_open_files(n_files: int) -> None:

@@ -52,7 +52,7 @@ def import_tensorstore() -> Any:
     except ImportError as error:
         raise InputError(
             "TensorStore must be installed to read what is no local store of hpa's own layout. Received: a Python "
-            "without it. Run: pip install 'hpa[remote]'."
+            "without it. Run: pip install '.[remote]'."
         ) from error
     return tensorstore
 
@@ -181,7 +181,7 @@ def _list_chunks(metadata: bytes, where: str) -> list[str]:
         shape = [int(size) for size in described["shape"]]
         chunks = [int(size) for size in described["chunk_grid"]["configuration"]["chunk_shape"]]
         counts = [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)]
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise InputError(
             f"A store must be whole. Received: {where}, whose metadata have a fault: {error!r}."
         ) from error

@@ -167,20 +167,20 @@ def _list_limits(reader: Reader, chosen: npt.NDArray[np.int64], *, threads: int,
     rows = [
         Row(
             name="memcpy",
-            shows="copy from memory into a batch",
-            run=limit_copy(images, threads=threads, n_images=batch_size),
+            shows="copy from memory into two batches",
+            run=limit_copy(images, threads=threads, n_images=2 * batch_size),
         )
     ]
     if reader.engine != "mapped":
         return rows
     codec = reader.codecs[int(chosen[0])]
     if CODECS[codec].cname:
-        run = limit_decode(reader, codec, chosen, threads=threads, n_images=batch_size)
-        return [*rows, Row(name="limit", shows="decode alone, from memory into a batch", run=run)]
+        run = limit_decode(reader, codec, chosen, threads=threads, n_images=2 * batch_size)
+        return [*rows, Row(name="limit", shows="decode alone, from memory into two batches", run=run)]
     chunks = [reader.read_chunk(index) for index in chosen.tolist()]
     mapped = [chunk.reshape(reader.image_shape) for chunk in chunks if chunk is not None]
-    run = limit_copy(mapped, threads=threads, n_images=batch_size)
-    return [*rows, Row(name="limit", shows="copy alone, from the mapped files into a batch", run=run)]
+    run = limit_copy(mapped, threads=threads, n_images=2 * batch_size)
+    return [*rows, Row(name="limit", shows="copy alone, from the mapped files into two batches", run=run)]
 
 
 def _list_loaders(reader: Reader, chosen: npt.NDArray[np.int64], *, batch_size: int) -> list[Row]:

@@ -97,6 +97,9 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     options = tf.data.Options()
     # Nothing here is to be tuned, and the thread that would do it sleeps for up to a minute before a pipeline can end.
     options.autotune.enabled = False
+    # The reader's threads do the work; more of TensorFlow's would only get in their way.
+    options.threading.private_threadpool_size = 1
+    options.threading.max_intra_op_parallelism = 1
     return numbers.map(fetch).prefetch(1).with_options(options)
 
 

@@ -1,5 +1,6 @@
 """The benchmark runs, small: a benchmark that does not run proves nothing."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +31,27 @@ def test_the_benchmark_of_copies_prints_every_row(kaggle: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert {"limit lz4hc", "augment lz4hc", "limit raw", "augment raw"} <= set(rows)
+
+
+def test_the_benchmark_of_loaders_delivers_every_image_and_names_what_is_absent(kaggle: Path, tmp_path: Path) -> None:
+    rows = ["decode lz4hc", "hpa lz4hc, NumPy", "hpa raw, tf.data", "np.memmap", "TensorStore", "insitubatch"]
+    command = [sys.executable, BENCHMARKS / "loaders.py", kaggle / "test", "--rounds", "1", "--cold", "--rows", *rows]
+    command += ["--json", tmp_path / "a.json", "--chart", tmp_path / "a.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    told = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())["rows"]}
+    assert list(told) == [row for row in told if row in rows]
+    assert len(told) == len(rows)
+    for name, row in told.items():
+        if name != "insitubatch":
+            assert row["state"] == "ok", name
+            assert row["rates"][0] > 0
+    assert told["insitubatch"]["state"] == "ok" or told["insitubatch"]["state"].startswith("absent: no insitubatch")
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_the_benchmark_of_opening_tells_times_and_memory() -> None:
+    command = [sys.executable, BENCHMARKS / "opening.py", "--samples", "2000", "--epochs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "2000 samples in 32 shards: opened in" in done.stdout

@@ -1,0 +1,69 @@
+"""Threads that do a job together."""
+
+import gc
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpa_data.threads import Threads
+
+
+@settings(deadline=None, max_examples=50)
+@given(n_threads=st.integers(1, 5), turns=st.lists(st.integers(1, 30), min_size=1, max_size=8))
+def test_each_turn_of_each_job_is_done_once(n_threads: int, turns: list[int]) -> None:
+    threads = Threads(n_threads)
+    done: list[list[int]] = [[] for _ in turns]
+    jobs = [threads.start(own.append, n_turns) for own, n_turns in zip(done, turns, strict=True)]
+    for job, own, n_turns in zip(jobs, done, turns, strict=True):
+        job.result()
+        job.result()
+        assert sorted(own) == list(range(n_turns))
+    threads.close()
+
+
+def test_what_goes_wrong_is_raised_where_it_is_waited_for() -> None:
+    threads = Threads(2)
+    others: list[int] = []
+
+    def work(turn: int) -> None:
+        if turn == 3:
+            raise ValueError("no such luck")
+        others.append(turn)
+
+    job = threads.start(work, 10)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no such luck"):
+            job.result()
+    threads.start(others.append, 1).result()  # the threads live on
+    threads.close()
+
+
+def test_closing_waits_for_what_was_begun_and_ends_the_threads() -> None:
+    before = threading.active_count()
+    threads = Threads(3)
+    done: list[int] = []
+
+    def work(turn: int) -> None:
+        time.sleep(0.02)
+        done.append(turn)
+
+    threads.start(work, 9)
+    threads.close()
+    threads.close()
+    assert len(done) == 9
+    assert threading.active_count() == before
+
+
+def test_threads_end_when_nobody_has_them_any_more() -> None:
+    before = threading.active_count()
+    threads = Threads(3)
+    del threads
+    gc.collect()
+    for _ in range(100):
+        if threading.active_count() == before:
+            return
+        time.sleep(0.02)
+    pytest.fail("threads are still there")
