@@ -34,7 +34,7 @@ def test_the_benchmark_of_copies_prints_every_row(kaggle: Path) -> None:
 
 
 def test_the_benchmark_of_loaders_delivers_every_image_and_names_what_is_absent(kaggle: Path, tmp_path: Path) -> None:
-    rows = ["decode lz4hc", "hpa lz4hc, NumPy", "hpa raw, tf.data", "np.memmap", "TensorStore", "insitubatch"]
+    rows = ["decode lz4hc", "hpa lz4hc, NumPy", "np.memmap", "insitubatch"]
     command = [sys.executable, BENCHMARKS / "loaders.py", kaggle / "test", "--rounds", "1", "--cold", "--rows", *rows]
     command += ["--json", tmp_path / "a.json", "--chart", tmp_path / "a.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
