@@ -241,7 +241,7 @@ def find_limit(result: Result, results: list[Result]) -> Result | None:
     if not result.name.startswith("hpa "):
         return None
     name = LIMIT_OF[result.name.split()[1].rstrip(",")]
-    return next((other for other in results if other.name == name and other.rates), None)
+    return next((other for other in results if other.name == name and other.state == "ok"), None)
 
 
 def describe(results: list[Result]) -> str:

@@ -126,14 +126,13 @@ def _open_dataset(setup: Setup, dataset: Any) -> Epoch:
     options.deterministic = False  # samples may overtake each other; they are shuffled anyway
     options.threading.private_threadpool_size = setup.threads
     options.autotune.cpu_budget = setup.threads
-    dataset = dataset.batch(setup.batch_size).prefetch(tf.data.AUTOTUNE).with_options(options)
+    batches = iter(dataset.batch(setup.batch_size).repeat().prefetch(tf.data.AUTOTUNE).with_options(options))
+    n_steps = -(-len(setup.ids) // setup.batch_size)
 
+    # One iterator over all epochs, each of which begins with a batch of its own, as with our own pipeline.
     def run(_: int) -> Iterator[Images]:
-        held = [iter(dataset)]
-        for batch in held[0]:
-            yield batch.numpy()
-        # To let go of an iterator can take as long as the epoch took: TensorFlow 2.21 waits for its autotuner to wake.
-        threading.Thread(target=held.clear).start()
+        for _ in range(n_steps):
+            yield np.asarray(memoryview(next(batches)))  # `numpy()` would copy
 
     return run
 
@@ -250,7 +249,7 @@ def open_lmdb(setup: Setup) -> Epoch:
     """Copy values out of the map, without the copies that values as `bytes` would be."""
     import lmdb
 
-    environment = lmdb.open(str(setup.folder / "lmdb"), readonly=True, lock=False, readahead=False)
+    environment = lmdb.open(str(setup.folder / "lmdb"), readonly=True, lock=False)
     local = threading.local()  # a transaction belongs to one thread
 
     def read(sample: int, slot: Images) -> None:

@@ -102,11 +102,14 @@ class Order:
         self._batch_size = batch_size
         self.n_steps = len(given) // batch_size if drop_last else -(-len(given) // batch_size)
         chosen = given.astype(np.int64)
+        chosen.flags.writeable = False  # what is picked is a view
 
         # Two epochs, because reading ahead crosses the border between them.
         @lru_cache(maxsize=2)
         def permute_epoch(epoch: int) -> npt.NDArray[np.int64]:
-            return permute(chosen, seed=seed, epoch=epoch) if shuffle else chosen
+            order = permute(chosen, seed=seed, epoch=epoch) if shuffle else chosen
+            order.flags.writeable = False
+            return order
 
         self._permute = permute_epoch
 

@@ -12,6 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 
+def take_memory(n_bytes: int) -> mmap.mmap:
+    """Take fresh memory from the system, page-aligned, and after a fork each process's own."""
+    return mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 class Buffers:
     """Page-aligned memory for batches, used again when the last view of a batch dies."""
 
@@ -37,6 +42,6 @@ class Buffers:
                 # The one that was let go of last: some of it may still lie in the processor's cache.
                 memory = self._free.pop()
             except IndexError:
-                return mmap.mmap(-1, n_bytes)
+                return take_memory(n_bytes)
             if len(memory) >= n_bytes:
                 return memory

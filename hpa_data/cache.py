@@ -1,12 +1,14 @@
 """Decoded samples that are kept in memory."""
 
-import mmap
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import psutil
 
+from hpa_data.buffers import take_memory
 from hpa_data.errors import InputError
 
 # Left to the rest of the machine when nobody says how much to keep.
@@ -33,10 +35,11 @@ class Cache:
         self.capacity = min(n_samples, n_bytes // int(np.prod(image_shape)))
         self._images = np.empty((0, *image_shape), np.uint8)
         if self.capacity:
-            memory = mmap.mmap(-1, self.capacity * int(np.prod(image_shape)))
+            memory = take_memory(self.capacity * int(np.prod(image_shape)))
             self._images = np.frombuffer(memory, np.uint8).reshape(self.capacity, *image_shape)
         self._slots = np.full(n_samples, -1)  # of each sample, once it is there
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._n_kept = 0
 
     def copy(self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -50,6 +53,8 @@ class Cache:
         """Keep `samples[places]`, which lie in `batch[places]`, while there is room."""
         if self._n_kept == self.capacity:
             return
+        if self._process != os.getpid():  # a fork may have come while another thread held the lock
+            self._lock, self._process = threading.Lock(), os.getpid()
         for place in places.tolist():
             with self._lock:
                 if self._n_kept == self.capacity or self._slots[samples[place]] >= 0:
@@ -88,10 +93,14 @@ def choose_cache_bytes(asked_bytes: int | None, wanted_bytes: int) -> int:
 
 
 def find_free_memory() -> int:
-    """Find how many bytes this process may still take, within the limit of its container too."""
+    """Find how many bytes this process may still take, within the limit of a container (cgroup 2) too."""
     free = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
     try:
-        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
-            return min(free, max(int(limit.read()) - int(used.read()), 0))
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # The page cache counts as used, and is given up when memory is asked for.
+        used -= int(kept.get("active_file", 0)) + int(kept.get("inactive_file", 0))
+        return min(free, max(limit - used, 0))
     except (OSError, ValueError):  # no container, no limit ("max"), or an older kind of both
         return free

@@ -80,8 +80,11 @@ class MappedShards:
 
     def _decode(self, sample: int, start: int, stop: int, out: npt.NDArray[np.uint8]) -> None:
         """Decode one sample, whose bytes lie from `start` to `stop` in its file."""
+        files = self._files
+        if not files:  # closed since the caller looked
+            raise ValueError("A reader must be open. Received: one that was closed. Open another.")
         try:
-            decode_chunk(self._files[sample][start:stop], out, self._codecs[sample])
+            decode_chunk(files[sample][start:stop], out, self._codecs[sample])
         except (RuntimeError, ValueError) as error:
             number = int(np.searchsorted(self._firsts, sample, side="right")) - 1
             part, row = self._parts[number], sample - int(self._firsts[number])

@@ -1,5 +1,7 @@
 """Random batches of a store: what every engine has in common, and which engine reads."""
 
+import os
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,34 +50,48 @@ class Engine(Protocol):
         ...
 
 
-class Batch:
-    """A batch that is being read."""
+class StartedBatch:
+    """A batch that is being read, in the process that began it."""
 
     def __init__(self, images: npt.NDArray[np.uint8], jobs: Sequence[Job], on_end: Callable[[], None]) -> None:
         self._images = images
         self._jobs = jobs
         self._on_end = on_end
+        self._process = os.getpid()
 
     def result(self) -> npt.NDArray[np.uint8]:
         """Wait until it is read; uint8 (B, Y, X, C), as `Reader.read` returns it and raises."""
-        # All of them, even if one fails: the memory must not be used again while another still writes into it.
+        if self._process != os.getpid():
+            raise ValueError(
+                "A batch must be taken in the process that began to read it. Received: one from before a fork. Begin "
+                "it after the fork."
+            )
+        fault = self._wait()
+        if fault is not None:
+            traceback.clear_frames(fault.__traceback__)  # as in `threads`
+            try:
+                raise fault
+            finally:
+                del fault, self
+        self._on_end()
+        return self._images
+
+    def _wait(self) -> InputError | None:
+        """Wait for all jobs, even if one fails: memory must not be used again while another still writes into it."""
         faults = []
         for job in self._jobs:
             try:
                 job.result()
             except InputError as fault:
                 faults.append(fault)
-        if faults:
-            raise faults[0]
-        self._on_end()
-        return self._images
+        return faults[0] if faults else None
 
 
 class Reader:
     """Reads any samples of one or several parts, in any order.
 
-    Safe to use from several threads at once, after a fork, and in a process that it was sent to. A context manager;
-    `close` ends its threads.
+    Safe to use from several threads at once, and in a process that it was sent to; after a fork too, if it is the
+    engine ``mapped`` and no batch was being read. A context manager; `close` ends its threads.
 
     Attributes
     ----------
@@ -156,22 +172,23 @@ class Reader:
         IndexError
             If an index is out of range.
         InputError
-            If a sample is pending or failed, or its bytes are missing or damaged.
+            If a sample is pending or failed, or its bytes are missing or cannot be decoded. Checksums are not
+            compared: `hpa verify` does that.
         ValueError
             If the reader is closed.
         """
         return self.start(indices).result()
 
-    def start(self, indices: npt.ArrayLike) -> Batch:
-        """Begin to read samples by index, and go on with something else: `Batch.result` gives what `read` returns."""
+    def start(self, indices: npt.ArrayLike) -> StartedBatch:
+        """Begin to read samples by index, and go on with something else: its `result` gives what `read` returns."""
         self._check_open()
         samples = self._check(indices)
         batch = self._buffers.take((len(samples), *self.image_shape))  # (B, Y, X, C)
         if not self._cache.capacity:
-            return Batch(batch, self._engine.start(samples, batch, np.arange(len(samples))), lambda: None)
+            return StartedBatch(batch, self._engine.start(samples, batch, np.arange(len(samples))), lambda: None)
         absent = self._cache.copy(samples, batch)
         jobs = self._engine.start(samples[absent], batch, absent)
-        return Batch(batch, jobs, lambda: self._cache.keep(samples, batch, absent))
+        return StartedBatch(batch, jobs, lambda: self._cache.keep(samples, batch, absent))
 
     def read_here(self, index: int) -> npt.NDArray[np.uint8]:
         """Read one sample in the calling thread, for callers that have threads of their own.

@@ -45,6 +45,11 @@ def is_url(location: str | Path) -> bool:
     return isinstance(location, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location) is not None
 
 
+def make_retries(driver: str) -> dict[str, Any]:
+    """Say, as TensorStore's context does, how often one of its drivers asks a host again."""
+    return {f"{name}_request_retries": RETRIES for name in ("s3", "gcs", "http") if name in driver}
+
+
 def import_tensorstore() -> Any:
     """Import TensorStore; InputError if it is not installed."""
     try:
@@ -113,8 +118,8 @@ class Mirror:
         self.folder = folder
         tensorstore = import_tensorstore()
         spec = make_kvstore(url)
-        retries = {f"{name}_request_retries": RETRIES for name in ("s3", "gcs", "http") if name in spec["driver"]}
-        self._store = self._wait(tensorstore.KvStore.open(spec, context=tensorstore.Context(retries)))
+        context = tensorstore.Context(make_retries(spec["driver"]))
+        self._store = self._wait(tensorstore.KvStore.open(spec, context=context))
 
     def fetch_root(self) -> bool:
         """Fetch what makes the store a group; False if there is nothing."""

@@ -334,6 +334,7 @@ def _is_ours(metadata: dict[str, Any], layout: Layout, codec: Codec) -> bool:
             and tuple(sharding["configuration"]["chunk_shape"]) == (1, *layout.image_shape)
             and inner == (["bytes", "blosc"] if codec.cname else ["bytes"])
             and [step["name"] for step in sharding["configuration"]["index_codecs"]] == ["bytes", "crc32c"]
+            and sharding["configuration"]["index_codecs"][0]["configuration"]["endian"] == "little"
             and sharding["configuration"].get("index_location", "end") == "end"
             and tuple(grid["configuration"]["chunk_shape"]) == (layout.shard_samples, *layout.image_shape)
             and (keys["name"], keys.get("configuration", {}).get("separator", "/")) == ("default", "/")

@@ -1,5 +1,6 @@
 """Images that are no local shards of our own layout, read by TensorStore: at a URL, or chunked or encoded otherwise."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.parts import PartFiles
-from hpa_data.remote import import_tensorstore, make_kvstore, shorten
+from hpa_data.remote import import_tensorstore, make_kvstore, make_retries, shorten
 
 # What TensorStore may keep of index tables, and of decoded chunks that hold more than one sample.
 CACHE_BYTES = 64 * 2**20
@@ -23,19 +24,26 @@ class TensorStoreImages:
         self._parts = tuple(parts)
         self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
         self._ts = import_tensorstore()
-        self._context = self._ts.Context(
-            {
-                "cache_pool": {"total_bytes_limit": CACHE_BYTES},
-                "data_copy_concurrency": {"limit": threads},
-                "file_io_concurrency": {"limit": threads},
-            }
-        )
+        settings = {
+            "cache_pool": {"total_bytes_limit": CACHE_BYTES},
+            "data_copy_concurrency": {"limit": threads},
+            "file_io_concurrency": {"limit": threads},
+        }
+        for part in parts:
+            settings |= make_retries(make_kvstore(part.images)["driver"])
+        self._context = self._ts.Context(settings)
+        self._process = os.getpid()
         self._arrays = [self._open(part) for part in parts]
 
     def start(
         self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
     ) -> Sequence["_Reading"]:
         """Begin to read `samples`, int64 (M,), into `batch[places]`."""
+        if self._process != os.getpid():  # TensorStore would end the process
+            raise InputError(
+                "A reader of this store must be opened anew after a fork. Received: one from before it. Let workers "
+                "be started by spawn, or open the reader in each."
+            )
         target = self._ts.array(batch, copy=False)
         numbers = np.searchsorted(self._firsts, samples, side="right") - 1
         jobs = []

@@ -6,6 +6,7 @@ for each thread and each batch. Here a job is one object and one lock, whatever 
 
 import itertools
 import threading
+import traceback
 import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -23,7 +24,8 @@ class Job:
         self._n_threads = n_threads
         self._fault: BaseException | None = None
         self._done = threading.Lock()
-        self._done.acquire()
+        if n_threads:
+            self._done.acquire()
 
     def run(self) -> None:
         """Take turns until there are none left; called in each of the threads."""
@@ -40,8 +42,14 @@ class Job:
     def result(self) -> None:
         """Wait until all turns are done; raise what went wrong in one of them."""
         with self._done:
-            if self._fault is not None:
-                raise self._fault
+            fault = self._fault
+        if fault is not None:
+            # Its traceback holds frames, and they hold this job and the memory of a batch: no cycle must stay.
+            traceback.clear_frames(fault.__traceback__)
+            try:
+                raise fault
+            finally:
+                del fault, self
 
 
 class Threads:
@@ -49,6 +57,8 @@ class Threads:
 
     def __init__(self, n_threads: int) -> None:
         self._n_threads = n_threads
+        self._lock = threading.Lock()
+        self._is_open = True
         queue: SimpleQueue[Job | None] = SimpleQueue()
         self._queue = queue
         self._threads = [
@@ -60,16 +70,24 @@ class Threads:
         self._end = weakref.finalize(self, _end_all, queue, n_threads)
 
     def start(self, work: Callable[[int], None], n_turns: int) -> Job:
-        """Begin to call `work` with 0 to `n_turns` - 1, each once; after what was begun before."""
+        """Begin to call `work` with 0 to `n_turns` - 1, each once; after what was begun before.
+
+        Raises ValueError once this is closed.
+        """
         n_threads = min(self._n_threads, n_turns)
         job = Job(work, n_turns, n_threads)
-        for _ in range(n_threads):
-            self._queue.put(job)
+        with self._lock:  # what is queued behind the threads' end would never be done
+            if not self._is_open:
+                raise ValueError("Threads must be open. Received: threads that were closed. Make new ones.")
+            for _ in range(n_threads):
+                self._queue.put(job)
         return job
 
     def close(self) -> None:
         """Wait for what was begun, and end the threads."""
-        self._end()
+        with self._lock:
+            self._is_open = False
+            self._end()
         for thread in self._threads:
             thread.join()
 

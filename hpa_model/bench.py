@@ -29,6 +29,10 @@ N_ENCODED = 32
 DISK_BYTES = 2**30
 # Above this share of its limit a reader has nothing left to lose.
 NEAR = 0.8
+NOTHING_TO_READ = (
+    "A part to measure must have a sample that can be read. Received: {store}, {parts}, where none was converted. "
+    "Convert it again, or name another."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +47,15 @@ class CodecFigures:
     store_bytes : float
         Of all samples that are read.
     warm, cold : float
-        Samples a second at most: decoded, or copied, from the page cache; and from the disk. Cold is NaN where the disk
-        is not ours to measure.
+        Samples a second at most: decoded, or copied, from the page cache; and from the disk. Cold is None where the
+        disk is not ours to measure.
     """
 
     name: str
     sample_bytes: float
     store_bytes: float
     warm: float
-    cold: float
+    cold: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +137,13 @@ def measure_io(
     with store.reader(parts, threads=threads) as reader:
         readable = np.flatnonzero(is_readable(reader.status))
         if not len(readable):
-            raise InputError(f"A part to measure must have a readable sample. Received: {store.location}, {parts}.")
+            raise InputError(NOTHING_TO_READ.format(store=store.location, parts=", ".join(parts)))
+        kinds = {reader.codecs[index] for index in readable.tolist()}
+        if len(kinds) > 1:
+            raise InputError(
+                f"Parts that are measured together must have one codec. Received: {', '.join(sorted(kinds))}. Measure "
+                "one part at a time."
+            )
         chosen = np.random.default_rng(0).choice(readable, min(n_samples, len(readable)), replace=False)
         for batch in stream(reader, Order(chosen, batch_size), epochs=1):  # into the page cache
             del batch
@@ -266,7 +276,7 @@ def _try_codecs(
             sample_bytes=sample_bytes,
             store_bytes=sample_bytes * len(reader),
             warm=row.rate,
-            cold=min(row.rate, disk_bytes_per_s / sample_bytes) if own_bytes else float("nan"),
+            cold=min(row.rate, disk_bytes_per_s / sample_bytes) if own_bytes else None,
         )
 
 
@@ -295,12 +305,13 @@ def _judge(own: str, rows: dict[str, Timing], codecs: tuple[CodecFigures, ...], 
             f"from the disk, at {min(disk, rows['NumPy'].rate):,.0f} images/s at most."
         )
     if disk < rows["NumPy"].rate:
-        yield f"From the disk, {disk:,.0f} samples/s come at most: the disk bounds you until the files are cached."
+        until = " until the files are cached" if needed <= free_bytes else ""
+        yield f"From the disk, {disk:,.0f} samples/s come at most: the disk bounds you{until}."
     else:
         yield f"The disk gives {disk:,.0f} samples/s, more than can be decoded: it does not bound you."
 
     def expect(codec: CodecFigures) -> float:
-        return codec.warm if codec.store_bytes <= free_bytes else codec.cold
+        return codec.warm if codec.store_bytes <= free_bytes or codec.cold is None else codec.cold
 
     fastest = max(codecs, key=expect)
     if fastest.name != own and expect(fastest) > 1.2 * expect(figures[own]):
@@ -382,6 +393,8 @@ def measure_step(
         if reader.labels is None:
             raise InputError(f"Parts to train on must have labels. Received: {', '.join(parts)}. Choose others.")
         readable = np.flatnonzero(is_readable(reader.status))
+        if not len(readable):
+            raise InputError(NOTHING_TO_READ.format(store=store.location, parts=", ".join(parts)))
         keras.config.set_dtype_policy(precision)
         try:
             network = nets.build(model, reader.image_shape, reader.labels.shape[1], image_size=image_size)

@@ -1,18 +1,18 @@
 """Measurements of a user's machine: every row is there, and what is said follows from the figures."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import convert, draw_image, write_sample, write_table
 from typer.testing import CliRunner
 
 import cli
 from hpa_data.errors import InputError
 from hpa_data.limits import limit_copy, limit_decode, limit_disk
 from hpa_data.reader import Reader
-from hpa_data.store import Part, Store
+from hpa_data.store import Part, Store, open_store
 from hpa_data.timing import Row, describe_timings, measure
 from hpa_model.bench import CodecFigures, IoReport, _judge, measure_io, measure_step
 
@@ -54,7 +54,7 @@ def test_a_store_that_is_not_mapped_is_measured_without_its_limits(store: Store)
     done = measure_io(Foreign(path=store.path), n_samples=4, batch_size=2, rounds=1, least_s=0.0)
     assert done.engine == "tensorstore"
     assert [row.name for row in done.rows] == ["memcpy", "NumPy", "tf.data"]
-    assert all(math.isnan(codec.cold) for codec in done.codecs)
+    assert all(codec.cold is None for codec in done.codecs)
     assert "TensorStore reads these images" in " ".join(done.verdict)
 
 
@@ -84,13 +84,31 @@ def test_what_is_said_follows_from_the_figures() -> None:
     assert "What bounds it is memory" in say("raw", 0.9, 5000, 200e9)
 
 
-def test_a_part_without_readable_samples_is_refused(store: Store) -> None:
+def test_a_part_that_is_not_there_is_refused(store: Store) -> None:
     with pytest.raises(InputError, match="part must be in the store"):
         measure_io(store, ("nope",))
 
 
+def test_a_part_without_readable_samples_is_refused(tmp_path: Path) -> None:
+    write_sample(tmp_path / "train", "a", draw_image(0))
+    for path in (tmp_path / "train").iterdir():
+        path.write_bytes(b"no picture")
+    write_table(tmp_path / "train.csv", {"a": "0"})
+    convert(tmp_path / "train", tmp_path / "a.zarr", labels=tmp_path / "train.csv")
+    for measure_it in (measure_io, measure_step):
+        with pytest.raises(InputError, match="none was converted. Convert it again"):
+            measure_it(open_store(tmp_path / "a.zarr"))
+
+
+def test_parts_of_different_codecs_are_not_measured_together(kaggle: Path, tmp_path: Path) -> None:
+    convert(kaggle / "test", tmp_path / "a.zarr", part="one")
+    convert(kaggle / "test", tmp_path / "a.zarr", part="two", codec="raw")
+    with pytest.raises(InputError, match="one codec. Received: lz4hc, raw. Measure one part"):
+        measure_io(open_store(tmp_path / "a.zarr"), ("one", "two"))
+
+
 def test_png_files_that_are_none_are_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="must hold|no sample|no image|No sample"):
         measure_io(store, png=tmp_path, n_samples=2, rounds=1)
 
 
@@ -99,7 +117,13 @@ def test_limits_do_all_of_their_work(store: Store) -> None:
         order = np.arange(12)
         assert limit_decode(reader, "lz4hc", order, threads=2, n_images=4)() == 12
         assert limit_decode(reader, "zstd", order, threads=3, n_images=1)() == 12
-        assert limit_copy([reader.read_here(0)] * 5, threads=2, n_images=4)() == 5
+        images = [reader.read_here(0)] * 5
+        assert limit_copy(images, threads=2, n_images=4)() == 5
+        # Each is really taken: one of another shape, wherever it is, cannot be copied.
+        for place in range(5):
+            wrong = [image[:3] if number == place else image for number, image in enumerate(images)]
+            with pytest.raises(ValueError, match="broadcast"):
+                limit_copy(wrong, threads=2, n_images=4)()
     paths = [store.part("train").shard_path(0)]
     assert limit_disk(paths, 12, threads=1)() == 12
     with pytest.raises(OSError, match="No such file"):

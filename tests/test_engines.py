@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -30,6 +30,7 @@ from hpa_data.errors import InputError
 from hpa_data.reader import Reader
 from hpa_data.stats import measure_store
 from hpa_data.store import Store, open_store
+from hpa_data.tensors import TensorStoreImages
 from hpa_data.verify import verify_store
 
 BUCKET = "hpa-bucket"
@@ -288,6 +289,79 @@ def test_a_reader_works_after_a_fork(store: Store, oracle: np.ndarray) -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.parametrize("cache_bytes", [0, 5 * 2**20])
+def test_processes_do_not_share_their_batches_after_a_fork(store: Store, oracle: np.ndarray, cache_bytes: int) -> None:
+    with store.reader(threads=2, cache_bytes=cache_bytes) as reader:
+        reader.read([0, 1])  # leaves memory to be used again, by both
+        child = os.fork()
+        for _ in range(20):
+            order = [4, 5] if child == 0 else [2, 3]
+            if not (reader.read(order) == oracle[order]).all():
+                os._exit(1)
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert (reader.read(range(12)) == oracle[:12]).all()
+
+
+def test_a_batch_from_before_a_fork_is_refused_after_it(store: Store) -> None:
+    with store.reader(threads=2) as reader:
+        begun = reader.start([0, 1])
+        child = os.fork()
+        if child == 0:
+            with pytest.raises(ValueError, match="before a fork"):
+                begun.result()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        begun.result()
+
+
+def test_tensorstore_after_a_fork_is_refused(kaggle: Path, tmp_path: Path) -> None:
+    convert(kaggle / "test", tmp_path / "a.zarr", part="test")
+    with open_store(tmp_path / "a.zarr").reader(["test"]) as mapped:
+        remake = mapped.__reduce__()[1][0]
+    engine = TensorStoreImages(remake, threads=1)
+    child = os.fork()
+    if child == 0:
+        with pytest.raises(InputError, match="opened anew after a fork"):
+            engine.read_here(0, np.empty((512, 512, 4), np.uint8))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def read_unless_closed(reader: Reader) -> bool:
+    """Read a batch; False if the reader says that it is closed."""
+    try:
+        return reader.read([0, 1]).shape == (2, 512, 512, 4)
+    except ValueError as fault:
+        return "must be open" not in str(fault)
+
+
+def test_closing_while_batches_are_begun_hangs_nowhere(store: Store) -> None:
+    for _ in range(20):
+        reader = store.reader(threads=2)
+        with ThreadPoolExecutor(2) as pool:
+            reading = [pool.submit(read_unless_closed, reader) for _ in range(6)]
+            reader.close()
+            assert all(future.result(timeout=60) in {True, False} for future in reading)
+        assert not read_unless_closed(reader)
+
+
+def test_a_failed_read_gives_its_memory_back_at_once(kaggle: Path, tmp_path: Path) -> None:
+    convert(kaggle / "test", tmp_path / "a.zarr", part="test")
+    shard = tmp_path / "a.zarr" / "test" / "images" / "c" / "0" / "0" / "0" / "0"
+    with open_store(tmp_path / "a.zarr").reader(["test"], threads=1) as reader:
+        shard.write_bytes(bytes(shard.stat().st_size))  # in place: the map sees it
+        gc.disable()
+        try:
+            for _ in range(5):
+                with pytest.raises(InputError, match="damaged"):
+                    reader.read([0, 1])
+            assert len(reader._buffers._free) == 1
+        finally:
+            gc.enable()
+
+
 def test_a_closed_reader_says_so(store: Store) -> None:
     reader = store.reader()
     reader.close()
@@ -338,13 +412,13 @@ def test_a_cache_is_safe_in_several_threads() -> None:
             assert (batch == images[samples]).all()
             cache.keep(samples, batch, absent)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
     kept = np.zeros((50, 4, 4, 1), np.uint8)
-    assert len(cache.copy(np.arange(50), kept)) == 20
+    absent = cache.copy(np.arange(50), kept)
+    assert len(absent) == 20
+    kept[absent] = images[absent]
+    assert (kept == images).all()
 
 
 def test_a_cache_must_fit_into_free_memory() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpa_data.batches import Order, draw_symmetries, permute
-from hpa_data.reader import Batch, Reader
+from hpa_data.reader import Reader, StartedBatch
 from hpa_data.samples import FolderReader
 from hpa_data.store import Store
 from hpa_model.pipeline import dataset, readable_faults
@@ -99,7 +99,7 @@ def test_images_reach_tensorflow_without_a_copy(store: Store) -> None:
     addresses = set()
 
     class Spy(Reader):
-        def start(self, indices: object) -> Batch:
+        def start(self, indices: object) -> StartedBatch:
             started = super().start(indices)  # type: ignore[arg-type]
             addresses.add(started.result().ctypes.data)
             return started
