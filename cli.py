@@ -1,16 +1,10 @@
 """The command `hpa`: parse, call one function, show its result."""
 
-import contextlib
-import dataclasses
 import io
-import json
 import logging
 import os
 import sys
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
+import cli_model
 import cli_text
+from cli_show import STORE, Json, Overwrite, Threads, Workers, late_progress, progress, show, split_names
 from hpa_data.errors import InputError
 
 if TYPE_CHECKING:
     from hpa_data.stats import LabelStatistics, StoreStatistics
-    from hpa_data.store import Store
-    from hpa_model.train import Progress
 
 
 class _Commands(typer.core.TyperGroup):
@@ -72,17 +66,13 @@ app = typer.Typer(
     help="High-resolution, multi-channel microscopy into a deep network.",
 )
 
-STORE = "A store, or its URL (s3://, gs://, http://)"
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="How many work at once; by default one a core.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="By default one a core.")]
-
-
 # Packages that not every command needs, and the extra that brings them.
-EXTRAS = {"keras": "train", "tensorflow": "train", "imgaug": "augment", "matplotlib": "figures"}
+EXTRAS = {
+    **{"keras": "train", "tensorflow": "train", "jax": "jax", "imgaug": "augment"},
+    **{"matplotlib": "figures", "jinja2": "figures", "tensorboardX": "tensorboard"},
+}
 # Commands that run a network.
-TRAINERS = ("train", "predict", "demo", "bench")
+TRAINERS = ("train", "finetune", "predict", "demo", "bench")
 # How the C library gives memory to them: huge pages, one arena, nothing handed back between two steps. A training step
 # takes and frees gigabytes; without this half of its time on a CPU goes into the pages of fresh memory.
 MALLOC_SETTINGS = ":".join(
@@ -113,20 +103,6 @@ def main() -> None:
         raise
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what TensorFlow's libraries write while they are loaded, below Python, off the screen."""
-    sys.stderr.flush()
-    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(screen, 2)
-        os.close(screen)
-        os.close(nowhere)
-
-
 @app.callback(invoke_without_command=True)
 def root(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -150,7 +126,7 @@ def synth(
     """Write made-up samples in Kaggle's file format: planes, label table, test folder."""
     from hpa_data.synth import write_samples
 
-    with _progress("samples", samples + test) as advance:
+    with progress("samples", samples + test) as advance:
         done = write_samples(
             folder,
             n_samples=samples,
@@ -161,7 +137,7 @@ def synth(
             on_sample=lambda: advance(1),
         )
     mean_kb = done.n_bytes / (done.n_samples + done.n_test) / 1e3
-    _show(done, as_json, f"{folder}: {done.n_samples} samples and {done.n_test} for test, {mean_kb:.0f} kB each")
+    show(done, as_json, f"{folder}: {done.n_samples} samples and {done.n_test} for test, {mean_kb:.0f} kB each")
 
 
 @app.command()
@@ -206,10 +182,10 @@ def convert(
     plan = plan_conversion(source, store, labels=labels, part=part, settings=settings, codec=codec)
     if dry_run:
         told = forecast_conversion(plan, workers=doing, overwrite=overwrite)
-        _show(told, as_json, cli_text.describe_forecast(told))
+        show(told, as_json, cli_text.describe_forecast(told))
         return
     try:
-        with _late_progress("samples") as (begin, advance):
+        with late_progress("samples") as (begin, advance):
             done = convert_files(
                 plan,
                 workers=doing,
@@ -221,7 +197,7 @@ def convert(
     except KeyboardInterrupt:
         print(f"{store} has all that was finished; the same command goes on from there.", file=sys.stderr)
         raise
-    _show(done, as_json, cli_text.describe_conversion(done))
+    show(done, as_json, cli_text.describe_conversion(done))
     if done.failures:
         raise typer.Exit(1)
 
@@ -250,7 +226,7 @@ def augment(
     doing = Workers(threads=threads, processes=workers, scheduler=scheduler)
     plan = plan_augmentation(
         open_store(store),
-        parts=_split_names(parts),
+        parts=split_names(parts),
         min_count=min_count,
         order=order,
         policy=policy,
@@ -260,12 +236,12 @@ def augment(
     told = plan.summary
     if dry_run:
         check_augmentation(plan, overwrite=overwrite)
-        _show(told, as_json, cli_text.describe_copies(told))
+        show(told, as_json, cli_text.describe_copies(told))
         return
     if not as_json:
         print(cli_text.describe_copies(told), flush=True)
     try:
-        with _late_progress("copies") as (begin, advance):
+        with late_progress("copies") as (begin, advance):
             done = augment_store(plan, workers=doing, overwrite=overwrite, on_plan=begin, on_written=advance)
     except KeyboardInterrupt:
         print(f"{store} has all that was finished; the same command goes on from there.", file=sys.stderr)
@@ -274,7 +250,7 @@ def augment(
     if not done.n_copies:
         lines = ["Nothing to copy."]
     lines += cli_text.shorten([f"Failed: {failure.id}: {failure.reason}" for failure in done.failures])
-    _show(done, as_json, "\n".join(lines))
+    show(done, as_json, "\n".join(lines))
     if done.failures:
         raise typer.Exit(1)
 
@@ -295,7 +271,7 @@ def verify(
     """Check each sample against its checksum, and against its source; make again what is wrong."""
     from hpa_data.verify import verify_store
 
-    with _late_progress("samples") as (begin, advance):
+    with late_progress("samples") as (begin, advance):
         done = verify_store(
             store,
             part=part,
@@ -305,7 +281,7 @@ def verify(
             on_plan=begin,
             on_checked=advance,
         )
-    _show(done, as_json, cli_text.describe_verification(done))
+    show(done, as_json, cli_text.describe_verification(done))
     if done.n_faults:
         raise typer.Exit(1)
 
@@ -338,7 +314,7 @@ def preview(
         view="channels" if channels else "composite",
         parents=parents,
     )
-    _show(done, as_json, f"{out}: {len(done.ids)} samples")
+    show(done, as_json, f"{out}: {len(done.ids)} samples")
 
 
 @app.command()
@@ -371,10 +347,10 @@ def stats(
     if store is None:
         done = measure_table(labels, min_count=min_count, order=order)
     else:
-        with _late_progress("samples") as (begin, advance):
+        with late_progress("samples") as (begin, advance):
             done = measure_store(
                 open_store(store),
-                None if parts is None else _split_names(parts),
+                None if parts is None else split_names(parts),
                 pixels=pixels,
                 threads=threads,
                 on_plan=begin,
@@ -384,7 +360,7 @@ def stats(
     if figures is not None:
         drawn = write_figures(done, figures)
         text += f"\n{figures}: " + ", ".join(path.name for path in drawn)
-    _show(done, as_json, text)
+    show(done, as_json, text)
 
 
 @app.command()
@@ -419,10 +395,10 @@ def folds(
         )
     else:
         _check_store(labels, {"--min-count": min_count})
-        with _late_progress("samples") as (begin, advance):
+        with late_progress("samples") as (begin, advance):
             done = audit_store_folds(
                 open_store(store),
-                None if parts is None else _split_names(parts),
+                None if parts is None else split_names(parts),
                 k,
                 method=method,
                 seed=seed,
@@ -432,232 +408,19 @@ def folds(
                 on_plan=begin,
                 on_read=advance,
             )
-    _show(done, as_json, cli_text.describe_folds(done))
+    show(done, as_json, cli_text.describe_folds(done))
 
 
-@app.command()
-def train(
-    store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
-    out: Annotated[Path, typer.Option(help="The run folder to make.")],
-    recipe: Annotated[Path | None, typer.Option(help="A TOML file of settings; options on the line win.")] = None,
-    model: Annotated[str | None, typer.Option(help="The network.  [default: gapnet]")] = None,
-    part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
-    folds: Annotated[int | None, typer.Option(help="[default: 3]")] = None,
-    fold_method: Annotated[
-        str | None, typer.Option(help="stratified, contiguous or grouped-stratified.  [default: stratified]")
-    ] = None,
-    legacy_leak: Annotated[
-        bool | None,
-        typer.Option("--legacy-leak", help="Validate copies, train on copies of what validates: scores flatter."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="[default: 50]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="[default: 20]")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="[default: 0.001]")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Train smaller, for trials.  [default: 512]")] = None,
-    bn_momentum: Annotated[
-        float | None, typer.Option(help="Lower it when an epoch has few steps.  [default: 0.99]")
-    ] = None,
-    symmetries: Annotated[
-        bool | None, typer.Option("--symmetries", help="Mirror and rotate training images, anew in each epoch.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
-    cache: Annotated[str, typer.Option(help="ram keeps decoded samples in memory; or none.")] = "none",
-    cache_gib: Annotated[
-        float | None, typer.Option(help="What the cache may hold at most.  [default: half of the free memory]")
-    ] = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Train one model a fold and write a run folder."""
-    from hpa_data.store import open_store
-    from hpa_model.config import make_config, read_recipe, read_run
-
-    given = {
-        "model": model,
-        "parts": part or None,
-        "folds": folds,
-        "fold_method": fold_method,
-        "legacy_leak": legacy_leak,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "image_size": image_size,
-        "bn_momentum": bn_momentum,
-        "symmetries": symmetries,
-        "seed": seed,
-    }
-    settings = read_recipe(recipe) if recipe is not None else {}
-    config = make_config(settings | {name: value for name, value in given.items() if value is not None})
-    opened = open_store(store)
-
-    with _quiet():
-        from hpa_model.train import train as train_run
-
-    with contextlib.suppress(InputError):  # a server that speaks HTTP alone lists nothing
-        for name in opened.parts():
-            if name not in config.parts and opened.part(name).copies is not None:
-                print(f"Not trained on: part {name}, of copies (--part {name})", file=sys.stderr)
-    cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)
-    with _late_progress("images") as (plan, advance):
-        progress = _report_training(config.folds, config.epochs, plan, advance)
-        scores = train_run(opened, config, out, overwrite=overwrite, cache_bytes=cache_bytes, progress=progress)
-    lines = [cli_text.describe_scores(scores), f"Run folder: {out}"]
-    n_left_out = read_run(out).n_left_out
-    if n_left_out:
-        lines.append(f"Left out, could not be converted: {n_left_out} samples")
-    _show(scores, as_json, "\n".join(lines))
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    as_json: Json = False,
-) -> None:
-    """Score the out-of-fold predictions of a run, three ways and per class."""
-    from hpa_model.evaluate import score_run
-
-    scores = score_run(run)
-    told = cli_text.describe_scores(scores)
-    _show(scores, as_json, f"{cli_text.describe_classes(scores)}\n\n{told}")
-
-
-@app.command()
-def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    source: Annotated[str, typer.Argument(help=STORE + ", or a folder of image files.")],
-    out: Annotated[Path, typer.Option(help="The CSV file to make.")] = Path("submission.csv"),
-    part: Annotated[str, typer.Option(help="The part of the store.")] = "test",
-    sample_submission: Annotated[Path | None, typer.Option(help="A CSV table whose Id column sets the order.")] = None,
-    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Keep rows without a class.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Predict a test part or folder with all folds and write a submission."""
-    with _quiet():
-        from hpa_model.predict import predict_submission
-
-    with _late_progress("images") as (plan, advance):
-        done = predict_submission(
-            run,
-            source,
-            out,
-            part=part,
-            sample_submission=sample_submission,
-            allow_empty=allow_empty,
-            on_plan=plan,
-            on_batch=advance,
-        )
-    lines = [f"{out}: {done.n_rows} rows, {done.n_labels / max(done.n_rows, 1):.2f} classes a row"]
-    lines += [f"Not predicted, row left empty: {name}" for name in done.unpredicted]
-    _show(done, as_json, "\n".join(lines))
-    if done.unpredicted:
-        raise typer.Exit(1)
-
+for command in (
+    *(cli_model.train, cli_model.finetune, cli_model.evaluate, cli_model.compare, cli_model.predict),
+    *(cli_model.models, cli_model.demo),
+):
+    app.command()(command)
 
 bench = typer.Typer(no_args_is_help=True, help="Measure this machine: reading, and training.")
 app.add_typer(bench, name="bench")
-
-
-@bench.command("io")
-def bench_io(
-    store: Annotated[str, typer.Argument(help=STORE + ".")],
-    part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
-    png: Annotated[Path | None, typer.Option(help="A folder of PNG planes, to be read beside it.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Samples to read over and over.")] = 256,
-    batch_size: Annotated[int, typer.Option(min=1)] = 20,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each row is timed.")] = 3,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """Tell what bounds the reading of a store here, what another codec would give, how fast a trainer can be fed."""
-    from hpa_data.store import open_store
-
-    with _quiet():
-        from hpa_model.bench import measure_io
-
-    opened = open_store(store)
-    with _quiet(), _progress("rounds", rounds + 1) as advance:
-        done = measure_io(
-            opened,
-            tuple(part or ["train"]),
-            png=png,
-            n_samples=samples,
-            batch_size=batch_size,
-            threads=threads,
-            rounds=rounds,
-            on_round=lambda: advance(1),
-        )
-    _show(done, as_json, cli_text.describe_io(done))
-
-
-@bench.command("step")
-def bench_step(
-    store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
-    part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
-    model: Annotated[str, typer.Option(help="The network.")] = "gapnet",
-    image_size: Annotated[int | None, typer.Option(min=1, help="[default: as in the store]")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 20,
-    steps: Annotated[int, typer.Option(min=1, help="Of each kind.")] = 10,
-    precision: Annotated[
-        str | None, typer.Option(help="float32 or mixed_bfloat16.  [default: mixed_bfloat16 on a GPU]")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Tell whether training waits for data: steps fed from a store, and on one batch that lies on the device."""
-    from hpa_data.store import open_store
-
-    if precision not in {None, "float32", "mixed_bfloat16"}:
-        raise InputError(
-            f"precision must be float32 or mixed_bfloat16. Received: precision={precision!r}. Choose one of them."
-        )
-    with _quiet():
-        from hpa_model.bench import measure_step
-
-    opened = open_store(store)
-    with _progress("steps", 2 * (steps + 2)) as advance:
-        done = measure_step(
-            opened,
-            tuple(part or ["train"]),
-            model=model,
-            image_size=image_size,
-            batch_size=batch_size,
-            n_steps=steps,
-            precision=precision,
-            on_step=advance,
-        )
-    _show(done, as_json, cli_text.describe_step(done))
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Argument(help="The folder to make.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    as_json: Json = False,
-) -> None:
-    """Do the whole job on made-up samples, in some minutes: synth, convert, train, evaluate, predict."""
-    with _quiet():
-        from hpa_model.demo import CONFIG, Watcher, run_demo
-
-    with _late_progress("samples") as (plan, advance):
-        watcher = Watcher(
-            on_step=lambda name: print(name, file=sys.stderr),
-            on_plan=plan,
-            on_done=advance,
-            training=_report_training(CONFIG.folds, CONFIG.epochs, plan, advance),
-        )
-        done = run_demo(folder, seed=seed, watcher=watcher)
-    lines = [f"{step.name:<9}{step.seconds:>6.0f} s   {step.made}" for step in done.steps]
-    lines += ["", cli_text.describe_scores(done.scores), ""]
-    lines.append(
-        f"Submission against the truth that made-up samples have: macro-F1 {done.test_macro_f1:.3f}; "
-        f"guessing would score {done.test_guessing:.3f}"
-    )
-    lines.append(f"Next: hpa evaluate {done.run}")
-    _show(done, as_json, "\n".join(lines))
-
-
-def _split_names(names: str) -> list[str]:
-    """Split names at commas."""
-    return [name.strip() for name in names.split(",") if name.strip()]
+bench.command("io")(cli_model.bench_io)
+bench.command("step")(cli_model.bench_step)
 
 
 def _check_table(labels: Path | None, given: dict[str, Any]) -> None:
@@ -669,25 +432,6 @@ def _check_table(labels: Path | None, given: dict[str, Any]) -> None:
             raise InputError(f"{option} must go with a store. Received: --labels {labels}. Leave it out.")
 
 
-def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float | None) -> int:
-    """Decide how many bytes of decoded samples may be kept, and say how many samples that is."""
-    from hpa_data.cache import choose_cache_bytes
-
-    if kind not in {"none", "ram"} or (kind == "none" and gib is not None) or (gib is not None and not 0 < gib < 2**20):
-        raise InputError(
-            f"cache must be none, or ram with a size above 0. Received: --cache {kind}, --cache-gib {gib}. Pass "
-            "--cache ram, or neither."
-        )
-    if kind == "none":
-        return 0
-    layouts = [store.part(name).layout for name in parts]
-    image_bytes = layouts[0].image_bytes
-    n_samples = sum(layout.n_samples for layout in layouts)
-    n_bytes = choose_cache_bytes(None if gib is None else int(gib * 2**30), n_samples * image_bytes)
-    print(f"Kept in memory: up to {min(n_bytes // image_bytes, n_samples)} of {n_samples} samples", file=sys.stderr)
-    return n_bytes
-
-
 def _check_store(labels: Path | None, given: dict[str, Any]) -> None:
     """Refuse options of a label table where there is a store; its copies are in the store."""
     if labels is not None:
@@ -695,78 +439,6 @@ def _check_store(labels: Path | None, given: dict[str, Any]) -> None:
     for option, value in given.items():
         if value:
             raise InputError(f"{option} must go with --labels. Received: a store. Run `hpa augment`, or leave it out.")
-
-
-def _show(result: Any, as_json: bool, text: str) -> None:
-    """Print a result for a program or for a person."""
-    print(json.dumps(dataclasses.asdict(result), default=str) if as_json else text)
-
-
-@contextlib.contextmanager
-def _progress(unit: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show progress on stderr: a bar with rate and time left on a terminal, else a plain line every ten seconds."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(unit, total=total, rate="")
-
-            def advance(n: int) -> None:
-                bar.advance(task, n)
-                bar.update(task, rate=f"{unit}, {bar.tasks[0].speed or 0:.0f}/s")
-
-            yield advance
-        return
-
-    done, started, told, lock = 0, time.monotonic(), time.monotonic(), threading.Lock()
-
-    def note(n: int) -> None:
-        nonlocal done, told
-        with lock:  # shards end in several threads
-            done += n
-            now = time.monotonic()
-            if now - told >= 10:
-                told = now
-                rate = done / (now - started)
-                print(f"{done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
-
-    yield note
-
-
-@contextlib.contextmanager
-def _late_progress(unit: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
-    """Give two functions: one that begins to show progress (anew) with its total, one that advances it."""
-    with contextlib.ExitStack() as stack:
-        shown: list[Callable[[int], None]] = []
-
-        def plan(total: int) -> None:
-            stack.close()
-            shown[:] = [stack.enter_context(_progress(unit, total))]
-
-        def advance(n: int) -> None:
-            shown[0](n)
-
-        yield plan, advance
-
-
-def _report_training(
-    n_folds: int, n_epochs: int, plan: Callable[[int], None], advance: Callable[[int], None]
-) -> "Progress":
-    """Show a line an epoch, and progress over the images of each fold."""
-    from hpa_model.train import EpochRecord, Progress
-
-    def on_epoch(fold: int, record: EpochRecord) -> None:
-        # Through rich's own redirection, the line lands above the bar. Folds count from 0, as their folders do.
-        print(
-            f"fold {fold} of {n_folds}  epoch {record.epoch:>{len(str(n_epochs))}}/{n_epochs}  "
-            f"loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  val_macro_f1 {record.val_macro_f1:.3f}  "
-            f"{record.images_per_s:.1f} images/s",
-            file=sys.stderr,
-        )
-
-    return Progress(on_fold=lambda fold, n_images: plan(n_images), on_batch=advance, on_epoch=on_epoch)
 
 
 if __name__ == "__main__":

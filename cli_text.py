@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from hpa_data.stats import IntensityStatistics, LabelStatistics, StoreStatistics
     from hpa_data.verify import Verification
     from hpa_model.bench import IoReport, StepReport
+    from hpa_model.compare import Comparison
     from hpa_model.evaluate import Scores
+    from hpa_model.nets.arithmetic import NetFigures
 
 # Pairs of classes that are named.
 SHOWN_PAIRS = 8
@@ -210,15 +212,85 @@ def describe_scores(scores: "Scores") -> str:
 
 
 def describe_classes(scores: "Scores") -> str:
-    """Say the scores of each class."""
-    lines = [f"{'class':<31}{'samples':>8}{'threshold':>11}{'F1 honest':>11}{'F1 same rows':>14}"]
+    """Say the scores of each class, and of each fold."""
+    lines = [
+        f"{'':<31}{'':>8}{'':>11}{'honest':>11}{'':>8}{'':>8}{'same rows':>11}{'0.5':>8}",
+        f"{'class':<31}{'samples':>8}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>8}{'F1':>11}{'F1':>8}",
+    ]
     for k, score in enumerate(scores.classes):
         threshold = "never" if score.support == 0 else f"{score.threshold:.3f}"
         lines.append(
-            f"{k:>2} {score.name:<28}{score.support:>8}{threshold:>11}"
-            f"{score.f1_honest:>11.3f}{score.f1_same_rows:>14.3f}"
+            f"{k:>2} {escape(score.name):<28}{score.support:>8}{threshold:>11}{score.precision:>11.3f}"
+            f"{score.recall:>8.3f}{score.f1_honest:>8.3f}{score.f1_same_rows:>11.3f}{score.f1_half:>8.3f}"
+        )
+    lines.append("")
+    for fold in scores.folds:
+        lines.append(
+            f"{f'macro-F1 of fold {fold.fold}':<31}{fold.n_samples:>8}{'':>30}{fold.macro_f1_honest:>8.3f}"
+            f"{fold.macro_f1_same_rows:>11.3f}{fold.macro_f1_half:>8.3f}"
         )
     return "\n".join(lines)
+
+
+def describe_confusions(scores: "Scores") -> str:
+    """Say what the worst classes are taken for."""
+
+    def name(pairs: Sequence[tuple[str, int]]) -> str:
+        return ", ".join(f"{escape(other)} ({n})" for other, n in pairs)
+
+    lines = ["The worst classes, at honest thresholds:"]
+    for confusion in scores.confusions:
+        lines.append(f"  {escape(confusion.name)}: missed {confusion.n_missed}, predicted in vain {confusion.n_false}")
+        if confusion.instead:
+            lines.append(f"    instead of it: {name(confusion.instead)}")
+        if confusion.truly:
+            lines.append(f"    it instead of: {name(confusion.truly)}")
+    return "\n".join(lines)
+
+
+def describe_comparison(done: "Comparison") -> str:
+    """Put runs side by side."""
+    width = max(len("run"), *(len(row.run) for row in done.rows)) + 2
+    lines = [
+        f"{'':<{width}}{'':<13}{'':>7}{'':>7}   {'macro-F1':<8}{'':>33}{'':>12}{'the':>8}",
+        f"{'run':<{width}}{'model':<13}{'loss':>7}{'epochs':>7}{'honest':>9}{'same rows':>11}{'0.5':>8}"
+        f"{'best fold':>11}{'images/s':>12}{'paper':>8}",
+    ]
+    for row in done.rows:
+        paper = "" if row.paper is None else f"{row.paper:.3f}"
+        marks = " *" if row.legacy_leak else ""
+        lines.append(
+            f"{escape(row.run):<{width}}{row.model:<13}{row.loss:>7}{row.epochs:>7}{row.macro_f1_honest:>9.3f}"
+            f"{row.macro_f1_same_rows:>11.3f}{row.macro_f1_half:>8.3f}{row.best_fold_same_rows:>11.3f}"
+            f"{row.images_per_s:>12.1f}{paper:>8}{marks}"
+        )
+    guessing = max(row.macro_f1_guessing for row in done.rows)
+    lines += [
+        "",
+        "honest: thresholds fitted on the other folds; same rows, and best fold (the paper's number): fitted on the",
+        f"rows that are scored, which flatters. Guessing frequencies would score {guessing:.3f}.",
+    ]
+    if not done.same_data:
+        lines.append("The runs were trained on different data: their scores say little about the networks.")
+    if any(row.legacy_leak for row in done.rows):
+        lines.append("* flatters: copies of samples that validate were trained on.")
+    return "\n".join(lines)
+
+
+def describe_nets(nets: "Sequence[NetFigures]") -> str:
+    """List networks."""
+    lines = [
+        f"{'model':<13}{'pixels':>7}{'parameters':>13}{'not trained':>13}{'GMAC/image':>12}   what it is; its options"
+    ]
+    for net in nets:
+        options = ", ".join(f"{name}={value}" for name, value in net.options.items())
+        lines.append(
+            f"{net.name:<13}{net.image_size:>7}{net.n_parameters:>13,}{net.n_frozen:>13,}"
+            f"{net.n_multiply_adds / 1e9:>12.2f}   {net.about}{'; ' + options if options else ''}"
+        )
+    return "\n".join(
+        [*lines, "", "GMAC: billions of multiply-adds of convolutions and dense layers, images of 512 pixels."]
+    )
 
 
 def describe_io(told: "IoReport") -> str:
@@ -234,7 +306,7 @@ def describe_io(told: "IoReport") -> str:
         f"{'codec':<8}{'kB a sample':>12}{'GB in all':>11}{'at most, cached':>17}{'from the disk':>15}",
     ]
     for codec in told.codecs:
-        cold = f"{codec.cold:.0f}" if codec.cold == codec.cold else "unknown"
+        cold = "unknown" if codec.cold is None else f"{codec.cold:.0f}"
         lines.append(
             f"{codec.name:<8}{codec.sample_bytes / 1e3:>12.0f}{codec.store_bytes / 1e9:>11.2f}{codec.warm:>17.0f}"
             f"{cold:>15}"

@@ -3,7 +3,10 @@
 import importlib
 from types import ModuleType
 
-_MODULES = ("config", "demo", "evaluate", "metrics", "nets", "pipeline", "predict", "submit", "thresholds", "train")
+_MODULES = (
+    *("bench", "checkpoint", "config", "demo", "evaluate", "feed", "finetune", "fit", "losses", "metrics", "nets"),
+    *("pipeline", "predict", "runs", "submit", "thresholds", "train"),
+)
 
 
 def __getattr__(name: str) -> ModuleType:

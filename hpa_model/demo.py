@@ -15,10 +15,12 @@ from hpa_data.store import open_store
 from hpa_data.synth import write_samples
 from hpa_data.tables import read_columns, read_label_table
 from hpa_model.config import TrainConfig
-from hpa_model.evaluate import SCORES_FILE, Scores, score_run
+from hpa_model.evaluate import Scores, score_run
+from hpa_model.fit import Progress
 from hpa_model.metrics import f1_per_class
 from hpa_model.predict import predict_submission
-from hpa_model.train import Progress, train
+from hpa_model.runs import SCORES_FILE
+from hpa_model.train import train
 
 # An epoch has few steps here: batch statistics must settle within a dozen of them.
 CONFIG = TrainConfig(folds=2, epochs=10, batch_size=32, image_size=128, learning_rate=5e-3, bn_momentum=0.8)

@@ -1,7 +1,7 @@
 """Batches of a store as a `tf.data` pipeline. The only module of the trainer that imports TensorFlow."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,25 @@ def list_gpus() -> list[str]:
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found]
 
 
+def mirror(devices: int) -> AbstractContextManager[Any]:
+    """Let what is built inside be mirrored on several GPUs, or logical CPUs where there is none.
+
+    Raises
+    ------
+    InputError
+        If there are not as many.
+    """
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(found) < devices:
+        raise InputError(f"devices must not exceed those there are. Received: {devices} of {len(found)}. Lower it.")
+    return tf.distribute.MirroredStrategy([device.name for device in found[:devices]]).scope()
+
+
+def make_deterministic() -> None:
+    """Let TensorFlow's sums round the same way each time, for the rest of the process."""
+    tf.config.experimental.enable_op_determinism()
+
+
 class _Remembering:
     """A reader that remembers what went wrong in it: TensorFlow hands on the text of an exception alone."""
 
@@ -176,7 +195,8 @@ def readable_faults(reader: BatchReader) -> Iterator[BatchReader]:
     remembering = _Remembering(reader)
     try:
         yield remembering
-    except tf.errors.OpError:
-        if remembering.fault is not None:
+    except tf.errors.OpError as error:
+        # What went wrong in reading ahead of a step that failed for a reason of its own is not that reason.
+        if remembering.fault is not None and str(remembering.fault) in str(error):
             raise remembering.fault from None
         raise

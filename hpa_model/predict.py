@@ -1,15 +1,15 @@
 """Prediction: the models of a run over samples that no label is needed for."""
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.batches import BatchReader
+from hpa_data.batches import N_SYMMETRIES, BatchReader
 from hpa_data.errors import InputError
 from hpa_data.reader import Reader
 from hpa_data.remote import is_url
@@ -17,38 +17,12 @@ from hpa_data.samples import FolderReader
 from hpa_data.schema import FAILED, is_readable
 from hpa_data.sources import find_samples
 from hpa_data.store import open_store
-from hpa_model.config import RunDescription, read_run
+from hpa_model.checkpoint import load_model
 from hpa_model.evaluate import read_thresholds
-from hpa_model.nets.resize import AreaResize
-from hpa_model.pipeline import dataset, readable_faults
-from hpa_model.submit import choose_classes, read_sample_submission, write_submission
-
-BEST_FILE = "best.keras"
-LAST_FILE = "last.keras"
-
-
-def fold_folder(run: Path, fold: int) -> Path:
-    """Name the folder of a fold in a run folder; folds count from 0, folders too."""
-    return run / f"fold{fold}"
-
-
-def load_model(path: Path) -> keras.Model:
-    """Load a checkpoint to predict with; runs no code from the file.
-
-    Raises
-    ------
-    InputError
-        If there is none, or it cannot be read.
-    """
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"A checkpoint must be whole. Received: {path}, missing or cut short. Train the run again.")
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects={"AreaResize": AreaResize})
-    except Exception as error:  # Keras and the formats below it raise a dozen kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"A checkpoint must be whole. Received: {path}: {reason}. Train the run again.") from error
-    model.jit_compile = False  # as in training
-    return model
+from hpa_model.feed import feed, on_tensorflow, readable_faults
+from hpa_model.nets.symmetry import add_turns
+from hpa_model.runs import BEST_FILE, RunDescription, fold_folder, read_run
+from hpa_model.submit import check_submission, choose_classes, read_sample_submission, write_submission
 
 
 def predict_probs(
@@ -57,6 +31,8 @@ def predict_probs(
     indices: npt.NDArray[np.int64],
     batch_size: int,
     on_batch: Callable[[int], None] = lambda n_images: None,
+    *,
+    tta: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Predict samples and average over models.
 
@@ -69,18 +45,28 @@ def predict_probs(
     batch_size : int
     on_batch : function of int, optional
         Called after each batch with its number of images.
+    tta : bool
+        Average over the eight symmetries of a square, too: mirrors and right-angle turns of each image.
 
     Returns
     -------
     array of float32, shape (M, K)
         Mean probabilities in [0, 1], in the order of `indices`.
     """
+    asked = [add_turns(model) if tta else model for model in models]
+    for model in asked:
+        model.jit_compile = not on_tensorflow()  # XLA builds anew for each size of a batch; JAX has no other way
     rows = []
     with readable_faults(reader) as watched:
-        for batch in dataset(watched, indices, batch_size, shuffle=False, epochs=1):
+        for batch in feed(watched, indices, batch_size, shuffle=False, epochs=1):
             images = batch[0] if isinstance(batch, tuple) else batch
-            rows.append(np.mean([model.predict_on_batch(images) for model in models], axis=0))
-            on_batch(len(images))
+            n_images = len(images)
+            views: list[Any] = [images]
+            if tta:
+                views = [(images, np.full(n_images, code, np.uint8)) for code in range(N_SYMMETRIES)]
+            rows.append(np.mean([model.predict_on_batch(view) for model in asked for view in views], axis=0))
+            del batch, images, views
+            on_batch(n_images)
     return np.concatenate(rows).astype(np.float32)
 
 
@@ -113,6 +99,7 @@ def predict_submission(
     part: str = "test",
     sample_submission: Path | None = None,
     allow_empty: bool = False,
+    tta: bool = False,
     on_plan: Callable[[int], None] = lambda n_images: None,
     on_batch: Callable[[int], None] = lambda n_images: None,
 ) -> Prediction:
@@ -132,6 +119,8 @@ def predict_submission(
         A table whose ids, in its order, are the rows. Without it, all samples in their own order.
     allow_empty : bool
         See `submit.choose_classes`.
+    tta : bool
+        See `predict_probs`.
     on_plan, on_batch : function of int, optional
         Called with the number of images, once in all and after each batch.
 
@@ -157,7 +146,7 @@ def predict_submission(
             )
         models = [load_model(fold_folder(run, fold) / BEST_FILE) for fold in range(description.config.folds)]
         on_plan(int(readable.sum()))
-        probs = predict_probs(models, reader, chosen[readable], description.config.batch_size, on_batch)
+        probs = predict_probs(models, reader, chosen[readable], description.config.batch_size, on_batch, tta=tta)
         rows = choose_classes(probs, thresholds, allow_empty=allow_empty)
         # A folder's reader knows only now which samples it could read.
         predicted = {
@@ -166,6 +155,7 @@ def predict_submission(
             if reader.status[index] != FAILED
         }
     write_submission(out, order, predicted)
+    check_submission(out, order, len(description.classes))
     return Prediction(
         out=out,
         n_rows=len(order),

@@ -1,6 +1,7 @@
 """The submission: predictions as a CSV file."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.schema import decode_labels
 from hpa_data.tables import find_repeated, read_columns
+from hpa_data.whole import write_whole
 from hpa_model.metrics import predict_classes
 from hpa_model.thresholds import NEVER
 
@@ -69,10 +71,55 @@ def write_submission(path: Path, order: Sequence[str], predictions: Mapping[str,
     predictions : mapping of str to array of uint8, shape (K,)
         Of each id; an id without any gets an empty row.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("Id", "Predicted"))
-        for name in order:
-            row = predictions.get(name)
-            writer.writerow((name, "" if row is None else decode_labels(row[None])[0]))
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(("Id", "Predicted"))
+    for name in order:
+        row = predictions.get(name)
+        writer.writerow((name, "" if row is None else decode_labels(row[None])[0]))
+    write_whole(path, lines.getvalue().encode())
+
+
+def check_submission(path: Path, order: Sequence[str], n_classes: int) -> int:
+    """Hold a submission against what Kaggle asks of it.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file.
+    order : sequence of str
+        The ids of the sample submission, in its order.
+    n_classes : int
+        K.
+
+    Returns
+    -------
+    int
+        Rows without a class, which is allowed.
+
+    Raises
+    ------
+    InputError
+        If an id is missing, foreign, repeated or out of order, or a class is no number from 0 to K - 1 or named twice.
+        It names the first row at fault.
+    """
+    rows = read_columns(path, ("Id", "Predicted"))
+    fault = None
+    if len(rows) != len(order):
+        fault = f"{len(rows)} rows"
+    for number, (row, expected) in enumerate(zip(rows, order, strict=False), start=2):
+        words = row[1].split()
+        if row[0] != expected:
+            fault = f"id {row[0]!r} in line {number}, in place of {expected!r}"
+        elif not all(word.isascii() and word.isdigit() and int(word) < n_classes for word in words):
+            fault = f"classes {row[1]!r} in line {number}"
+        elif len(set(map(int, words))) < len(words):
+            fault = f"a class twice, {row[1]!r}, in line {number}"
+        if fault:
+            break
+    if fault:
+        raise InputError(
+            f"A submission must have the {len(order)} ids of the sample submission in its order, with classes 0 to "
+            f"{n_classes - 1}. Received: {fault} of {path}. Predict again."
+        )
+    return sum(not row[1].strip() for row in rows)

@@ -1,77 +1,41 @@
 """Training: k folds, one model each, straight down the page."""
 
 import csv
+import io
+import random
 import shutil
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.leaks import plan_training
+from hpa_data.leaks import FoldPlan, plan_training
 from hpa_data.reader import Reader
 from hpa_data.schema import is_readable
 from hpa_data.store import Store
+from hpa_data.whole import open_whole, write_whole
 from hpa_model import nets
-from hpa_model.config import RunDescription, TrainConfig, read_run, read_versions
+from hpa_model.checkpoint import load_model
+from hpa_model.config import TrainConfig
 from hpa_model.evaluate import OutOfFold, Scores, score_run, write_out_of_fold
-from hpa_model.metrics import binary_cross_entropy, macro_f1
-from hpa_model.nets.symmetry import add_turns
-from hpa_model.pipeline import dataset, readable_faults
-from hpa_model.predict import BEST_FILE, LAST_FILE, fold_folder, load_model, predict_probs
-
-HISTORY_FILE = "history.csv"
-UNFINISHED_FILE = "unfinished.keras"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """One line of a fold's history.
-
-    Attributes
-    ----------
-    epoch : int
-        From 1.
-    loss : float
-        Binary cross-entropy averaged over the training batches, with dropout, as the weights changed.
-    val_loss, val_macro_f1 : float
-        Over the whole validation set after the epoch; F1 with the threshold 0.5 for all classes.
-    images_per_s : float
-        Trained, validation not counted.
-    seconds : float
-        The whole epoch, validation included.
-    """
-
-    epoch: int
-    loss: float
-    val_loss: float
-    val_macro_f1: float
-    images_per_s: float
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a caller may want to be told while training goes on; each is called in the training thread."""
-
-    on_fold: Callable[[int, int], None] = lambda fold, n_images: None
-    on_batch: Callable[[int], None] = lambda n_images: None
-    on_epoch: Callable[[int, EpochRecord], None] = lambda fold, record: None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fold:
-    """One fold's part of a training: where it goes, and indices of its samples, int64, into the reader."""
-
-    number: int
-    folder: Path
-    training: npt.NDArray[np.int64]
-    validation: npt.NDArray[np.int64]
+from hpa_model.feed import make_deterministic, on_tensorflow
+from hpa_model.fit import Care, Fold, Job, Progress, fit_fold
+from hpa_model.predict import predict_probs
+from hpa_model.runs import (
+    BEST_FILE,
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    FOLDS_FILE,
+    PROBS_FILE,
+    RECIPE_FILE,
+    SCORES_FILE,
+    RunDescription,
+    fold_folder,
+    read_run,
+    read_versions,
+)
 
 
 def train(
@@ -80,22 +44,28 @@ def train(
     out: Path,
     *,
     overwrite: bool = False,
+    recipe: Path | None = None,
     cache_bytes: int = 0,
     progress: Progress | None = None,
+    care: Care | None = None,
 ) -> Scores:
-    """Train one model a fold and write the run folder.
+    """Train one model a fold and write the run folder; the same call goes on where one was stopped.
 
     Parameters
     ----------
     store : Store
     config : TrainConfig
     out : Path
-        The run folder to make.
+        The run folder to make, or to go on with.
     overwrite : bool
         Replace a run that is there.
+    recipe : Path, optional
+        The file that `config` came from, to be kept in the run folder.
     cache_bytes : int
         Decoded samples that may be kept in memory; changes nothing but the time.
     progress : Progress, optional
+    care : Care, optional
+        Checkpoints and logs.
 
     Returns
     -------
@@ -105,14 +75,16 @@ def train(
     Raises
     ------
     InputError
-        If the store or the settings cannot be used. Nothing is written then.
+        If the store or the settings cannot be used, or `out` is of another run; nothing is written then. If the loss is
+        no number any more.
     """
-    progress = progress or Progress()
+    if config.deterministic:
+        make_deterministic()
     with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
         # Samples and folds
-        description = _describe(store, config, reader)
-        _build(description, fold=0)  # refuses what cannot be built before anything is written
-        _check_run_folder(out, overwrite=overwrite)
+        description = describe_run(store, config, reader)
+        build_network(description, fold=0)  # refuses what cannot be built before anything is written
+        is_new = check_run_folder(out, description, overwrite=overwrite)
         plan = plan_training(
             store,
             config.parts,
@@ -122,144 +94,155 @@ def train(
             seed=config.seed,
             legacy_leak=config.legacy_leak,
         )
-        own = np.flatnonzero(plan.folds >= 0)  # the rows that validate somewhere: all but copies and failed samples
-        _make_run_folder(out)
-        description.write(out)
+        if is_new:
+            make_run_folder(out, description, plan, reader.ids, recipe=recipe)
 
         # One model a fold, and what it says of the samples that it has not seen
-        probs = np.zeros((len(reader), len(description.classes)), np.float32)
         for number in range(config.folds):
             training, validation = plan.split(number)
-            fold = _Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
-            _train_fold(description, reader, fold, progress)
-            model = load_model(fold.folder / BEST_FILE)
-            probs[validation] = predict_probs([model], reader, validation, config.batch_size)
+            fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
+            if (fold.folder / PROBS_FILE).exists():
+                continue
+            fold.folder.mkdir(exist_ok=True)
+            network = build_network(description, fold=number)
+            fit_fold(
+                network,
+                Job(
+                    config=config,
+                    reader=reader,
+                    fold=fold,
+                    classes=description.classes,
+                    progress=progress or Progress(),
+                    care=care or Care(),
+                ),
+            )
+            write_probs(fold, reader, config.batch_size)
 
         # Scores and thresholds
-        labels: npt.NDArray[np.uint8] = reader.labels[own]  # type: ignore[index]
-        ids = [reader.ids[index] for index in own]
-    write_out_of_fold(out, OutOfFold(ids=ids, labels=labels, probs=probs[own], folds=plan.folds[own]))
+        gather_probs(out, plan, reader)
     return score_run(out)
 
 
-def _describe(store: Store, config: TrainConfig, reader: Reader) -> RunDescription:
+def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescription:
     """Gather what the run folder says of its data."""
     manifests = {name: store.part(name).manifest for name in config.parts}
     first = manifests[config.parts[0]]
+    location = store.location
     return RunDescription(
         config=config,
+        store=str(location.absolute()) if isinstance(location, Path) else location,
         channels=first.channels,
         classes=first.classes,
         image_shape=reader.image_shape,
         n_left_out=int((~is_readable(reader.status)).sum()),
         fingerprints={name: manifest.fingerprint for name, manifest in manifests.items()},
-        versions=read_versions(),
+        versions=read_versions() | {"backend": str(keras.backend.backend())},
     )
 
 
-def _check_run_folder(out: Path, *, overwrite: bool) -> None:
-    """Refuse a place where no run folder can be made."""
+def build_network(description: RunDescription, *, fold: int) -> keras.Model:
+    """Build the network of a fold; its weights are a function of (seed, fold) and Keras's backend."""
+    config = description.config
+    seed_fold(config, fold)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        return nets.build(
+            config.model,
+            description.image_shape,
+            len(description.classes),
+            image_size=config.image_size or None,
+            bn_momentum=config.bn_momentum,
+            options=config.options,
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def seed_fold(config: TrainConfig, fold: int) -> None:
+    """Set Keras's seeds as a function of (seed, fold)."""
+    seed = int(np.random.SeedSequence([config.seed, fold]).generate_state(1)[0])
+    if on_tensorflow():
+        keras.utils.set_random_seed(seed)
+    else:
+        # What the line above does too, and all that Keras draws from; but it loads TensorFlow where it is installed.
+        random.seed(seed)
+
+
+def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool) -> bool:
+    """Tell whether a run folder is to be made, or one is there to go on with; InputError if it is no such place."""
     if not out.exists():
-        return
-    if not overwrite:
-        raise InputError(f"The run folder must be new. Received: {out}, which exists. Pass --overwrite or another.")
+        return True
     if not out.is_dir() or any(out.iterdir()):
-        read_run(out)  # refuses to delete what is no run
+        there = read_run(out)  # refuses what is no run
+        if not overwrite:
+            differing = _compare(there, description)
+            if differing:
+                raise InputError(
+                    f"{out} must be a run with the same settings, to go on with, or new. Received: one with another "
+                    f"{', '.join(differing)}. Give the same settings, pass --overwrite, or name another folder."
+                )
+            return False
+    return True
 
 
-def _make_run_folder(out: Path) -> None:
-    """Make an empty run folder, in place of what `_check_run_folder` has let pass."""
+def _compare(there: RunDescription, here: RunDescription) -> list[str]:
+    """Name what differs between two runs and would change the weights."""
+    differing = [
+        name for name in TrainConfig.__dataclass_fields__ if getattr(there.config, name) != getattr(here.config, name)
+    ]
+    for name in ("fingerprints", "finetuned_from", "finetuned_folds"):
+        if getattr(there, name) != getattr(here, name):
+            differing.append(name)
+    if there.versions.get("backend") != here.versions.get("backend"):
+        differing.append("backend")
+    return differing
+
+
+def make_run_folder(
+    out: Path, description: RunDescription, plan: FoldPlan, ids: list[str], *, recipe: Path | None
+) -> None:
+    """Make a run folder, in place of what `check_run_folder` has let pass: settings, recipe, folds."""
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)
+    if recipe is not None:
+        shutil.copyfile(recipe, out / RECIPE_FILE)
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(("id", "fold"))
+    writer.writerows((ids[index], plan.folds[index]) for index in np.flatnonzero(plan.folds >= 0))
+    write_whole(out / FOLDS_FILE, lines.getvalue().encode())
+    description.write(out)  # last: what has it is a run
 
 
-def _build(description: RunDescription, *, fold: int) -> keras.Model:
-    """Build the model of a fold; its weights are a function of (seed, fold)."""
-    config = description.config
-    keras.utils.set_random_seed(int(np.random.SeedSequence([config.seed, fold]).generate_state(1)[0]))
-    model = nets.build(
-        config.model,
-        description.image_shape,
-        len(description.classes),
-        image_size=config.image_size,
-        bn_momentum=config.bn_momentum,
+def write_probs(fold: Fold, reader: Reader, batch_size: int) -> None:
+    """Write what a fold's best model says of its validation set: the sign that the fold is done."""
+    model = load_model(fold.folder / BEST_FILE)
+    probs = predict_probs([model], reader, fold.validation, batch_size)
+    with open_whole(fold.folder / PROBS_FILE) as file:
+        np.savez(file, probs=probs)
+    (fold.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+def gather_probs(out: Path, plan: FoldPlan, reader: Reader) -> None:
+    """Put the folds' probabilities together, in the order of the reader."""
+    own = np.flatnonzero(plan.folds >= 0)  # the rows that validate somewhere: all but copies and failed samples
+    labels: npt.NDArray[np.uint8] = reader.labels[own]  # type: ignore[index]
+    probs = np.zeros((len(reader), labels.shape[1]), np.float32)
+    for number in range(plan.k):
+        _, validation = plan.split(number)
+        path = fold_folder(out, number) / PROBS_FILE
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                probs[validation] = file["probs"]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"A fold must have its probabilities. Received: {path}: {error}. Remove it.") from error
+    write_out_of_fold(
+        out, OutOfFold(ids=[reader.ids[i] for i in own], labels=labels, probs=probs[own], folds=plan.folds[own])
     )
-    model.jit_compile = False  # where it is not compiled itself, it still says how it predicts
-    return model
 
 
-def _train_fold(description: RunDescription, reader: Reader, fold: _Fold, progress: Progress) -> None:
-    """Train the model of one fold; leave its checkpoints and its history in its folder."""
-    config = description.config
-    fold.folder.mkdir()
-    progress.on_fold(fold.number, len(fold.training) * config.epochs)
-    model = _build(description, fold=fold.number)
-    trained = add_turns(model) if config.symmetries else model
-    # No XLA: on CPUs it trains this network at less than half the speed.
-    trained.compile(keras.optimizers.Adam(config.learning_rate), "binary_crossentropy", jit_compile=False)
-    keeper = _Keeper(model, reader, fold, config.batch_size, progress)
-    steps = -(-len(fold.training) // config.batch_size)
-    with readable_faults(reader) as watched:
-        batches = dataset(watched, fold.training, config.batch_size, seed=config.seed, symmetries=config.symmetries)
-        trained.fit(batches, epochs=config.epochs, steps_per_epoch=steps, callbacks=[keeper], shuffle=False, verbose=0)
-
-
-class _Keeper(keras.callbacks.Callback):
-    """After each epoch: validate over the whole set, write the history, keep the best and the last model."""
-
-    def __init__(self, network: keras.Model, reader: Reader, fold: _Fold, batch_size: int, progress: Progress) -> None:
-        super().__init__()
-        self._network = network  # without what may be put before it for training
-        self._reader = reader
-        self._fold = fold
-        self._batch_size = batch_size
-        self._progress = progress
-        self._best_loss = np.inf
-        self._started = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._started = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        done = batch * self._batch_size
-        self._progress.on_batch(min(self._batch_size, len(self._fold.training) - done))
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        trained = time.perf_counter()
-        loss = float((logs or {})["loss"])
-        if not np.isfinite(loss):
-            raise InputError(
-                f"The training loss must stay finite. Received: loss={loss} in fold {self._fold.number}, epoch "
-                f"{epoch + 1}. Lower --learning-rate."
-            )
-        probs = predict_probs([self._network], self._reader, self._fold.validation, self._batch_size)
-        labels = self._reader.labels[self._fold.validation]  # type: ignore[index]
-        record = EpochRecord(
-            epoch=epoch + 1,
-            loss=loss,
-            val_loss=binary_cross_entropy(labels, probs),
-            val_macro_f1=macro_f1(labels, probs),
-            images_per_s=len(self._fold.training) / (trained - self._started),
-            seconds=time.perf_counter() - self._started,
-        )
-        self._append(record)
-        # Beside its place and then there, so that a run that is killed keeps the checkpoints it had.
-        unfinished = self._fold.folder / UNFINISHED_FILE
-        if record.val_loss < self._best_loss:
-            self._best_loss = record.val_loss
-            self._network.save(unfinished)
-            unfinished.replace(self._fold.folder / BEST_FILE)
-        self._network.save(unfinished)
-        unfinished.replace(self._fold.folder / LAST_FILE)
-        self._progress.on_epoch(self._fold.number, record)
-
-    def _append(self, record: EpochRecord) -> None:
-        """Add a line to the history."""
-        path = self._fold.folder / HISTORY_FILE
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)])
-            if new:
-                writer.writeheader()
-            writer.writerow({name: f"{value:.6g}" for name, value in asdict(record).items()})
+def is_finished(out: Path) -> bool:
+    """Tell whether a run folder has all that a training writes."""
+    return (out / CONFIG_FILE).is_file() and (out / SCORES_FILE).is_file()

@@ -13,12 +13,15 @@ from conftest import begin, convert
 
 from hpa_data.errors import InputError
 from hpa_data.store import Store, open_store
-from hpa_model.config import TrainConfig, make_config, read_recipe, read_run
+from hpa_model.checkpoint import load_model
+from hpa_model.config import TrainConfig, make_config, read_recipe
 from hpa_model.evaluate import read_out_of_fold, read_thresholds, score_run
+from hpa_model.fit import EpochRecord, Progress
 from hpa_model.metrics import macro_f1
-from hpa_model.predict import load_model, predict_probs, predict_submission
+from hpa_model.predict import predict_probs, predict_submission
+from hpa_model.runs import read_run
 from hpa_model.submit import choose_classes, read_sample_submission
-from hpa_model.train import EpochRecord, Progress, train
+from hpa_model.train import train
 
 CONFIG = TrainConfig(folds=2, epochs=3, batch_size=4, image_size=76, bn_momentum=0.5, seed=7)
 
@@ -46,6 +49,7 @@ def test_a_run_folder_says_what_was_done(run: Path, store: Store) -> None:
         "config.json",
         "fold0",
         "fold1",
+        "folds.csv",
         "out_of_fold.npz",
         "scores.json",
         "thresholds.json",
@@ -200,8 +204,8 @@ def test_a_class_that_is_never_predicted_does_not_fill_an_empty_row_either() -> 
 
 
 def test_a_run_that_exists_is_refused_unless_overwritten(run: Path, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"must be new.*--overwrite"):
-        train(store, CONFIG, run)
+    with pytest.raises(InputError, match=r"same settings.*another epochs, seed\. .*--overwrite"):
+        train(store, dataclasses.replace(CONFIG, epochs=4, seed=8), run)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").touch()
     (tmp_path / "thesis" / "config.json").write_text('{"mine": 1}')
@@ -259,7 +263,7 @@ def test_a_run_folder_that_is_none_or_damaged_is_refused(run: Path, store: Store
         read_run(tmp_path)
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "fold1" / "best.keras").write_bytes(b"PK\x03\x04 no model")
-    with pytest.raises(InputError, match=r"checkpoint must be whole\. Received: .*fold1"):
+    with pytest.raises(InputError, match=r"model must be whole\. Received: .*fold1"):
         predict_submission(tmp_path / "run", store.path, tmp_path / "out.csv")
     (tmp_path / "run" / "thresholds.json").write_text((run / "thresholds.json").read_text().replace("1.0", "NaN"))
     with pytest.raises(InputError, match=r"a threshold outside 0\.\.1"):

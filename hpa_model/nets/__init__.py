@@ -1,14 +1,73 @@
 """Networks by name: uint8 images in, one sigmoid probability a class out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import keras
 
 from hpa_data.errors import InputError
+from hpa_model.nets.deepyeast import build_deepyeast
+from hpa_model.nets.densenet import build_densenet121
 from hpa_model.nets.gapnet import build_gapnet
+from hpa_model.nets.gapnet_pl import build_gapnet_pl
+from hpa_model.nets.mcnn import build_mcnn
 
-# A network is a function of image_shape (Y, X, C), n_classes, image_size and bn_momentum.
-NETS: dict[str, Callable[..., keras.Model]] = {"gapnet": build_gapnet}
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """A network that can be built.
+
+    Attributes
+    ----------
+    build : function
+        Of image_shape (Y, X, C), n_classes, image_size and its options, to a model with fresh weights.
+    about : str
+    smallest : int
+        Pixels that an image must have, so that something is left of it before the last layer.
+    image_size : int
+        Pixels to which it has images resized unless told otherwise; 0: none.
+    options : mapping of str to float, int or str
+        What may be chosen, and the default of each.
+    """
+
+    build: Callable[..., keras.Model]
+    about: str
+    smallest: int
+    image_size: int = 0
+    options: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+NETS = {
+    "gapnet": Net(
+        build=build_gapnet,
+        about="three depths pooled, dense net; Madeira and Parreira 2018",
+        smallest=76,
+        options={"dropout": 0.4, "stride": 2, "padding": "valid"},
+    ),
+    "gapnet-pl": Net(
+        build=build_gapnet_pl,
+        about="the original, self-normalising; Rumetshofer et al. 2018",
+        smallest=16,
+        options={"dropout": 0.3, "l1": 1e-7, "l2": 1e-5},
+    ),
+    "deepyeast": Net(
+        build=build_deepyeast,
+        about="eight convolutions, large dense net; Pärnamaa and Parts 2017",
+        smallest=8,
+        image_size=192,
+        options={"dropout": 0.5},
+    ),
+    "mcnn": Net(build=build_mcnn, about="seven scales side by side; Godinez et al. 2017", smallest=128),
+    "densenet121": Net(build=build_densenet121, about="densely connected; Huang et al. 2016", smallest=32),
+}
+# What an option may be, besides of its default's type.
+OPTION_RULES: dict[str, tuple[str, Callable[[float | int | str], bool]]] = {
+    "dropout": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
+    "stride": ("1 or 2", lambda value: value in {1, 2}),
+    "padding": ("valid or same", lambda value: value in {"valid", "same"}),
+    "l1": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
+    "l2": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
+}
 
 
 def build(
@@ -18,6 +77,7 @@ def build(
     *,
     image_size: int | None = None,
     bn_momentum: float = 0.99,
+    options: Mapping[str, float | int | str] | None = None,
 ) -> keras.Model:
     """Build a network with fresh weights.
 
@@ -30,11 +90,13 @@ def build(
     n_classes : int
         K.
     image_size : int, optional
-        Rows and columns to which the images are resized on the device before anything else; by default they stay as
-        they are.
+        Rows and columns to which the images are resized on the device before anything else; by default the network's
+        own, and for most they stay as they are.
     bn_momentum : float
         How much of the moving statistics of batch normalisation a step keeps, 0..1. 0.99 needs some hundred steps to
         settle.
+    options : mapping, optional
+        What differs from the network's own options, see `NETS`.
 
     Returns
     -------
@@ -44,8 +106,40 @@ def build(
     Raises
     ------
     InputError
-        If the name is unknown or the images are too small for the network.
+        If the name or an option is unknown, or the images are too small for the network.
     """
     if name not in NETS:
         raise InputError(f"model must be one of {', '.join(NETS)}. Received: model={name!r}. Choose one of them.")
-    return NETS[name](image_shape, n_classes, image_size=image_size, bn_momentum=bn_momentum)
+    net = NETS[name]
+    size = image_size or net.image_size
+    smallest = size or min(image_shape[:2])
+    if smallest < net.smallest:
+        raise InputError(
+            f"image_size must be at least {net.smallest} for {name}. Received: image_size={smallest}. Take larger "
+            "images."
+        )
+    chosen = _check_options(name, options or {})
+    model = net.build(image_shape, n_classes, image_size=size, **chosen)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = bn_momentum
+    return model
+
+
+def _check_options(name: str, options: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
+    """Return options that a network has, of the right types; InputError otherwise."""
+    known = NETS[name].options
+    checked: dict[str, float | int | str] = {}
+    for option, value in options.items():
+        if option not in known:
+            told = ", ".join(known) or "none"
+            raise InputError(
+                f"An option of {name} must be one of its own: {told}. Received: {option!r}. Correct its name."
+            )
+        wanted = type(known[option])
+        given = float(value) if wanted is float and type(value) is int else value
+        rule, holds = OPTION_RULES[option]
+        if type(given) is not wanted or not holds(given):
+            raise InputError(f"Option {option} of {name} must be {rule}. Received: {value!r}. Correct the value.")
+        checked[option] = given
+    return checked

@@ -3,59 +3,57 @@
 import keras
 from keras import layers
 
-from hpa_data.errors import InputError
-from hpa_model.nets.resize import AreaResize
-
-DROPOUT = 0.4
-# Below this nothing is left of the image before the last convolution.
-SMALLEST = 76
+from hpa_model.nets.head import add_outputs
+from hpa_model.nets.resize import take_images
 
 
 def build_gapnet(
     image_shape: tuple[int, int, int],
     n_classes: int,
     *,
-    image_size: int | None = None,
-    bn_momentum: float = 0.99,
+    image_size: int,
+    dropout: float = 0.4,
+    stride: int = 2,
+    padding: str = "valid",
 ) -> keras.Model:
     """Build `gapnet`: 597,388 parameters at 4 channels and 28 classes, 2,120 of them not trainable.
 
     Batch normalisation comes before each convolution and dense layer, dropout lies in line, so that each tap and the
-    next block see the same dropped features. Convolutions are 3 × 3 without padding. Arguments as `nets.build`.
-    """
-    seen = (image_size, image_size) if image_size else image_shape[:2]
-    if min(seen) < SMALLEST:
-        raise InputError(
-            f"image_size must be at least {SMALLEST} for gapnet. Received: image_size={min(seen)}. Use larger images."
-        )
+    next block see the same dropped features. Convolutions are 3 × 3.
 
-    def norm(x: keras.KerasTensor) -> keras.KerasTensor:
-        return layers.BatchNormalization(momentum=bn_momentum)(x)
+    Parameters
+    ----------
+    image_shape, n_classes, image_size
+        As in `nets.build`.
+    dropout : float
+    stride : int
+        Of the first convolution of the second block. 1 costs 3.9 times the arithmetic.
+    padding : {"valid", "same"}
+        Of the convolutions.
+    """
 
     def conv(x: keras.KerasTensor, filters: int, *, strides: int = 1) -> keras.KerasTensor:
-        return layers.Conv2D(filters, 3, strides=strides, activation="relu")(norm(x))
+        normed = layers.BatchNormalization()(x)
+        return layers.Conv2D(filters, 3, strides=strides, padding=padding, activation="relu")(normed)
 
-    inputs = keras.Input(image_shape, dtype="uint8")
-    x = inputs if image_shape[:2] == seen else AreaResize(seen[0])(inputs)
+    def pool(x: keras.KerasTensor) -> keras.KerasTensor:
+        return layers.Dropout(dropout)(layers.MaxPooling2D()(layers.BatchNormalization()(x)))
+
+    inputs, x = take_images(image_shape, image_size)
     x = layers.Rescaling(1 / 255)(x)
-    x = conv(x, 32)
-    x = layers.MaxPooling2D()(norm(x))
-    tap_1 = x = layers.Dropout(DROPOUT)(x)
+    tap_1 = x = pool(conv(x, 32))
 
-    x = conv(x, 64, strides=2)
+    x = conv(x, 64, strides=stride)
     x = conv(x, 64)
-    x = conv(x, 64)
-    x = layers.MaxPooling2D()(norm(x))
-    tap_2 = x = layers.Dropout(DROPOUT)(x)
+    tap_2 = x = pool(conv(x, 64))
 
     for _ in range(3):
         x = conv(x, 128)
-    tap_3 = layers.Dropout(DROPOUT)(x)
+    tap_3 = layers.Dropout(dropout)(x)
 
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(tap) for tap in (tap_1, tap_2, tap_3)])  # (B, 224)
-    for _ in range(2):
-        x = layers.Dense(256, activation="relu")(norm(x))
-        x = layers.Dropout(DROPOUT)(x)
-    # Probabilities stay float32 under mixed precision.
-    outputs = layers.Dense(n_classes, activation="sigmoid", dtype="float32")(x)
-    return keras.Model(inputs, outputs, name="gapnet")
+    for number in (1, 2):
+        x = layers.BatchNormalization(name=f"head_norm_{number}")(x)
+        x = layers.Dense(256, activation="relu", name=f"head_dense_{number}")(x)
+        x = layers.Dropout(dropout, name=f"head_dropout_{number}")(x)
+    return keras.Model(inputs, add_outputs(x, n_classes), name="gapnet")

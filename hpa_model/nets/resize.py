@@ -40,6 +40,14 @@ class AreaResize(keras.layers.Layer):
         return {**super().get_config(), "size": self.size}
 
 
+def take_images(image_shape: tuple[int, int, int], image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Begin a network: its input, uint8 (B, Y, X, C), and the images in the size that it wants, 0 for their own."""
+    inputs = keras.Input(image_shape, dtype="uint8")
+    if not image_size or image_shape[:2] == (image_size, image_size):
+        return inputs, inputs
+    return inputs, AreaResize(image_size)(inputs)
+
+
 def area_weights(n_from: int, n_to: int) -> npt.NDArray[np.float32]:
     """Give the share of each old pixel in each new one along an axis.
 

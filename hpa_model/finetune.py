@@ -1,0 +1,196 @@
+"""Fine-tuning: the dense net of trained models goes on learning, over a frozen chain of convolutions."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpa_data.errors import InputError
+from hpa_data.leaks import plan_training
+from hpa_data.store import Store, open_store
+from hpa_data.whole import write_whole
+from hpa_model.checkpoint import load_model
+from hpa_model.config import Loss, TrainConfig, Tuned
+from hpa_model.evaluate import Scores, score_run
+from hpa_model.feed import make_deterministic
+from hpa_model.fit import Care, Fold, Job, Progress, fit_fold
+from hpa_model.nets.head import freeze_chain
+from hpa_model.runs import BEST_FILE, PROBS_FILE, fold_folder, read_run
+from hpa_model.train import (
+    check_run_folder,
+    describe_run,
+    gather_probs,
+    make_run_folder,
+    seed_fold,
+    train,
+    write_probs,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A run that is finished.
+
+    Attributes
+    ----------
+    run : Path
+    scores : Scores
+    """
+
+    run: Path
+    scores: Scores
+
+
+def train_and_finetune(
+    store: Store,
+    config: TrainConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    recipe: Path | None = None,
+    cache_bytes: int = 0,
+    progress: Progress | None = None,
+    care: Care | None = None,
+) -> list[Trained]:
+    """Train, then fine-tune if the configuration says so: a recipe's whole protocol. Arguments as `train.train`.
+
+    Returns
+    -------
+    list of Trained
+        The run; then the fine-tuned one, beside it (see `name_finetuned`).
+    """
+    beside = {"cache_bytes": cache_bytes, "progress": progress, "care": care}
+    scores = train(store, config, out, overwrite=overwrite, recipe=recipe, **beside)  # type: ignore[arg-type]
+    done = [Trained(run=out, scores=scores)]
+    if config.finetune_epochs:
+        done.append(
+            finetune(
+                out,
+                loss=config.finetune_loss,
+                epochs=config.finetune_epochs,
+                folds=config.finetune_folds,
+                store=store,
+                overwrite=overwrite,
+                **beside,  # type: ignore[arg-type]
+            )
+        )
+    return done
+
+
+def name_finetuned(run: Path, loss: str) -> Path:
+    """Name the run folder that fine-tuning makes unless told otherwise."""
+    return run.absolute().with_name(f"{run.absolute().name}-finetuned-{loss}")
+
+
+def finetune(
+    run: Path,
+    *,
+    loss: Loss = "bce",
+    epochs: int = 14,
+    folds: Tuned = "best",
+    learning_rate: float | None = None,
+    store: Store | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    cache_bytes: int = 0,
+    progress: Progress | None = None,
+    care: Care | None = None,
+) -> Trained:
+    """Train the dense net of a run's models further; the chain of convolutions keeps every number that it has.
+
+    Parameters
+    ----------
+    run : Path
+        A finished run.
+    loss : {"bce", "f1", "focal"}
+    epochs : int
+        At most; the best by validation loss is kept.
+    folds : {"best", "all"}
+        Only the model of the fold with the highest macro-F1 at its own best thresholds, as the paper did, or each. The
+        models of the other folds are taken as they are.
+    learning_rate : float, optional
+        By default what the run began with.
+    store : Store, optional
+        By default the one that the run was trained from.
+    out : Path, optional
+        The run folder to make, or to go on with; see `name_finetuned`.
+    overwrite, cache_bytes, progress, care
+        As in `train.train`.
+
+    Returns
+    -------
+    Trained
+        A run like any other: it can be evaluated, compared, predicted with.
+
+    Raises
+    ------
+    InputError
+        If the run is not finished, or the store is not the one that it was trained from.
+    """
+    base = read_run(run)
+    scores = score_run(run)
+    best = max(scores.folds, key=lambda fold: fold.macro_f1_same_rows).fold
+    config = replace(
+        base.config,
+        loss=loss,
+        epochs=epochs,
+        learning_rate=learning_rate or base.config.learning_rate,
+        finetune_epochs=0,
+    )
+    out = out or name_finetuned(run, loss)
+    if out.absolute() == run.absolute():
+        raise InputError(f"out must be another folder than the run. Received: {out}. Name another.")
+    if config.deterministic:
+        make_deterministic()
+    store = store or open_store(base.store)
+    with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
+        description = replace(
+            describe_run(store, config, reader),
+            finetuned_from=str(run.absolute()),
+            finetuned_folds=tuple(range(config.folds)) if folds == "all" else (best,),
+        )
+        if description.fingerprints != base.fingerprints:
+            raise InputError(
+                f"The store must be the one that the run was trained from. Received: {store.location}, whose parts "
+                "have other fingerprints. Pass --store."
+            )
+        is_new = check_run_folder(out, description, overwrite=overwrite)
+        plan = plan_training(
+            store,
+            config.parts,
+            reader,
+            config.folds,
+            method=config.fold_method,
+            seed=config.seed,
+            legacy_leak=config.legacy_leak,
+        )
+        if is_new:
+            make_run_folder(out, description, plan, reader.ids, recipe=None)
+        for number in range(config.folds):
+            training, validation = plan.split(number)
+            fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
+            if (fold.folder / PROBS_FILE).exists():
+                continue
+            begun_with = fold_folder(run, number) / BEST_FILE
+            if number not in description.finetuned_folds:
+                ignored = shutil.ignore_patterns(PROBS_FILE)
+                shutil.copytree(begun_with.parent, fold.folder, ignore=ignored, dirs_exist_ok=True)
+                write_whole(fold.folder / PROBS_FILE, (begun_with.parent / PROBS_FILE).read_bytes())
+                continue
+            fold.folder.mkdir(exist_ok=True)
+            seed_fold(config, number)
+            network = load_model(begun_with)
+            freeze_chain(network)
+            fit_fold(
+                network,
+                Job(
+                    config=config,
+                    reader=reader,
+                    fold=fold,
+                    classes=description.classes,
+                    progress=progress or Progress(),
+                    care=care or Care(),
+                ),
+            )
+            write_probs(fold, reader, config.batch_size)
+        gather_probs(out, plan, reader)
+    return Trained(run=out, scores=score_run(out))

@@ -1,0 +1,387 @@
+"""One model trained on one fold, from wherever it was stopped."""
+
+import contextlib
+import csv
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+from hpa_data.reader import Reader
+from hpa_model.checkpoint import State, load_checkpoint, save_checkpoint
+from hpa_model.config import TrainConfig
+from hpa_model.feed import feed, on_tensorflow, readable_faults, share_among
+from hpa_model.losses import LOSSES
+from hpa_model.metrics import LOSSES as SET_LOSSES
+from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
+from hpa_model.nets.symmetry import add_turns
+from hpa_model.predict import predict_probs
+from hpa_model.runs import BEST_FILE, CHECKPOINT_FILE, CLASS_F1_FILE, HISTORY_FILE, LAST_FILE
+from hpa_model.thresholds import search_thresholds
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One line of a fold's history.
+
+    Attributes
+    ----------
+    epoch : int
+        From 1.
+    loss : float
+        Averaged over the training images, with dropout, as the weights changed.
+    val_loss : float
+        The same loss over the whole validation set after the epoch.
+    val_macro_f1, val_macro_f1_best : float
+        Over the whole validation set: with the threshold 0.5 for all classes, and with the best ones for these rows.
+    val_accuracy : float
+        Share of labels, 0 and 1 alike, that the threshold 0.5 predicts right.
+    learning_rate : float
+        During the epoch.
+    images_per_s : float
+        Trained, validation not counted.
+    seconds : float
+        The whole epoch, validation included.
+    """
+
+    epoch: int
+    loss: float
+    val_loss: float
+    val_macro_f1: float
+    val_macro_f1_best: float
+    val_accuracy: float
+    learning_rate: float
+    images_per_s: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a caller may want to be told while training goes on; each is called in the training thread."""
+
+    on_fold: Callable[[int, int], None] = lambda fold, n_images: None
+    on_batch: Callable[[int], None] = lambda n_images: None
+    on_epoch: Callable[[int, EpochRecord], None] = lambda fold, record: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One fold's part of a training.
+
+    Attributes
+    ----------
+    number : int
+    folder : Path
+        Where its files go; it exists.
+    training, validation : array of int64
+        Indices of its samples into the reader.
+    """
+
+    number: int
+    folder: Path
+    training: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """What is done beside the training, and does not change it.
+
+    Attributes
+    ----------
+    checkpoint_s : float
+        A checkpoint is written when the last one is so many seconds old, and after each epoch.
+    log : function of (str, int, float)
+        Called with a name, an epoch from 1, and a value, for each figure of an epoch.
+    """
+
+    checkpoint_s: float = 600.0
+    log: Callable[[str, int, float], None] = lambda name, epoch, value: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a network is to be trained on, and how.
+
+    Attributes
+    ----------
+    config : TrainConfig
+    reader : Reader
+    fold : Fold
+    classes : tuple of str, length K
+    progress : Progress
+    care : Care
+    """
+
+    config: TrainConfig
+    reader: Reader
+    fold: Fold
+    classes: tuple[str, ...]
+    progress: Progress
+    care: Care
+
+    @property
+    def n_steps(self) -> int:
+        """Batches an epoch."""
+        return -(-len(self.fold.training) // self.config.batch_size)
+
+
+def fit_fold(network: keras.Model, job: Job) -> None:
+    """Train a network on a fold until its last epoch; leave the best and the last model and the history in its folder.
+
+    The same call after the process was stopped goes on from the last checkpoint, in mid-epoch.
+
+    Parameters
+    ----------
+    network : keras.Model
+        As at the very beginning; changed in place. What is not to learn is frozen.
+    job : Job
+
+    Raises
+    ------
+    InputError
+        If the loss is no number any more, naming the step; the checkpoint is from before it.
+    """
+    config, fold = job.config, job.fold
+    # What learns: the network itself, or a copy that several devices share. The model that is trained has the same
+    # weights; the network is saved without an optimiser.
+    with share_among(config.devices):
+        learner = network
+        if config.devices > 1:
+            learner = keras.models.clone_model(network)
+            learner.set_weights(network.get_weights())
+        trained = add_turns(learner) if config.symmetries else keras.Model(learner.inputs, learner.outputs)
+        optimizer = make_optimizer(config)
+        trained.compile(optimizer, LOSSES[config.loss], jit_compile=use_xla(config))
+        optimizer.build(learner.trainable_variables)
+
+    # From the beginning, or from where it was stopped
+    saved = fold.folder / CHECKPOINT_FILE
+    state = load_checkpoint(saved, learner, optimizer) if saved.exists() else State()
+    _settle_best(fold.folder, state)
+    job.progress.on_fold(fold.number, (config.epochs - state.epoch) * len(fold.training) - state.n_images)
+    keeper = _Keeper(network, learner, trained, job, state)
+
+    # What is left of an epoch that was begun, then whole epochs
+    stretches = [(state.epoch, state.epoch + 1, state.step)] if state.step else []
+    stretches.append((state.epoch + len(stretches), config.epochs, 0))
+    with readable_faults(job.reader) as watched, _ask_to_stop(keeper):
+        for first, last, step in stretches:
+            if first < last:
+                trained.fit(
+                    feed(
+                        watched,
+                        fold.training,
+                        config.batch_size,
+                        seed=config.seed,
+                        start=(first, step),
+                        symmetries=config.symmetries,
+                    ),
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=job.n_steps - step,
+                    callbacks=_Unhurried([keeper], add_history=True, model=trained),
+                    shuffle=False,
+                    verbose=0,
+                )
+    if learner is not network:
+        network.set_weights(learner.get_weights())
+    network.save(fold.folder / f"unfinished-{LAST_FILE}")
+    (fold.folder / f"unfinished-{LAST_FILE}").replace(fold.folder / LAST_FILE)
+
+
+def make_optimizer(config: TrainConfig) -> keras.Optimizer:
+    """Make the optimiser of a configuration."""
+    common = {
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay or None,
+        "global_clipnorm": config.clip_norm or None,
+    }
+    if config.optimizer == "sgd":
+        return keras.optimizers.SGD(momentum=config.momentum, **common)
+    return keras.optimizers.Adam(**common)
+
+
+def use_xla(config: TrainConfig) -> bool:
+    """Tell whether Keras is to compile with XLA; under JAX there is no other way that is fast."""
+    return config.xla or not on_tensorflow()
+
+
+class _Unhurried(keras.callbacks.CallbackList):
+    """Hand on what a step returns as it is: Keras's own waits for the number, and the device for the next step."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Watch each step; after each epoch validate, keep the best model, write checkpoint and history."""
+
+    def __init__(
+        self, network: keras.Model, learner: keras.Model, trained: keras.Model, job: Job, state: State
+    ) -> None:
+        super().__init__()
+        self._network = network
+        self._learner = learner
+        self._trained = trained
+        self._job = job
+        self._state = state
+        # The stretch of an epoch that runs: its first step, when it began, and the loss of the step before.
+        self._first_step = 0
+        self._began = 0.0
+        self._pending: tuple[int, Any] | None = None
+        self._saved_at = time.monotonic()
+        self.asked_to_stop = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._first_step = self._state.step
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        step = self._first_step + batch
+        # One step late, so that the device need not wait for us to look.
+        self._check_pending()
+        self._pending = (step, (logs or {})["loss"])
+        done = step * self._job.config.batch_size
+        self._job.progress.on_batch(min(self._job.config.batch_size, len(self._job.fold.training) - done))
+        if self.asked_to_stop or time.monotonic() - self._saved_at >= self._job.care.checkpoint_s:
+            self._save(self._advance(step + 1))
+        if self.asked_to_stop:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        state = self._advance(self._job.n_steps)
+        if self._learner is not self._network:
+            self._network.set_weights(self._learner.get_weights())
+        probs = predict_probs([self._network], self._job.reader, self._job.fold.validation, self._job.config.batch_size)
+        labels = self._job.reader.labels[self._job.fold.validation]  # type: ignore[index]
+        best = search_thresholds(labels, probs)
+        class_f1 = f1_per_class(labels, predict_classes(probs, best))
+        rate = float(keras.ops.convert_to_numpy(self._trained.optimizer.learning_rate))
+        record = EpochRecord(
+            epoch=epoch + 1,
+            loss=state.loss_sum / state.n_images,
+            val_loss=SET_LOSSES[self._job.config.loss](labels, probs),
+            val_macro_f1=macro_f1(labels, probs),
+            val_macro_f1_best=float(class_f1.mean()),
+            val_accuracy=binary_accuracy(labels, probs),
+            learning_rate=rate,
+            images_per_s=len(self._job.fold.training) / state.trained_s,
+            seconds=state.trained_s + time.perf_counter() - self._began,
+        )
+        lower = record.val_loss < state.best_loss
+        state = replace(
+            state.begin_epoch(epoch + 1),
+            best_epoch=epoch if lower else state.best_epoch,
+            best_loss=min(record.val_loss, state.best_loss),
+            since_lower=0 if lower else state.since_lower + 1,
+            history=[*state.history, asdict(record)],
+            class_f1=[*state.class_f1, class_f1.tolist()],
+        )
+        if self._job.config.plateau_epochs and state.since_lower >= self._job.config.plateau_epochs:
+            self._trained.optimizer.learning_rate = rate * self._job.config.plateau_factor
+            state = replace(state, since_lower=0)
+
+        # The best model, under a name of its own until the checkpoint knows of it.
+        if lower:
+            self._network.save(self._job.fold.folder / _name_best(epoch))
+        self._save(state)
+        _settle_best(self._job.fold.folder, state)
+        _write_rows(self._job.fold.folder / HISTORY_FILE, list(state.history[0]), state.history)
+        _write_rows(
+            self._job.fold.folder / CLASS_F1_FILE,
+            ["epoch", *self._job.classes],
+            [
+                {"epoch": number, **dict(zip(self._job.classes, row, strict=True))}
+                for number, row in enumerate(state.class_f1, start=1)
+            ],
+        )
+        for name, value in asdict(record).items():
+            if name != "epoch":
+                self._job.care.log(f"fold{self._job.fold.number}/{name}", epoch + 1, value)
+        self._job.progress.on_epoch(self._job.fold.number, record)
+
+    def _advance(self, step: int) -> State:
+        """Return the state before a step of this epoch; InputError if the loss is no number any more."""
+        loss = self._check_pending()
+        n_images = min(step * self._job.config.batch_size, len(self._job.fold.training))
+        # Keras's loss is the mean over the images of this stretch.
+        return replace(
+            self._state,
+            step=step,
+            loss_sum=self._state.loss_sum + loss * (n_images - self._state.n_images),
+            n_images=n_images,
+            trained_s=self._state.trained_s + time.perf_counter() - self._began,
+        )
+
+    def _check_pending(self) -> float:
+        """Look at the loss of the last step that was noted."""
+        if self._pending is None:
+            return 0.0
+        step, value = self._pending
+        loss = float(keras.ops.convert_to_numpy(value))
+        if not np.isfinite(loss):
+            raise InputError(
+                f"The training loss must stay finite. Received: {loss} in fold {self._job.fold.number}, epoch "
+                f"{self._state.epoch + 1}, step {step + 1}. Lower the learning rate, or clip gradients (clip_norm)."
+            )
+        return loss
+
+    def _save(self, state: State) -> None:
+        """Write a checkpoint; a state at the beginning of an epoch is also the one to count on from."""
+        if hasattr(self._trained, "jax_state_sync"):  # JAX keeps the weights elsewhere while it trains
+            self._trained.jax_state_sync()
+        save_checkpoint(self._job.fold.folder / CHECKPOINT_FILE, state, self._learner, self._trained.optimizer)
+        self._saved_at = time.monotonic()
+        if state.step == 0:
+            self._state = state
+            self._pending = None
+
+
+@contextlib.contextmanager
+def _ask_to_stop(keeper: _Keeper) -> Iterator[None]:
+    """Let the first Ctrl-C wait for the end of a step and a checkpoint; the second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(*_: object) -> None:
+        if keeper.asked_to_stop:
+            raise KeyboardInterrupt
+        keeper.asked_to_stop = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _name_best(epoch: int) -> str:
+    return f"epoch{epoch}.keras"
+
+
+def _settle_best(folder: Path, state: State) -> None:
+    """Give the best model its name, and remove those that no checkpoint knows of."""
+    for path in folder.glob("epoch*.keras"):
+        if path.name == _name_best(state.best_epoch):
+            path.replace(folder / BEST_FILE)
+        else:
+            path.unlink()
+
+
+def _write_rows(path: Path, names: list[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Write a CSV table."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)

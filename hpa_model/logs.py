@@ -1,0 +1,35 @@
+"""Figures of a training for TensorBoard, in its own file format; no TensorFlow needed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from hpa_model.runs import TENSORBOARD_FOLDER
+
+
+class Log(Protocol):
+    """Take a figure: its name, the epoch from 1, and the value."""
+
+    def __call__(self, name: str, epoch: int, value: float, /) -> None:
+        """Take it."""
+
+
+@contextmanager
+def open_log(run: Path) -> Iterator[Log]:
+    """Open the log of a run; its folder is made with the first figure. Needs the package tensorboardX."""
+    from tensorboardX import SummaryWriter
+
+    writers: list[Any] = []
+
+    def log(name: str, epoch: int, value: float) -> None:
+        if not writers:
+            writers.append(SummaryWriter(str(run / TENSORBOARD_FOLDER), write_to_disk=True))
+        writers[0].add_scalar(name, value, epoch)
+        writers[0].flush()
+
+    try:
+        yield log
+    finally:
+        for writer in writers:
+            writer.close()

@@ -1,0 +1,39 @@
+"""DeepYeast (Pärnamaa and Parts 2017), for larger images and several classes at once."""
+
+import keras
+from keras import layers
+
+from hpa_model.nets.head import HEAD, add_outputs
+from hpa_model.nets.resize import take_images
+
+
+def build_deepyeast(
+    image_shape: tuple[int, int, int], n_classes: int, *, image_size: int, dropout: float = 0.5
+) -> keras.Model:
+    """Build `deepyeast`: 78,110,876 parameters at 192 pixels, 4 channels and 28 classes; most of them in one layer.
+
+    Each convolution and hidden dense layer is followed by batch normalisation and ReLU.
+
+    Parameters
+    ----------
+    image_shape, n_classes, image_size
+        As in `nets.build`.
+    dropout : float
+        After each hidden dense layer.
+    """
+
+    def norm(x: keras.KerasTensor, name: str | None = None) -> keras.KerasTensor:
+        return layers.ReLU(name=name and f"{name}_relu")(layers.BatchNormalization(name=name and f"{name}_norm")(x))
+
+    inputs, x = take_images(image_shape, image_size)
+    x = layers.Rescaling(1 / 255)(x)
+    for filters, n_convs in ((64, 2), (128, 2), (256, 4)):
+        for _ in range(n_convs):
+            x = norm(layers.Conv2D(filters, 3, padding="same")(x))
+        x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    for number in (1, 2):
+        name = f"{HEAD}dense_{number}"
+        x = norm(layers.Dense(512, name=name)(x), name)
+        x = layers.Dropout(dropout, name=f"{HEAD}dropout_{number}")(x)
+    return keras.Model(inputs, add_outputs(x, n_classes), name="deepyeast")

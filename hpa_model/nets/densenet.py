@@ -1,0 +1,23 @@
+"""DenseNet-121 (Huang et al. 2016), from Keras, with a stem for as many channels as there are."""
+
+import warnings
+
+import keras
+from keras import layers
+
+from hpa_model.nets.head import add_outputs
+from hpa_model.nets.resize import take_images
+
+
+def build_densenet121(image_shape: tuple[int, int, int], n_classes: int, *, image_size: int) -> keras.Model:
+    """Build `densenet121` with fresh weights: 7,069,340 parameters at 4 channels and 28 classes.
+
+    Growth 32, blocks of 6, 12, 24 and 16. Arguments as in `nets.build`.
+    """
+    inputs, x = take_images(image_shape, image_size)
+    x = layers.Rescaling(1 / 255)(x)
+    with warnings.catch_warnings():
+        # 1 or 3 channels, which pretrained weights would need.
+        warnings.filterwarnings("ignore", "This model usually expects")
+        chain = keras.applications.DenseNet121(include_top=False, weights=None, input_tensor=x, pooling="avg")
+    return keras.Model(inputs, add_outputs(chain.output, n_classes), name="densenet121")

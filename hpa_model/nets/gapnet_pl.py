@@ -1,0 +1,58 @@
+"""The original GapNet-PL (Rumetshofer et al. 2018): self-normalising, no batch normalisation."""
+
+import keras
+from keras import layers
+
+from hpa_model.nets.head import add_outputs
+from hpa_model.nets.resize import take_images
+
+
+def build_gapnet_pl(
+    image_shape: tuple[int, int, int],
+    n_classes: int,
+    *,
+    image_size: int,
+    dropout: float = 0.3,
+    l1: float = 1e-7,
+    l2: float = 1e-5,
+) -> keras.Model:
+    """Build `gapnet-pl`: 630,076 parameters at 4 channels and 28 classes.
+
+    Each image's channels are brought to mean 0 and standard deviation 1. Taps come after pooling, before anything else.
+
+    Parameters
+    ----------
+    image_shape, n_classes, image_size
+        As in `nets.build`.
+    dropout : float
+        Of alpha dropout after each hidden dense layer.
+    l1, l2 : float
+        Added to the loss: so much of the sum of magnitudes and of squares of all kernels.
+    """
+    kernels = {
+        "activation": "selu",
+        "kernel_initializer": "lecun_normal",
+        "kernel_regularizer": keras.regularizers.L1L2(l1, l2),
+    }
+
+    def conv(x: keras.KerasTensor, filters: int, *, strides: int = 1) -> keras.KerasTensor:
+        return layers.Conv2D(filters, 3, strides=strides, padding="same", **kernels)(x)
+
+    inputs, x = take_images(image_shape, image_size)
+    # Over Y and X: a z-score for each image and channel. The variance is in squared gray levels, so that epsilon
+    # matters to a black channel alone.
+    x = layers.LayerNormalization(axis=(1, 2), center=False, scale=False, epsilon=1e-3)(x)
+    tap_1 = x = layers.MaxPooling2D()(conv(x, 32, strides=2))
+
+    x = conv(x, 64, strides=2)
+    for _ in range(3):
+        x = conv(x, 64)
+    tap_2 = x = layers.MaxPooling2D()(x)
+
+    for _ in range(3):
+        x = conv(x, 128)
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(tap) for tap in (tap_1, tap_2, x)])  # (B, 224)
+    for number in (1, 2):
+        x = layers.Dense(256, name=f"head_dense_{number}", **kernels)(x)
+        x = layers.AlphaDropout(dropout, name=f"head_dropout_{number}")(x)
+    return keras.Model(inputs, add_outputs(x, n_classes), name="gapnet-pl")
