@@ -198,13 +198,11 @@ def evaluate(
     """Score the out-of-fold predictions of a run, three ways and per class, and write its page."""
     from hpa_data.store import open_store
     from hpa_model.evaluate import score_run
-    from hpa_model.report import write_report
 
     scores = score_run(run)
     opened = None if store is None else open_store(store)
-    page = write_report(run, opened)
     lines = [cli_text.describe_classes(scores), "", cli_text.describe_confusions(scores)]
-    lines += ["", cli_text.describe_scores(scores), "", f"Page: {page}"]
+    lines += ["", cli_text.describe_scores(scores), "", _write_page(run, opened)]
     show(scores, as_json, "\n".join(lines))
 
 
@@ -399,11 +397,16 @@ def _tell_run(run: Path, scores: Any, store: "Store") -> list[str]:
     n_left_out = read_run(run).n_left_out
     if n_left_out:
         lines.append(f"Left out, could not be converted: {n_left_out} samples")
+    return [*lines, _write_page(run, store)]
+
+
+def _write_page(run: Path, store: "Store | None") -> str:
+    """Write a run's page, where what draws it is installed; say where it is."""
     try:
         from hpa_model.report import write_report
     except ImportError as error:
-        return [*lines, f"No page: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"]
-    return [*lines, f"Page: {write_report(run, store)}"]
+        return f"No page: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"
+    return f"Page: {write_report(run, store)}"
 
 
 def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float | None) -> int:

@@ -126,13 +126,15 @@ def _open_dataset(setup: Setup, dataset: Any) -> Epoch:
     options.deterministic = False  # samples may overtake each other; they are shuffled anyway
     options.threading.private_threadpool_size = setup.threads
     options.autotune.cpu_budget = setup.threads
-    batches = iter(dataset.batch(setup.batch_size).repeat().prefetch(tf.data.AUTOTUNE).with_options(options))
-    n_steps = -(-len(setup.ids) // setup.batch_size)
+    dataset = dataset.batch(setup.batch_size).prefetch(tf.data.AUTOTUNE).with_options(options)
 
-    # One iterator over all epochs, each of which begins with a batch of its own, as with our own pipeline.
+    # An iterator an epoch: one over all epochs would go on reading ahead, without a bound, while other rows are timed.
     def run(_: int) -> Iterator[Images]:
-        for _ in range(n_steps):
-            yield np.asarray(memoryview(next(batches)))  # `numpy()` would copy
+        held = [iter(dataset)]
+        for batch in held[0]:
+            yield np.asarray(memoryview(batch))  # `numpy()` would copy
+        # To let go of an iterator can take as long as the epoch took: TensorFlow 2.21 waits for its autotuner to wake.
+        threading.Thread(target=held.clear).start()
 
     return run
 

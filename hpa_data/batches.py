@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.errors import InputError
+
 # Images may be mirrored in Y, mirrored in X and transposed, each or not.
 N_SYMMETRIES = 8
 
@@ -89,7 +91,12 @@ class Order:
         self, indices: npt.ArrayLike, batch_size: int, *, shuffle: bool = True, seed: int = 0, drop_last: bool = False
     ) -> None:
         given = np.asarray(indices)
-        if given.ndim != 1 or len(given) == 0 or not np.issubdtype(given.dtype, np.integer) or batch_size < 1:
+        if (
+            given.ndim != 1
+            or len(given) == 0
+            or not np.issubdtype(given.dtype, np.integer)
+            or not _is_count(batch_size)
+        ):
             raise ValueError(
                 "indices must be integers, at least one, and batch_size at least 1. Received: "
                 f"shape {given.shape} of dtype {given.dtype}, {batch_size=}. Pass other values (np.flatnonzero of a "
@@ -157,7 +164,7 @@ def stream(
     """
     first = order.count(*start)
     steps = itertools.count(first) if epochs is None else range(first, order.n_steps * epochs)
-    begun = ((indices, reader.start(indices)) for indices in map(order.pick, steps))
+    begun = (_begin(reader, indices) for indices in map(order.pick, steps))
     labels = None if reader.labels is None else reader.labels.astype(np.float32)
     waiting = deque(itertools.islice(begun, ahead))
     while True:
@@ -165,8 +172,22 @@ def stream(
         if not waiting:
             return
         indices, started = waiting.popleft()
+        if isinstance(started, Exception):
+            raise started
         yield Batch(started.result(), None if labels is None else labels[indices], indices)
         del started  # else the memory of this batch could not be used for the next one but one
+
+
+def _begin(reader: BatchReader, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Started | Exception]:
+    """Begin a batch; what goes wrong is kept until it is its turn, so that the batches before it are delivered."""
+    try:
+        return indices, reader.start(indices)
+    except (IndexError, InputError) as fault:
+        return indices, fault
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int | np.integer) and int(number) >= 1
 
 
 def permute(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:

@@ -11,6 +11,9 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
+# Free buffers of other sizes that are kept: those of an epoch's last batch, say.
+MOST_OTHERS = 4
+
 
 def take_memory(n_bytes: int) -> mmap.mmap:
     """Take fresh memory from the system, page-aligned, and after a fork each process's own."""
@@ -36,12 +39,21 @@ class Buffers:
         return flat.reshape(shape)
 
     def _find(self, n_bytes: int) -> mmap.mmap:
-        """Return free memory that is large enough; what is too small is dropped for good."""
-        while True:
-            try:
+        """Return free memory of about that size, or fresh memory."""
+        others = []
+        try:
+            while True:
                 # The one that was let go of last: some of it may still lie in the processor's cache.
                 memory = self._free.pop()
-            except IndexError:
-                return take_memory(n_bytes)
-            if len(memory) >= n_bytes:
-                return memory
+                if n_bytes <= len(memory) <= 2 * n_bytes:
+                    return memory
+                others.append(memory)
+        except IndexError:
+            return take_memory(n_bytes)
+        finally:
+            # A small batch must not keep a large buffer; but the next batch may want it. The oldest are dropped.
+            self._free.extendleft(others[:MOST_OTHERS])
+
+    def clear(self) -> None:
+        """Give back what is free."""
+        self._free.clear()

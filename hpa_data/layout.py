@@ -8,6 +8,9 @@ from hpa_data.errors import InputError
 # 64 samples of 1 MiB make a shard of about 28 MB after LZ4HC: 31,072 samples are 486 files, and a task fits in memory.
 SHARD_SAMPLES = 64
 
+# Beyond these somebody has made the numbers up, and memory for tables alone would run out.
+MOST_SAMPLES, MOST_SHARD_SAMPLES, MOST_PIXELS, MOST_IMAGE_BYTES = 10**9, 2**16, 2**15, 2**30
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -29,11 +32,19 @@ class Layout:
 
     def __post_init__(self) -> None:
         """Check that there is something to lay out."""
-        if self.n_samples < 1:
-            raise InputError(f"n_samples must be at least 1. Received: n_samples={self.n_samples}. Pass some samples.")
-        if self.shard_samples < 1:
+        if not 1 <= self.n_samples <= MOST_SAMPLES:
             raise InputError(
-                f"shard_samples must be at least 1. Received: shard_samples={self.shard_samples}. Use {SHARD_SAMPLES}."
+                f"n_samples must be from 1 to {MOST_SAMPLES}. Received: n_samples={self.n_samples}. Pass some samples."
+            )
+        if not 1 <= self.shard_samples <= MOST_SHARD_SAMPLES:
+            raise InputError(
+                f"shard_samples must be from 1 to {MOST_SHARD_SAMPLES}. Received: shard_samples={self.shard_samples}. "
+                f"Use {SHARD_SAMPLES}."
+            )
+        if not all(1 <= size <= MOST_PIXELS for size in self.image_shape) or self.image_bytes > MOST_IMAGE_BYTES:
+            raise InputError(
+                f"image_shape must have sizes from 1 to {MOST_PIXELS}, and {MOST_IMAGE_BYTES // 2**20} MiB at most. "
+                f"Received: image_shape={self.image_shape}. Use (512, 512, 4)."
             )
 
     @property

@@ -22,6 +22,10 @@ from hpa_data.tensors import TensorStoreImages
 ORIGINAL, ABSENT = -1, -2
 
 
+# More than any machine has cores for.
+MOST_THREADS = 1024
+
+
 class Job(Protocol):
     """Something that has begun."""
 
@@ -117,8 +121,12 @@ class Reader:
         shapes = {part.layout.image_shape for part in parts}
         if len(shapes) != 1:
             raise InputError(f"Parts read together must have one image shape. Received: {shapes}. Choose other parts.")
-        if threads is not None and threads < 1:
-            raise InputError(f"threads must be at least 1. Received: threads={threads}. Leave it out for one a core.")
+        if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MOST_THREADS):
+            raise InputError(
+                f"threads must be from 1 to {MOST_THREADS}. Received: threads={threads}. Leave it out for one a core."
+            )
+        if cache_bytes < 0:
+            raise InputError(f"cache_bytes must be at least 0. Received: cache_bytes={cache_bytes}. Leave it out.")
         (self.image_shape,) = shapes
         self.ids = [name for part in parts for name in part.ids]
         self.status = np.concatenate([part.status for part in parts])
@@ -153,6 +161,9 @@ class Reader:
         """End the threads and let go of the files; batches handed out stay valid."""
         self._is_open = False
         self._engine.close()
+        # TensorFlow keeps what its pipelines have called for as long as the process lives.
+        self._cache = Cache(len(self.ids), self.image_shape, 0)
+        self._buffers.clear()
 
     def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Read samples by index.
@@ -186,9 +197,10 @@ class Reader:
         batch = self._buffers.take((len(samples), *self.image_shape))  # (B, Y, X, C)
         if not self._cache.capacity:
             return StartedBatch(batch, self._engine.start(samples, batch, np.arange(len(samples))), lambda: None)
-        absent = self._cache.copy(samples, batch)
+        cache = self._cache
+        absent = cache.copy(samples, batch)
         jobs = self._engine.start(samples[absent], batch, absent)
-        return StartedBatch(batch, jobs, lambda: self._cache.keep(samples, batch, absent))
+        return StartedBatch(batch, jobs, lambda: cache.keep(samples, batch, absent))
 
     def read_here(self, index: int) -> npt.NDArray[np.uint8]:
         """Read one sample in the calling thread, for callers that have threads of their own.

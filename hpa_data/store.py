@@ -5,12 +5,13 @@ Reading alone: `begin` makes parts and `writer` fills them.
 
 import json
 import os
+import shutil
+import tempfile
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ class Part:
         """Describe the part to a reader."""
         return PartFiles(
             name=self.name,
-            images=self.images,
+            images=self.images.absolute() if isinstance(self.images, Path) else self.images,
             is_ours=self.is_ours,
             layout=self.layout,
             codec=find_codec(self.manifest.settings["codec"]),
@@ -337,6 +338,7 @@ def _is_ours(metadata: dict[str, Any], layout: Layout, codec: Codec) -> bool:
             and sharding["configuration"]["index_codecs"][0]["configuration"]["endian"] == "little"
             and sharding["configuration"].get("index_location", "end") == "end"
             and tuple(grid["configuration"]["chunk_shape"]) == (layout.shard_samples, *layout.image_shape)
+            and not metadata.get("storage_transformers")
             and (keys["name"], keys.get("configuration", {}).get("separator", "/")) == ("default", "/")
         )
     except (KeyError, TypeError, ValueError):
@@ -373,12 +375,22 @@ def open_store(path: str | Path) -> Store:
 
 def _open_remote(url: str) -> Store:
     """Open a store at a URL."""
-    folder = TemporaryDirectory(prefix="hpa-")
-    mirror = Mirror(url, Path(folder.name))
-    if not mirror.fetch_root():
-        raise InputError(
-            f"A store must be written by `hpa convert`. Received: {url}, without zarr.json. Check the URL."
-        )
+    folder = Path(tempfile.mkdtemp(prefix="hpa-"))
+    try:
+        mirror = Mirror(url, folder)
+        if not mirror.fetch_root():
+            raise InputError(
+                f"A store must be written by `hpa convert`. Received: {url}, without zarr.json. Check the URL."
+            )
+    except BaseException:
+        _remove_folder(folder, os.getpid())
+        raise
     # The one thing that the store and its parts share.
-    weakref.finalize(mirror, folder.cleanup)
-    return Store(path=Path(folder.name), mirror=mirror)
+    weakref.finalize(mirror, _remove_folder, folder, os.getpid())
+    return Store(path=folder, mirror=mirror)
+
+
+def _remove_folder(folder: Path, process: int) -> None:
+    """Remove a temporary folder, unless this is a fork of the process that made it."""
+    if process == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)

@@ -101,7 +101,10 @@ class _Reading:
         try:
             self._writing.result()
         except (ValueError, OSError) as error:
+            remedy = "Convert the part again."
+            if "byte range" in str(error):
+                remedy = "Serve it by a server that answers requests for ranges."
             raise InputError(
                 f"The bytes of a sample must be there and whole. Received: part {self._part.name!r} in "
-                f"{self._part.images}: {shorten(error)}. Convert the part again."
+                f"{self._part.images}: {shorten(error)}. {remedy}"
             ) from error

@@ -13,7 +13,7 @@ from keras import ops
 
 from hpa_data.errors import InputError
 from hpa_data.whole import open_whole
-from hpa_model.nets.resize import AreaResize
+from hpa_model.nets import LAYERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def load_model(path: Path) -> keras.Model:
     if not zipfile.is_zipfile(path):
         raise InputError(f"A model must be whole. Received: {path}, missing or cut short. Train the run again.")
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects={"AreaResize": AreaResize})
+        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS)
     except Exception as error:  # Keras and the formats below it raise a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"A model must be whole. Received: {path}: {reason}. Train the run again.") from error

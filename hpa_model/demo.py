@@ -19,6 +19,7 @@ from hpa_model.evaluate import Scores, score_run
 from hpa_model.fit import Progress
 from hpa_model.metrics import f1_per_class
 from hpa_model.predict import predict_submission
+from hpa_model.report import write_report
 from hpa_model.runs import SCORES_FILE
 from hpa_model.train import train
 
@@ -124,6 +125,9 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
     watcher.on_step("Scoring what each model said of the samples that it has not seen")
     scores = score_run(run)
     finish("evaluate", run / SCORES_FILE)
+
+    watcher.on_step("Writing the run's page")
+    finish("report", write_report(run))
 
     watcher.on_step("Predicting the test part with both folds")
     predict_submission(

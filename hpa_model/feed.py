@@ -64,21 +64,24 @@ def readable_faults(reader: BatchReader) -> AbstractContextManager[BatchReader]:
     return pipeline.readable_faults(reader)
 
 
-def share_among(devices: int) -> AbstractContextManager[Any]:
-    """Let what is built inside be shared by several devices of this machine, each with its part of a batch.
-
-    Raises
-    ------
-    InputError
-        If there are not as many, or the backend is not TensorFlow.
-    """
+def check_devices(devices: int) -> None:
+    """Refuse to train on more than one device where there are not as many, or the backend is not TensorFlow."""
     if devices == 1:
-        return nullcontext()
+        return
     if not on_tensorflow():
         raise InputError(
             f"devices must be 1 unless Keras runs on TensorFlow. Received: devices={devices} on "
             f"{keras.backend.backend()}. Set KERAS_BACKEND=tensorflow."
         )
+    from hpa_model.pipeline import pick_devices
+
+    pick_devices(devices)
+
+
+def share_among(devices: int) -> AbstractContextManager[Any]:
+    """Let what is built inside be shared by several devices of this machine, each with its part of a batch."""
+    if devices == 1:
+        return nullcontext()
     from hpa_model.pipeline import mirror
 
     return mirror(devices)

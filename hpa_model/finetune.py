@@ -11,7 +11,7 @@ from hpa_data.whole import write_whole
 from hpa_model.checkpoint import load_model
 from hpa_model.config import Loss, TrainConfig, Tuned
 from hpa_model.evaluate import Scores, score_run
-from hpa_model.feed import make_deterministic
+from hpa_model.feed import check_devices, make_deterministic
 from hpa_model.fit import Care, Fold, Job, Progress, fit_fold
 from hpa_model.nets.head import freeze_chain
 from hpa_model.runs import BEST_FILE, PROBS_FILE, fold_folder, read_run
@@ -139,6 +139,7 @@ def finetune(
     out = out or name_finetuned(run, loss)
     if out.absolute() == run.absolute():
         raise InputError(f"out must be another folder than the run. Received: {out}. Name another.")
+    check_devices(config.devices)
     if config.deterministic:
         make_deterministic()
     store = store or open_store(base.store)

@@ -206,8 +206,11 @@ def make_optimizer(config: TrainConfig) -> keras.Optimizer:
         "global_clipnorm": config.clip_norm or None,
     }
     if config.optimizer == "sgd":
-        return keras.optimizers.SGD(momentum=config.momentum, **common)
-    return keras.optimizers.Adam(**common)
+        optimizer = keras.optimizers.SGD(momentum=config.momentum, **common)
+    else:
+        optimizer = keras.optimizers.Adam(**common)
+    # Small gradients would be 0 in half precision.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
 
 
 def use_xla(config: TrainConfig) -> bool:

@@ -132,18 +132,17 @@ def list_gpus() -> list[str]:
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found]
 
 
-def mirror(devices: int) -> AbstractContextManager[Any]:
-    """Let what is built inside be mirrored on several GPUs, or logical CPUs where there is none.
-
-    Raises
-    ------
-    InputError
-        If there are not as many.
-    """
+def pick_devices(devices: int) -> list[str]:
+    """Name so many GPUs, or logical CPUs where there is none; InputError if there are not as many."""
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(found) < devices:
         raise InputError(f"devices must not exceed those there are. Received: {devices} of {len(found)}. Lower it.")
-    return tf.distribute.MirroredStrategy([device.name for device in found[:devices]]).scope()
+    return [device.name for device in found[:devices]]
+
+
+def mirror(devices: int) -> AbstractContextManager[Any]:
+    """Let what is built inside be mirrored on several devices, see `pick_devices`."""
+    return tf.distribute.MirroredStrategy(pick_devices(devices)).scope()
 
 
 def make_deterministic() -> None:

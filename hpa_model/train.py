@@ -20,17 +20,15 @@ from hpa_model import nets
 from hpa_model.checkpoint import load_model
 from hpa_model.config import TrainConfig
 from hpa_model.evaluate import OutOfFold, Scores, score_run, write_out_of_fold
-from hpa_model.feed import make_deterministic, on_tensorflow
+from hpa_model.feed import check_devices, make_deterministic, on_tensorflow
 from hpa_model.fit import Care, Fold, Job, Progress, fit_fold
 from hpa_model.predict import predict_probs
 from hpa_model.runs import (
     BEST_FILE,
     CHECKPOINT_FILE,
-    CONFIG_FILE,
     FOLDS_FILE,
     PROBS_FILE,
     RECIPE_FILE,
-    SCORES_FILE,
     RunDescription,
     fold_folder,
     read_run,
@@ -78,6 +76,7 @@ def train(
         If the store or the settings cannot be used, or `out` is of another run; nothing is written then. If the loss is
         no number any more.
     """
+    check_devices(config.devices)
     if config.deterministic:
         make_deterministic()
     with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
@@ -187,9 +186,11 @@ def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool)
 
 
 def _compare(there: RunDescription, here: RunDescription) -> list[str]:
-    """Name what differs between two runs and would change the weights."""
+    """Name what differs between two runs and would change the weights; what comes afterwards does not."""
     differing = [
-        name for name in TrainConfig.__dataclass_fields__ if getattr(there.config, name) != getattr(here.config, name)
+        name
+        for name in TrainConfig.__dataclass_fields__
+        if not name.startswith("finetune_") and getattr(there.config, name) != getattr(here.config, name)
     ]
     for name in ("fingerprints", "finetuned_from", "finetuned_folds"):
         if getattr(there, name) != getattr(here, name):
@@ -241,8 +242,3 @@ def gather_probs(out: Path, plan: FoldPlan, reader: Reader) -> None:
     write_out_of_fold(
         out, OutOfFold(ids=[reader.ids[i] for i in own], labels=labels, probs=probs[own], folds=plan.folds[own])
     )
-
-
-def is_finished(out: Path) -> bool:
-    """Tell whether a run folder has all that a training writes."""
-    return (out / CONFIG_FILE).is_file() and (out / SCORES_FILE).is_file()

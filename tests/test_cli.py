@@ -133,6 +133,15 @@ def test_a_failed_sample_makes_the_status_1(
             "densenet121. Received: model='gepnet'",
         ),
         ("train {store} --epochs 0 --out run", "epochs must be at least 1"),
+        ("train {store} --set epochs --out run", "A setting must be NAME=VALUE"),
+        ("train {store} --set loss=l2 --out run", "loss must be one of bce, f1, focal"),
+        ("train {store} --set options.depth=3 --out run", "one of its own: dropout, stride, padding"),
+        ("train {store} --precision half --out run", "precision must be one of float32"),
+        ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
+        ("train {store} --devices 64 --batch-size 64 --out run", "devices must not exceed those there are"),
+        ("finetune {kaggle}", "must be a folder written by `hpa train`"),
+        ("finetune {kaggle} --loss l2", "finetune_loss must be one of bce, f1, focal"),
+        ("compare {kaggle}", "must be a folder written by `hpa train`"),
         ("train {store} --part extra --out run", "part must be in the store"),
         ("train {kaggle} --out run", "must be a folder written by `hpa convert`"),
         ("train {store} --out run --cache disk", "cache must be none, or ram with a size above 0"),
@@ -197,7 +206,13 @@ def test_a_folder_that_may_not_be_written_is_told_in_one_line(
     assert err.count("\n") == 1
 
 
-def test_training_evaluating_and_predicting_end_in_a_submission(store: Store, kaggle: Path, tmp_path: Path) -> None:
+def test_training_evaluating_and_predicting_end_in_a_submission(
+    store: Store,
+    kaggle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     options = ("--folds", 2, "--epochs", 1, "--image-size", 76, "--batch-size", 6, "--out", "run")
     done = hpa("train", store.path, "--model", "gapnet", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -206,12 +221,32 @@ def test_training_evaluating_and_predicting_end_in_a_submission(store: Store, ka
     done = hpa("evaluate", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert " 8 Peroxisomes                        0      never" in done.stdout
+    assert "The worst classes, at honest thresholds:" in done.stdout
+    assert "Page: run/report.html" in done.stdout
+    assert (tmp_path / "run" / "report.html").stat().st_size > 50_000
     sample = kaggle / "sample_submission.csv"
     done = hpa("predict", "run", store.path, "--sample-submission", sample, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "submission.csv: 3 rows" in done.stdout
     lines = (tmp_path / "submission.csv").read_text().splitlines()
     assert [line.partition(",")[0] for line in lines] == ["Id", "new-2", "new-0", "new-1"]
+    run = tmp_path / "run"
+    status, out, err = run_inside(capsys, monkeypatch, "finetune", run, "--epochs", 1, "--loss", "f1")
+    assert (status, f"Run folder: {run}-finetuned-f1" in out) == (0, True), err
+    table, figure = tmp_path / "a.csv", tmp_path / "a.png"
+    words = ("compare", run, f"{run}-finetuned-f1", "--csv", table, "--figure", figure)
+    status, out, err = run_inside(capsys, monkeypatch, *words)
+    assert status == 0, err
+    assert {line.split()[0] for line in out.splitlines()[2:4]} == {"run", "run-finetuned-f1"}
+    assert table.exists()
+    assert figure.exists()
+
+
+def test_the_networks_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    status, out, _ = run_inside(capsys, monkeypatch, "models")
+    assert status == 0
+    assert "gapnet           512      597,388        2,120        2.91" in out
+    assert "deepyeast        192   78,110,876" in out
 
 
 def test_ctrl_c_ends_a_conversion_with_status_130_and_running_it_again_finishes(kaggle: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hpa_model.demo import run_demo
 @pytest.mark.slow
 def test_the_demo_learns_what_its_samples_show(tmp_path: Path) -> None:
     done = run_demo(tmp_path / "demo")
-    assert [step.name for step in done.steps] == ["synth", "convert", "train", "evaluate", "predict"]
+    assert [step.name for step in done.steps] == ["synth", "convert", "train", "evaluate", "report", "predict"]
     assert all(step.made.exists() for step in done.steps)
     assert done.scores.macro_f1_honest > 2 * done.scores.macro_f1_guessing
     assert done.test_macro_f1 > 2 * done.test_guessing

@@ -374,7 +374,7 @@ def test_a_closed_reader_says_so(store: Store) -> None:
 
 
 def test_no_threads_are_refused(store: Store) -> None:
-    with pytest.raises(InputError, match="threads must be at least 1"):
+    with pytest.raises(InputError, match="threads must be from 1 to 1024"):
         store.reader(threads=0)
 
 

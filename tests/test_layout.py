@@ -30,5 +30,5 @@ def test_the_real_training_set_is_a_few_hundred_shards() -> None:
 
 @pytest.mark.parametrize(("n_samples", "shard_samples", "name"), [(0, 64, "n_samples"), (5, 0, "shard_samples")])
 def test_sizes_below_one_are_refused(n_samples: int, shard_samples: int, name: str) -> None:
-    with pytest.raises(InputError, match=f"{name} must be at least 1"):
+    with pytest.raises(InputError, match=f"{name} must be from 1 to"):
         Layout(n_samples=n_samples, image_shape=SHAPE, shard_samples=shard_samples)

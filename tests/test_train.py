@@ -20,7 +20,7 @@ from hpa_model.fit import EpochRecord, Progress
 from hpa_model.metrics import macro_f1
 from hpa_model.predict import predict_probs, predict_submission
 from hpa_model.runs import read_run
-from hpa_model.submit import choose_classes, read_sample_submission
+from hpa_model.submit import check_submission, choose_classes, read_sample_submission
 from hpa_model.train import train
 
 CONFIG = TrainConfig(folds=2, epochs=3, batch_size=4, image_size=76, bn_momentum=0.5, seed=7)
@@ -150,6 +150,40 @@ def test_a_prediction_is_the_mean_over_the_folds(run: Path, store: Store, tmp_pa
     predict_submission(run, store.path, tmp_path / "submission.csv")
     rows = read_rows(tmp_path / "submission.csv")[1:]
     assert [row[1] for row in rows] == [" ".join(map(str, np.flatnonzero(row))) for row in expected]
+
+
+def test_probabilities_are_averaged_over_the_eight_symmetries(run: Path, store: Store, tmp_path: Path) -> None:
+    models = [load_model(run / f"fold{fold}" / "best.keras") for fold in range(2)]
+    with store.reader(["test"]) as reader:
+        images = reader.read([0, 1, 2])
+        probs = predict_probs(models, reader, np.arange(3), 2, tta=True)
+    views = [view for flipped in (images, images[:, ::-1]) for k in range(4) for view in [np.rot90(flipped, k, (1, 2))]]
+    expected = np.mean([np.asarray(model(view, training=False)) for model in models for view in views], axis=0)
+    assert probs == pytest.approx(expected, abs=1e-5)
+    assert predict_submission(run, store.path, tmp_path / "a.csv", tta=True).n_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,0\nb,1 27\n", ""),
+        ("a,\nb,3\n", ""),
+        ("a,0\n", "the 2 ids .* Received: 1 rows of"),
+        ("b,0\na,1\n", "id 'b' in line 2, in place of 'a'"),
+        ("a,0\na,1\n", "id 'a' in line 3, in place of 'b'"),
+        ("a,0\nb,28\n", "classes '28' in line 3"),
+        ("a,0\nb,-1\n", "classes '-1' in line 3"),
+        ("a,0\nb,1.0\n", "classes '1.0' in line 3"),
+        ("a,0\nb,3 3\n", "a class twice, '3 3', in line 3"),
+    ],
+)
+def test_a_submission_is_held_against_the_sample_submission(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text("Id,Predicted\n" + content)
+    if message:
+        with pytest.raises(InputError, match=message):
+            check_submission(tmp_path / "a.csv", ["a", "b"], 28)
+    else:
+        assert check_submission(tmp_path / "a.csv", ["a", "b"], 28) == content.count(",\n")
 
 
 def test_a_folder_of_files_predicts_as_its_store_does(run: Path, store: Store, kaggle: Path, tmp_path: Path) -> None:

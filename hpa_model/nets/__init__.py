@@ -9,8 +9,9 @@ from hpa_data.errors import InputError
 from hpa_model.nets.deepyeast import build_deepyeast
 from hpa_model.nets.densenet import build_densenet121
 from hpa_model.nets.gapnet import build_gapnet
-from hpa_model.nets.gapnet_pl import build_gapnet_pl
+from hpa_model.nets.gapnet_pl import ZScore, build_gapnet_pl
 from hpa_model.nets.mcnn import build_mcnn
+from hpa_model.nets.resize import AreaResize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,8 @@ NETS = {
     "mcnn": Net(build=build_mcnn, about="seven scales side by side; Godinez et al. 2017", smallest=128),
     "densenet121": Net(build=build_densenet121, about="densely connected; Huang et al. 2016", smallest=32),
 }
+# Our own layers, which a saved model may have.
+LAYERS: dict[str, type[keras.layers.Layer]] = {"AreaResize": AreaResize, "ZScore": ZScore}
 # What an option may be, besides of its default's type.
 OPTION_RULES: dict[str, tuple[str, Callable[[float | int | str], bool]]] = {
     "dropout": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),

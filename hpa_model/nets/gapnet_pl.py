@@ -1,10 +1,26 @@
 """The original GapNet-PL (Rumetshofer et al. 2018): self-normalising, no batch normalisation."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from hpa_model.nets.head import add_outputs
 from hpa_model.nets.resize import take_images
+
+
+class ZScore(layers.Layer):
+    """Bring each channel of each image to mean 0 and standard deviation 1; a channel of one level to 0.
+
+    From (B, Y, X, C) of any dtype to the same shape, float. In float32, whatever the precision of the network.
+    """
+
+    # Squared gray levels: it matters to a channel of one level alone.
+    EPSILON = 1e-3
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Normalise a batch."""
+        images = ops.cast(images, "float32")
+        mean, variance = ops.moments(images, axes=(1, 2), keepdims=True)
+        return ops.cast((images - mean) * ops.rsqrt(variance + self.EPSILON), self.compute_dtype)
 
 
 def build_gapnet_pl(
@@ -39,9 +55,7 @@ def build_gapnet_pl(
         return layers.Conv2D(filters, 3, strides=strides, padding="same", **kernels)(x)
 
     inputs, x = take_images(image_shape, image_size)
-    # Over Y and X: a z-score for each image and channel. The variance is in squared gray levels, so that epsilon
-    # matters to a black channel alone.
-    x = layers.LayerNormalization(axis=(1, 2), center=False, scale=False, epsilon=1e-3)(x)
+    x = ZScore()(x)
     tap_1 = x = layers.MaxPooling2D()(conv(x, 32, strides=2))
 
     x = conv(x, 64, strides=2)
