@@ -25,7 +25,7 @@ demo: $(READY)
 	@$(BIN)/hpa demo demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest -m 'not slow'
+	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(READY)
 	@$(BIN)/python -m pytest -m slow

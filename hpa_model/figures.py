@@ -111,7 +111,9 @@ def draw_classes(scores: Scores) -> Figure:
         ("f1_same_rows", "|", RED, "Thresholds fitted on the same rows (optimistic)"),
         ("f1_half", ".", "black", "Threshold 0.5"),
     ):
-        axes.plot([getattr(score, name) for score in classes], places, marker, color=colour, ms=9, mew=1.5, label=label)
+        shown = [place for score, place in zip(classes, places, strict=True) if score.support]
+        values = [getattr(score, name) for score in classes if score.support]
+        axes.plot(values, shown, marker, color=colour, ms=9, mew=1.5, label=label)
     axes.set_yticks(places, [f"{k} {score.name} ({score.support:,})" for k, score in enumerate(classes)])
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.7, len(classes) - 0.3)
@@ -186,7 +188,7 @@ def draw_thresholds(rows: OutOfFold, scores: Scores) -> Figure:
     return figure
 
 
-def _shorten(name: str, most: int = 22) -> str:
+def _shorten(name: str, most: int = 17) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
@@ -210,7 +212,14 @@ def draw_comparison(comparison: Comparison) -> Figure:
             axes.text(value, place, f" {value:.3f}", va="center", fontsize=7)
     told = [(place, row.paper) for place, row in zip(places, rows, strict=True) if row.paper is not None]
     if told:
-        axes.plot([value for _, value in told], [place for place, _ in told], "D", color=RED, ms=5, label="the paper")
+        axes.plot(
+            [value for _, value in told],
+            [place for place, _ in told],
+            "D",
+            color=RED,
+            ms=5,
+            label="the paper, on Kaggle's set",
+        )
     guessing = max(row.macro_f1_guessing for row in rows)
     axes.axvline(guessing, color="black", lw=0.8, ls=":", label="guessing frequencies")
     axes.set_yticks(places, [f"{row.run}\n{row.model}" + (" *" if row.legacy_leak else "") for row in rows])

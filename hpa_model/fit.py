@@ -256,6 +256,8 @@ class _Keeper(keras.callbacks.Callback):
         self._pending = (step, (logs or {})["loss"])
         done = step * self._job.config.batch_size
         self._job.progress.on_batch(min(self._job.config.batch_size, len(self._job.fold.training) - done))
+        if step + 1 == self._job.n_steps:
+            return  # the end of the epoch follows, with a checkpoint of its own
         if self.asked_to_stop or time.monotonic() - self._saved_at >= self._job.care.checkpoint_s:
             self._save(self._advance(step + 1))
         if self.asked_to_stop:
@@ -312,6 +314,8 @@ class _Keeper(keras.callbacks.Callback):
             if name != "epoch":
                 self._job.care.log(f"fold{self._job.fold.number}/{name}", epoch + 1, value)
         self._job.progress.on_epoch(self._job.fold.number, record)
+        if self.asked_to_stop:
+            raise KeyboardInterrupt
 
     def _advance(self, step: int) -> State:
         """Return the state before a step of this epoch; InputError if the loss is no number any more."""

@@ -71,7 +71,7 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
 ) -> None:
     out = tmp_path / "run"
     records: list[EpochRecord] = []
-    for batch in (2, 1, 4):  # in mid-epoch; before there is another checkpoint; in the second fold or epoch
+    for batch in (2, 2, 5):  # in mid-epoch; at an epoch's last step; in the next epoch
         with pytest.raises(Killed):
             train(store, CONFIG, out, progress=stop_at(batch), care=Care(checkpoint_s=0))
     train(store, CONFIG, out, progress=Progress(on_epoch=lambda fold, record: records.append(record)))
