@@ -22,6 +22,7 @@ from hpa_model.train import (
     make_run_folder,
     seed_fold,
     train,
+    write_folds,
     write_probs,
 )
 
@@ -165,7 +166,8 @@ def finetune(
             legacy_leak=config.legacy_leak,
         )
         if is_new:
-            make_run_folder(out, description, plan, reader.ids, recipe=None)
+            make_run_folder(out, description)
+        write_folds(out, plan, reader.ids)
         for number in range(config.folds):
             training, validation = plan.split(number)
             fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)

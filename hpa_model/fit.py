@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.reader import Reader
+from hpa_data.whole import write_whole
 from hpa_model.checkpoint import State, load_checkpoint, save_checkpoint
 from hpa_model.config import TrainConfig
 from hpa_model.feed import feed, on_tensorflow, readable_faults, share_among
@@ -268,6 +270,11 @@ class _Keeper(keras.callbacks.Callback):
         if self._learner is not self._network:
             self._network.set_weights(self._learner.get_weights())
         probs = predict_probs([self._network], self._job.reader, self._job.fold.validation, self._job.config.batch_size)
+        if not np.isfinite(probs).all():
+            raise InputError(
+                f"Predictions must stay finite. Received: NaN in fold {self._job.fold.number}, epoch {epoch + 1}. "
+                "Lower the learning rate, or clip gradients (clip_norm)."
+            )
         labels = self._job.reader.labels[self._job.fold.validation]  # type: ignore[index]
         best = search_thresholds(labels, probs)
         class_f1 = f1_per_class(labels, predict_classes(probs, best))
@@ -388,7 +395,8 @@ def _settle_best(folder: Path, state: State) -> None:
 
 def _write_rows(path: Path, names: list[str], rows: Sequence[dict[str, Any]]) -> None:
     """Write a CSV table."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+    write_whole(path, lines.getvalue().encode())

@@ -5,6 +5,7 @@ import io
 import random
 import shutil
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -94,7 +95,10 @@ def train(
             legacy_leak=config.legacy_leak,
         )
         if is_new:
-            make_run_folder(out, description, plan, reader.ids, recipe=recipe)
+            make_run_folder(out, description)
+        write_folds(out, plan, reader.ids)
+        if recipe is not None:
+            write_whole(out / RECIPE_FILE, recipe.read_bytes())
 
         # One model a fold, and what it says of the samples that it has not seen
         for number in range(config.folds):
@@ -200,21 +204,21 @@ def _compare(there: RunDescription, here: RunDescription) -> list[str]:
     return differing
 
 
-def make_run_folder(
-    out: Path, description: RunDescription, plan: FoldPlan, ids: list[str], *, recipe: Path | None
-) -> None:
-    """Make a run folder, in place of what `check_run_folder` has let pass: settings, recipe, folds."""
+def make_run_folder(out: Path, description: RunDescription) -> None:
+    """Make a run folder, in place of what `check_run_folder` has let pass."""
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    if recipe is not None:
-        shutil.copyfile(recipe, out / RECIPE_FILE)
+    description.write(out)
+
+
+def write_folds(out: Path, plan: FoldPlan, ids: list[str]) -> None:
+    """Write in which fold each sample validates."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(("id", "fold"))
     writer.writerows((ids[index], plan.folds[index]) for index in np.flatnonzero(plan.folds >= 0))
     write_whole(out / FOLDS_FILE, lines.getvalue().encode())
-    description.write(out)  # last: what has it is a run
 
 
 def write_probs(fold: Fold, reader: Reader, batch_size: int) -> None:
@@ -237,7 +241,7 @@ def gather_probs(out: Path, plan: FoldPlan, reader: Reader) -> None:
         try:
             with np.load(path, allow_pickle=False) as file:
                 probs[validation] = file["probs"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise InputError(f"A fold must have its probabilities. Received: {path}: {error}. Remove it.") from error
     write_out_of_fold(
         out, OutOfFold(ids=[reader.ids[i] for i in own], labels=labels, probs=probs[own], folds=plan.folds[own])

@@ -19,6 +19,7 @@ from hpa_model.compare import compare_runs
 from hpa_model.config import TrainConfig
 from hpa_model.evaluate import read_out_of_fold
 from hpa_model.fit import Care, Fold, Job, Progress, fit_fold
+from hpa_model.metrics import binary_cross_entropy
 from hpa_model.nets import NETS
 from hpa_model.runs import read_history
 from hpa_model.train import build_network, describe_run, train
@@ -69,21 +70,26 @@ def test_five_kills_at_random_steps_change_no_weight(synthetic: Path, tmp_path: 
 
 SETTINGS = {
     "gapnet": {"epochs": 16, "image_size": 128, "learning_rate": 5e-3},
-    "gapnet-pl": {"epochs": 12, "image_size": 128, "optimizer": "sgd", "learning_rate": 1e-2, "clip_norm": 5.0},
-    "deepyeast": {"epochs": 6, "image_size": 48, "optimizer": "sgd", "learning_rate": 1e-2, "weight_decay": 0.005},
-    "mcnn": {"epochs": 8, "image_size": 128, "optimizer": "sgd", "learning_rate": 3e-2, "clip_norm": 5.0},
-    "densenet121": {"epochs": 5, "image_size": 64},
+    "gapnet-pl": {"epochs": 25, "image_size": 128, "options": {"dropout": 0.1}},
+    "deepyeast": {"epochs": 8, "image_size": 48, "options": {"dropout": 0.2}},
+    "mcnn": {"epochs": 8, "image_size": 128, "batch_size": 8},
+    "densenet121": {"epochs": 6, "image_size": 64, "batch_size": 8},
 }
 
 
 def test_each_network_learns_and_gapnet_scores_twice_what_guessing_does(synthetic: Path, tmp_path: Path) -> None:
     runs = []
+    store = open_store(synthetic)
+    labels = store.part("train").labels
+    assert labels is not None
+    guessing = binary_cross_entropy(labels, np.tile(labels.mean(axis=0), (len(labels), 1)))
     for name in NETS:
-        config = TrainConfig(model=name, folds=2, batch_size=16, bn_momentum=0.8, **SETTINGS[name])  # type: ignore[arg-type]
-        train(open_store(synthetic), config, tmp_path / name)
+        common = {"model": name, "folds": 2, "batch_size": 16, "bn_momentum": 0.8}
+        train(store, TrainConfig(**(common | SETTINGS[name])), tmp_path / name)  # type: ignore[arg-type]
         runs.append(tmp_path / name)
         for history in read_history(tmp_path / name, 2):
-            assert history[-1]["loss"] < 0.75 * history[0]["loss"], name
+            # Less than who knows how frequent each class is, and nothing of any image.
+            assert history[-1]["loss"] < guessing, name
     rows = {row.model: row for row in compare_runs(runs).rows}
     assert rows["gapnet"].macro_f1_honest >= 2 * rows["gapnet"].macro_f1_guessing
     print({name: (row.macro_f1_honest, row.macro_f1_guessing, row.images_per_s) for name, row in rows.items()})
