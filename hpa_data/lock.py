@@ -15,8 +15,8 @@ LOCK_NAME = ".lock"
 
 
 @contextlib.contextmanager
-def hold_store(store: Path) -> Iterator[None]:
-    """Keep every other writer off a store; a context manager.
+def hold_store(store: Path, *, what: str = "store") -> Iterator[None]:
+    """Keep every other writer off a store, or off another folder; a context manager.
 
     The system takes the lock from a process that is killed: the file it leaves is no obstacle, and is taken over.
 
@@ -24,6 +24,8 @@ def hold_store(store: Path) -> Iterator[None]:
     ----------
     store : Path
         The store's folder; made if missing, and removed again if nothing was put into it.
+    what : str
+        What it is, for messages.
 
     Raises
     ------
@@ -32,10 +34,10 @@ def hold_store(store: Path) -> Iterator[None]:
     """
     is_new = not store.exists()
     if not is_new and not store.is_dir():
-        raise InputError(f"A store must be a new folder or a store. Received: {store}, something else. Use another.")
+        raise InputError(f"A {what} must be a new folder or a {what}. Received: {store}, something else. Use another.")
     store.mkdir(parents=True, exist_ok=True)
     path = store / LOCK_NAME
-    file = _take(path, store)
+    file = _take(path, store, what)
     try:
         yield
     finally:
@@ -56,7 +58,7 @@ def read_lock(store: Path) -> str:
         return ""
 
 
-def _take(path: Path, store: Path) -> int:
+def _take(path: Path, store: Path, what: str) -> int:
     """Open and lock the file, and write who has it."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -74,13 +76,13 @@ def _take(path: Path, store: Path) -> int:
             holder = _describe_holder(file)
             os.close(file)
             raise InputError(
-                f"A store must have one writer at a time. Received: {store}, to which {holder} writes. Wait for it, or "
+                f"A {what} must have one writer at a time. Received: {store}, to which {holder} writes. Wait, or "
                 "stop it."
             ) from error
         except OSError as error:
             os.close(file)
             raise InputError(
-                f"A store must lie where files can be locked. Received: {store}: {error.strerror}. Use another disk."
+                f"A {what} must lie where files can be locked. Received: {store}: {error.strerror}. Use another disk."
             ) from error
 
 

@@ -19,7 +19,7 @@ from hpa_model.train import (
     check_run_folder,
     describe_run,
     gather_probs,
-    make_run_folder,
+    hold_run,
     seed_fold,
     train,
     write_folds,
@@ -155,7 +155,7 @@ def finetune(
                 f"The store must be the one that the run was trained from. Received: {store.location}, whose parts "
                 "have other fingerprints. Pass --store."
             )
-        is_new = check_run_folder(out, description, overwrite=overwrite)
+        check_run_folder(out, description, overwrite=overwrite)
         plan = plan_training(
             store,
             config.parts,
@@ -165,35 +165,34 @@ def finetune(
             seed=config.seed,
             legacy_leak=config.legacy_leak,
         )
-        if is_new:
-            make_run_folder(out, description)
-        write_folds(out, plan, reader.ids)
-        for number in range(config.folds):
-            training, validation = plan.split(number)
-            fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
-            if (fold.folder / PROBS_FILE).exists():
-                continue
-            begun_with = fold_folder(run, number) / BEST_FILE
-            if number not in description.finetuned_folds:
-                ignored = shutil.ignore_patterns(PROBS_FILE)
-                shutil.copytree(begun_with.parent, fold.folder, ignore=ignored, dirs_exist_ok=True)
-                write_whole(fold.folder / PROBS_FILE, (begun_with.parent / PROBS_FILE).read_bytes())
-                continue
-            fold.folder.mkdir(exist_ok=True)
-            seed_fold(config, number)
-            network = load_model(begun_with)
-            freeze_chain(network)
-            fit_fold(
-                network,
-                Job(
-                    config=config,
-                    reader=reader,
-                    fold=fold,
-                    classes=description.classes,
-                    progress=progress or Progress(),
-                    care=care or Care(),
-                ),
-            )
-            write_probs(fold, reader, config.batch_size)
-        gather_probs(out, plan, reader)
+        with hold_run(out, description, overwrite=overwrite):
+            write_folds(out, plan, reader.ids)
+            for number in range(config.folds):
+                training, validation = plan.split(number)
+                fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
+                if (fold.folder / PROBS_FILE).exists():
+                    continue
+                begun_with = fold_folder(run, number) / BEST_FILE
+                if number not in description.finetuned_folds:
+                    ignored = shutil.ignore_patterns(PROBS_FILE)
+                    shutil.copytree(begun_with.parent, fold.folder, ignore=ignored, dirs_exist_ok=True)
+                    write_whole(fold.folder / PROBS_FILE, (begun_with.parent / PROBS_FILE).read_bytes())
+                    continue
+                fold.folder.mkdir(exist_ok=True)
+                seed_fold(config, number)
+                network = load_model(begun_with)
+                freeze_chain(network)
+                fit_fold(
+                    network,
+                    Job(
+                        config=config,
+                        reader=reader,
+                        fold=fold,
+                        classes=description.classes,
+                        progress=progress or Progress(),
+                        care=care or Care(),
+                    ),
+                )
+                write_probs(fold, reader, config.batch_size)
+            gather_probs(out, plan, reader)
     return Trained(run=out, scores=score_run(out))

@@ -4,6 +4,8 @@ import csv
 import io
 import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.leaks import FoldPlan, plan_training
+from hpa_data.lock import LOCK_NAME, hold_store
 from hpa_data.reader import Reader
 from hpa_data.schema import is_readable
 from hpa_data.store import Store
@@ -84,7 +87,7 @@ def train(
         # Samples and folds
         description = describe_run(store, config, reader)
         build_network(description, fold=0)  # refuses what cannot be built before anything is written
-        is_new = check_run_folder(out, description, overwrite=overwrite)
+        check_run_folder(out, description, overwrite=overwrite)
         plan = plan_training(
             store,
             config.parts,
@@ -94,35 +97,34 @@ def train(
             seed=config.seed,
             legacy_leak=config.legacy_leak,
         )
-        if is_new:
-            make_run_folder(out, description)
-        write_folds(out, plan, reader.ids)
-        if recipe is not None:
-            write_whole(out / RECIPE_FILE, recipe.read_bytes())
+        with hold_run(out, description, overwrite=overwrite):
+            write_folds(out, plan, reader.ids)
+            if recipe is not None:
+                write_whole(out / RECIPE_FILE, recipe.read_bytes())
 
-        # One model a fold, and what it says of the samples that it has not seen
-        for number in range(config.folds):
-            training, validation = plan.split(number)
-            fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
-            if (fold.folder / PROBS_FILE).exists():
-                continue
-            fold.folder.mkdir(exist_ok=True)
-            network = build_network(description, fold=number)
-            fit_fold(
-                network,
-                Job(
-                    config=config,
-                    reader=reader,
-                    fold=fold,
-                    classes=description.classes,
-                    progress=progress or Progress(),
-                    care=care or Care(),
-                ),
-            )
-            write_probs(fold, reader, config.batch_size)
+            # One model a fold, and what it says of the samples that it has not seen
+            for number in range(config.folds):
+                training, validation = plan.split(number)
+                fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
+                if (fold.folder / PROBS_FILE).exists():
+                    continue
+                fold.folder.mkdir(exist_ok=True)
+                network = build_network(description, fold=number)
+                fit_fold(
+                    network,
+                    Job(
+                        config=config,
+                        reader=reader,
+                        fold=fold,
+                        classes=description.classes,
+                        progress=progress or Progress(),
+                        care=care or Care(),
+                    ),
+                )
+                write_probs(fold, reader, config.batch_size)
 
-        # Scores and thresholds
-        gather_probs(out, plan, reader)
+            # Scores and thresholds
+            gather_probs(out, plan, reader)
     return score_run(out)
 
 
@@ -172,21 +174,34 @@ def seed_fold(config: TrainConfig, fold: int) -> None:
         random.seed(seed)
 
 
+@contextmanager
+def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iterator[None]:
+    """Make a run folder, or open one to go on with, and keep every other writer off it."""
+    with hold_store(out, what="run"):
+        if check_run_folder(out, description, overwrite=overwrite):
+            for path in out.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK_NAME:
+                    path.unlink()
+            description.write(out)
+        yield
+
+
 def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool) -> bool:
     """Tell whether a run folder is to be made, or one is there to go on with; InputError if it is no such place."""
-    if not out.exists():
+    if not out.is_dir() or all(path.name == LOCK_NAME for path in out.iterdir()):
         return True
-    if not out.is_dir() or any(out.iterdir()):
-        there = read_run(out)  # refuses what is no run
-        if not overwrite:
-            differing = _compare(there, description)
-            if differing:
-                raise InputError(
-                    f"{out} must be a run with the same settings, to go on with, or new. Received: one with another "
-                    f"{', '.join(differing)}. Give the same settings, pass --overwrite, or name another folder."
-                )
-            return False
-    return True
+    there = read_run(out)  # refuses what is no run
+    if overwrite:
+        return True
+    differing = _compare(there, description)
+    if differing:
+        raise InputError(
+            f"{out} must be a run with the same settings, to go on with, or new. Received: one with another "
+            f"{', '.join(differing)}. Give the same settings, pass --overwrite, or name another folder."
+        )
+    return False
 
 
 def _compare(there: RunDescription, here: RunDescription) -> list[str]:
@@ -202,14 +217,6 @@ def _compare(there: RunDescription, here: RunDescription) -> list[str]:
     if there.versions.get("backend") != here.versions.get("backend"):
         differing.append("backend")
     return differing
-
-
-def make_run_folder(out: Path, description: RunDescription) -> None:
-    """Make a run folder, in place of what `check_run_folder` has let pass."""
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    description.write(out)
 
 
 def write_folds(out: Path, plan: FoldPlan, ids: list[str]) -> None:

@@ -114,6 +114,23 @@ def test_ctrl_c_ends_a_step_and_writes_a_checkpoint(run: Path, store: Store, tmp
     assert_same_models(run, out)
 
 
+def test_a_run_has_one_writer(run: Path, store: Store, tmp_path: Path) -> None:
+    faults: list[str] = []
+
+    def train_too(_: int) -> None:
+        try:
+            train(store, CONFIG, tmp_path / "run")
+        except InputError as fault:
+            faults.append(str(fault))
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(store, CONFIG, tmp_path / "run", progress=Progress(on_batch=train_too))
+    assert len(faults) == 1
+    assert "A run must have one writer at a time" in faults[0]
+    assert not (run / ".lock").exists()
+
+
 def test_a_damaged_checkpoint_is_refused(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(Killed):

@@ -98,7 +98,7 @@ def test_each_network_learns_and_gapnet_scores_twice_what_guessing_does(syntheti
 @pytest.mark.realdata
 def test_gapnet_learns_the_sixty_real_samples_by_heart(real_data: Path, tmp_path: Path) -> None:
     convert(real_data / "kaggle" / "train", tmp_path / "a.zarr", labels=real_data / "kaggle" / "train.csv")
-    config = TrainConfig(epochs=150, batch_size=20, image_size=128, bn_momentum=0.9, learning_rate=2e-3)
+    config = TrainConfig(epochs=100, batch_size=20, image_size=128, bn_momentum=0.9, learning_rate=2e-3)
     store = open_store(tmp_path / "a.zarr")
     with store.reader() as reader:
         description = describe_run(store, config, reader)
