@@ -117,7 +117,10 @@ def train(
     with contextlib.suppress(InputError):  # a server that speaks HTTP alone lists nothing
         for name in opened.parts():
             if name not in config.parts and opened.part(name).copies is not None:
-                print(f"Not trained on: part {name}, of copies (--part {name})", file=sys.stderr)
+                asked = " ".join(f"--part {part}" for part in (*config.parts, name))
+                print(f"The store also has augmented copies; to train on them, too: {asked}", file=sys.stderr)
+    if (out / "config.json").exists() and not overwrite:
+        print(f"Going on with {out}; what is done is not done again", file=sys.stderr)
     cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)
     with (
         _going_on(out),
@@ -162,7 +165,10 @@ def finetune(
 
     check_finetuning(loss, folds)
     description = read_run(run)
-    opened = open_store(store or description.store)
+    try:
+        opened = open_store(store or description.store)
+    except InputError as error:
+        raise InputError(f"{error} If the store was moved, pass --store.") from error
     with quiet():
         from hpa_model.finetune import finetune as finetune_run
         from hpa_model.finetune import name_finetuned
@@ -216,6 +222,8 @@ def compare(
     from hpa_data.whole import write_whole
     from hpa_model.compare import compare_runs, write_comparison
 
+    if figure is not None and figure.suffix.lower() != ".png":
+        raise InputError(f"figure must be a PNG file. Received: {figure}. Name it {figure.with_suffix('.png')}.")
     done = compare_runs(runs)
     if table is not None:
         write_comparison(done, table)
@@ -394,7 +402,11 @@ def _tell_run(run: Path, scores: Any, store: "Store") -> list[str]:
     from hpa_model.runs import read_run
 
     lines = [cli_text.describe_scores(scores), f"Run folder: {run}"]
-    n_left_out = read_run(run).n_left_out
+    description = read_run(run)
+    if description.finetuned_from:
+        folds = ", ".join(map(str, description.finetuned_folds))
+        lines.append(f"Fine-tuned: fold {folds}; any other model is that of {description.finetuned_from}")
+    n_left_out = description.n_left_out
     if n_left_out:
         lines.append(f"Left out, could not be converted: {n_left_out} samples")
     return [*lines, _write_page(run, store)]
@@ -406,7 +418,8 @@ def _write_page(run: Path, store: "Store | None") -> str:
         from hpa_model.report import write_report
     except ImportError as error:
         return f"No page: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"
-    return f"Page: {write_report(run, store)}"
+    done = write_report(run, store)
+    return f"Page: {done.page}" + (f", without pictures. {done.no_pictures}" if done.no_pictures else "")
 
 
 def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float | None) -> int:

@@ -218,7 +218,7 @@ def describe_classes(scores: "Scores") -> str:
         f"{'class':<31}{'samples':>8}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>8}{'F1':>11}{'F1':>8}",
     ]
     for k, score in enumerate(scores.classes):
-        threshold = "never" if score.support == 0 else f"{score.threshold:.3f}"
+        threshold = "never" if score.support == 0 else f"{score.threshold:.3f}" if score.threshold else "always"
         lines.append(
             f"{k:>2} {escape(score.name):<28}{score.support:>8}{threshold:>11}{score.precision:>11.3f}"
             f"{score.recall:>8.3f}{score.f1_honest:>8.3f}{score.f1_same_rows:>11.3f}{score.f1_half:>8.3f}"
@@ -289,7 +289,11 @@ def describe_nets(nets: "Sequence[NetFigures]") -> str:
             f"{net.n_multiply_adds / 1e9:>12.2f}   {net.about}{'; ' + options if options else ''}"
         )
     return "\n".join(
-        [*lines, "", "GMAC: billions of multiply-adds of convolutions and dense layers, images of 512 pixels."]
+        [
+            *lines,
+            "",
+            "GMAC: billions of multiply-adds of convolutions and dense layers, at that size in pixels.",
+        ]
     )
 
 

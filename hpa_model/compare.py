@@ -36,7 +36,7 @@ class RunRow:
         Of the fold that scores best at thresholds fitted on its own rows: the paper's number.
     macro_f1_guessing : float
     images_per_s : float
-        Trained, in the last epochs; median of the folds.
+        Trained, in the fastest epoch; median of the folds.
     paper : float or None
         What the paper reports for the network, on Kaggle's set.
     legacy_leak : bool
@@ -98,7 +98,9 @@ def compare_runs(runs: Sequence[Path]) -> Comparison:
 def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
     config = description.config
     finetuned = bool(description.finetuned_from)
-    speeds = sorted(history[-1]["images_per_s"] for history in read_history(run, config.folds) if history)
+    speeds = sorted(
+        max(record["images_per_s"] for record in history) for history in read_history(run, config.folds) if history
+    )
     paper = PAPER_FINETUNED.get(config.loss) if finetuned and config.model == "gapnet" else PAPER.get(config.model)
     return RunRow(
         run=run.absolute().name,

@@ -1,6 +1,7 @@
 """The settings of a training, and recipes: files of what differs from their defaults."""
 
 import dataclasses
+import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -206,7 +207,11 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
     for name, given in settings.items():
         value = given
         if name not in names:
-            raise InputError(f"A setting must be one of {', '.join(names)}. Received: {name!r}. Correct its name.")
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f" ({near[0]}?)" if near else ""
+            raise InputError(
+                f"A setting must be one of {', '.join(names)}. Received: {name!r}. Correct its name{hint}."
+            )
         kind = type(getattr(default, name))
         if kind is tuple and isinstance(value, list | tuple):
             value = tuple(map(str, value))

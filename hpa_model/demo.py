@@ -127,7 +127,7 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
     finish("evaluate", run / SCORES_FILE)
 
     watcher.on_step("Writing the run's page")
-    finish("report", write_report(run))
+    finish("report", write_report(run).page)
 
     watcher.on_step("Predicting the test part with both folds")
     predict_submission(

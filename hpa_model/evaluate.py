@@ -161,15 +161,26 @@ def write_out_of_fold(run: Path, rows: OutOfFold) -> None:
 def read_out_of_fold(run: Path) -> OutOfFold:
     """Read the out-of-fold rows of a run folder; InputError if it has none."""
     path = run / OUT_OF_FOLD_FILE
+    _check_finished(run, path)
     try:
         with np.load(path, allow_pickle=False) as file:
             rows = OutOfFold(ids=file["ids"].tolist(), labels=file["labels"], probs=file["probs"], folds=file["folds"])
         _check_rows(rows)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        reason = "no archive of arrays" if "pickle" in str(error) else error  # NumPy's advice there is a dangerous one
         raise InputError(
-            f"A run must have its out-of-fold probabilities. Received: {path}: {error}. Let `hpa train` finish."
+            f"A run must have its out-of-fold probabilities. Received: {path}: {reason}. Remove it and run `hpa train` "
+            "again as before."
         ) from error
     return rows
+
+
+def _check_finished(run: Path, path: Path) -> None:
+    """Refuse a run without a file that is written at its end."""
+    if not path.exists():
+        raise InputError(
+            f"A run must be finished. Received: {run}, without {path.name}. Run the same `hpa train` again: it goes on."
+        )
 
 
 def _check_rows(rows: OutOfFold) -> None:
@@ -294,6 +305,7 @@ def find_confusion(
 def read_thresholds(run: Path, classes: tuple[str, ...]) -> npt.NDArray[np.float64]:
     """Read the thresholds of a run, float64 (K,), in the order of `classes`."""
     path = run / THRESHOLDS_FILE
+    _check_finished(run, path)
     try:
         told = json.loads(path.read_text())
         thresholds = np.array([float(told[name]) for name in classes])

@@ -75,7 +75,7 @@ def draw_history(histories: Sequence[Sequence[dict[str, float]]]) -> Figure:
         if not history:
             continue
         epochs = [record["epoch"] for record in history]
-        look = {"color": FOLD_COLOURS[fold % len(FOLD_COLOURS)], "marker": "." if len(epochs) < 30 else ""}
+        look = {"color": FOLD_COLOURS[fold % len(FOLD_COLOURS)], "marker": "" if len(epochs) > 1 else "."}
 
         for axes, name, label, line in (
             (losses, "loss", "training", "--"),
@@ -93,7 +93,7 @@ def draw_history(histories: Sequence[Sequence[dict[str, float]]]) -> Figure:
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, handlelength=3)
     return figure
 
 
@@ -174,7 +174,7 @@ def draw_thresholds(rows: OutOfFold, scores: Scores) -> Figure:
         score = scores.classes[k]
         axes.plot(CURVE, f1[:, k], color=BLUE, lw=1.2)
         if score.threshold < NEVER:
-            axes.axvline(score.threshold, color=RED, lw=1)
+            axes.axvline(max(score.threshold, 0.01), color=RED, lw=1)  # not on the axis itself
         else:
             axes.text(0.5, 0.5, "never", ha="center", color="#777777", fontsize=8)
         axes.set_title(f"{k} {_shorten(score.name)}", fontsize=7)

@@ -20,6 +20,7 @@ from hpa_model.train import (
     describe_run,
     gather_probs,
     hold_run,
+    is_done,
     seed_fold,
     train,
     write_folds,
@@ -143,6 +144,8 @@ def finetune(
     check_devices(config.devices)
     if config.deterministic:
         make_deterministic()
+    for number in range(config.folds):  # before an hour is spent on the first of them
+        load_model(fold_folder(run, number) / BEST_FILE)
     store = store or open_store(base.store)
     with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
         description = replace(
@@ -170,7 +173,7 @@ def finetune(
             for number in range(config.folds):
                 training, validation = plan.split(number)
                 fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
-                if (fold.folder / PROBS_FILE).exists():
+                if is_done(fold):
                     continue
                 begun_with = fold_folder(run, number) / BEST_FILE
                 if number not in description.finetuned_folds:

@@ -174,9 +174,10 @@ def _find_rows(
     places = {name: place for place, name in enumerate(reader.ids)}
     absent = [name for name in order if name not in places]
     if absent:
+        others = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         raise InputError(
-            f"Each id of the sample submission must have a sample. Received: {absent[0]!r} and {len(absent) - 1} more "
-            f"that {source} lacks. Convert the whole test folder, or pass the sample submission that belongs to it."
+            f"Each id of the sample submission must have a sample. Received: {absent[0]!r}{others}, "
+            f"which {source} lacks. Convert the whole test folder, or pass the sample submission that belongs to it."
         )
     return order, np.array([places[name] for name in order])
 

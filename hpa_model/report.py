@@ -45,7 +45,22 @@ class Example:
     false: tuple[tuple[str, float], ...]
 
 
-def write_report(run: Path, store: Store | None = None) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A page that was written.
+
+    Attributes
+    ----------
+    page : Path
+    no_pictures : str
+        Why it has none; empty if it has them.
+    """
+
+    page: Path
+    no_pictures: str
+
+
+def write_report(run: Path, store: Store | None = None) -> Report:
     """Score a run and write its page.
 
     Parameters
@@ -58,8 +73,7 @@ def write_report(run: Path, store: Store | None = None) -> Path:
 
     Returns
     -------
-    Path
-        The page.
+    Report
 
     Raises
     ------
@@ -93,7 +107,7 @@ def write_report(run: Path, store: Store | None = None) -> Path:
         absent=absent,
     )
     write_whole(run / REPORT_FILE, page.encode())
-    return run / REPORT_FILE
+    return Report(page=run / REPORT_FILE, no_pictures=absent)
 
 
 def _load_template() -> jinja2.Template:
@@ -153,7 +167,8 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
             image = reader.read_here(places[rows.ids[index]])
 
             def name(mask: npt.NDArray[np.bool_], row: Any = rows.probs[index]) -> tuple[tuple[str, float], ...]:
-                return tuple((description.classes[k], float(row[k])) for k in np.flatnonzero(mask))
+                found = sorted(np.flatnonzero(mask).tolist(), key=lambda k: -row[k])
+                return tuple((description.classes[k], float(row[k])) for k in found)
 
             truth, guess = rows.labels[index].astype(bool), predictions[index].astype(bool)
             examples.append(

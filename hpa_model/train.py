@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import keras
 import numpy as np
@@ -106,7 +106,7 @@ def train(
             for number in range(config.folds):
                 training, validation = plan.split(number)
                 fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
-                if (fold.folder / PROBS_FILE).exists():
+                if is_done(fold):
                     continue
                 fold.folder.mkdir(exist_ok=True)
                 network = build_network(description, fold=number)
@@ -206,16 +206,20 @@ def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool)
 
 def _compare(there: RunDescription, here: RunDescription) -> list[str]:
     """Name what differs between two runs and would change the weights; what comes afterwards does not."""
-    differing = [
-        name
-        for name in TrainConfig.__dataclass_fields__
-        if not name.startswith("finetune_") and getattr(there.config, name) != getattr(here.config, name)
-    ]
-    for name in ("fingerprints", "finetuned_from", "finetuned_folds"):
+    differing = []
+    for name in TrainConfig.__dataclass_fields__:
+        old, new = getattr(there.config, name), getattr(here.config, name)
+        if not name.startswith("finetune_") and old != new:
+            differing.append(f"{name} ({old} there, {new} here)")
+    for name in sorted(set(there.fingerprints) & set(here.fingerprints)):
+        if there.fingerprints[name] != here.fingerprints[name]:
+            differing.append(f"part {name} (it was converted again)")
+    for name in ("finetuned_from", "finetuned_folds"):
         if getattr(there, name) != getattr(here, name):
             differing.append(name)
-    if there.versions.get("backend") != here.versions.get("backend"):
-        differing.append("backend")
+    backends = there.versions.get("backend"), here.versions.get("backend")
+    if backends[0] != backends[1]:
+        differing.append(f"Keras backend ({backends[0]} there, {backends[1]} here)")
     return differing
 
 
@@ -226,6 +230,14 @@ def write_folds(out: Path, plan: FoldPlan, ids: list[str]) -> None:
     writer.writerow(("id", "fold"))
     writer.writerows((ids[index], plan.folds[index]) for index in np.flatnonzero(plan.folds >= 0))
     write_whole(out / FOLDS_FILE, lines.getvalue().encode())
+
+
+def is_done(fold: Fold) -> bool:
+    """Tell whether a fold has its model and what that says; what is left without the other is removed."""
+    if (fold.folder / PROBS_FILE).exists() and is_zipfile(fold.folder / BEST_FILE):
+        return True
+    (fold.folder / PROBS_FILE).unlink(missing_ok=True)
+    return False
 
 
 def write_probs(fold: Fold, reader: Reader, batch_size: int) -> None:

@@ -163,7 +163,9 @@ def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "fingerprints": {"train": part.manifest.fingerprint},
         }
     ).write(run)
-    return write_report(run)
+    done = write_report(run)
+    assert done.no_pictures == ""
+    return done.page
 
 
 def test_the_page_holds_everything_itself(page: Path) -> None:
@@ -184,7 +186,7 @@ def test_the_page_holds_everything_itself(page: Path) -> None:
 
 def test_a_page_without_its_store_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_rows())
-    text = write_report(run).read_text()
+    text = write_report(run).page.read_text()
     assert "No pictures: " in text
     assert "nowhere.zarr" in text
     assert "<img" not in text
@@ -192,13 +194,13 @@ def test_a_page_without_its_store_says_so(tmp_path: Path) -> None:
 
 def test_a_page_does_not_show_pictures_of_another_store(store: Store, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_rows(), str(store.path))
-    text = write_report(run).read_text()
+    text = write_report(run).page.read_text()
     assert "whose part train is another one" in text.replace("\n", " ")
 
 
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_rows())
-    assert write_report(run).read_bytes() == write_report(run).read_bytes()
+    assert write_report(run).page.read_bytes() == write_report(run).page.read_bytes()
 
 
 @pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no Chromium")

@@ -114,7 +114,12 @@ def build(
     if name not in NETS:
         raise InputError(f"model must be one of {', '.join(NETS)}. Received: model={name!r}. Choose one of them.")
     net = NETS[name]
-    size = image_size or net.image_size
+    if image_size and image_size > min(image_shape[:2]):
+        raise InputError(
+            f"image_size must be at most the images' own, {min(image_shape[:2])}. Received: image_size={image_size}. "
+            "Leave it out for their own size."
+        )
+    size = image_size or min(net.image_size, *image_shape[:2])
     smallest = size or min(image_shape[:2])
     if smallest < net.smallest:
         raise InputError(
