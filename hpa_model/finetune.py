@@ -4,6 +4,8 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import keras
+
 from hpa_data.errors import InputError
 from hpa_data.leaks import plan_training
 from hpa_data.store import Store, open_store
@@ -12,19 +14,16 @@ from hpa_model.checkpoint import load_model
 from hpa_model.config import Loss, TrainConfig, Tuned
 from hpa_model.evaluate import Scores, score_run
 from hpa_model.feed import check_devices, make_deterministic
-from hpa_model.fit import Care, Fold, Job, Progress, fit_fold
+from hpa_model.fit import Care, Fold, Progress
 from hpa_model.nets.head import freeze_chain
 from hpa_model.runs import BEST_FILE, PROBS_FILE, fold_folder, read_run
 from hpa_model.train import (
     check_run_folder,
     describe_run,
-    gather_probs,
     hold_run,
-    is_done,
     seed_fold,
     train,
-    write_folds,
-    write_probs,
+    train_folds,
 )
 
 
@@ -169,33 +168,18 @@ def finetune(
             legacy_leak=config.legacy_leak,
         )
         with hold_run(out, description, overwrite=overwrite):
-            write_folds(out, plan, reader.ids)
-            for number in range(config.folds):
-                training, validation = plan.split(number)
-                fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
-                if is_done(fold):
-                    continue
-                begun_with = fold_folder(run, number) / BEST_FILE
-                if number not in description.finetuned_folds:
+
+            def begin(fold: Fold) -> keras.Model | None:
+                source = fold_folder(run, fold.number)
+                if fold.number not in description.finetuned_folds:
                     ignored = shutil.ignore_patterns(PROBS_FILE)
-                    shutil.copytree(begun_with.parent, fold.folder, ignore=ignored, dirs_exist_ok=True)
-                    write_whole(fold.folder / PROBS_FILE, (begun_with.parent / PROBS_FILE).read_bytes())
-                    continue
-                fold.folder.mkdir(exist_ok=True)
-                seed_fold(config, number)
-                network = load_model(begun_with)
+                    shutil.copytree(source, fold.folder, ignore=ignored, dirs_exist_ok=True)
+                    write_whole(fold.folder / PROBS_FILE, (source / PROBS_FILE).read_bytes())
+                    return None
+                seed_fold(config, fold.number)
+                network = load_model(source / BEST_FILE)
                 freeze_chain(network)
-                fit_fold(
-                    network,
-                    Job(
-                        config=config,
-                        reader=reader,
-                        fold=fold,
-                        classes=description.classes,
-                        progress=progress or Progress(),
-                        care=care or Care(),
-                    ),
-                )
-                write_probs(fold, reader, config.batch_size)
-            gather_probs(out, plan, reader)
+                return network
+
+            train_folds(out, description, plan, reader, begin, progress=progress, care=care)
     return Trained(run=out, scores=score_run(out))

@@ -4,7 +4,7 @@ import csv
 import io
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile, is_zipfile
@@ -98,33 +98,20 @@ def train(
             legacy_leak=config.legacy_leak,
         )
         with hold_run(out, description, overwrite=overwrite):
-            write_folds(out, plan, reader.ids)
             if recipe is not None:
                 write_whole(out / RECIPE_FILE, recipe.read_bytes())
-
             # One model a fold, and what it says of the samples that it has not seen
-            for number in range(config.folds):
-                training, validation = plan.split(number)
-                fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
-                if is_done(fold):
-                    continue
-                fold.folder.mkdir(exist_ok=True)
-                network = build_network(description, fold=number)
-                fit_fold(
-                    network,
-                    Job(
-                        config=config,
-                        reader=reader,
-                        fold=fold,
-                        classes=description.classes,
-                        progress=progress or Progress(),
-                        care=care or Care(),
-                    ),
-                )
-                write_probs(fold, reader, config.batch_size)
+            train_folds(
+                out,
+                description,
+                plan,
+                reader,
+                lambda fold: build_network(description, fold=fold.number),
+                progress=progress,
+                care=care,
+            )
 
-            # Scores and thresholds
-            gather_probs(out, plan, reader)
+    # Scores and thresholds
     return score_run(out)
 
 
@@ -221,6 +208,53 @@ def _compare(there: RunDescription, here: RunDescription) -> list[str]:
     if backends[0] != backends[1]:
         differing.append(f"Keras backend ({backends[0]} there, {backends[1]} here)")
     return differing
+
+
+def train_folds(
+    out: Path,
+    description: RunDescription,
+    plan: FoldPlan,
+    reader: Reader,
+    begin: Callable[[Fold], keras.Model | None],
+    *,
+    progress: Progress | None,
+    care: Care | None,
+) -> None:
+    """Train a network on each fold that is not done, and gather what the best ones say of their validation sets.
+
+    Parameters
+    ----------
+    out : Path
+        The run folder.
+    description : RunDescription
+    plan : FoldPlan
+    reader : Reader
+    begin : function of Fold
+        Gives the network to train, or None where it has filled the fold's folder itself.
+    progress, care
+        As in `train`.
+    """
+    write_folds(out, plan, reader.ids)
+    for number in range(plan.k):
+        training, validation = plan.split(number)
+        fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
+        if is_done(fold):
+            continue
+        fold.folder.mkdir(exist_ok=True)
+        network = begin(fold)
+        if network is None:
+            continue
+        job = Job(
+            config=description.config,
+            reader=reader,
+            fold=fold,
+            classes=description.classes,
+            progress=progress or Progress(),
+            care=care or Care(),
+        )
+        fit_fold(network, job)
+        write_probs(fold, reader, description.config.batch_size)
+    gather_probs(out, plan, reader)
 
 
 def write_folds(out: Path, plan: FoldPlan, ids: list[str]) -> None:
