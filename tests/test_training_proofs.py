@@ -72,7 +72,7 @@ SETTINGS = {
     "gapnet": {"epochs": 16, "image_size": 128, "learning_rate": 5e-3},
     "gapnet-pl": {"epochs": 25, "image_size": 128, "options": {"dropout": 0.1}},
     "deepyeast": {"epochs": 8, "image_size": 48, "options": {"dropout": 0.2}},
-    "mcnn": {"epochs": 8, "image_size": 128, "batch_size": 8},
+    "mcnn": {"epochs": 13, "image_size": 128, "batch_size": 8},
     "densenet121": {"epochs": 6, "image_size": 64, "batch_size": 8},
 }
 
