@@ -1,7 +1,6 @@
 """The commands of `hpa` that run a network, score one, or measure what it is fed."""
 
 import contextlib
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -113,6 +112,7 @@ def train(
 
     with quiet():
         from hpa_model.finetune import train_and_finetune
+        from hpa_model.fit import Care
 
     with contextlib.suppress(InputError):  # a server that speaks HTTP alone lists nothing
         for name in opened.parts():
@@ -122,11 +122,7 @@ def train(
     if (out / "config.json").exists() and not overwrite:
         print(f"Going on with {out}; what is done is not done again", file=sys.stderr)
     cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)
-    with (
-        _going_on(out),
-        late_progress("images") as (plan, advance),
-        _take_care(checkpoint_minutes, tensorboard, out) as care,
-    ):
+    with _going_on(out, overwrite), late_progress("images") as (plan, advance):
         done = train_and_finetune(
             opened,
             config,
@@ -135,7 +131,7 @@ def train(
             recipe=recipe,
             cache_bytes=cache_bytes,
             progress=report_training(plan, advance),
-            care=care,
+            care=Care(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
         )
     lines = []
     for trained in done:
@@ -172,14 +168,11 @@ def finetune(
     with quiet():
         from hpa_model.finetune import finetune as finetune_run
         from hpa_model.finetune import name_finetuned
+        from hpa_model.fit import Care
 
     cache_bytes = _choose_cache(opened, description.config.parts, cache, cache_gib)
     out = out or name_finetuned(run, loss)
-    with (
-        _going_on(out),
-        late_progress("images") as (plan, advance),
-        _take_care(checkpoint_minutes, tensorboard, out) as care,
-    ):
+    with _going_on(out, overwrite), late_progress("images") as (plan, advance):
         done = finetune_run(
             run,
             loss=loss,  # type: ignore[arg-type]
@@ -191,7 +184,7 @@ def finetune(
             overwrite=overwrite,
             cache_bytes=cache_bytes,
             progress=report_training(plan, advance),
-            care=care,
+            care=Care(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
         )
     show(done.scores, as_json, "\n".join(_tell_run(done.run, done.scores, opened)))
 
@@ -246,7 +239,7 @@ def models(as_json: Json = False) -> None:
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     source: Annotated[str, typer.Argument(help=STORE + ", or a folder of image files.")],
-    out: Annotated[Path, typer.Option(help="The CSV file to make.")] = Path("submission.csv"),
+    out: Annotated[Path, typer.Option(help="The CSV file to make, or to replace.")] = Path("submission.csv"),
     part: Annotated[str, typer.Option(help="The part of the store.")] = "test",
     sample_submission: Annotated[Path | None, typer.Option(help="A CSV table whose Id column sets the order.")] = None,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Keep rows without a class.")] = False,
@@ -273,6 +266,8 @@ def predict(
         )
     lines = [f"{out}: {done.n_rows} rows, {done.n_labels / max(done.n_rows, 1):.2f} classes a row"]
     lines += [f"Not predicted, row left empty: {name}" for name in done.unpredicted]
+    if done.n_unasked:
+        lines.append(f"Not asked for by the sample submission: {done.n_unasked} samples")
     show(done, as_json, "\n".join(lines))
     if done.unpredicted:
         raise typer.Exit(1)
@@ -374,27 +369,15 @@ def demo(
 
 
 @contextlib.contextmanager
-def _going_on(out: Path) -> Any:
-    """Say, where a training is interrupted, that it can go on."""
+def _going_on(out: Path, overwrite: bool) -> Any:
+    """Say, where a training is interrupted, how it goes on."""
     try:
         yield
     except KeyboardInterrupt:
-        if out.exists():
-            print(f"{out} has a checkpoint; the same command goes on from there.", file=sys.stderr)
+        again = "the same command without --overwrite" if overwrite else "the same command"
+        if any(out.glob("fold*/checkpoint.npz")) or any(out.glob("fold*/probs.npz")):
+            print(f"What is done is kept; {again} goes on from there.", file=sys.stderr)
         raise
-
-
-@contextlib.contextmanager
-def _take_care(minutes: float, tensorboard: bool, out: Path) -> Any:
-    """Give what a training does beside: checkpoints, and logs if they are asked for."""
-    from hpa_model.fit import Care
-    from hpa_model.logs import open_log
-
-    with contextlib.ExitStack() as stack:
-        care = Care(checkpoint_s=60 * minutes)
-        if tensorboard:
-            care = dataclasses.replace(care, log=stack.enter_context(open_log(out)))
-        yield care
 
 
 def _tell_run(run: Path, scores: Any, store: "Store") -> list[str]:

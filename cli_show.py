@@ -96,8 +96,9 @@ def late_progress(unit: str) -> Iterator[tuple[Callable[[int], None], Callable[[
 
 
 def report_training(plan: Callable[[int], None], advance: Callable[[int], None]) -> "Progress":
-    """Show a line an epoch, and progress over the images of each fold."""
-    from hpa_model.fit import EpochRecord, Progress
+    """Show a line an epoch, and progress over the images of all epochs of all folds."""
+    from hpa_model.fit import Progress
+    from hpa_model.runs import EpochRecord
 
     def on_epoch(fold: int, record: EpochRecord) -> None:
         # Through rich's own redirection, the line lands above the bar. Folds count from 0, as their folders do.
@@ -108,4 +109,4 @@ def report_training(plan: Callable[[int], None], advance: Callable[[int], None])
             file=sys.stderr,
         )
 
-    return Progress(on_fold=lambda fold, n_images: plan(n_images), on_batch=advance, on_epoch=on_epoch)
+    return Progress(on_plan=plan, on_batch=advance, on_epoch=on_epoch)

@@ -252,16 +252,16 @@ def describe_comparison(done: "Comparison") -> str:
     """Put runs side by side."""
     width = max(len("run"), *(len(row.run) for row in done.rows)) + 2
     lines = [
-        f"{'':<{width}}{'':<13}{'':>7}{'':>7}   {'macro-F1':<8}{'':>33}{'':>12}{'the':>8}",
-        f"{'run':<{width}}{'model':<13}{'loss':>7}{'epochs':>7}{'honest':>9}{'same rows':>11}{'0.5':>8}"
+        f"{'':<{width}}{'':<13}{'':>7}{'':>7}{'':>7}   {'macro-F1':<8}{'':>33}{'':>12}{'the':>8}",
+        f"{'run':<{width}}{'model':<13}{'pixels':>7}{'loss':>7}{'epochs':>7}{'honest':>9}{'same rows':>11}{'0.5':>8}"
         f"{'best fold':>11}{'images/s':>12}{'paper':>8}",
     ]
     for row in done.rows:
         paper = "" if row.paper is None else f"{row.paper:.3f}"
         marks = " *" if row.legacy_leak else ""
         lines.append(
-            f"{escape(row.run):<{width}}{row.model:<13}{row.loss:>7}{row.epochs:>7}{row.macro_f1_honest:>9.3f}"
-            f"{row.macro_f1_same_rows:>11.3f}{row.macro_f1_half:>8.3f}{row.best_fold_same_rows:>11.3f}"
+            f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'own':>7}{row.loss:>7}{row.epochs:>7}"
+            f"{row.macro_f1_honest:>9.3f}{row.macro_f1_same_rows:>11.3f}{row.macro_f1_half:>8.3f}{row.best_fold_same_rows:>11.3f}"
             f"{row.images_per_s:>12.1f}{paper:>8}{marks}"
         )
     guessing = max(row.macro_f1_guessing for row in done.rows)

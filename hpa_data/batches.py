@@ -75,6 +75,9 @@ class Order:
     seed : int
     drop_last : bool
         Leave out an epoch's last batch if it is smaller than the others.
+    multiple : int
+        Cut an epoch to a multiple of so many samples, of which `batch_size` is one, too: several devices can then share
+        each batch equally.
 
     Attributes
     ----------
@@ -84,11 +87,18 @@ class Order:
     Raises
     ------
     ValueError
-        If there are no samples, or no batch, or the batch size is below 1.
+        If there are no samples, or no batch, or the batch size is below 1 or no multiple of `multiple`.
     """
 
     def __init__(
-        self, indices: npt.ArrayLike, batch_size: int, *, shuffle: bool = True, seed: int = 0, drop_last: bool = False
+        self,
+        indices: npt.ArrayLike,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        multiple: int = 1,
     ) -> None:
         given = np.asarray(indices)
         if (
@@ -102,12 +112,19 @@ class Order:
                 f"shape {given.shape} of dtype {given.dtype}, {batch_size=}. Pass other values (np.flatnonzero of a "
                 "mask)."
             )
-        if drop_last and len(given) < batch_size:
+        if not _is_count(multiple) or batch_size % multiple:
             raise ValueError(
-                f"drop_last must leave a batch. Received: {len(given)} samples, {batch_size=}. Take a smaller batch."
+                f"batch_size must be a multiple of {multiple=}. Received: {batch_size=}. Take another batch."
+            )
+        unit = batch_size if drop_last else multiple
+        if len(given) < unit:
+            raise ValueError(
+                f"drop_last and multiple must leave a batch. Received: {len(given)} samples, {batch_size=}, "
+                f"{multiple=}. Take a smaller batch."
             )
         self._batch_size = batch_size
-        self.n_steps = len(given) // batch_size if drop_last else -(-len(given) // batch_size)
+        self._n_samples = len(given) // unit * unit
+        self.n_steps = -(-self._n_samples // batch_size)
         chosen = given.astype(np.int64)
         chosen.flags.writeable = False  # what is picked is a view
 
@@ -123,7 +140,7 @@ class Order:
     def pick(self, step: int) -> npt.NDArray[np.int64]:
         """Return the indices of a batch, int64 (B,); steps count from 0 on through all epochs."""
         epoch, place = divmod(step, self.n_steps)
-        return self._permute(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
+        return self._permute(epoch)[: self._n_samples][place * self._batch_size : (place + 1) * self._batch_size]
 
     def count(self, epoch: int, step: int) -> int:
         """Return the number of steps before a step of an epoch; ValueError if it has no such step."""

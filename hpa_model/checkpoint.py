@@ -1,9 +1,10 @@
 """A training in the middle of its way, on disk: every number that decides how it goes on. No pickle."""
 
 import json
+import os
 import zipfile
-import zlib
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from keras import ops
 from hpa_data.errors import InputError
 from hpa_data.whole import open_whole
 from hpa_model.nets import LAYERS
+from hpa_model.runs import DAMAGE, EpochRecord, RunDescription, read_arrays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +37,9 @@ class State:
     best_loss : float
     since_lower : int
         Epochs since the validation loss was lower than ever, or since the learning rate was lowered for that.
-    history : list of dict
-        A record of each epoch that is done.
-    class_f1 : list of list of float
+    history : tuple of EpochRecord
+        One of each epoch that is done.
+    class_f1 : tuple of tuple of float
         F1 of each class after each of them.
     """
 
@@ -49,19 +51,65 @@ class State:
     best_epoch: int = -1
     best_loss: float = float("inf")
     since_lower: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    class_f1: list[list[float]] = field(default_factory=list)
+    history: tuple[EpochRecord, ...] = ()
+    class_f1: tuple[tuple[float, ...], ...] = ()
 
     def begin_epoch(self, epoch: int) -> "State":
         """Return the state at the beginning of an epoch."""
         return replace(self, epoch=epoch, step=0, loss_sum=0.0, n_images=0, trained_s=0.0)
 
+    @staticmethod
+    def decode(raw: Mapping[str, Any]) -> "State":
+        """Read a state from JSON values; ValueError or another of `runs.DAMAGE` if it is none."""
+        state = State(
+            epoch=int(raw["epoch"]),
+            step=int(raw["step"]),
+            loss_sum=float(raw["loss_sum"]),
+            n_images=int(raw["n_images"]),
+            trained_s=float(raw["trained_s"]),
+            best_epoch=int(raw["best_epoch"]),
+            best_loss=float(raw["best_loss"]),
+            since_lower=int(raw["since_lower"]),
+            history=tuple(EpochRecord.decode(record) for record in raw["history"]),
+            class_f1=tuple(tuple(map(float, row)) for row in raw["class_f1"]),
+        )
+        counts = state.epoch, state.step, state.n_images, state.since_lower, state.best_epoch + 1
+        if min(counts) < 0 or state.best_epoch >= state.epoch:
+            raise ValueError("a count that is none")
+        if not np.isfinite([state.loss_sum, state.trained_s]).all() or np.isnan(state.best_loss):
+            raise ValueError("a number that is not finite")
+        if not len(state.history) == len(state.class_f1) == state.epoch:
+            raise ValueError("a history of another length")
+        return state
+
 
 def save_checkpoint(path: Path, state: State, network: keras.Model, optimizer: keras.Optimizer) -> None:
-    """Write a state with all weights, averages, random states and the optimiser's memory, whole or not at all."""
-    variables = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(_list_variables(network, optimizer))}
+    """Write a state with all weights, averages, random states and the optimiser's memory, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If one of them is no finite number: nothing is written then, so that what was saved before can be gone on from.
+    """
+    values = {}
+    for number, variable in enumerate(_list_variables(network, optimizer)):
+        value = values[f"v{number}"] = ops.convert_to_numpy(variable)
+        if not np.isfinite(value).all():
+            raise InputError(
+                f"Weights must stay finite. Received: NaN or infinity in {variable.path} of {path.parent.name}, before "
+                f"epoch {state.epoch + 1}, step {state.step + 1}. Lower the learning rate, or clip gradients "
+                "(clip_norm)."
+            )
     with open_whole(path) as file:
-        np.savez(file, state=np.array(json.dumps(asdict(state))), **variables)
+        np.savez(file, state=np.array(json.dumps(asdict(state))), **values)
+
+
+def read_state(path: Path) -> State:
+    """Read where a checkpoint was written; InputError if it is damaged."""
+    try:
+        return State.decode(json.loads(str(read_arrays(path)["state"])))
+    except DAMAGE as error:
+        raise _refuse_checkpoint(path, error) from error
 
 
 def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer) -> State:
@@ -70,23 +118,31 @@ def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer
     Raises
     ------
     InputError
-        If the file is damaged, or of another network or optimiser.
+        If the file is damaged, or of another network or optimiser; both are then as they were.
     """
     variables = _list_variables(network, optimizer)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            state = State(**json.loads(str(file["state"])))
-            values = [file[f"v{i}"] for i in range(len(variables))]
+        arrays = read_arrays(path)
+        state = State.decode(json.loads(str(arrays.pop("state"))))
+        values = [arrays.pop(f"v{i}") for i in range(len(variables))]
+        if arrays:
+            raise ValueError(f"{len(arrays)} arrays too many")
         for variable, value in zip(variables, values, strict=True):
-            if tuple(variable.shape) != value.shape:
-                raise ValueError(f"{variable.path} of shape {value.shape}")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"A checkpoint must be whole and of this run. Received: {path}: {error}. Pass --overwrite to begin anew."
-        ) from error
+            if tuple(variable.shape) != value.shape or str(value.dtype) != variable.dtype:
+                raise ValueError(f"{variable.path} of shape {value.shape} and type {value.dtype}")
+            if not np.isfinite(value).all():
+                raise ValueError(f"{variable.path} with NaN or infinity")
+    except DAMAGE as error:
+        raise _refuse_checkpoint(path, error) from error
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return state
+
+
+def _refuse_checkpoint(path: Path, reason: object) -> InputError:
+    return InputError(
+        f"A checkpoint must be whole and of this run. Received: {path}: {reason}. Pass --overwrite to begin anew."
+    )
 
 
 def _list_variables(network: keras.Model, optimizer: keras.Optimizer) -> list[Any]:
@@ -94,13 +150,28 @@ def _list_variables(network: keras.Model, optimizer: keras.Optimizer) -> list[An
     return [*network.variables, *optimizer.variables]
 
 
-def load_model(path: Path) -> keras.Model:
+def save_model(network: keras.Model, path: Path) -> None:
+    """Save a network, whole or not at all, and wait until the disk has it."""
+    unfinished = path.with_name(f"unfinished-{path.name}")  # Keras asks for the ending
+    network.save(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def load_model(path: Path, description: RunDescription | None = None) -> keras.Model:
     """Load a model to predict with; runs no code from the file.
+
+    Parameters
+    ----------
+    path : Path
+    description : RunDescription, optional
+        The run that it must belong to, by its images and classes.
 
     Raises
     ------
     InputError
-        If there is none, or it cannot be read.
+        If there is none, it cannot be read, or it takes other images or gives other classes.
     """
     if not zipfile.is_zipfile(path):
         raise InputError(f"A model must be whole. Received: {path}, missing or cut short. Train the run again.")
@@ -109,4 +180,11 @@ def load_model(path: Path) -> keras.Model:
     except Exception as error:  # Keras and the formats below it raise a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"A model must be whole. Received: {path}: {reason}. Train the run again.") from error
+    if description is not None:
+        shapes = (None, *description.image_shape), (None, len(description.classes))
+        if (getattr(model, "input_shape", None), getattr(model, "output_shape", None)) != shapes:
+            raise InputError(
+                f"A model must take the images of its run and give its classes, {shapes[0]} and {shapes[1]}. Received: "
+                f"{path} with {model.input_shape} and {model.output_shape}. Train the run again."
+            )
     return model

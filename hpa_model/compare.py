@@ -2,6 +2,7 @@
 
 import csv
 import io
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,10 +84,13 @@ def compare_runs(runs: Sequence[Path]) -> Comparison:
     Raises
     ------
     InputError
-        If there is none, or one is not finished.
+        If there is none, one is named twice, or one is not finished.
     """
-    if not runs:
-        raise InputError("Runs to compare must be at least one. Received: none. Name run folders.")
+    if not runs or len({run.resolve() for run in runs}) < len(runs):
+        raise InputError(
+            f"Runs to compare must be at least one, and each another. Received: {', '.join(map(str, runs)) or 'none'}. "
+            "Name each run folder once."
+        )
     described = [(run, read_run(run), score_run(run)) for run in runs]
     rows = [_make_row(run, description, scores) for run, description, scores in described]
     return Comparison(
@@ -98,9 +102,8 @@ def compare_runs(runs: Sequence[Path]) -> Comparison:
 def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
     config = description.config
     finetuned = bool(description.finetuned_from)
-    speeds = sorted(
-        max(record["images_per_s"] for record in history) for history in read_history(run, config.folds) if history
-    )
+    histories = read_history(run, config.folds)
+    speeds = [max(record.images_per_s for record in history) for history in histories if history]
     paper = PAPER_FINETUNED.get(config.loss) if finetuned and config.model == "gapnet" else PAPER.get(config.model)
     return RunRow(
         run=run.absolute().name,
@@ -116,7 +119,7 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
         macro_f1_honest=scores.macro_f1_honest,
         best_fold_same_rows=max(fold.macro_f1_same_rows for fold in scores.folds),
         macro_f1_guessing=scores.macro_f1_guessing,
-        images_per_s=speeds[len(speeds) // 2] if speeds else float("nan"),
+        images_per_s=statistics.median(speeds) if speeds else float("nan"),
         paper=paper,
         legacy_leak=scores.legacy_leak,
     )

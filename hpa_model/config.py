@@ -14,6 +14,8 @@ from hpa_data.folds import Method
 Loss = Literal["bce", "f1", "focal"]
 Optimizer = Literal["adam", "sgd"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+# Rows or columns; no store has larger images.
+MOST_PIXELS = 2**15
 # Which folds' models are fine-tuned: the paper took the one that scored best.
 Tuned = Literal["best", "all"]
 
@@ -63,7 +65,8 @@ class TrainConfig:
     xla : bool
         Compile with XLA. On CPUs it trains `gapnet` at less than half the speed.
     devices : int
-        GPUs of this machine (or logical devices) that share each batch.
+        GPUs of this machine (or logical devices) that share each batch equally: `devices` - 1 images an epoch at most,
+        other ones each time, are left out for that.
     deterministic : bool
         Let sums of threads round the same way each time, at some cost.
     seed : int
@@ -116,15 +119,17 @@ class TrainConfig:
             if value not in get_args(choice):
                 allowed = ", ".join(get_args(choice))
                 raise InputError(f"{name} must be one of {allowed}. Received: {name}={value!r}. Choose one of them.")
-        for name, lowest in (
-            *(("folds", 2), ("epochs", 1), ("batch_size", 1), ("devices", 1), ("image_size", 0), ("seed", 0)),
-            *(("plateau_epochs", 0), ("finetune_epochs", 0), ("clip_norm", 0)),
+        for name, lowest, highest in (
+            *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
+            *(("image_size", 0, MOST_PIXELS), ("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
+            *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
         ):
             value = getattr(self, name)
-            if not value >= lowest:  # so that NaN is refused, too
-                raise InputError(f"{name} must be at least {lowest}. Received: {name}={value}. Pass another number.")
-        if self.seed >= 2**32:
-            raise InputError(f"seed must be below 2**32. Received: seed={self.seed}. Pass another number.")
+            if not lowest <= value <= highest:  # so that NaN is refused, too
+                raise InputError(
+                    f"{name} must be at least {lowest}, and {highest} at most. Received: {name}={value}. Pass another "
+                    "number."
+                )
         if self.batch_size % self.devices:
             raise InputError(
                 f"batch_size must be a multiple of devices. Received: batch_size={self.batch_size}, "

@@ -1,10 +1,8 @@
 """Scores of a run, each with how it was obtained."""
 
 import json
-import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +10,7 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.whole import open_whole, write_whole
 from hpa_model.metrics import count_hits, f1_per_class, macro_f1, predict_classes
-from hpa_model.runs import OUT_OF_FOLD_FILE, SCORES_FILE, THRESHOLDS_FILE, read_run
+from hpa_model.runs import DAMAGE, OUT_OF_FOLD_FILE, SCORES_FILE, THRESHOLDS_FILE, read_arrays, read_run
 from hpa_model.thresholds import predict_across_folds, search_thresholds
 
 # Classes that are told of as the worst, and what each is confused with.
@@ -163,13 +161,14 @@ def read_out_of_fold(run: Path) -> OutOfFold:
     path = run / OUT_OF_FOLD_FILE
     _check_finished(run, path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            rows = OutOfFold(ids=file["ids"].tolist(), labels=file["labels"], probs=file["probs"], folds=file["folds"])
+        arrays = read_arrays(path)
+        rows = OutOfFold(
+            ids=arrays["ids"].tolist(), labels=arrays["labels"], probs=arrays["probs"], folds=arrays["folds"]
+        )
         _check_rows(rows)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-        reason = "no archive of arrays" if "pickle" in str(error) else error  # NumPy's advice there is a dangerous one
+    except DAMAGE as error:
         raise InputError(
-            f"A run must have its out-of-fold probabilities. Received: {path}: {reason}. Remove it and run `hpa train` "
+            f"A run must have its out-of-fold probabilities. Received: {path}: {error}. Remove it and run `hpa train` "
             "again as before."
         ) from error
     return rows
@@ -186,12 +185,17 @@ def _check_finished(run: Path, path: Path) -> None:
 def _check_rows(rows: OutOfFold) -> None:
     """Raise ValueError if rows cannot be what a training wrote."""
     shape = rows.labels.shape
+    kinds = rows.labels.dtype.kind, rows.probs.dtype.kind, rows.folds.dtype.kind
+    if kinds != ("u", "f", "i"):
+        raise ValueError("arrays of other types")
     if len(shape) != 2 or rows.probs.shape != shape or rows.folds.shape != shape[:1] or len(rows.ids) != shape[0]:
         raise ValueError("arrays of shapes that do not agree")
     if not shape[0] or len(np.unique(rows.folds)) < 2:
         raise ValueError("less than two folds")
     if not np.isin(rows.labels, (0, 1)).all() or not ((rows.probs >= 0) & (rows.probs <= 1)).all():
         raise ValueError("labels other than 0 and 1, or probabilities outside 0..1")
+    if len(set(rows.ids)) < len(rows.ids):
+        raise ValueError("an id twice")
 
 
 def score_run(run: Path) -> Scores:
@@ -311,7 +315,7 @@ def read_thresholds(run: Path, classes: tuple[str, ...]) -> npt.NDArray[np.float
         thresholds = np.array([float(told[name]) for name in classes])
         if not ((thresholds >= 0) & (thresholds <= 1)).all():
             raise ValueError("a threshold outside 0..1")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGE as error:
         raise InputError(
             f"A run must have a threshold for each class. Received: {path}: {error}. Run `hpa evaluate {run}`."
         ) from error

@@ -1,5 +1,6 @@
 """Batches for whatever Keras runs on: `tf.data` under TensorFlow, a plain generator under any other backend."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -9,6 +10,8 @@ import numpy.typing as npt
 
 from hpa_data.batches import BatchReader, Order, draw_symmetries, stream
 from hpa_data.errors import InputError
+
+JAX_FLAG = "--xla_gpu_deterministic_ops=true"
 
 
 def on_tensorflow() -> bool:
@@ -25,6 +28,7 @@ def feed(
     seed: int = 0,
     epochs: int | None = None,
     start: tuple[int, int] = (0, 0),
+    multiple: int = 1,
     symmetries: bool = False,
 ) -> Any:
     """Deliver the batches that `pipeline.dataset` would, in a form that the backend takes.
@@ -37,8 +41,10 @@ def feed(
     if on_tensorflow():
         from hpa_model.pipeline import dataset
 
-        return dataset(reader, indices, batch_size, shuffle, seed, epochs, start=start, symmetries=symmetries)
-    order = Order(indices, batch_size, shuffle=shuffle, seed=seed)
+        return dataset(
+            *(reader, indices, batch_size, shuffle, seed, epochs), start=start, multiple=multiple, symmetries=symmetries
+        )
+    order = Order(indices, batch_size, shuffle=shuffle, seed=seed, multiple=multiple)
     return _generate(reader, order, seed, epochs, start, symmetries)
 
 
@@ -88,8 +94,30 @@ def share_among(devices: int) -> AbstractContextManager[Any]:
 
 
 def make_deterministic() -> None:
-    """Let the backend's sums round the same way each time, for the rest of the process."""
+    """Let the backend's sums round the same way each time, for the rest of the process.
+
+    Raises
+    ------
+    InputError
+        If only the environment can see to that, and it does not.
+    """
     if on_tensorflow():
         from hpa_model import pipeline
 
         pipeline.make_deterministic()
+        return
+    backend = str(keras.backend.backend())
+    if backend == "jax":
+        import jax
+
+        # On CPUs, XLA's sums do not depend on when its threads come.
+        if jax.default_backend() == "cpu" or JAX_FLAG in os.environ.get("XLA_FLAGS", ""):
+            return
+        raise InputError(
+            f"deterministic must be asked of XLA itself on a GPU. Received: no {JAX_FLAG}. Set XLA_FLAGS={JAX_FLAG} in "
+            "the environment."
+        )
+    raise InputError(
+        f"deterministic must be left out unless Keras runs on TensorFlow or JAX. Received: {backend}. Set "
+        "KERAS_BACKEND=tensorflow."
+    )

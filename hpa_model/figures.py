@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from hpa_model.compare import Comparison
 from hpa_model.evaluate import OutOfFold, Scores
 from hpa_model.metrics import f1_per_class, predict_classes
+from hpa_model.runs import EpochRecord
 from hpa_model.thresholds import NEVER, search_thresholds
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
@@ -61,7 +62,7 @@ def render_png(figure: Figure) -> bytes:
 
 
 @_styled
-def draw_history(histories: Sequence[Sequence[dict[str, float]]]) -> Figure:
+def draw_history(histories: Sequence[Sequence[EpochRecord]]) -> Figure:
     """Draw losses and macro-F1 over the epochs, a colour a fold.
 
     Parameters
@@ -74,7 +75,7 @@ def draw_history(histories: Sequence[Sequence[dict[str, float]]]) -> Figure:
     for fold, history in enumerate(histories):
         if not history:
             continue
-        epochs = [record["epoch"] for record in history]
+        epochs = [record.epoch for record in history]
         look = {"color": FOLD_COLOURS[fold % len(FOLD_COLOURS)], "marker": "" if len(epochs) > 1 else "."}
 
         for axes, name, label, line in (
@@ -83,9 +84,11 @@ def draw_history(histories: Sequence[Sequence[dict[str, float]]]) -> Figure:
             (scores, "val_macro_f1_best", "best thresholds", "-"),
             (scores, "val_macro_f1", "threshold 0.5", "--"),
         ):
-            axes.plot(epochs, [record[name] for record in history], line, label=f"fold {fold}, {label}", **look)
-        best = min(history, key=lambda record: record["val_loss"])
-        losses.plot(best["epoch"], best["val_loss"], "o", mfc="none", ms=9, color=look["color"])
+            axes.plot(
+                epochs, [getattr(record, name) for record in history], line, label=f"fold {fold}, {label}", **look
+            )
+        best = min(history, key=lambda record: record.val_loss)
+        losses.plot(best.epoch, best.val_loss, "o", mfc="none", ms=9, color=look["color"])
     losses.set_title("Loss (the circle: the epoch that is kept)")
     scores.set_title("Macro-F1 of the validation set")
     scores.set_ylim(0, None)

@@ -1,6 +1,6 @@
 """Fine-tuning: the dense net of trained models goes on learning, over a frozen chain of convolutions."""
 
-import shutil
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,15 +16,11 @@ from hpa_model.evaluate import Scores, score_run
 from hpa_model.feed import check_devices, make_deterministic
 from hpa_model.fit import Care, Fold, Progress
 from hpa_model.nets.head import freeze_chain
-from hpa_model.runs import BEST_FILE, PROBS_FILE, fold_folder, read_run
-from hpa_model.train import (
-    check_run_folder,
-    describe_run,
-    hold_run,
-    seed_fold,
-    train,
-    train_folds,
-)
+from hpa_model.runs import BEST_FILE, CLASS_F1_FILE, HISTORY_FILE, LAST_FILE, PROBS_FILE, fold_folder, read_run
+from hpa_model.train import check_folds, check_run_folder, describe_run, hold_run, seed_fold, train, train_folds
+
+# What a fold that is not tuned keeps; the last of them is the sign that it is done.
+KEPT_FILES = (HISTORY_FILE, CLASS_F1_FILE, LAST_FILE, BEST_FILE, PROBS_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +121,8 @@ def finetune(
     Raises
     ------
     InputError
-        If the run is not finished, or the store is not the one that it was trained from.
+        If the run is not finished, or the store is not the one that it was trained from, or samples of it failed or
+        were mended since.
     """
     base = read_run(run)
     scores = score_run(run)
@@ -134,23 +131,30 @@ def finetune(
         base.config,
         loss=loss,
         epochs=epochs,
-        learning_rate=learning_rate or base.config.learning_rate,
+        learning_rate=base.config.learning_rate if learning_rate is None else learning_rate,
         finetune_epochs=0,
     )
     out = out or name_finetuned(run, loss)
-    if out.absolute() == run.absolute():
+    if out.resolve() == run.resolve():
         raise InputError(f"out must be another folder than the run. Received: {out}. Name another.")
     check_devices(config.devices)
     if config.deterministic:
         make_deterministic()
-    for number in range(config.folds):  # before an hour is spent on the first of them
-        load_model(fold_folder(run, number) / BEST_FILE)
+    models = [fold_folder(run, number) / BEST_FILE for number in range(config.folds)]
+    for model in models:  # before an hour is spent on the first of them
+        load_model(model, base)
+        if not model.with_name(PROBS_FILE).exists():
+            raise InputError(
+                f"A run must be finished. Received: {model.parent}, without {PROBS_FILE}. Run the same "
+                "`hpa train` again."
+            )
     store = store or open_store(base.store)
     with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
         description = replace(
             describe_run(store, config, reader),
             finetuned_from=str(run.absolute()),
             finetuned_folds=tuple(range(config.folds)) if folds == "all" else (best,),
+            base_models=tuple(hashlib.sha256(model.read_bytes()).hexdigest() for model in models),
         )
         if description.fingerprints != base.fingerprints:
             raise InputError(
@@ -167,17 +171,18 @@ def finetune(
             seed=config.seed,
             legacy_leak=config.legacy_leak,
         )
+        check_folds(run, plan, reader.ids)
         with hold_run(out, description, overwrite=overwrite):
 
             def begin(fold: Fold) -> keras.Model | None:
                 source = fold_folder(run, fold.number)
                 if fold.number not in description.finetuned_folds:
-                    ignored = shutil.ignore_patterns(PROBS_FILE)
-                    shutil.copytree(source, fold.folder, ignore=ignored, dirs_exist_ok=True)
-                    write_whole(fold.folder / PROBS_FILE, (source / PROBS_FILE).read_bytes())
+                    for name in KEPT_FILES:
+                        if (source / name).exists():
+                            write_whole(fold.folder / name, (source / name).read_bytes())
                     return None
                 seed_fold(config, fold.number)
-                network = load_model(source / BEST_FILE)
+                network = load_model(source / BEST_FILE, base)
                 freeze_chain(network)
                 return network
 

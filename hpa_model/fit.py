@@ -1,13 +1,11 @@
 """One model trained on one fold, from wherever it was stopped."""
 
 import contextlib
-import csv
-import io
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,59 +15,34 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.reader import Reader
-from hpa_data.whole import write_whole
-from hpa_model.checkpoint import State, load_checkpoint, save_checkpoint
+from hpa_model.checkpoint import State, load_checkpoint, save_checkpoint, save_model
 from hpa_model.config import TrainConfig
 from hpa_model.feed import feed, on_tensorflow, readable_faults, share_among
+from hpa_model.logs import Log, ignore_figure
 from hpa_model.losses import LOSSES
 from hpa_model.metrics import LOSSES as SET_LOSSES
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
 from hpa_model.nets.symmetry import add_turns
 from hpa_model.predict import predict_probs
-from hpa_model.runs import BEST_FILE, CHECKPOINT_FILE, CLASS_F1_FILE, HISTORY_FILE, LAST_FILE
+from hpa_model.runs import BEST_FILE, CHECKPOINT_FILE, LAST_FILE, EpochRecord, write_class_f1, write_history
 from hpa_model.thresholds import search_thresholds
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """One line of a fold's history.
+class Progress:
+    """What a caller may want to be told while training goes on; each is called in the training thread.
 
     Attributes
     ----------
-    epoch : int
-        From 1.
-    loss : float
-        Averaged over the training images, with dropout, as the weights changed.
-    val_loss : float
-        The same loss over the whole validation set after the epoch.
-    val_macro_f1, val_macro_f1_best : float
-        Over the whole validation set: with the threshold 0.5 for all classes, and with the best ones for these rows.
-    val_accuracy : float
-        Share of labels, 0 and 1 alike, that the threshold 0.5 predicts right.
-    learning_rate : float
-        During the epoch.
-    images_per_s : float
-        Trained, validation not counted.
-    seconds : float
-        The whole epoch, validation included.
+    on_plan : function of int
+        Called once with the images that are still to be trained on, all epochs of all folds together.
+    on_batch : function of int
+        Called after each step with its number of images.
+    on_epoch : function of (int, EpochRecord)
+        Called after each epoch with the fold, from 0, and its line of the history.
     """
 
-    epoch: int
-    loss: float
-    val_loss: float
-    val_macro_f1: float
-    val_macro_f1_best: float
-    val_accuracy: float
-    learning_rate: float
-    images_per_s: float
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a caller may want to be told while training goes on; each is called in the training thread."""
-
-    on_fold: Callable[[int, int], None] = lambda fold, n_images: None
+    on_plan: Callable[[int], None] = lambda n_images: None
     on_batch: Callable[[int], None] = lambda n_images: None
     on_epoch: Callable[[int, EpochRecord], None] = lambda fold, record: None
 
@@ -101,12 +74,12 @@ class Care:
     ----------
     checkpoint_s : float
         A checkpoint is written when the last one is so many seconds old, and after each epoch.
-    log : function of (str, int, float)
-        Called with a name, an epoch from 1, and a value, for each figure of an epoch.
+    tensorboard : bool
+        Log each figure of an epoch for TensorBoard, in the run folder.
     """
 
     checkpoint_s: float = 600.0
-    log: Callable[[str, int, float], None] = lambda name, epoch, value: None
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,19 +94,34 @@ class Job:
     classes : tuple of str, length K
     progress : Progress
     care : Care
+    log : Log
     """
 
     config: TrainConfig
     reader: Reader
     fold: Fold
     classes: tuple[str, ...]
-    progress: Progress
-    care: Care
+    progress: Progress = field(default_factory=Progress)
+    care: Care = field(default_factory=Care)
+    log: Log = ignore_figure
+
+    @property
+    def n_images(self) -> int:
+        """Images an epoch."""
+        return count_images(self.config, self.fold)
 
     @property
     def n_steps(self) -> int:
         """Batches an epoch."""
-        return -(-len(self.fold.training) // self.config.batch_size)
+        return -(-self.n_images // self.config.batch_size)
+
+
+def count_images(config: TrainConfig, fold: Fold) -> int:
+    """Count the images that an epoch of a fold is trained on: all, or with several devices as many as they can share.
+
+    An empty share of a batch has no mean, and an unequal one would weigh as much as the others.
+    """
+    return len(fold.training) // config.devices * config.devices
 
 
 def fit_fold(network: keras.Model, job: Job) -> None:
@@ -168,8 +156,17 @@ def fit_fold(network: keras.Model, job: Job) -> None:
     # From the beginning, or from where it was stopped
     saved = fold.folder / CHECKPOINT_FILE
     state = load_checkpoint(saved, learner, optimizer) if saved.exists() else State()
+    if (
+        state.epoch > config.epochs
+        or state.step >= job.n_steps
+        or any(len(row) != len(job.classes) for row in state.class_f1)
+    ):
+        raise InputError(
+            f"A checkpoint must be of this run. Received: {saved} at epoch {state.epoch + 1}, step {state.step + 1}. "
+            "Pass --overwrite to begin anew."
+        )
     _settle_best(fold.folder, state)
-    job.progress.on_fold(fold.number, (config.epochs - state.epoch) * len(fold.training) - state.n_images)
+    _write_tables(job, state)
     keeper = _Keeper(network, learner, trained, job, state)
 
     # What is left of an epoch that was begun, then whole epochs
@@ -185,6 +182,7 @@ def fit_fold(network: keras.Model, job: Job) -> None:
                         config.batch_size,
                         seed=config.seed,
                         start=(first, step),
+                        multiple=config.devices,
                         symmetries=config.symmetries,
                     ),
                     initial_epoch=first,
@@ -196,8 +194,7 @@ def fit_fold(network: keras.Model, job: Job) -> None:
                 )
     if learner is not network:
         network.set_weights(learner.get_weights())
-    network.save(fold.folder / f"unfinished-{LAST_FILE}")
-    (fold.folder / f"unfinished-{LAST_FILE}").replace(fold.folder / LAST_FILE)
+    save_model(network, fold.folder / LAST_FILE)
 
 
 def make_optimizer(config: TrainConfig) -> keras.Optimizer:
@@ -257,7 +254,7 @@ class _Keeper(keras.callbacks.Callback):
         self._check_pending()
         self._pending = (step, (logs or {})["loss"])
         done = step * self._job.config.batch_size
-        self._job.progress.on_batch(min(self._job.config.batch_size, len(self._job.fold.training) - done))
+        self._job.progress.on_batch(min(self._job.config.batch_size, self._job.n_images - done))
         if step + 1 == self._job.n_steps:
             return  # the end of the epoch follows, with a checkpoint of its own
         if self.asked_to_stop or time.monotonic() - self._saved_at >= self._job.care.checkpoint_s:
@@ -287,8 +284,8 @@ class _Keeper(keras.callbacks.Callback):
             val_macro_f1_best=float(class_f1.mean()),
             val_accuracy=binary_accuracy(labels, probs),
             learning_rate=rate,
-            images_per_s=len(self._job.fold.training) / state.trained_s,
-            seconds=state.trained_s + time.perf_counter() - self._began,
+            images_per_s=self._job.n_images / state.trained_s,
+            seconds=self._state.trained_s + time.perf_counter() - self._began,
         )
         lower = record.val_loss < state.best_loss
         state = replace(
@@ -296,8 +293,8 @@ class _Keeper(keras.callbacks.Callback):
             best_epoch=epoch if lower else state.best_epoch,
             best_loss=min(record.val_loss, state.best_loss),
             since_lower=0 if lower else state.since_lower + 1,
-            history=[*state.history, asdict(record)],
-            class_f1=[*state.class_f1, class_f1.tolist()],
+            history=(*state.history, record),
+            class_f1=(*state.class_f1, tuple(class_f1.tolist())),
         )
         if self._job.config.plateau_epochs and state.since_lower >= self._job.config.plateau_epochs:
             self._trained.optimizer.learning_rate = rate * self._job.config.plateau_factor
@@ -305,21 +302,13 @@ class _Keeper(keras.callbacks.Callback):
 
         # The best model, under a name of its own until the checkpoint knows of it.
         if lower:
-            self._network.save(self._job.fold.folder / _name_best(epoch))
+            save_model(self._network, self._job.fold.folder / _name_best(epoch))
         self._save(state)
         _settle_best(self._job.fold.folder, state)
-        _write_rows(self._job.fold.folder / HISTORY_FILE, list(state.history[0]), state.history)
-        _write_rows(
-            self._job.fold.folder / CLASS_F1_FILE,
-            ["epoch", *self._job.classes],
-            [
-                {"epoch": number, **dict(zip(self._job.classes, row, strict=True))}
-                for number, row in enumerate(state.class_f1, start=1)
-            ],
-        )
+        _write_tables(self._job, state)
         for name, value in asdict(record).items():
             if name != "epoch":
-                self._job.care.log(f"fold{self._job.fold.number}/{name}", epoch + 1, value)
+                self._job.log(f"fold{self._job.fold.number}/{name}", epoch + 1, value)
         self._job.progress.on_epoch(self._job.fold.number, record)
         if self.asked_to_stop:
             raise KeyboardInterrupt
@@ -327,7 +316,7 @@ class _Keeper(keras.callbacks.Callback):
     def _advance(self, step: int) -> State:
         """Return the state before a step of this epoch; InputError if the loss is no number any more."""
         loss = self._check_pending()
-        n_images = min(step * self._job.config.batch_size, len(self._job.fold.training))
+        n_images = min(step * self._job.config.batch_size, self._job.n_images)
         # Keras's loss is the mean over the images of this stretch.
         return replace(
             self._state,
@@ -376,8 +365,17 @@ def _ask_to_stop(keeper: _Keeper) -> Iterator[None]:
     before = signal.signal(signal.SIGINT, note)
     try:
         yield
+        if keeper.asked_to_stop:  # after the last epoch's end had looked
+            raise KeyboardInterrupt
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _write_tables(job: Job, state: State) -> None:
+    """Write the tables of the epochs that are done; a process that was stopped may have left them behind the state."""
+    if state.history:
+        write_history(job.fold.folder, state.history)
+        write_class_f1(job.fold.folder, job.classes, state.class_f1)
 
 
 def _name_best(epoch: int) -> str:
@@ -391,12 +389,3 @@ def _settle_best(folder: Path, state: State) -> None:
             path.replace(folder / BEST_FILE)
         else:
             path.unlink()
-
-
-def _write_rows(path: Path, names: list[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write a CSV table."""
-    lines = io.StringIO()
-    writer = csv.DictWriter(lines, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
-    write_whole(path, lines.getvalue().encode())

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from hpa_data.errors import InputError
 from hpa_model.runs import TENSORBOARD_FOLDER
 
 
@@ -15,10 +16,19 @@ class Log(Protocol):
         """Take it."""
 
 
+def ignore_figure(_name: str, _epoch: int, _value: float, /) -> None:
+    """Log nothing."""
+
+
 @contextmanager
 def open_log(run: Path) -> Iterator[Log]:
-    """Open the log of a run; its folder is made with the first figure. Needs the package tensorboardX."""
-    from tensorboardX import SummaryWriter
+    """Open the log of a run; its folder is made with the first figure. InputError if tensorboardX is not installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "tensorboardX must be installed to log for TensorBoard. Received: none. Run: pip install '.[tensorboard]'."
+        ) from error
 
     writers: list[Any] = []
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     *,
     start: tuple[int, int] = (0, 0),
     drop_last: bool = False,
+    multiple: int = 1,
     symmetries: bool = False,
 ) -> tf.data.Dataset:
     """Stream samples in batches, each pairing images with their labels.
@@ -43,6 +45,8 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
         Epoch and step to begin at: what comes is what an uninterrupted stream would have delivered from there on.
     drop_last : bool
         Leave out an epoch's last batch if it is smaller than the others.
+    multiple : int
+        Cut an epoch to a multiple of so many samples, for devices that share each batch.
     symmetries : bool
         Deliver with the images how each is to be turned, for `nets.symmetry.turn` to do on the device; a function of
         (seed, epoch, index).
@@ -51,16 +55,16 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     -------
     tf.data.Dataset
         Of (uint8 (B, Y, X, C), float32 (B, K)), or of images alone if the reader has no labels. With `symmetries`,
-        images are a pair: uint8 (B, Y, X, C) and uint8 (B,). Each epoch holds each index exactly once. Images are not
-        copied on their way. One call into Python a batch; one batch is ready and one being read, ahead of the one in
-        use.
+        images are a pair: uint8 (B, Y, X, C) and uint8 (B,). Each epoch holds each index exactly once, except what
+        `drop_last` or `multiple` leave out: other samples in each epoch that is shuffled. Images are not copied on
+        their way. One call into Python a batch; one batch is ready and one being read, ahead of the one in use.
 
     Raises
     ------
     ValueError
         If there are no samples, no batch, or the batch size is below 1.
     """
-    order = Order(indices, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last)
+    order = Order(indices, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, multiple=multiple)
     first = order.count(*start)
     last = None if epochs is None else order.n_steps * epochs
     labels = None if reader.labels is None else reader.labels.astype(np.float32)
@@ -142,7 +146,13 @@ def pick_devices(devices: int) -> list[str]:
 
 def mirror(devices: int) -> AbstractContextManager[Any]:
     """Let what is built inside be mirrored on several devices, see `pick_devices`."""
-    return tf.distribute.MirroredStrategy(pick_devices(devices)).scope()
+    return _pick_strategy(tuple(pick_devices(devices))).scope()
+
+
+@lru_cache
+def _pick_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """Make a strategy once for its devices: the sums of a second one are mixed up with those of the first."""
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def make_deterministic() -> None:

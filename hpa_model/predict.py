@@ -83,12 +83,15 @@ class Prediction:
         Classes in all rows together.
     unpredicted : tuple of str
         Ids whose images could not be read; their rows are empty.
+    n_unasked : int
+        Samples that the sample submission does not list, and that were left out.
     """
 
     out: Path
     n_rows: int
     n_labels: int
     unpredicted: tuple[str, ...]
+    n_unasked: int
 
 
 def predict_submission(
@@ -144,7 +147,9 @@ def predict_submission(
             raise InputError(
                 f"A part to predict must have a readable sample. Received: {source} without. Convert it again."
             )
-        models = [load_model(fold_folder(run, fold) / BEST_FILE) for fold in range(description.config.folds)]
+        models = [
+            load_model(fold_folder(run, fold) / BEST_FILE, description) for fold in range(description.config.folds)
+        ]
         on_plan(int(readable.sum()))
         probs = predict_probs(models, reader, chosen[readable], description.config.batch_size, on_batch, tta=tta)
         rows = choose_classes(probs, thresholds, allow_empty=allow_empty)
@@ -161,6 +166,7 @@ def predict_submission(
         n_rows=len(order),
         n_labels=int(sum(row.sum() for row in predicted.values())),
         unpredicted=tuple(name for name in order if name not in predicted),
+        n_unasked=len(reader) - len(order),
     )
 
 

@@ -164,6 +164,11 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
     with store.reader(config.parts) as reader:
         places = {name: place for place, name in enumerate(reader.ids)}
         for index in chosen:
+            if rows.ids[index] not in places:
+                raise InputError(
+                    f"Pictures must come from the store that the run was trained from. Received: {store.location}, "
+                    f"without {rows.ids[index]}. Pass --store."
+                )
             image = reader.read_here(places[rows.ids[index]])
 
             def name(mask: npt.NDArray[np.bool_], row: Any = rows.probs[index]) -> tuple[tuple[str, float], ...]:

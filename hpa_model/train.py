@@ -5,9 +5,9 @@ import io
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from zipfile import BadZipFile, is_zipfile
+from zipfile import is_zipfile
 
 import keras
 import numpy as np
@@ -21,22 +21,26 @@ from hpa_data.schema import is_readable
 from hpa_data.store import Store
 from hpa_data.whole import open_whole, write_whole
 from hpa_model import nets
-from hpa_model.checkpoint import load_model
+from hpa_model.checkpoint import State, load_model, read_state
 from hpa_model.config import TrainConfig
 from hpa_model.evaluate import OutOfFold, Scores, score_run, write_out_of_fold
 from hpa_model.feed import check_devices, make_deterministic, on_tensorflow
-from hpa_model.fit import Care, Fold, Job, Progress, fit_fold
+from hpa_model.fit import Care, Fold, Job, Progress, count_images, fit_fold
+from hpa_model.logs import ignore_figure, open_log
 from hpa_model.predict import predict_probs
 from hpa_model.runs import (
     BEST_FILE,
     CHECKPOINT_FILE,
+    CONFIG_FILE,
     FOLDS_FILE,
     PROBS_FILE,
     RECIPE_FILE,
     RunDescription,
     fold_folder,
+    read_arrays,
     read_run,
     read_versions,
+    remove_leftovers,
 )
 
 
@@ -80,6 +84,7 @@ def train(
         If the store or the settings cannot be used, or `out` is of another run; nothing is written then. If the loss is
         no number any more.
     """
+    kept = None if recipe is None else recipe.read_bytes()  # it may lie in the folder that is replaced
     check_devices(config.devices)
     if config.deterministic:
         make_deterministic()
@@ -98,8 +103,8 @@ def train(
             legacy_leak=config.legacy_leak,
         )
         with hold_run(out, description, overwrite=overwrite):
-            if recipe is not None:
-                write_whole(out / RECIPE_FILE, recipe.read_bytes())
+            if kept is not None:
+                write_whole(out / RECIPE_FILE, kept)
             # One model a fold, and what it says of the samples that it has not seen
             train_folds(
                 out,
@@ -169,15 +174,16 @@ def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iter
             for path in out.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
-                elif path.name != LOCK_NAME:
+                elif path.name not in {LOCK_NAME, CONFIG_FILE}:  # without the latter it would be no run to replace
                     path.unlink()
             description.write(out)
+        remove_leftovers(out)
         yield
 
 
 def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool) -> bool:
     """Tell whether a run folder is to be made, or one is there to go on with; InputError if it is no such place."""
-    if not out.is_dir() or all(path.name == LOCK_NAME for path in out.iterdir()):
+    if not out.is_dir() or all(path.name == LOCK_NAME or path.match(".*.part") for path in out.iterdir()):
         return True
     there = read_run(out)  # refuses what is no run
     if overwrite:
@@ -201,9 +207,10 @@ def _compare(there: RunDescription, here: RunDescription) -> list[str]:
     for name in sorted(set(there.fingerprints) & set(here.fingerprints)):
         if there.fingerprints[name] != here.fingerprints[name]:
             differing.append(f"part {name} (it was converted again)")
-    for name in ("finetuned_from", "finetuned_folds"):
-        if getattr(there, name) != getattr(here, name):
-            differing.append(name)
+    if there.base_models != here.base_models:
+        differing.append("models to fine-tune (they were trained again, or are another run's)")
+    if there.finetuned_folds != here.finetuned_folds:
+        differing.append(f"finetuned_folds ({there.finetuned_folds} there, {here.finetuned_folds} here)")
     backends = there.versions.get("backend"), here.versions.get("backend")
     if backends[0] != backends[1]:
         differing.append(f"Keras backend ({backends[0]} there, {backends[1]} here)")
@@ -234,50 +241,79 @@ def train_folds(
     progress, care
         As in `train`.
     """
-    write_folds(out, plan, reader.ids)
+    if (out / FOLDS_FILE).exists():
+        check_folds(out, plan, reader.ids)
+    write_whole(out / FOLDS_FILE, _list_folds(plan, reader.ids))
+    config, progress, care = description.config, progress or Progress(), care or Care()
+    folds = []
     for number in range(plan.k):
         training, validation = plan.split(number)
         fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
-        if is_done(fold):
-            continue
         fold.folder.mkdir(exist_ok=True)
-        network = begin(fold)
-        if network is None:
-            continue
-        job = Job(
-            config=description.config,
-            reader=reader,
-            fold=fold,
-            classes=description.classes,
-            progress=progress or Progress(),
-            care=care or Care(),
-        )
-        fit_fold(network, job)
-        write_probs(fold, reader, description.config.batch_size)
+        remove_leftovers(fold.folder)
+        if not is_done(fold):
+            folds.append(fold)
+    progress.on_plan(sum(count_left(config, fold) for fold in folds if fold.number in description.trained_folds))
+    with open_log(out) if care.tensorboard and folds else nullcontext(ignore_figure) as log:
+        for fold in folds:
+            network = begin(fold)
+            if network is None:
+                continue
+            job = Job(
+                config=config,
+                reader=reader,
+                fold=fold,
+                classes=description.classes,
+                progress=progress,
+                care=care,
+                log=log,
+            )
+            fit_fold(network, job)
+            write_probs(description, fold, reader)
     gather_probs(out, plan, reader)
 
 
-def write_folds(out: Path, plan: FoldPlan, ids: list[str]) -> None:
-    """Write in which fold each sample validates."""
+def check_folds(run: Path, plan: FoldPlan, ids: list[str]) -> None:
+    """Refuse a run whose samples do not validate in the folds of a plan: some would be scored by who has seen them."""
+    path = run / FOLDS_FILE
+    try:
+        there = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"A run must say who validates where. Received: {path}: {error}. Train again.") from error
+    if there != _list_folds(plan, ids):
+        raise InputError(
+            f"The samples of a run must stay in their folds. Received: a store with others than {path}; a sample "
+            "failed or was mended since. Train into another folder, or pass --overwrite."
+        )
+
+
+def _list_folds(plan: FoldPlan, ids: list[str]) -> bytes:
+    """Say in which fold each sample validates, as a CSV table."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(("id", "fold"))
     writer.writerows((ids[index], plan.folds[index]) for index in np.flatnonzero(plan.folds >= 0))
-    write_whole(out / FOLDS_FILE, lines.getvalue().encode())
+    return lines.getvalue().encode()
 
 
 def is_done(fold: Fold) -> bool:
-    """Tell whether a fold has its model and what that says; what is left without the other is removed."""
-    if (fold.folder / PROBS_FILE).exists() and is_zipfile(fold.folder / BEST_FILE):
-        return True
-    (fold.folder / PROBS_FILE).unlink(missing_ok=True)
-    return False
+    """Tell whether a fold has its model and what that says; what is left of more or of less is removed."""
+    done = (fold.folder / PROBS_FILE).exists() and is_zipfile(fold.folder / BEST_FILE)
+    (fold.folder / (CHECKPOINT_FILE if done else PROBS_FILE)).unlink(missing_ok=True)
+    return done
 
 
-def write_probs(fold: Fold, reader: Reader, batch_size: int) -> None:
+def count_left(config: TrainConfig, fold: Fold) -> int:
+    """Count the images that a fold is still to be trained on, all epochs together."""
+    saved = fold.folder / CHECKPOINT_FILE
+    state = read_state(saved) if saved.exists() else State()
+    return (config.epochs - state.epoch) * count_images(config, fold) - state.n_images
+
+
+def write_probs(description: RunDescription, fold: Fold, reader: Reader) -> None:
     """Write what a fold's best model says of its validation set: the sign that the fold is done."""
-    model = load_model(fold.folder / BEST_FILE)
-    probs = predict_probs([model], reader, fold.validation, batch_size)
+    model = load_model(fold.folder / BEST_FILE, description)
+    probs = predict_probs([model], reader, fold.validation, description.config.batch_size)
     with open_whole(fold.folder / PROBS_FILE) as file:
         np.savez(file, probs=probs)
     (fold.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
@@ -292,10 +328,12 @@ def gather_probs(out: Path, plan: FoldPlan, reader: Reader) -> None:
         _, validation = plan.split(number)
         path = fold_folder(out, number) / PROBS_FILE
         try:
-            with np.load(path, allow_pickle=False) as file:
-                probs[validation] = file["probs"]
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            told = read_arrays(path)["probs"]
+            if told.shape != (len(validation), labels.shape[1]) or not ((told >= 0) & (told <= 1)).all():
+                raise ValueError(f"no probabilities of {len(validation)} samples")
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"A fold must have its probabilities. Received: {path}: {error}. Remove it.") from error
+        probs[validation] = told
     write_out_of_fold(
         out, OutOfFold(ids=[reader.ids[i] for i in own], labels=labels, probs=probs[own], folds=plan.folds[own])
     )

@@ -18,9 +18,14 @@ from hpa_data.schedule import Workers
 from hpa_data.schema import CHANNELS
 from hpa_data.sources import SourceSettings
 from hpa_data.store import Part, Store, open_store
+from hpa_model.config import TrainConfig
+from hpa_model.evaluate import OutOfFold, write_out_of_fold
+from hpa_model.runs import EpochRecord, RunDescription, write_history
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 N_SAMPLES = 12
+# Of runs that were never trained.
+RUN_CLASSES = ("Nucleus & co", "<script>alert(1)</script>", "Cytosol", "Never $seen$")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,6 +90,50 @@ def assert_same_bytes(one: Path, other: Path) -> None:
     files = list_files(one)
     assert files == list_files(other)
     assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
+
+
+def make_rows(n: int = 90, seed: int = 0) -> OutOfFold:
+    """Make rows whose last class has no sample, and of which some are right."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((n, len(RUN_CLASSES)), np.uint8)
+    labels[:, :3] = rng.random((n, 3)) < (0.5, 0.2, 0.4)
+    probs = (0.5 * labels + 0.6 * rng.random(labels.shape)).clip(0, 1).astype(np.float32)
+    return OutOfFold(ids=[f"sample-{i:02}" for i in range(n)], labels=labels, probs=probs, folds=np.arange(n) % 3)
+
+
+def make_run(folder: Path, rows: OutOfFold, store: str = "nowhere.zarr", **settings: object) -> Path:
+    """Write what a training of three folds leaves behind, without the models."""
+    description = RunDescription(
+        config=TrainConfig(epochs=3, **settings),  # type: ignore[arg-type]
+        store=store,
+        channels=("red", "green", "blue", "yellow"),
+        classes=RUN_CLASSES,
+        image_shape=(512, 512, 4),
+        n_left_out=2,
+        fingerprints={"train": "abc"},
+        versions={"keras": "3"},
+    )
+    folder.mkdir(parents=True)
+    description.write(folder)
+    write_out_of_fold(folder, rows)
+    for fold in range(3):
+        (folder / f"fold{fold}").mkdir()
+        records = [
+            EpochRecord(
+                epoch=epoch,
+                loss=1 / epoch,
+                val_loss=1.1 / epoch,
+                val_macro_f1=0.1 * epoch,
+                val_macro_f1_best=0.12 * epoch,
+                val_accuracy=0.9,
+                learning_rate=0.001,
+                images_per_s=10 + fold,
+                seconds=3,
+            )
+            for epoch in (1, 2, 3)
+        ]
+        write_history(folder / f"fold{fold}", records)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -17,24 +17,23 @@ from hpa_data.store import Store, open_store
     n_samples=st.integers(1, 40),
     batch_size=st.integers(1, 12),
     shuffle=st.booleans(),
-    drop_last=st.booleans(),
+    unit=st.sampled_from(("one", "some", "batch")),
     seed=st.integers(0, 3),
 )
-def test_each_epoch_holds_each_index_once(
-    n_samples: int, batch_size: int, shuffle: bool, drop_last: bool, seed: int
-) -> None:
-    if drop_last and n_samples < batch_size:
+def test_each_epoch_holds_each_index_once(n_samples: int, batch_size: int, shuffle: bool, unit: str, seed: int) -> None:
+    least = {"one": 1, "some": next(d for d in (3, 2, 1) if batch_size % d == 0), "batch": batch_size}[unit]
+    if n_samples < least:
         return
-    order = Order(np.arange(n_samples) + 7, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last)
+    choice = {"drop_last": True} if unit == "batch" else {"multiple": least}
+    order = Order(np.arange(n_samples) + 7, batch_size, shuffle=shuffle, seed=seed, **choice)  # type: ignore[arg-type]
     for epoch in range(3):
         batches = [order.pick(epoch * order.n_steps + step) for step in range(order.n_steps)]
         seen = np.concatenate(batches)
         assert len(set(seen.tolist())) == len(seen)
         assert set(seen.tolist()) <= set(range(7, n_samples + 7))
-        n_left_out = n_samples % batch_size if drop_last else 0
-        assert len(seen) == n_samples - n_left_out
+        assert len(seen) == n_samples - n_samples % least
         assert [len(batch) for batch in batches[:-1]] == [batch_size] * (order.n_steps - 1)
-        assert not drop_last or len(batches[-1]) == batch_size
+        assert all(len(batch) % least == 0 for batch in batches)
 
 
 @pytest.mark.parametrize(("indices", "batch_size"), [([], 4), ([1], 0), ([True, False], 4), ([0.5], 4), ([[1]], 4)])
@@ -44,8 +43,12 @@ def test_nothing_to_order_is_refused(indices: list[object], batch_size: int) -> 
 
 
 def test_dropping_the_only_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match="drop_last must leave a batch"):
+    with pytest.raises(ValueError, match="drop_last and multiple must leave a batch"):
         Order([1, 2], 3, drop_last=True)
+    with pytest.raises(ValueError, match="drop_last and multiple must leave a batch"):
+        Order([1], 4, multiple=2)
+    with pytest.raises(ValueError, match="must be a multiple of multiple=2. Received: batch_size=3"):
+        Order([1, 2], 3, multiple=2)
 
 
 @settings(deadline=None, max_examples=25)

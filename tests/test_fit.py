@@ -5,7 +5,9 @@ import dataclasses
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -16,19 +18,23 @@ from conftest import convert
 
 from hpa_data.errors import InputError
 from hpa_data.store import Store, open_store
+from hpa_data.verify import verify_store
 from hpa_model import nets
-from hpa_model.checkpoint import State, load_checkpoint, load_model, save_checkpoint
+from hpa_model.checkpoint import State, load_checkpoint, load_model, read_state, save_checkpoint
 from hpa_model.config import TrainConfig, make_config, merge_settings, parse_setting
 from hpa_model.evaluate import read_out_of_fold
 from hpa_model.finetune import finetune, name_finetuned, train_and_finetune
-from hpa_model.fit import Care, EpochRecord, Progress, make_optimizer
-from hpa_model.logs import open_log
-from hpa_model.runs import read_history, read_run
-from hpa_model.train import train
+from hpa_model.fit import Care, Fold, Job, Progress, fit_fold, make_optimizer
+from hpa_model.losses import LOSSES
+from hpa_model.runs import EpochRecord, read_history, read_run
+from hpa_model.train import build_network, describe_run, train
 
 CONFIG = TrainConfig(
     folds=2, epochs=2, batch_size=2, image_size=76, bn_momentum=0.5, seed=7, symmetries=True, plateau_epochs=1
 )
+
+# What a fold leaves behind when it is done.
+FOLD_FILES = {"best.keras", "last.keras", "history.csv", "class_f1.csv", "probs.npz"}
 
 
 class Killed(BaseException):
@@ -79,12 +85,9 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
     assert (read_out_of_fold(out).probs == read_out_of_fold(run).probs).all()
     for one, other in zip(read_history(run, 2), read_history(out, 2), strict=True):
         for a, b in zip(one, other, strict=True):
-            assert {n: v for n, v in a.items() if n not in {"images_per_s", "seconds"}} == pytest.approx(
-                {n: v for n, v in b.items() if n not in {"images_per_s", "seconds"}}, rel=1e-5
-            )
-    assert {path.name for path in (out / "fold0").iterdir()} == {
-        *("best.keras", "last.keras", "history.csv", "class_f1.csv", "probs.npz"),
-    }
+            timeless = [{n: v for n, v in asdict(r).items() if n not in {"images_per_s", "seconds"}} for r in (a, b)]
+            assert timeless[0] == pytest.approx(timeless[1], rel=1e-5)
+    assert {path.name for path in (out / "fold0").iterdir()} == FOLD_FILES
 
 
 def test_a_run_that_is_finished_is_only_scored_again(run: Path, store: Store) -> None:
@@ -152,7 +155,10 @@ def small() -> tuple[keras.Model, keras.Optimizer]:
 
 def test_a_checkpoint_has_every_number(small: tuple[keras.Model, keras.Optimizer], tmp_path: Path) -> None:
     network, optimizer = small
-    state = State(epoch=3, step=2, loss_sum=0.5, history=[{"epoch": 1.0}], class_f1=[[0.1]], best_loss=0.25)
+    record = EpochRecord(
+        **dict.fromkeys(EpochRecord.__dataclass_fields__, 0.5) | {"epoch": 1}  # type: ignore[arg-type]
+    )
+    state = State(epoch=1, step=2, loss_sum=0.5, history=(record,), class_f1=((0.1,),), best_loss=0.25, best_epoch=0)
     for number, variable in enumerate([*network.variables, *optimizer.variables]):
         variable.assign(keras.ops.cast(keras.ops.full(variable.shape, number), variable.dtype))
     save_checkpoint(tmp_path / "a.npz", state, network, optimizer)
@@ -175,28 +181,115 @@ def test_a_checkpoint_of_another_network_is_refused(small: tuple[keras.Model, ke
     assert all((a == b).all() for a, b in zip(before, other.get_weights(), strict=True))
 
 
-def test_a_loss_that_is_no_number_names_its_step_and_leaves_a_checkpoint_from_before(
+def shrink_slowly(probs: object) -> object:
+    """Give a finite loss whose gradient is so large that the weights after it overflow in the next step."""
+    return keras.ops.mean(probs) * 1e30
+
+
+def stay_flat(probs: object) -> object:
+    """Give 0, whose gradient is no number: the slope of a root at 0, times 0."""
+    return keras.ops.mean(keras.ops.sqrt(keras.ops.relu(probs - 2.0)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "message", "n_kept"),
+    [
+        (shrink_slowly, r"training loss must stay finite\. Received: (inf|nan) in fold 0, epoch 1, step 2\. Lower", 1),
+        (stay_flat, r"Weights must stay finite\. Received: .* of fold0, before epoch 1, step 2\. Lower", 0),
+    ],
+)
+def test_numbers_that_are_none_are_named_and_leave_a_checkpoint_from_before(  # noqa: PLR0917 - three are fixtures
+    loss: Callable[[object], object],
+    message: str,
+    n_kept: int,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(LOSSES, "bce", lambda _labels, probs: loss(probs))
+    config = dataclasses.replace(CONFIG, optimizer="sgd", learning_rate=0.9, symmetries=False)
+    with pytest.raises(InputError, match=message):
+        train(store, config, tmp_path / "run", care=Care(checkpoint_s=0))
+    saved = tmp_path / "run" / "fold0" / "checkpoint.npz"
+    assert saved.exists() == (n_kept > 0)
+    if n_kept:
+        assert read_state(saved).step == n_kept
+        with np.load(saved) as file:
+            assert all(np.isfinite(file[name]).all() for name in file.files if name != "state")
+
+
+def test_a_plateau_lowers_the_learning_rate(store: Store, tmp_path: Path) -> None:
+    # With steps as long as these, the validation loss rises at least once.
+    config = dataclasses.replace(CONFIG, epochs=5, batch_size=6, learning_rate=0.3, symmetries=False)
+    with store.reader() as reader:
+        description = describe_run(store, config, reader)
+        fold = Fold(number=0, folder=tmp_path / "fold0", training=np.arange(6), validation=np.arange(6, 12))
+        fold.folder.mkdir()
+        job = Job(config=config, reader=reader, fold=fold, classes=description.classes)
+        fit_fold(build_network(description, fold=0), job)
+    (history,) = read_history(tmp_path, 1)
+    rate, best, since = 0.3, np.inf, 0
+    for record in history:
+        assert record.learning_rate == pytest.approx(rate)
+        since = 0 if record.val_loss < best else since + 1
+        best = min(best, record.val_loss)
+        if since >= 1:
+            rate, since = rate / 2, 0
+    assert history[-1].learning_rate < 0.3
+
+
+def test_tables_that_a_kill_left_behind_the_checkpoint_are_written_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def explode(labels: object, probs: object) -> object:
-        # From the third step on: 1e30 squared, and on from there.
-        return keras.ops.mean(keras.ops.square(probs)) * 1e38 * keras.ops.exp(keras.ops.mean(probs) * 0 + 10.0)
+    config, out = dataclasses.replace(CONFIG, epochs=1, batch_size=6), tmp_path / "run"
 
-    monkeypatch.setitem(__import__("hpa_model.losses", fromlist=["LOSSES"]).LOSSES, "bce", explode)
-    with pytest.raises(InputError, match=r"must stay finite. Received: (inf|nan) in fold 0, epoch 1, step 1\. Lower"):
-        train(store, CONFIG, tmp_path / "run", care=Care(checkpoint_s=0))
-    assert not (tmp_path / "run" / "fold0" / "checkpoint.npz").exists()
+    def stop(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr("hpa_model.fit.write_history", stop)
+    with pytest.raises(Killed):
+        train(store, config, out)
+    (out / "fold0" / ".probs.npz.1-2.part").touch()
+    monkeypatch.undo()
+    planned: list[int] = []
+    train(store, config, out, progress=Progress(on_plan=planned.append))
+    assert planned == [6]  # the other fold's; the epoch of this one is done
+    assert list(map(len, read_history(out, 2))) == [1, 1]
+    assert {path.name for path in (out / "fold0").iterdir()} == FOLD_FILES
 
 
-def test_a_plateau_lowers_the_learning_rate(run: Path) -> None:
-    for history in read_history(run, 2):
-        rate, best, since = 1e-3, np.inf, 0
-        for record in history:
-            assert record["learning_rate"] == pytest.approx(rate)
-            since = 0 if record["val_loss"] < best else since + 1
-            best = min(best, record["val_loss"])
-            if since >= 1:
-                rate, since = rate / 2, 0
+def test_samples_stay_in_their_folds(kaggle: Path, tmp_path: Path) -> None:
+    shutil.copytree(kaggle / "train", tmp_path / "train")
+    (tmp_path / "train" / "sample-05_red.png").write_bytes(b"")
+    convert(tmp_path / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv")
+    with pytest.raises(Killed):
+        train(open_store(tmp_path / "a.zarr"), CONFIG, tmp_path / "run", progress=stop_at(1))
+    shutil.copy(kaggle / "train" / "sample-05_red.png", tmp_path / "train")
+    assert verify_store(tmp_path / "a.zarr", part="train", source=tmp_path / "train", repair=True).n_repaired == 1
+    with pytest.raises(InputError, match=r"must stay in their folds\. Received: .*folds\.csv"):
+        train(open_store(tmp_path / "a.zarr"), CONFIG, tmp_path / "run")
+
+
+def test_a_run_whose_replacement_was_stopped_can_be_replaced(
+    run: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    (out / "recipe.toml").write_text("seed = 7")
+
+    def stop(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr("shutil.rmtree", stop)
+    with pytest.raises(Killed):
+        train(store, CONFIG, out, overwrite=True)
+    monkeypatch.undo()
+    (out / "recipe.toml").write_text("seed = 7")
+    with pytest.raises(Killed):
+        train(store, CONFIG, out, overwrite=True, recipe=out / "recipe.toml", progress=stop_at(1))
+    assert (out / "recipe.toml").read_text() == "seed = 7"
+    assert not (out / "out_of_fold.npz").exists()
+    assert not (out / "fold1" / "probs.npz").exists()
 
 
 def test_every_class_has_an_f1_after_every_epoch(run: Path, store: Store) -> None:
@@ -207,7 +300,7 @@ def test_every_class_has_an_f1_after_every_epoch(run: Path, store: Store) -> Non
     history = read_history(run, 2)[1]
     for row, record in zip(rows, history, strict=True):
         values = [float(value) for name, value in row.items() if name != "epoch"]
-        assert np.mean(values) == pytest.approx(record["val_macro_f1_best"], abs=1e-5)
+        assert np.mean(values) == pytest.approx(record.val_macro_f1_best, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -242,15 +335,17 @@ def test_every_loss_and_precision_trains(loss: str, store: Store, tmp_path: Path
 
 def test_figures_are_logged_for_tensorboard(run: Path, store: Store, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with open_log(out) as log:
-        train(store, dataclasses.replace(CONFIG, epochs=1, batch_size=6), out, care=Care(log=log))
+    began = time.perf_counter()
+    train(store, dataclasses.replace(CONFIG, epochs=1, batch_size=6), out, care=Care(tensorboard=True))
+    # No second is counted twice.
+    assert sum(record.seconds for history in read_history(out, 2) for record in history) < time.perf_counter() - began
     (path,) = (out / "tensorboard").iterdir()
     logged = {}
     for event in tf.compat.v1.train.summary_iterator(str(path)):
         for value in event.summary.value:
             logged[value.tag, event.step] = value.simple_value
     for fold, history in enumerate(read_history(out, 2)):
-        assert logged[f"fold{fold}/val_loss", 1] == pytest.approx(history[0]["val_loss"], rel=1e-4)
+        assert logged[f"fold{fold}/val_loss", 1] == pytest.approx(history[0].val_loss, rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -314,12 +409,32 @@ def test_fine_tuning_asks_for_the_store_of_the_run(run: Path, kaggle: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_models_that_were_trained_again_are_not_mixed_with_those_before(
+    run: Path, store: Store, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "run", tmp_path / "tuned"
+    shutil.copytree(run, source)
+    with pytest.raises(Killed):
+        finetune(source, epochs=1, folds="all", out=out, progress=stop_at(1))
+    shutil.move(source, tmp_path / "moved")  # the same models, wherever they lie
+    with pytest.raises(Killed):
+        finetune(tmp_path / "moved", epochs=1, folds="all", out=out, progress=stop_at(1))
+    shutil.copy(run / "fold1" / "last.keras", tmp_path / "moved" / "fold1" / "best.keras")
+    with pytest.raises(InputError, match=r"with another models to fine-tune \(they were trained again"):
+        finetune(tmp_path / "moved", epochs=1, folds="all", out=out)
+    (tmp_path / "moved" / "fold0" / "probs.npz").unlink()
+    with pytest.raises(InputError, match=r"A run must be finished\. Received: .*fold0, without probs.npz"):
+        finetune(tmp_path / "moved", out=tmp_path / "other")
+
+
 def test_a_recipe_may_fine_tune_afterwards(run: Path, store: Store, tmp_path: Path) -> None:
     source = tmp_path / "run"
     shutil.copytree(run, source)
     config = dataclasses.replace(CONFIG, finetune_epochs=1, finetune_loss="focal", finetune_folds="all")
     # What is done already is not done again, whatever comes after it.
-    done = train_and_finetune(store, config, source)
+    done = train_and_finetune(store, config, source, care=Care(tensorboard=True))
+    assert not (source / "tensorboard").exists()
+    assert (done[1].run / "tensorboard").is_dir()
     assert [trained.run.name for trained in done] == ["run", "run-finetuned-focal"]
     assert read_run(done[1].run).config.finetune_epochs == 0
 

@@ -10,61 +10,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import RUN_CLASSES, make_rows, make_run
 from sklearn.metrics import precision_recall_fscore_support
 
 from hpa_data.errors import InputError
 from hpa_data.store import Store
 from hpa_model import figures
 from hpa_model.compare import compare_runs, write_comparison
-from hpa_model.config import TrainConfig
-from hpa_model.evaluate import OutOfFold, find_confusion, read_out_of_fold, score_rows, write_out_of_fold
+from hpa_model.evaluate import OutOfFold, find_confusion, read_out_of_fold, score_rows
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.report import pick_examples, write_report
 from hpa_model.runs import RunDescription, read_run
 from hpa_model.thresholds import predict_across_folds, search_thresholds
 
-CLASSES = ("Nucleus & co", "<script>alert(1)</script>", "Cytosol", "Never $seen$")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-def make_rows(n: int = 90, seed: int = 0) -> OutOfFold:
-    """Make rows whose last class has no sample, and of which some are right."""
-    rng = np.random.default_rng(seed)
-    labels = np.zeros((n, len(CLASSES)), np.uint8)
-    labels[:, :3] = rng.random((n, 3)) < (0.5, 0.2, 0.4)
-    probs = (0.5 * labels + 0.6 * rng.random(labels.shape)).clip(0, 1).astype(np.float32)
-    return OutOfFold(ids=[f"sample-{i:02}" for i in range(n)], labels=labels, probs=probs, folds=np.arange(n) % 3)
-
-
-def make_run(folder: Path, rows: OutOfFold, store: str = "nowhere.zarr", **settings: object) -> Path:
-    """Write what a training of three folds leaves behind, without the models."""
-    description = RunDescription(
-        config=TrainConfig(epochs=3, **settings),  # type: ignore[arg-type]
-        store=store,
-        channels=("red", "green", "blue", "yellow"),
-        classes=CLASSES,
-        image_shape=(512, 512, 4),
-        n_left_out=2,
-        fingerprints={"train": "abc"},
-        versions={"keras": "3"},
-    )
-    folder.mkdir(parents=True)
-    description.write(folder)
-    write_out_of_fold(folder, rows)
-    for fold in range(3):
-        (folder / f"fold{fold}").mkdir()
-        with (folder / f"fold{fold}" / "history.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(
-                ("epoch", "loss", "val_loss", "val_macro_f1", "val_macro_f1_best", "images_per_s", "learning_rate")
-            )
-            writer.writerows((e, 1 / e, 1.1 / e, 0.1 * e, 0.12 * e, 10 + fold, 0.001) for e in (1, 2, 3))
-    return folder
 
 
 def test_a_report_counts_as_scikit_learn_does() -> None:
     rows = make_rows()
-    scores = score_rows(rows, CLASSES)
+    scores = score_rows(rows, RUN_CLASSES)
     honest = predict_across_folds(rows.labels, rows.probs, rows.folds)
     precision, recall, f1, support = precision_recall_fscore_support(rows.labels, honest, zero_division=0)
     for k, score in enumerate(scores.classes):
@@ -75,7 +39,7 @@ def test_a_report_counts_as_scikit_learn_does() -> None:
 
 def test_each_fold_is_scored_on_its_own_rows() -> None:
     rows = make_rows()
-    scores = score_rows(rows, CLASSES)
+    scores = score_rows(rows, RUN_CLASSES)
     assert [fold.n_samples for fold in scores.folds] == [30, 30, 30]
     for fold in scores.folds:
         own = rows.folds == fold.fold
@@ -151,7 +115,7 @@ def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hold the page of a run over the twelve samples of the store, with pictures."""
     part = store.part("train")
     rng = np.random.default_rng(0)
-    labels = part.labels[:, : len(CLASSES)]  # type: ignore[index]
+    labels = part.labels[:, : len(RUN_CLASSES)]  # type: ignore[index]
     probs = (0.6 * labels + 0.3 * rng.random(labels.shape)).astype(np.float32)
     probs[:3] = 0.9 - probs[:3]  # three that are wrong
     rows = OutOfFold(ids=part.ids, labels=labels, probs=probs, folds=np.arange(len(labels)) % 3)

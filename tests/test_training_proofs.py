@@ -18,7 +18,7 @@ from hpa_model.checkpoint import load_model
 from hpa_model.compare import compare_runs
 from hpa_model.config import TrainConfig
 from hpa_model.evaluate import read_out_of_fold
-from hpa_model.fit import Care, Fold, Job, Progress, fit_fold
+from hpa_model.fit import Care, Fold, Job, fit_fold
 from hpa_model.metrics import binary_cross_entropy
 from hpa_model.nets import NETS
 from hpa_model.runs import read_history
@@ -89,7 +89,7 @@ def test_each_network_learns_and_gapnet_scores_twice_what_guessing_does(syntheti
         runs.append(tmp_path / name)
         for history in read_history(tmp_path / name, 2):
             # Less than who knows how frequent each class is, and nothing of any image.
-            assert history[-1]["loss"] < guessing, name
+            assert history[-1].loss < guessing, name
     rows = {row.model: row for row in compare_runs(runs).rows}
     assert rows["gapnet"].macro_f1_honest >= 2 * rows["gapnet"].macro_f1_guessing
     print({name: (row.macro_f1_honest, row.macro_f1_guessing, row.images_per_s) for name, row in rows.items()})
@@ -109,7 +109,6 @@ def test_gapnet_learns_the_sixty_real_samples_by_heart(real_data: Path, tmp_path
             reader=reader,
             fold=fold,
             classes=description.classes,
-            progress=Progress(),
             care=Care(checkpoint_s=1e9),
         )
         fit_fold(build_network(description, fold=0), job)
@@ -118,4 +117,4 @@ def test_gapnet_learns_the_sixty_real_samples_by_heart(real_data: Path, tmp_path
     shutil.copy(tmp_path / "history.csv", tmp_path / "fold0")
     (history,) = read_history(tmp_path, 1)
     # The mean over all 28 classes, of which those that are absent count as 0.
-    assert max(record["val_macro_f1"] for record in history) * 28 / n_present > 0.9
+    assert max(record.val_macro_f1 for record in history) * 28 / n_present > 0.9
