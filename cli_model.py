@@ -215,6 +215,8 @@ def compare(
     from hpa_data.whole import write_whole
     from hpa_model.compare import compare_runs, write_comparison
 
+    if table is not None and table.is_dir():
+        raise InputError(f"csv must be a file. Received: {table}, a folder. Pass {table / 'runs.csv'}.")
     if figure is not None and figure.suffix.lower() != ".png":
         raise InputError(f"figure must be a PNG file. Received: {figure}. Name it {figure.with_suffix('.png')}.")
     done = compare_runs(runs)

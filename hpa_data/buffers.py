@@ -1,4 +1,4 @@
-"""Memory for batches, page-aligned and used again.
+"""Memory for batches and images, page-aligned and used again.
 
 A fresh 20 MB buffer a batch would halve the rate by page faults, and TensorFlow takes an aligned array without copying
 it.
@@ -21,7 +21,7 @@ def take_memory(n_bytes: int) -> mmap.mmap:
 
 
 class Buffers:
-    """Page-aligned memory for batches, used again when the last view of a batch dies."""
+    """Page-aligned memory for arrays, used again when the last view of an array dies."""
 
     def __init__(self) -> None:
         # A deque, because its append is atomic: a finaliser may run at any moment, in any thread.

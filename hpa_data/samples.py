@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.buffers import Buffers
 from hpa_data.errors import InputError
 from hpa_data.files import read_file
 from hpa_data.images import Plane, find_stacked, pick_colour, pick_gray, pick_stacked, reduce_plane
@@ -20,6 +21,9 @@ _PICKS: dict[str, Callable[[Picture, str | int], Plane]] = {
     "stacked": pick_stacked,
 }
 
+# Page-aligned, so that a disk takes what is not compressed as it is.
+_images = Buffers()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -28,7 +32,7 @@ class Sample:
     Attributes
     ----------
     image : array of uint8, shape (512, 512, 4)
-        Channels in the order of `CHANNELS`.
+        Channels in the order of `CHANNELS`; its memory is used again once nothing refers to it.
     status : int
         `schema.OK`, or `schema.FILLED` where a missing channel is black.
     note : str
@@ -92,7 +96,9 @@ def read_sample(files: SampleFiles, settings: SourceSettings | None = None) -> S
     if len(set(shapes.values())) > 1:
         told = ", ".join(f"{name} with {y} x {x}" for name, (y, x) in shapes.items())
         raise InputError(f"The planes of a sample must have one size. Received: {told}. Correct the files.")
-    return Sample(image=cv2.merge(channels), status=FILLED if missing else OK, note="; ".join(notes))
+    image = _images.take((*channels[0].shape, len(channels)))
+    cv2.merge(channels, image)
+    return Sample(image=image, status=FILLED if missing else OK, note="; ".join(notes))
 
 
 class FolderReader:

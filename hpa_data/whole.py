@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 # Written at a time, past the page cache; more does not fit in a core's cache and takes twice the time.
 BLOCK_BYTES = 2 * 2**20
@@ -77,7 +78,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 class _Uncached:
-    """A file that is written in whole blocks from aligned memory, as the system asks where no page cache is between."""
+    """A file that is written in whole pages from aligned memory, as the system asks where no page cache is between."""
 
     def __init__(self, path: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -94,6 +95,11 @@ class _Uncached:
     def write(self, piece: bytes | memoryview, /) -> None:
         rest = np.frombuffer(piece, np.uint8)
         self._n_bytes += len(rest)
+        if not self._n_filled and rest.ctypes.data % _PAGE_BYTES == 0:
+            # As it is, without a copy.
+            n = len(rest) // _PAGE_BYTES * _PAGE_BYTES
+            self._put(rest[:n])
+            rest = rest[n:]
         while len(rest):
             n = min(len(rest), BLOCK_BYTES - self._n_filled)
             self._block[self._n_filled : self._n_filled + n] = rest[:n]
@@ -113,7 +119,11 @@ class _Uncached:
         os.close(self._file)
 
     def _write_block(self) -> None:
-        rest = self._block[: self._n_filled]
+        self._put(self._block[: self._n_filled])
+        self._n_filled = 0
+
+    def _put(self, rest: npt.NDArray[np.uint8]) -> None:
+        """Write whole pages from aligned memory."""
         while len(rest):
             try:
                 rest = rest[os.write(self._file, rest) :]
@@ -124,4 +134,3 @@ class _Uncached:
                 if not flags & _UNCACHED:
                     raise
                 fcntl.fcntl(self._file, fcntl.F_SETFL, flags & ~_UNCACHED)  # a disk with larger blocks than pages
-        self._n_filled = 0

@@ -202,6 +202,11 @@ def _open_source(source: Path | str, part: str, description: RunDescription) -> 
                     f"{', '.join(told)}. Choose another run or part."
                 )
         reader = store.reader([part])
+    elif not Path(source).exists():
+        raise InputError(
+            f"What to predict must be a store, its URL, or a folder of image files. Received: {source}, which does not "
+            "exist. Check the path."
+        )
     else:
         reader = FolderReader(find_samples(source))
     if tuple(reader.image_shape) != description.image_shape:

@@ -4,24 +4,39 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpa_data import whole
+from hpa_data.buffers import Buffers
 from hpa_data.whole import open_whole, write_whole
 
 
 @pytest.mark.parametrize("cached", [True, False])
-@given(sizes=st.lists(st.integers(0, 3 * whole.BLOCK_BYTES // 2), max_size=4))
-def test_a_file_holds_what_was_written_to_it(tmp_path_factory: pytest.TempPathFactory, cached: bool, sizes: list[int]):
+@given(
+    pieces=st.lists(
+        # Whole blocks and pages among them, in memory that is aligned or is not.
+        st.tuples(
+            st.integers(0, 3 * whole.BLOCK_BYTES // 2) | st.sampled_from((4096, whole.BLOCK_BYTES)), st.booleans()
+        ),
+        max_size=4,
+    )
+)
+def test_a_file_holds_what_was_written_to_it(
+    tmp_path_factory: pytest.TempPathFactory, cached: bool, pieces: list[tuple[int, bool]]
+):
     path = tmp_path_factory.mktemp("whole") / "folder" / "file"
-    pieces = [bytes([index + 1]) * size for index, size in enumerate(sizes)]
+    buffers, written = Buffers(), []
     with open_whole(path, cached=cached) as file:
-        for piece in pieces:
-            file.write(piece)
+        for number, (size, is_aligned) in enumerate(pieces, start=1):
+            memory = buffers.take((size,)) if is_aligned else np.empty(size + 1, np.uint8)[1:]
+            memory[:] = number
+            file.write(memory.data)
+            written.append(memory.tobytes())
         assert not path.exists()
-    assert path.read_bytes() == b"".join(pieces)
+    assert path.read_bytes() == b"".join(written)
     assert os.listdir(path.parent) == ["file"]
 
 
