@@ -4,6 +4,7 @@ A fresh 20 MB buffer a batch would halve the rate by page faults, and TensorFlow
 it.
 """
 
+import math
 import mmap
 import weakref
 from collections import deque
@@ -29,7 +30,7 @@ class Buffers:
 
     def take(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         """Return an uninitialised uint8 array of that shape."""
-        n_bytes = int(np.prod(shape))
+        n_bytes = math.prod(shape)
         if n_bytes == 0:
             return np.empty(shape, np.uint8)
         memory = self._find(n_bytes)

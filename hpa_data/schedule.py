@@ -21,6 +21,7 @@ from dask.callbacks import Callback
 from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError
+from hpa_data.threads import Threads
 
 Task = TypeVar("Task")
 
@@ -138,7 +139,7 @@ def _run_here(
             raise KeyboardInterrupt
 
     if not workers.processes:
-        sample_pool(workers.task_threads)  # made once, before several tasks ask for it
+        sample_threads(workers.task_threads)  # made once, before several tasks ask for it
     pool = _open_pool(workers)
     try:
         with Callback(posttask=finished):
@@ -168,9 +169,20 @@ def _lost_worker() -> InputError:
 
 @lru_cache
 def sample_pool(threads: int) -> ThreadPoolExecutor:
-    """Return the threads of this process that the samples of all tasks share. Made at the first call."""
+    """Return a pool of threads for the samples of whatever is not written. Made at the first call."""
     cv2.setNumThreads(1)  # OpenCV would start a thread a core in each of them
     return ThreadPoolExecutor(threads, thread_name_prefix="hpa-samples")
+
+
+def sample_threads(threads: int) -> Threads:
+    """Return the threads of this process that the samples of all tasks share. Made at the first call."""
+    return _make_threads(threads, os.getpid())  # a forked process has none of its parent's
+
+
+@lru_cache
+def _make_threads(threads: int, _process: int) -> Threads:
+    cv2.setNumThreads(1)  # as above
+    return Threads(threads, name="hpa-samples")
 
 
 def _open_pool(workers: Workers) -> Executor:

@@ -55,14 +55,14 @@ class Job:
 class Threads:
     """So many threads, which end when this is closed or collected."""
 
-    def __init__(self, n_threads: int) -> None:
+    def __init__(self, n_threads: int, *, name: str = "hpa-reader") -> None:
         self._n_threads = n_threads
         self._lock = threading.Lock()
         self._is_open = True
         queue: SimpleQueue[Job | None] = SimpleQueue()
         self._queue = queue
         self._threads = [
-            threading.Thread(target=_take_jobs, args=(queue,), name=f"hpa-reader-{number}", daemon=True)
+            threading.Thread(target=_take_jobs, args=(queue,), name=f"{name}-{number}", daemon=True)
             for number in range(n_threads)
         ]
         for thread in self._threads:

@@ -8,7 +8,7 @@ samples that are still pending.
 import contextlib
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from hpa_data.layout import Layout, ShardTask, plan_shards
 from hpa_data.lock import read_lock
 from hpa_data.manifest import measure_statistics
 from hpa_data.samples import Sample
-from hpa_data.schedule import Workers, run_tasks, sample_pool
+from hpa_data.schedule import Workers, run_tasks, sample_threads
 from hpa_data.schema import FAILED, PENDING, is_readable
 from hpa_data.shards import encode_chunk, encode_rows, find_codec, index_shard, read_index
 from hpa_data.store import Part, open_store
@@ -38,6 +38,9 @@ FAILURES_NAME = "failures.csv"
 
 # Letters of a note; the names that a file gives its planes, say, may be of any length.
 MAX_NOTE = 1000
+
+# Samples after which the thread that writes them is woken: waking it for each costs 3 % of all of the time.
+GROUP = 8
 
 # A decoded file, its planes taken apart, one of them as float32: up to 6 times its decoded bytes were measured.
 READING_COPIES = 7
@@ -221,16 +224,15 @@ def _write_shard(job: _Job) -> None:
     group: Any = zarr.open_group(job.part, mode="r+")
     kept = _read_kept(job, group)
     to_do = [place for place in range(rows.stop - rows.start) if place not in kept]
-    each = sample_pool(job.threads).map if job.threads else map
-    made = iter(each(partial(_encode_sample, job), to_do))
+    ready = kept
     samples: list[_Encoded] = []
     lengths: list[int] = []
-    with open_whole(job.shard_path, cached=False) as file:
-        for place in range(rows.stop - rows.start):
-            sample = kept.pop(place) if place in kept else next(made)
-            file.write(sample.chunk)
-            lengths.append(len(sample.chunk))
-            samples.append(sample._replace(chunk=b""))  # written: its memory is free for the next
+    with open_whole(job.shard_path, cached=False) as file, contextlib.closing(_make(job, to_do, ready)) as made:
+        for _ in made:
+            while (sample := ready.pop(len(samples), None)) is not None:
+                file.write(sample.chunk)
+                lengths.append(len(sample.chunk))
+                samples.append(sample._replace(chunk=b""))  # written: its memory is free for the next
         file.write(index_shard(lengths, shard_samples=job.layout.shard_samples))
         if read_lock(job.part.parent) != job.lock:
             raise RuntimeError("the store has another writer now; this one's was killed")
@@ -240,6 +242,30 @@ def _write_shard(job: _Job) -> None:
             status[to_do] = PENDING
             _write_numbers(job, "status", status)
     _write_rows(job, group, samples)
+
+
+def _make(job: _Job, places: Sequence[int], ready: dict[int, _Encoded]) -> Generator[None]:
+    """Read and encode samples into `ready`, in their order; yield when some more are there."""
+    if not job.threads:
+        for place in places:
+            ready[place] = _encode_sample(job, place)
+            yield
+        return
+    given_up = False
+
+    def encode(group: Sequence[int], turn: int) -> None:
+        if not given_up:
+            ready[group[turn]] = _encode_sample(job, group[turn])
+
+    groups = [places[start : start + GROUP] for start in range(0, len(places), GROUP)]
+    threads = sample_threads(job.threads)
+    begun = [threads.start(partial(encode, group), len(group)) for group in groups]
+    try:
+        for group in begun:
+            group.result()
+            yield
+    finally:
+        given_up = True
 
 
 def _write_rows(job: _Job, group: Any, samples: Sequence[_Encoded]) -> None:

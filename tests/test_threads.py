@@ -58,12 +58,15 @@ def test_closing_waits_for_what_was_begun_and_ends_the_threads() -> None:
 
 
 def test_threads_end_when_nobody_has_them_any_more() -> None:
-    before = threading.active_count()
-    threads = Threads(3)
+    def count() -> int:
+        return sum(thread.name.startswith("forgotten-") for thread in threading.enumerate())
+
+    threads = Threads(3, name="forgotten")
+    assert count() == 3
     del threads
     gc.collect()
     for _ in range(100):
-        if threading.active_count() == before:
+        if not count():
             return
         time.sleep(0.02)
     pytest.fail("threads are still there")
