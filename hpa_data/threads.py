@@ -4,7 +4,9 @@ Python's own pool spends 0.1 ms of two cores on a batch that takes them 3: it ma
 for each thread and each batch. Here a job is one object and one lock, whatever the number of threads.
 """
 
+import atexit
 import itertools
+import os
 import threading
 import traceback
 import weakref
@@ -68,6 +70,8 @@ class Threads:
         for thread in self._threads:
             thread.start()
         self._end = weakref.finalize(self, _end_all, queue, n_threads)
+        self._end.atexit = False
+        _OPEN.add(self)
 
     def start(self, work: Callable[[int], None], n_turns: int) -> Job:
         """Begin to call `work` with 0 to `n_turns` - 1, each once; after what was begun before.
@@ -87,9 +91,24 @@ class Threads:
         """Wait for what was begun, and end the threads."""
         with self._lock:
             self._is_open = False
-            self._end()
+            if self._end.detach():  # calling it does nothing any more when Python ends
+                _end_all(self._queue, self._n_threads)
         for thread in self._threads:
             thread.join()
+
+
+# All that are open, to be closed before Python ends: threads that it stops in the middle would leave jobs undone that
+# somebody waits for; and TensorFlow, which lets go of its pipelines later still, would wait for ever.
+_OPEN: "weakref.WeakSet[Threads]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for threads in list(_OPEN):
+        threads.close()
+
+
+os.register_at_fork(after_in_child=_OPEN.clear)  # the threads themselves stay behind
 
 
 def _take_jobs(queue: "SimpleQueue[Job | None]") -> None:

@@ -1,5 +1,8 @@
 """Batches of a store as a `tf.data` pipeline. The only module of the trainer that imports TensorFlow."""
 
+import atexit
+import math
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
@@ -11,6 +14,11 @@ import tensorflow as tf
 
 from hpa_data.batches import BatchReader, Order, Started, draw_symmetries
 from hpa_data.errors import InputError
+
+# TensorFlow asks for the next batch some microseconds after it got one, if it wants one.
+QUIET_S = 0.02
+# Somebody who goes on asking in a thread of their own must not keep Python from ending.
+MOST_WAIT_S = 60.0
 
 
 def dataset(  # noqa: PLR0917 - the project's public face, called by position from outside
@@ -71,7 +79,10 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     begun: dict[int, Started] = {}
 
     def read(number: Any) -> tuple[npt.NDArray[Any], ...]:
-        step = int(number)
+        with _CALLS.enter():
+            return read_step(int(number))
+
+    def read_step(step: int) -> tuple[npt.NDArray[Any], ...]:
         started = begun.pop(step, None) or reader.start(order.pick(step))
         begun.clear()  # of an iterator that was given up
         if last is None or step + 1 < last:
@@ -105,6 +116,39 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     options.threading.private_threadpool_size = 1
     options.threading.max_intra_op_parallelism = 1
     return numbers.map(fetch).prefetch(1).with_options(options)
+
+
+class _Calls:
+    """Calls of TensorFlow's threads into Python. None may be under way when Python ends.
+
+    Python would stop its thread for ever, and TensorFlow, which lets go of its pipelines after that, wait for it.
+    """
+
+    def __init__(self) -> None:
+        # What several threads do to a list at once is done one after the other.
+        self._under_way: list[None] = []
+        self._ended_s = -math.inf
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        self._under_way.append(None)
+        try:
+            yield
+        finally:
+            self._ended_s = time.monotonic()
+            self._under_way.pop()
+
+    def wait(self) -> None:
+        """Wait until TensorFlow has read ahead as far as it wants to, and asks for nothing more."""
+        latest_s = time.monotonic() + MOST_WAIT_S
+        while self._under_way or time.monotonic() < self._ended_s + QUIET_S:
+            if time.monotonic() > latest_s:
+                break
+            time.sleep(QUIET_S / 4)
+
+
+_CALLS = _Calls()
+atexit.register(_CALLS.wait)
 
 
 def png_dataset(paths: list[list[str]], batch_size: int) -> tf.data.Dataset:

@@ -1,5 +1,10 @@
 """The pipeline: every index once an epoch, each image with its own label."""
 
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -172,3 +177,35 @@ def test_memory_is_used_again_when_tensors_die(store: Store) -> None:
         for images, _ in dataset(reader, np.arange(12), 4, epochs=20):
             addresses.add(np.asarray(memoryview(images)).ctypes.data)
     assert len(addresses) <= 8  # TensorFlow lets go of an array only when it calls Python the next time
+
+
+def test_python_ends_while_a_batch_is_being_read(tmp_path: Path) -> None:
+    reader = """
+        import time
+        import numpy as np
+
+        class Slow:
+            labels, image_shape = None, (2, 2, 1)
+            def __len__(self):
+                return 9
+            def start(self, indices):
+                return self
+            def result(self):
+                time.sleep(1)
+                return np.zeros((3, 2, 2, 1), np.uint8)
+        """
+    # No function here keeps the iterator: Python lets go of it at its very end.
+    script = """
+        from slow import Slow
+        from hpa_model.pipeline import dataset
+
+        batches = iter(dataset(Slow(), range(9), 3))
+        next(batches)
+        print("one batch of an endless stream")
+        """
+    (tmp_path / "slow.py").write_text(textwrap.dedent(reader))
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    ended = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ended.stdout == "one batch of an endless stream\n"

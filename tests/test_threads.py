@@ -1,6 +1,9 @@
 """Threads that do a job together."""
 
 import gc
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 
@@ -70,3 +73,35 @@ def test_threads_end_when_nobody_has_them_any_more() -> None:
             return
         time.sleep(0.02)
     pytest.fail("threads are still there")
+
+
+def test_python_ends_after_what_was_begun_and_begins_nothing_more() -> None:
+    # As TensorFlow does, which asks for batches until it lets go of its pipelines, the last of all.
+    script = """
+        import atexit, time
+
+        done, begun = [], []
+
+        def ask_late():
+            begun[0].result()
+            print(len(done), "done")
+            try:
+                threads.start(done.append, 4).result()
+            except ValueError as error:
+                print(error)
+
+        atexit.register(ask_late)
+        from hpa_data.threads import Threads
+
+        def work(turn):
+            time.sleep(0.02)
+            done.append(turn)
+
+        threads = Threads(2)
+        begun.append(threads.start(work, 9))
+        """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout.startswith("9 done\nThreads must be open.")
+    assert not ended.stderr
