@@ -7,6 +7,7 @@ import numpy as np
 from loader import Epoch, Images, Limit, Loader, Setup
 
 from hpa_data.batches import Order, stream
+from hpa_data.buffers import Buffers
 from hpa_data.limits import limit_copy, limit_decode, limit_disk
 from hpa_data.reader import Reader
 from hpa_data.shards import CODECS
@@ -93,7 +94,8 @@ def copy_map(setup: Setup) -> Callable[[], int]:
 
 def copy_memory(setup: Setup) -> Callable[[], int]:
     """Copy from memory that is no file."""
-    images = np.ones((128, 512, 512, 4), np.uint8)
+    images = Buffers().take((128, 512, 512, 4))
+    images[...] = 1
     return limit_copy(list(images), threads=setup.threads, n_images=2 * setup.batch_size)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.buffers import Buffers
 from hpa_data.reader import Reader
 from hpa_data.shards import CODECS, decode_chunk, encode_chunk
 
@@ -102,7 +103,8 @@ def _in_threads(
     """Make a function that does all turns in threads, each going round in its own images of a batch."""
     pool = ThreadPoolExecutor(threads)
     own = max(n_images // threads, 1)
-    places = np.ones((threads, own, *shape), np.uint8)  # written to, so that all pages are there
+    places = Buffers().take((threads, own, *shape))  # as a reader's batches
+    places[...] = 1  # so that all pages are there
 
     def run() -> int:
         turns = itertools.count()

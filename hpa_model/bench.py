@@ -173,7 +173,7 @@ def measure_io(
 
 def _list_limits(reader: Reader, chosen: npt.NDArray[np.int64], *, threads: int, batch_size: int) -> list[Row]:
     """List what no loader of these samples can be faster than."""
-    images = [reader.read_here(index) for index in chosen[: 2 * batch_size].tolist()]
+    images = list(reader.read(chosen[: 2 * batch_size]))
     rows = [
         Row(
             name="memcpy",

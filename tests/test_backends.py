@@ -140,3 +140,17 @@ def test_two_devices_train_the_same_weights_as_one(store: Store, tmp_path: Path)
     assert apart < 1e-4
     assert finite
     assert n_trained == [4]
+
+
+def test_a_backend_that_keras_does_not_know_is_refused() -> None:
+    refused = subprocess.run(
+        [sys.executable, "-c", "import cli; cli.main()", "models"],
+        env=os.environ | {"KERAS_BACKEND": "tensorflw"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "KERAS_BACKEND must be tensorflow or jax. Received: tensorflw." in refused.stderr
+    assert "Traceback" not in refused.stderr
