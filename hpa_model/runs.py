@@ -219,7 +219,10 @@ def read_history(run: Path, folds: int) -> list[list[EpochRecord]]:
         path = fold_folder(run, fold) / HISTORY_FILE
         try:
             with path.open(newline="") as file:
-                histories.append([EpochRecord.decode(row) for row in csv.DictReader(file)])
+                history = [EpochRecord.decode(row) for row in csv.DictReader(file)]
+            if not history:  # none is written before an epoch's end
+                raise ValueError("its first line")
+            histories.append(history)
         except FileNotFoundError:
             histories.append([])
         except DAMAGE as error:

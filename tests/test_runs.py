@@ -94,6 +94,7 @@ def test_a_description_that_is_no_json_is_refused(tmp_path: Path, content: bytes
 @pytest.mark.parametrize(
     "change",
     [
+        lambda text: text[:20],
         lambda text: text.replace("val_loss", "vol_loss"),
         lambda text: text.replace("1.1", "nan"),
         lambda text: text.replace("1.1", "a"),
