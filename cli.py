@@ -84,7 +84,7 @@ EXTRAS = {
 TRAINERS = ("train", "finetune", "predict", "demo", "bench")
 # What the C library does for them. It gives huge pages, from one arena, and hands nothing back between two steps: a
 # training step takes and frees gigabytes, and half of its time on a CPU would go into the pages of fresh memory. And it
-# copies whole images past the processor's cache, which is a third faster: `raw` stores and caches are read by copying.
+# copies whole images past the processor's cache, which is faster: `raw` stores and caches are read by copying.
 GLIBC_SETTINGS = {
     "malloc.hugetlb": 1,
     "malloc.arena_max": 1,
