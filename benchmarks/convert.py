@@ -25,13 +25,12 @@ import tensorstore
 import zarr
 from inputs import find_folder, make_parser, repeat_files
 from PIL import Image
-from zarr.codecs import BloscCodec
 
 from hpa_data.convert import convert_files
 from hpa_data.plan import plan_conversion
 from hpa_data.schedule import Workers
 from hpa_data.schema import CHANNELS
-from hpa_data.shards import CODECS, encode_chunk
+from hpa_data.shards import CODECS, encode_chunk, zarr_compressors
 from hpa_data.sources import find_samples
 from hpa_data.timing import Row, describe_timings, measure
 
@@ -49,7 +48,7 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
     paths = [[folder / f"{name}_{channel}.png" for channel in CHANNELS] for name in ids]
     contents = [[path.read_bytes() for path in planes] for planes in paths]
     pool = ThreadPoolExecutor(threads)
-    codec = BloscCodec(cname="lz4hc", clevel=5, shuffle="shuffle", typesize=4)
+    (codec,) = zarr_compressors(CODECS["lz4hc"], n_channels=4)
     limits = {"data_copy_concurrency": {"limit": threads}, "file_io_concurrency": {"limit": threads}}
     shape, chunks = (len(ids), 512, 512, 4), (1, 512, 512, 4)
 

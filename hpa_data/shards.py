@@ -41,17 +41,22 @@ class Codec:
         Blosc's compressor; empty for no compression.
     level : int
         Blosc's compression level, 0..9.
+    block : int
+        Bytes of a channel that are compressed together; 0 lets Blosc choose.
     """
 
     name: str
     cname: str
     level: int
+    block: int = 0
 
 
 CODECS = {
     codec.name: codec
     for codec in (
-        Codec(name="lz4hc", cname="lz4hc", level=5),  # as fast to read as lz4, and smaller
+        # As fast to read as lz4, and smaller. Its block fits into a processor's first cache: decoding is 4 % faster
+        # than with Blosc's own choice, 256 KiB, and encoding 30 %, for 3 % more bytes. The others gain nothing by that.
+        Codec(name="lz4hc", cname="lz4hc", level=5, block=32 * 1024),
         Codec(name="lz4", cname="lz4", level=5),  # ten times faster to write
         Codec(name="zstd", cname="zstd", level=5),  # the smallest
         Codec(name="raw", cname="", level=0),  # fastest to read when the store fits in the page cache
@@ -74,7 +79,14 @@ def zarr_compressors(codec: Codec, *, n_channels: int) -> list[Any]:
     """
     if not codec.cname:
         return []
-    return [BloscCodec(cname=codec.cname, clevel=codec.level, shuffle="shuffle", typesize=n_channels)]  # type: ignore[arg-type]
+    blosc = BloscCodec(
+        cname=codec.cname,  # type: ignore[arg-type]
+        clevel=codec.level,
+        shuffle="shuffle",
+        typesize=n_channels,
+        blocksize=codec.block,
+    )
+    return [blosc]
 
 
 def encode_chunk(image: npt.NDArray[np.uint8], codec: Codec) -> bytes | memoryview:
@@ -86,7 +98,9 @@ def encode_chunk(image: npt.NDArray[np.uint8], codec: Codec) -> bytes | memoryvi
         return image.reshape(-1).data
     # Blosc takes the size of the elements to shuffle from the array's dtype.
     pixels = image.reshape(-1).view(np.dtype((np.void, image.shape[-1])))  # (Y * X,)
-    encoded: bytes = numcodecs.blosc.compress(pixels, codec.cname.encode(), codec.level, numcodecs.blosc.SHUFFLE)
+    encoded: bytes = numcodecs.blosc.compress(
+        pixels, codec.cname.encode(), codec.level, numcodecs.blosc.SHUFFLE, codec.block
+    )
     return encoded
 
 
