@@ -36,15 +36,13 @@ class MappedShards:
             for sample in range(part.layout.n_samples)
         ]
         self._codecs = [part.codec for part in parts for _ in range(part.layout.n_samples)]
-        self._n_threads = threads
-        self._start_threads()
+        # Decoding happens in these threads alone, even if there is but one: Blosc keeps the GIL in the main thread.
+        self._threads = Threads(threads)
 
     def start(
         self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
     ) -> Sequence[Job]:
         """Begin to decode `samples`, int64 (M,), into `batch[places]`."""
-        if self._process != os.getpid():  # a fork takes no threads along
-            self._start_threads()
         if not len(samples):
             return []
         chosen, own_places = samples.tolist(), places.tolist()
@@ -69,14 +67,8 @@ class MappedShards:
 
     def close(self) -> None:
         """End the threads and let go of the files."""
-        if self._process == os.getpid():
-            self._threads.close()
+        self._threads.close()
         self._files = []
-
-    def _start_threads(self) -> None:
-        # Decoding happens in these threads alone, even if there is but one: Blosc keeps the GIL in the main thread.
-        self._threads = Threads(self._n_threads)
-        self._process = os.getpid()
 
     def _decode(self, sample: int, start: int, stop: int, out: npt.NDArray[np.uint8]) -> None:
         """Decode one sample, whose bytes lie from `start` to `stop` in its file."""

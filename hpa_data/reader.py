@@ -136,7 +136,7 @@ class Reader:
         self.parents = _find_parents(parts)
         self._remake = (tuple(parts), threads, cache_bytes)
         self._buffers = Buffers()
-        self._cache = Cache(len(self.ids), self.image_shape, cache_bytes)
+        self._cache = Cache(len(self.ids), self.image_shape, cache_bytes, threads=threads or CPU_COUNT)
         self._engine: Engine = _open_engine(parts, threads or CPU_COUNT)
         self._is_open = True
 
@@ -198,9 +198,9 @@ class Reader:
         if not self._cache.capacity:
             return StartedBatch(batch, self._engine.start(samples, batch, np.arange(len(samples))), lambda: None)
         cache = self._cache
-        absent = cache.copy(samples, batch)
-        jobs = self._engine.start(samples[absent], batch, absent)
-        return StartedBatch(batch, jobs, lambda: cache.keep(samples, batch, absent))
+        absent, copying = cache.start(samples, batch)
+        reading = self._engine.start(samples[absent], batch, absent)
+        return StartedBatch(batch, [*copying, *reading], lambda: cache.keep(samples, batch, absent))
 
     def read_here(self, index: int) -> npt.NDArray[np.uint8]:
         """Read one sample in the calling thread, for callers that have threads of their own.

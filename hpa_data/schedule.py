@@ -174,13 +174,9 @@ def sample_pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="hpa-samples")
 
 
+@lru_cache
 def sample_threads(threads: int) -> Threads:
     """Return the threads of this process that the samples of all tasks share. Made at the first call."""
-    return _make_threads(threads, os.getpid())  # a forked process has none of its parent's
-
-
-@lru_cache
-def _make_threads(threads: int, _process: int) -> Threads:
     cv2.setNumThreads(1)  # as above
     return Threads(threads, name="hpa-samples")
 

@@ -55,23 +55,31 @@ class Job:
 
 
 class Threads:
-    """So many threads, which end when this is closed or collected."""
+    """So many threads, which begin with the first job, anew after a fork, and end when this is closed or collected."""
 
     def __init__(self, n_threads: int, *, name: str = "hpa-reader") -> None:
         self._n_threads = n_threads
-        self._lock = threading.Lock()
+        self._name = name
         self._is_open = True
-        queue: SimpleQueue[Job | None] = SimpleQueue()
-        self._queue = queue
+        self._forget()
+        _OPEN.add(self)
+
+    def _forget(self) -> None:
+        """Have no threads: they have not begun, or a fork has left them behind, with whatever they held."""
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._end: weakref.finalize[[SimpleQueue[Job | None], int], Threads] | None = None
+
+    def _begin(self) -> None:
         self._threads = [
-            threading.Thread(target=_take_jobs, args=(queue,), name=f"{name}-{number}", daemon=True)
-            for number in range(n_threads)
+            threading.Thread(target=_take_jobs, args=(self._queue,), name=f"{self._name}-{number}", daemon=True)
+            for number in range(self._n_threads)
         ]
         for thread in self._threads:
             thread.start()
-        self._end = weakref.finalize(self, _end_all, queue, n_threads)
+        self._end = weakref.finalize(self, _end_all, self._queue, self._n_threads)
         self._end.atexit = False
-        _OPEN.add(self)
 
     def start(self, work: Callable[[int], None], n_turns: int) -> Job:
         """Begin to call `work` with 0 to `n_turns` - 1, each once; after what was begun before.
@@ -83,6 +91,8 @@ class Threads:
         with self._lock:  # what is queued behind the threads' end would never be done
             if not self._is_open:
                 raise ValueError("Threads must be open. Received: threads that were closed. Make new ones.")
+            if not self._threads:
+                self._begin()
             for _ in range(n_threads):
                 self._queue.put(job)
         return job
@@ -91,7 +101,7 @@ class Threads:
         """Wait for what was begun, and end the threads."""
         with self._lock:
             self._is_open = False
-            if self._end.detach():  # calling it does nothing any more when Python ends
+            if self._end is not None and self._end.detach():  # calling it does nothing any more when Python ends
                 _end_all(self._queue, self._n_threads)
         for thread in self._threads:
             thread.join()
@@ -108,7 +118,12 @@ def _close_all() -> None:
         threads.close()
 
 
-os.register_at_fork(after_in_child=_OPEN.clear)  # the threads themselves stay behind
+def _forget_all() -> None:
+    for threads in list(_OPEN):
+        threads._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def _take_jobs(queue: "SimpleQueue[Job | None]") -> None:

@@ -399,7 +399,7 @@ def test_what_is_cached_is_not_read_again(kaggle: Path, tmp_path: Path) -> None:
 
 
 def test_a_cache_is_safe_in_several_threads() -> None:
-    cache = Cache(50, (4, 4, 1), 30 * 16)
+    cache = Cache(50, (4, 4, 1), 30 * 16, threads=2)
     images = np.arange(50, dtype=np.uint8)[:, None, None, None] * np.ones((4, 4, 1), np.uint8)
 
     def work(seed: int) -> None:
@@ -407,7 +407,9 @@ def test_a_cache_is_safe_in_several_threads() -> None:
         for _ in range(200):
             samples = rng.integers(0, 50, 7)
             batch = np.full((7, 4, 4, 1), 255, np.uint8)
-            absent = cache.copy(samples, batch)
+            absent, copying = cache.start(samples, batch)
+            for job in copying:
+                job.result()
             batch[absent] = images[samples[absent]]
             assert (batch == images[samples]).all()
             cache.keep(samples, batch, absent)
@@ -415,7 +417,9 @@ def test_a_cache_is_safe_in_several_threads() -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
     kept = np.zeros((50, 4, 4, 1), np.uint8)
-    absent = cache.copy(np.arange(50), kept)
+    absent, copying = cache.start(np.arange(50), kept)
+    for job in copying:
+        job.result()
     assert len(absent) == 20
     kept[absent] = images[absent]
     assert (kept == images).all()

@@ -1,6 +1,7 @@
 """Threads that do a job together."""
 
 import gc
+import os
 import subprocess
 import sys
 import textwrap
@@ -60,11 +61,29 @@ def test_closing_waits_for_what_was_begun_and_ends_the_threads() -> None:
     assert threading.active_count() == before
 
 
+def test_threads_begin_anew_after_a_fork() -> None:
+    threads = Threads(2)
+    held = threading.Event()
+    threads.start(lambda _: held.wait(), 1)  # goes on in the parent alone
+    with threads._lock:  # as another thread may at that moment
+        child = os.fork()
+    if child == 0:
+        done: list[int] = []
+        threads.start(done.append, 9).result()
+        threads.close()
+        os._exit(0 if sorted(done) == list(range(9)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    held.set()
+    threads.close()
+
+
 def test_threads_end_when_nobody_has_them_any_more() -> None:
     def count() -> int:
         return sum(thread.name.startswith("forgotten-") for thread in threading.enumerate())
 
     threads = Threads(3, name="forgotten")
+    assert count() == 0
+    threads.start(lambda _: None, 3).result()
     assert count() == 3
     del threads
     gc.collect()
