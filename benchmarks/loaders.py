@@ -41,7 +41,7 @@ WORKER = Path(__file__).with_name("loader_worker.py")
 # A round times a row for at least so long, and stops a slow one in mid-epoch.
 LEAST_S, MOST_S = 1.0, 8.0
 # The limit that each codec's rows are held against.
-LIMIT_OF = {"raw": "copy raw"} | {codec: f"decode {codec}" for codec in ("lz4hc", "lz4", "zstd")}
+LIMIT_OF = {"raw": "copy raw", "cached": "memcpy"} | {codec: f"decode {codec}" for codec in ("lz4hc", "lz4", "zstd")}
 # Whose versions are told with the results.
 PACKAGES = (
     *("numpy", "numcodecs", "zarr", "tensorflow", "tensorstore", "opencv-python-headless", "h5py", "hdf5plugin"),
