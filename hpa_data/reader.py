@@ -130,6 +130,7 @@ class Reader:
         (self.image_shape,) = shapes
         self.ids = [name for part in parts for name in part.ids]
         self.status = np.concatenate([part.status for part in parts])
+        self._is_readable = is_readable(self.status)
         labels = [part.labels for part in parts if part.labels is not None]
         self.labels = np.concatenate(labels) if len(labels) == len(parts) else None
         self.codecs = [part.codec.name for part in parts for _ in range(part.layout.n_samples)]
@@ -236,18 +237,17 @@ class Reader:
     def _check(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the indices as int64 (B,), each of a sample that can be read."""
         given = np.asarray(indices)
-        if given.ndim != 1 or not (given.size == 0 or np.issubdtype(given.dtype, np.integer)):
+        if given.ndim != 1 or not (given.size == 0 or given.dtype.kind in "iu"):
             raise IndexError(
                 f"indices must be a sequence of integers. Received: shape {given.shape}, {given.dtype}. Pass a list."
             )
-        outside = given[(given < 0) | (given >= len(self))]
-        if len(outside):
+        if given.size and (given.min() < 0 or given.max() >= len(self)):
+            outside = given[(given < 0) | (given >= len(self))]
             raise IndexError(f"indices must be from 0 to {len(self) - 1}. Received: {outside[0]}. Take it out.")
         chosen = given.astype(np.int64)
-        status = self.status[chosen]
-        unreadable = np.flatnonzero(~is_readable(status))
-        if len(unreadable):
-            index = chosen[unreadable[0]]
+        readable = self._is_readable[chosen]
+        if not readable.all():
+            index = chosen[readable.argmin()]
             failed = self.status[index] == FAILED
             raise InputError(
                 f"Samples to read must have been converted. Received: index {index}, sample {self.ids[index]!r}, which "
