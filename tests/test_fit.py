@@ -181,31 +181,38 @@ def test_a_checkpoint_of_another_network_is_refused(small: tuple[keras.Model, ke
     assert all((a == b).all() for a, b in zip(before, other.get_weights(), strict=True))
 
 
-def shrink_slowly(probs: object) -> object:
-    """Give a finite loss whose gradient is so large that the weights after it overflow in the next step."""
-    return keras.ops.mean(probs) * 1e30
+def fail_in_step_2() -> Callable[[object], object]:
+    """Make a loss that is finite in its first step and infinite in its second, on every processor."""
+    left = keras.Variable(2.0, trainable=False)
+
+    def loss(probs: object) -> object:
+        left.assign_sub(1.0)
+        return keras.ops.mean(probs) / left
+
+    return loss
 
 
-def stay_flat(probs: object) -> object:
-    """Give 0, whose gradient is no number: the slope of a root at 0, times 0."""
-    return keras.ops.mean(keras.ops.sqrt(keras.ops.relu(probs - 2.0)))
+def stay_flat() -> Callable[[object], object]:
+    """Make a loss of 0 whose gradient is no number: the slope of a root at 0, times 0."""
+    return lambda probs: keras.ops.mean(keras.ops.sqrt(keras.ops.relu(probs - 2.0)))
 
 
 @pytest.mark.parametrize(
-    ("loss", "message", "n_kept"),
+    ("make_loss", "message", "n_kept"),
     [
-        (shrink_slowly, r"training loss must stay finite\. Received: (inf|nan) in fold 0, epoch 1, step 2\. Lower", 1),
+        (fail_in_step_2, r"training loss must stay finite\. Received: (inf|nan) in fold 0, epoch 1, step 2\. Lower", 1),
         (stay_flat, r"Weights must stay finite\. Received: .* of fold0, before epoch 1, step 2\. Lower", 0),
     ],
 )
 def test_numbers_that_are_none_are_named_and_leave_a_checkpoint_from_before(  # noqa: PLR0917 - three are fixtures
-    loss: Callable[[object], object],
+    make_loss: Callable[[], Callable[[object], object]],
     message: str,
     n_kept: int,
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    loss = make_loss()
     monkeypatch.setitem(LOSSES, "bce", lambda _labels, probs: loss(probs))
     config = dataclasses.replace(CONFIG, optimizer="sgd", learning_rate=0.9, symmetries=False)
     with pytest.raises(InputError, match=message):
