@@ -41,11 +41,11 @@ format: $(READY)
 	@$(BIN)/ruff format .
 
 bench: $(READY)
-	@$(BIN)/python benchmarks/main_job.py
-	@$(BIN)/python benchmarks/convert.py
-	@$(BIN)/python benchmarks/augment.py
-	@$(BIN)/python benchmarks/loaders.py
-	@$(BIN)/python benchmarks/opening.py
+	@$(BIN)/python -m benchmarks.end_to_end
+	@$(BIN)/python -m benchmarks.convert
+	@$(BIN)/python -m benchmarks.augment
+	@$(BIN)/python -m benchmarks.loaders.run
+	@$(BIN)/python -m benchmarks.open_large_store
 
 clean:
 	rm -rf .venv demo

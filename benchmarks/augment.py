@@ -1,6 +1,6 @@
 """How fast copies are made, beside what reading, imgaug and encoding take in memory.
 
-    python benchmarks/augment.py [FOLDER] [--rounds 5] [--threads 2] [--samples 64] [--copies 512] [--codecs lz4hc lz4]
+    python -m benchmarks.augment [FOLDER] [--rounds 5] [--threads 2] [--samples 64] [--copies 512] [--codecs lz4hc lz4]
 
 FOLDER holds Kaggle's planes; without it, samples are made up first. They are converted once, not timed, and given so
 many copies. The limit of a codec is the decoding of each copy's parent, what its recipe says and the encoding of what
@@ -14,17 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from inputs import find_folder, make_parser
 
-from hpa_data.augment import AugmentationPlan, augment_store, plan_augmentation, replay
-from hpa_data.convert import convert_files
-from hpa_data.plan import plan_conversion
-from hpa_data.schedule import Workers
-from hpa_data.schema import CLASSES
-from hpa_data.shards import CODECS, decode_chunk, encode_chunk
-from hpa_data.sources import find_samples
-from hpa_data.store import open_store
-from hpa_data.timing import Row, describe_timings, measure
+from benchmarks.samples import find_folder, make_parser
+from hpa_data.augment.execute import augment_store, replay
+from hpa_data.augment.plan import AugmentationPlan, plan_augmentation
+from hpa_data.convert.execute import convert_files
+from hpa_data.convert.plan import plan_conversion
+from hpa_data.dataset import CLASSES
+from hpa_data.format.codecs import CODECS, decode_chunk, encode_chunk
+from hpa_data.sources.naming import find_samples
+from hpa_data.store.store import open_store
+from hpa_data.system.executor import Workers
+from hpa_model.bench.timing import Row, describe_timings, measure
 
 
 def make_store(folder: Path, scratch: Path, *, codec: str) -> Path:

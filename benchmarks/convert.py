@@ -1,6 +1,6 @@
 """How fast files become a store, beside the limit of the machine and beside what people do today.
 
-    python benchmarks/convert.py [FOLDER] [--rounds 5] [--threads 2] [--samples 256] [--repeat 4] [--codecs lz4 raw]
+    python -m benchmarks.convert [FOLDER] [--rounds 5] [--threads 2] [--samples 256] [--repeat 4] [--codecs lz4 raw]
 
 FOLDER holds Kaggle's planes; without it, samples are made up first. The limit of a codec is the decoding of the same
 files and the encoding of the same samples, both in memory, in as many threads. The files are linked under several names
@@ -23,16 +23,16 @@ import imageio.v3 as iio
 import numpy as np
 import tensorstore
 import zarr
-from inputs import find_folder, make_parser, repeat_files
 from PIL import Image
 
-from hpa_data.convert import convert_files
-from hpa_data.plan import plan_conversion
-from hpa_data.schedule import Workers
-from hpa_data.schema import CHANNELS
-from hpa_data.shards import CODECS, encode_chunk, zarr_compressors
-from hpa_data.sources import find_samples
-from hpa_data.timing import Row, describe_timings, measure
+from benchmarks.samples import find_folder, make_parser, repeat_files
+from hpa_data.convert.execute import convert_files
+from hpa_data.convert.plan import plan_conversion
+from hpa_data.dataset import CHANNELS
+from hpa_data.format.codecs import CODECS, encode_chunk, zarr_compressors
+from hpa_data.sources.naming import find_samples
+from hpa_data.system.executor import Workers
+from hpa_model.bench.timing import Row, describe_timings, measure
 
 DECODERS = {
     "imagecodecs": imagecodecs.png_decode,

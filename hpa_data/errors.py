@@ -15,3 +15,8 @@ class InputError(ValueError):
     def __init__(self, message: str, *, file: str = "") -> None:
         super().__init__(message)
         self.file = file
+
+
+def shorten(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.augment.policies import describe_recipe
+from hpa_data.dataset import CHANNELS, is_readable
 from hpa_data.errors import InputError
-from hpa_data.manifest import Copies
-from hpa_data.policies import describe_recipe
-from hpa_data.reader import Reader
-from hpa_data.schema import CHANNELS, is_readable
-from hpa_data.store import Part, Store
+from hpa_data.format.manifest import Copies
+from hpa_data.reader.reader import Reader
+from hpa_data.store.part import Part
+from hpa_data.store.store import Store
 
 TILE = 256  # pixels; a grid of 4 x 3 fits a screen
 LINE = 18  # pixels a line of text takes

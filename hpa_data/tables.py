@@ -9,8 +9,8 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.dataset import encode_labels
 from hpa_data.errors import InputError
-from hpa_data.schema import encode_labels
 
 # Letters. The longest row of a known table has some 100; without an end, a line could fill the memory.
 MAX_LINE = 1_000_000

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.begin import remove_unfinished
-from hpa_data.copying import list_copy_tasks, make_reading
+from hpa_data.augment.transform import list_copy_tasks, make_reading
+from hpa_data.dataset import CHANNELS, FAILED, FILLED, OK, PENDING, Sample, is_readable
 from hpa_data.errors import InputError
-from hpa_data.layout import ShardTask, plan_shards
-from hpa_data.lock import hold_store
-from hpa_data.manifest import measure_statistics
-from hpa_data.samples import Sample, read_sample
-from hpa_data.schedule import Workers, sample_pool
-from hpa_data.schema import CHANNELS, FAILED, FILLED, OK, PENDING, is_readable
-from hpa_data.shards import decode_chunk, find_codec, read_index
-from hpa_data.sources import SampleFiles, SourceSettings, find_samples
-from hpa_data.store import Part, Store, open_store
-from hpa_data.writer import compute_checksum, sum_pixels, write_shards
+from hpa_data.format.codecs import decode_chunk, find_codec, read_index
+from hpa_data.format.layout import ShardTask, plan_shards
+from hpa_data.format.statistics import compute_checksum, measure_statistics, sum_pixels
+from hpa_data.sources.naming import SampleFiles, SourceSettings, find_samples
+from hpa_data.sources.samples import read_sample
+from hpa_data.store.create import remove_unfinished
+from hpa_data.store.part import Part
+from hpa_data.store.store import Store, open_store
+from hpa_data.store.write import write_shards
+from hpa_data.system.executor import Workers, sample_pool
+from hpa_data.system.lock import hold_store
 
 # What a sample may be found to be. The last four are faults, which a repair takes on.
 KINDS = ("ok", "filled", "black", "missing", "failed", "corrupt", "differs")

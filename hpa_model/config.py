@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hpa_data.errors import InputError
-from hpa_data.folds import Method
+from hpa_data.folds.options import Method
 
 Loss = Literal["bce", "f1", "focal"]
 Optimizer = Literal["adam", "sgd"]

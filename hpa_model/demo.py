@@ -7,21 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_data.convert import convert_files
+from hpa_data.convert.execute import convert_files
+from hpa_data.convert.plan import plan_conversion
+from hpa_data.dataset import encode_labels
 from hpa_data.errors import InputError
-from hpa_data.plan import plan_conversion
-from hpa_data.schema import encode_labels
-from hpa_data.store import open_store
+from hpa_data.store.store import open_store
 from hpa_data.synth import write_samples
 from hpa_data.tables import read_columns, read_label_table
 from hpa_model.config import TrainConfig
-from hpa_model.evaluate import Scores, score_run
-from hpa_model.fit import Progress
+from hpa_model.evaluation.report import write_report
+from hpa_model.evaluation.scores import Scores, score_run
 from hpa_model.metrics import f1_per_class
 from hpa_model.predict import predict_submission
-from hpa_model.report import write_report
-from hpa_model.runs import SCORES_FILE
-from hpa_model.train import train
+from hpa_model.runs.folder import SCORES_FILE
+from hpa_model.training.job import Progress
+from hpa_model.training.train import train
 
 # An epoch has few steps here: batch statistics must settle within a dozen of them.
 CONFIG = TrainConfig(folds=2, epochs=10, batch_size=32, image_size=128, learning_rate=5e-3, bn_momentum=0.8)

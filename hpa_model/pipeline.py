@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hpa_data.batches import BatchReader, Order, Started, draw_symmetries
 from hpa_data.errors import InputError
+from hpa_data.reader.batches import BatchReader, Order, Started, draw_symmetries
 
 # TensorFlow asks for the next batch some microseconds after it got one, if it wants one.
 QUIET_S = 0.02

@@ -9,20 +9,20 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.batches import N_SYMMETRIES, BatchReader
+from hpa_data.dataset import FAILED, is_readable
 from hpa_data.errors import InputError
-from hpa_data.reader import Reader
-from hpa_data.remote import is_url
-from hpa_data.samples import FolderReader
-from hpa_data.schema import FAILED, is_readable
-from hpa_data.sources import find_samples
-from hpa_data.store import open_store
-from hpa_model.checkpoint import load_model
-from hpa_model.evaluate import read_thresholds
-from hpa_model.feed import feed, on_tensorflow, readable_faults
+from hpa_data.reader.batches import N_SYMMETRIES, BatchReader
+from hpa_data.reader.kvstore import is_url
+from hpa_data.reader.reader import Reader
+from hpa_data.sources.naming import find_samples
+from hpa_data.sources.samples import FolderReader
+from hpa_data.store.store import open_store
+from hpa_model.backend import feed, on_tensorflow, readable_faults
 from hpa_model.nets.symmetry import add_turns
-from hpa_model.runs import BEST_FILE, RunDescription, fold_folder, read_run
-from hpa_model.submit import check_submission, choose_classes, read_sample_submission, write_submission
+from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder, read_run
+from hpa_model.runs.models import load_model
+from hpa_model.runs.out_of_fold import read_thresholds
+from hpa_model.submission import check_submission, choose_classes, read_sample_submission, write_submission
 
 
 def predict_probs(

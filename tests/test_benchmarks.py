@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_main_job_s_benchmark_prints_every_row(kaggle: Path) -> None:
-    command = [sys.executable, BENCHMARKS / "main_job.py", kaggle / "test", "--rounds", "1", "--reads", "40"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    command = [sys.executable, "-m", "benchmarks.end_to_end", kaggle / "test", "--rounds", "1", "--reads", "40"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert rows[0] == "row"
@@ -18,16 +18,16 @@ def test_the_main_job_s_benchmark_prints_every_row(kaggle: Path) -> None:
 
 
 def test_the_benchmark_of_conversion_prints_every_row(kaggle: Path) -> None:
-    command = [sys.executable, BENCHMARKS / "convert.py", kaggle / "test", "--rounds", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    command = [sys.executable, "-m", "benchmarks.convert", kaggle / "test", "--rounds", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert {"decode imageio", "limit raw", "convert lz4hc", "convert zstd", "zarr loop", "dask_image"} <= set(rows)
 
 
 def test_the_benchmark_of_copies_prints_every_row(kaggle: Path) -> None:
-    command = [sys.executable, BENCHMARKS / "augment.py", kaggle / "test", "--rounds", "1", "--copies", "4"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    command = [sys.executable, "-m", "benchmarks.augment", kaggle / "test", "--rounds", "1", "--copies", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert {"limit lz4hc", "augment lz4hc", "limit raw", "augment raw"} <= set(rows)
@@ -35,9 +35,19 @@ def test_the_benchmark_of_copies_prints_every_row(kaggle: Path) -> None:
 
 def test_the_benchmark_of_loaders_delivers_every_image_and_names_what_is_absent(kaggle: Path, tmp_path: Path) -> None:
     rows = ["decode lz4hc", "hpa lz4hc, NumPy", "np.memmap", "insitubatch"]
-    command = [sys.executable, BENCHMARKS / "loaders.py", kaggle / "test", "--rounds", "1", "--cold", "--rows", *rows]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.loaders.run",
+        kaggle / "test",
+        "--rounds",
+        "1",
+        "--cold",
+        "--rows",
+        *rows,
+    ]
     command += ["--json", tmp_path / "a.json", "--chart", tmp_path / "a.png"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     told = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())["rows"]}
     assert list(told) == [row for row in told if row in rows]
@@ -51,7 +61,7 @@ def test_the_benchmark_of_loaders_delivers_every_image_and_names_what_is_absent(
 
 
 def test_the_benchmark_of_opening_tells_times_and_memory() -> None:
-    command = [sys.executable, BENCHMARKS / "opening.py", "--samples", "2000", "--epochs", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    command = [sys.executable, "-m", "benchmarks.open_large_store", "--samples", "2000", "--epochs", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "2000 samples in 32 shards: opened in" in done.stdout

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.schema import IMAGE_SIZE
+from hpa_data.dataset import IMAGE_SIZE
 
 Canvas = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]

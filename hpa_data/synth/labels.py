@@ -6,8 +6,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.dataset import CLASSES
 from hpa_data.errors import InputError
-from hpa_data.schema import CLASSES
 
 Labels = npt.NDArray[np.uint8]
 Weights = npt.NDArray[np.float64]

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.schema import CLASSES
+from hpa_data.dataset import CLASSES
 from hpa_data.synth.brush import Canvas
 from hpa_data.synth.camera import Exposure, record_plane
 from hpa_data.synth.field import Field, draw_field

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from dask.system import CPU_COUNT
 
+from hpa_data.dataset import CHANNELS, decode_labels
 from hpa_data.errors import InputError
-from hpa_data.schema import CHANNELS, decode_labels
 from hpa_data.synth.labels import draw_split_labels
 from hpa_data.synth.sample import draw_sample
 

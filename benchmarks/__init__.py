@@ -1,0 +1,1 @@
+"""How fast the product is, beside what bounds it and what else one might take."""

@@ -1,0 +1,1 @@
+"""Random batches per second: our loader and what else one might take."""

@@ -1,0 +1,5 @@
+"""Augmented copies of rare samples: which, what is done to them, and the part that holds them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

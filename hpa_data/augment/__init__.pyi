@@ -1,0 +1,11 @@
+from . import execute as execute
+from . import operations as operations
+from . import oversample as oversample
+from . import plan as plan
+from . import policies as policies
+from . import transform as transform
+from .execute import augment_store as augment_store
+from .oversample import plan_copies as plan_copies
+from .plan import AugmentationPlan as AugmentationPlan
+from .plan import plan_augmentation as plan_augmentation
+from .transform import replay as replay

@@ -1,0 +1,137 @@
+"""Joining the files of a source with a label table: which samples become which part."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+from hpa_data.sources.naming import SampleFiles, SourceSettings, find_samples, list_missing
+from hpa_data.store.create import PartPlan
+from hpa_data.tables import LabelTable, read_label_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionPlan:
+    """Which samples become which part.
+
+    Attributes
+    ----------
+    root : Path
+        The source, absolute.
+    part : PartPlan
+    samples : tuple of SampleFiles, length N
+        In the order of the part.
+    settings : SourceSettings
+    unlabelled : tuple of str
+        Ids of samples left out because the label table has no row for them.
+    skipped : tuple of str
+        Ids of samples left out because they lack a channel.
+    """
+
+    root: Path
+    part: PartPlan
+    samples: tuple[SampleFiles, ...]
+    settings: SourceSettings
+    unlabelled: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    def list_paths(self) -> list[str]:
+        """List what whoever does the work must see: the source or its archive, and the folder where the store lies."""
+        paths = [self.root, self.part.path]
+        return [str(next(place for place in (path, *path.parents) if place.exists())) for path in paths]
+
+
+def plan_conversion(
+    source: str | Path,
+    store: str | Path,
+    *,
+    labels: str | Path | None = None,
+    part: str = "train",
+    settings: SourceSettings | None = None,
+    codec: str = "lz4hc",
+) -> ConversionPlan:
+    """Find the samples of a source and pair them with a label table; nothing is written.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder, a Zip archive, or a folder inside one.
+    store : str or Path
+        The store's folder; need not exist.
+    labels : str or Path, optional
+        A label table; see `tables.read_label_table`. Its rows decide which samples the part holds and in which order.
+        Without it, the part has no labels and holds every sample, sorted by id.
+    part : str
+        Name of the part.
+    settings : SourceSettings, optional
+        By default Kaggle's planes.
+    codec : str
+        A name in `shards.CODECS`.
+
+    Raises
+    ------
+    InputError
+        If the source or the table cannot be used.
+    """
+    settings = settings or SourceSettings()
+    table = read_label_table(Path(labels)) if labels is not None else None
+    found = find_samples(source, settings)
+    skipped: tuple[str, ...] = ()
+    if settings.missing == "skip":
+        skipped = tuple(sample.id for sample in found if list_missing(sample))
+        found = [sample for sample in found if not list_missing(sample)]
+    samples, rows, unlabelled = _join(found, table, skipped, source, labels)
+    if not samples:
+        raise InputError(
+            f"A part must have samples. Received: none of {source}, after {len(skipped)} that lack a channel. Pass "
+            "--missing fill."
+        )
+    planned = PartPlan(
+        path=Path(os.path.abspath(store)),
+        name=part,
+        ids=tuple(sample.id for sample in samples),
+        labels=rows,
+        settings=settings.encode(),
+        codec=codec,
+    )
+    return ConversionPlan(
+        root=Path(os.path.abspath(source)),
+        part=planned,
+        samples=tuple(samples),
+        settings=settings,
+        unlabelled=unlabelled,
+        skipped=skipped,
+    )
+
+
+def _join(
+    found: Sequence[SampleFiles],
+    table: LabelTable | None,
+    skipped: Sequence[str],
+    source: str | Path,
+    labels: str | Path | None,
+) -> tuple[list[SampleFiles], npt.NDArray[np.uint8] | None, tuple[str, ...]]:
+    """Pair samples with the rows of a label table.
+
+    Returns the samples in the order of the part, their labels (N, K), and the ids that have files but no row.
+    """
+    if table is None:
+        return list(found), None, ()
+    if not table.ids:
+        raise InputError(f"A label table must have rows. Received: {labels} with none. Pass another table.")
+    by_id = {sample.id: sample for sample in found}
+    left_out = set(skipped)
+    absent = [name for name in table.ids if name not in by_id and name not in left_out]
+    if absent:
+        raise InputError(
+            f"Each id of the label table must have files. Received: {absent[0]!r} in {labels} and {len(absent) - 1} "
+            f"more without any in {source}. Fetch the files, or take the rows out."
+        )
+    rows = [row for row, name in enumerate(table.ids) if name in by_id]
+    known = set(table.ids)
+    unlabelled = tuple(sample.id for sample in found if sample.id not in known)
+    return [by_id[table.ids[row]] for row in rows], table.labels[rows], unlabelled

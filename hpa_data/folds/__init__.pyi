@@ -1,0 +1,12 @@
+from . import assign as assign
+from . import duplicates as duplicates
+from . import leakage as leakage
+from . import plan as plan
+from . import relations as relations
+from .assign import assign_folds as assign_folds
+from .assign import split_fold as split_fold
+from .leakage import audit_store_folds as audit_store_folds
+from .leakage import audit_table_folds as audit_table_folds
+from .plan import FoldPlan as FoldPlan
+from .plan import plan_folds as plan_folds
+from .plan import plan_training as plan_training

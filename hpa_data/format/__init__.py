@@ -1,0 +1,5 @@
+"""A store, byte for byte: chunk arithmetic, codecs, manifest, pixel statistics."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,4 @@
+from . import codecs as codecs
+from . import layout as layout
+from . import manifest as manifest
+from . import statistics as statistics

@@ -1,0 +1,76 @@
+"""What is known of an image's pixels: checksum, exact sums, and the statistics of a part."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Channel intensities over the good samples of a part, in gray levels 0..255.
+
+    Attributes
+    ----------
+    n_samples : int
+        How many samples were counted.
+    mean, std : tuple of float, length C
+        From exact integer sums, so that no order of counting changes them.
+    """
+
+    n_samples: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def measure_statistics(sums: npt.NDArray[np.uint64], *, pixels: int) -> Statistics | None:
+    """Turn sums over pixels into mean and standard deviation.
+
+    Parameters
+    ----------
+    sums : array of uint64, shape (N, C, 2)
+        For each sample and channel, the sum of its pixels and of their squares.
+    pixels : int
+        Pixels of one sample in one channel.
+
+    Returns
+    -------
+    Statistics or None
+        None without a sample.
+
+    Examples
+    --------
+    >>> measure_statistics(np.array([[[4, 16]]], np.uint64), pixels=2)
+    Statistics(n_samples=1, mean=(2.0,), std=(2.0,))
+    """
+    if not len(sums):
+        return None
+    count = len(sums) * pixels
+    # Python's integers: the square of a sum over 31,072 samples does not fit in 64 bits.
+    totals = [(int(total), int(squares)) for total, squares in sums.sum(axis=0)]
+    return Statistics(
+        n_samples=len(sums),
+        mean=tuple(total / count for total, _ in totals),
+        std=tuple(math.sqrt(squares * count - total**2) / count for total, squares in totals),
+    )
+
+
+def compute_checksum(image: npt.NDArray[np.uint8]) -> int:
+    """Compute the CRC-32 of an image's bytes; with libdeflate, in a fifth of the time that zlib takes."""
+    return int(imagecodecs.deflate_crc32(image))  # type: ignore[arg-type]  # any buffer will do
+
+
+def sum_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Sum each channel of an image, uint8 (Y, X, 4), and its squares, exactly: uint64 (4, 2).
+
+    OpenCV adds up integers, and gives them out as mean and standard deviation in float64: what 512 x 512 pixels add up
+    to is below 2^35, so that rounding brings the integers back. NumPy's own sums take twice to five times as long.
+    """
+    moments = cv2.hconcat(cv2.meanStdDev(image))  # (4, 2)
+    moments[:, 1] *= moments[:, 1]
+    moments[:, 1] += moments[:, 0] * moments[:, 0]
+    moments *= image.shape[0] * image.shape[1]
+    return np.rint(moments, out=moments).astype(np.uint64)

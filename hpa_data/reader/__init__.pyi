@@ -1,0 +1,10 @@
+from . import batches as batches
+from . import cache as cache
+from . import engine as engine
+from . import kvstore as kvstore
+from . import mmap_engine as mmap_engine
+from . import reader as reader
+from . import tensorstore_engine as tensorstore_engine
+from .batches import Order as Order
+from .batches import stream as stream
+from .reader import Reader as Reader

@@ -1,0 +1,72 @@
+"""How TensorStore finds a store: folders, URLs, credentials, retries."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from hpa_data.errors import InputError, shorten
+
+SCHEMES = ("s3", "gs", "http", "https")
+
+
+# A host that does not answer is given up after some seconds, not after TensorStore's usual minutes.
+RETRIES = {"max_retries": 4, "initial_delay": "200ms", "max_delay": "2s"}
+
+
+def is_url(location: str | Path) -> bool:
+    """Tell a URL from a path."""
+    return isinstance(location, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location) is not None
+
+
+def make_retries(driver: str) -> dict[str, Any]:
+    """Say, as TensorStore's context does, how often one of its drivers asks a host again."""
+    return {f"{name}_request_retries": RETRIES for name in ("s3", "gcs", "http") if name in driver}
+
+
+def import_tensorstore() -> Any:
+    """Import TensorStore; InputError if it is not installed."""
+    try:
+        import tensorstore
+    except ImportError as error:
+        raise InputError(
+            "TensorStore must be installed to read what is no local store of hpa's own layout. Received: a Python "
+            "without it. Run: pip install '.[remote]'."
+        ) from error
+    return tensorstore
+
+
+def make_kvstore(location: str | Path) -> dict[str, Any]:
+    """Describe a folder or a URL to TensorStore.
+
+    S3 takes its endpoint, region and credentials from the environment, as the tools of AWS do: AWS_ENDPOINT_URL,
+    AWS_REGION, AWS_ACCESS_KEY_ID and so on; AWS_SKIP_SIGNATURE=true for a public bucket without credentials.
+
+    Raises
+    ------
+    InputError
+        If the URL is none that can be read.
+    """
+    if not is_url(location):
+        return {"driver": "file", "path": f"{os.path.abspath(location)}/"}
+    url = str(location)
+    if url.split("://", maxsplit=1)[0].lower() not in SCHEMES:
+        raise InputError(
+            f"A URL must begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}. Received: {url}. Pass "
+            "another, or a path."
+        )
+    try:
+        spec: dict[str, Any] = import_tensorstore().KvStore.Spec(url.rstrip("/") + "/").to_json()
+    except ValueError as error:
+        raise InputError(f"A URL must name a place. Received: {url}: {shorten(error)}. Correct it.") from error
+    if spec["driver"] == "s3":
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if endpoint:
+            # Another server than Amazon's asks for some region, and seldom minds which.
+            spec |= {"endpoint": endpoint, "aws_region": region or "us-east-1"}
+        elif region:
+            spec |= {"aws_region": region}
+        if os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in {"1", "true"}:
+            spec |= {"aws_credentials": {"type": "anonymous"}}
+    return spec

@@ -1,0 +1,5 @@
+"""Image files in: how they are named, opened, decoded and turned into samples."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""Class counts, correlations and channel intensities, with figures."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

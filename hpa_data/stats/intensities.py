@@ -1,0 +1,176 @@
+"""Intensity histograms of each channel."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.dataset import is_readable
+from hpa_data.errors import InputError
+from hpa_data.store.store import Store
+from hpa_data.system.executor import Workers, sample_pool
+
+LEVELS = 256  # of 8-bit gray
+
+
+PERCENTS = (1, 50, 99)
+
+
+# Samples in memory at once, 64 MiB: enough work for each thread of a large machine.
+BATCH_SAMPLES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityStatistics:
+    """How the gray levels 0..255 of a part's readable samples are distributed.
+
+    Attributes
+    ----------
+    part : str
+    channels : tuple of str, length C
+        Names.
+    histogram : tuple of tuple of int, shape (C, 256)
+        Pixels of each gray level.
+    mean, std : tuple of float, length C
+        Gray levels; from exact integer sums, equal to those of the part's manifest once it is whole.
+    percentiles : tuple of tuple of int, shape (C, 3)
+        For 1, 50 and 99 %, the lowest gray level that at least this share of the pixels does not exceed.
+    black, saturated : tuple of float, length C
+        Shares, 0..1, of the pixels that are 0, and 255.
+    n_samples : int
+        Counted.
+    """
+
+    part: str
+    channels: tuple[str, ...]
+    histogram: tuple[tuple[int, ...], ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    percentiles: tuple[tuple[int, ...], ...]
+    black: tuple[float, ...]
+    saturated: tuple[float, ...]
+    n_samples: int
+
+
+def measure_intensities(
+    store: Store,
+    part: str,
+    *,
+    threads: int | None = None,
+    on_plan: Callable[[int], None] | None = None,
+    on_read: Callable[[int], None] | None = None,
+) -> IntensityStatistics:
+    """Count the gray levels of all readable samples of a part.
+
+    Reads each image once, in order, with no more than `BATCH_SAMPLES` in memory.
+
+    Parameters
+    ----------
+    store : Store
+    part : str
+    threads : int, optional
+        By default one a core. The result does not depend on it.
+    on_plan, on_read : function of int, optional
+        Called once with the number of samples to read, and with the number of each batch.
+
+    Returns
+    -------
+    IntensityStatistics
+
+    Raises
+    ------
+    InputError
+        If the part is missing or damaged, or has no readable sample.
+    """
+    workers = Workers(threads=threads)
+    channels = store.part(part).manifest.channels
+    histogram = np.zeros((len(channels), LEVELS), np.uint64)
+    with store.reader([part], threads=workers.task_threads) as reader:
+        rows = np.flatnonzero(is_readable(reader.status))
+        if not len(rows):
+            raise InputError(
+                f"A part to measure must have a readable sample. Received: part={part!r} of {store.location}, without. "
+                "Convert it again, or name another."
+            )
+        if on_plan is not None:
+            on_plan(len(rows))
+        pool = sample_pool(workers.task_threads)
+        for start in range(0, len(rows), BATCH_SAMPLES):
+            batch = rows[start : start + BATCH_SAMPLES]
+            # Nothing here refers to the images: the reader needs their memory for the next batch.
+            histogram += sum(pool.map(count_levels, reader.read(batch)))  # (B, Y, X, C) to (C, 256)
+            if on_read is not None:
+                on_read(len(batch))
+    return describe_histogram(histogram, part=part, channels=channels, n_samples=len(rows))
+
+
+def count_levels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Count the pixels of each gray level in each channel of an image.
+
+    Parameters
+    ----------
+    image : array of uint8, shape (Y, X, C)
+        C-contiguous, of less than 2**24 pixels.
+
+    Returns
+    -------
+    array of uint64, shape (C, 256)
+        Exact.
+    """
+    # The fastest of those tried, 1.4 ms a sample on one core: np.bincount takes 2.6 ms a channel at a time, 1.6 ms over
+    # pairs of channels, cv2.calcHist after cv2.split 1.7 ms. It counts in integers, which float32 has up to 2**24.
+    counts = [cv2.calcHist([image], [channel], None, [LEVELS], [0, LEVELS]) for channel in range(image.shape[2])]
+    return np.concatenate(counts, axis=1).T.astype(np.uint64)  # each is (256, 1)
+
+
+def describe_histogram(
+    histogram: npt.NDArray[np.uint64], *, part: str, channels: Sequence[str], n_samples: int
+) -> IntensityStatistics:
+    """Derive mean, spread and percentiles from counts of gray levels.
+
+    Parameters
+    ----------
+    histogram : array of uint64, shape (C, 256)
+        Pixels of each gray level; at least one in each channel.
+    part, channels, n_samples
+        As the result is to have them.
+
+    Returns
+    -------
+    IntensityStatistics
+
+    Examples
+    --------
+    >>> counts = np.zeros((1, 256), np.uint64)
+    >>> counts[0, [0, 10, 255]] = 2, 1, 1
+    >>> told = describe_histogram(counts, part="train", channels=["red"], n_samples=1)
+    >>> told.mean, told.percentiles, told.black, told.saturated
+    ((66.25,), ((0, 0, 255),), (0.5,), (0.25,))
+    """
+    # Python's integers: the square of a sum over 31,072 samples does not fit in 64 bits.
+    counts: list[list[int]] = histogram.tolist()
+    n_pixels = [sum(row) for row in counts]
+    totals = [sum(level * n for level, n in enumerate(row)) for row in counts]
+    squares = [sum(level**2 * n for level, n in enumerate(row)) for row in counts]
+    channel_sums = list(zip(n_pixels, totals, squares, strict=True))
+    return IntensityStatistics(
+        part=part,
+        channels=tuple(channels),
+        histogram=tuple(map(tuple, counts)),
+        mean=tuple(total / n for n, total, _ in channel_sums),
+        std=tuple(math.sqrt(square * n - total**2) / n for n, total, square in channel_sums),
+        percentiles=tuple(tuple(_find_percentile(row, percent) for percent in PERCENTS) for row in counts),
+        black=tuple(row[0] / n for row, n in zip(counts, n_pixels, strict=True)),
+        saturated=tuple(row[-1] / n for row, n in zip(counts, n_pixels, strict=True)),
+        n_samples=n_samples,
+    )
+
+
+def _find_percentile(counts: Sequence[int], percent: int) -> int:
+    """Return the lowest level that at least that share of the pixels does not exceed."""
+    below = list(accumulate(counts))
+    return next(level for level, n in enumerate(below) if 100 * n >= percent * below[-1])

@@ -1,0 +1,12 @@
+from . import create as create
+from . import failures as failures
+from . import mirror as mirror
+from . import part as part
+from . import store as store
+from . import write as write
+from .create import PartPlan as PartPlan
+from .create import begin_part as begin_part
+from .part import Part as Part
+from .store import Store as Store
+from .store import open_store as open_store
+from .write import write_shards as write_shards

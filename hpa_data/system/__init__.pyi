@@ -1,0 +1,5 @@
+from . import atomic as atomic
+from . import executor as executor
+from . import lock as lock
+from . import memory as memory
+from . import threads as threads

@@ -1,0 +1,147 @@
+"""What the command `hpa` says of results. Text alone: nothing is computed here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpa_data.commands.console import Json, escape, show
+from hpa_data.errors import InputError
+
+if TYPE_CHECKING:
+    from hpa_data.store.store import Store
+    from hpa_model.evaluation.compare import Comparison
+    from hpa_model.evaluation.scores import Scores
+
+
+def describe_scores(scores: "Scores") -> str:
+    """Say three scores, each with how it was obtained."""
+    lines = [
+        f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples",
+        f"  {scores.macro_f1_half:.3f}  threshold 0.5 for every class",
+        f"  {scores.macro_f1_same_rows:.3f}  thresholds fitted on the rows they are scored on (optimistic)",
+        f"  {scores.macro_f1_honest:.3f}  thresholds fitted on the other folds (honest)",
+        f"  {scores.macro_f1_guessing:.3f}  expected of guessing each class as often as it occurs",
+    ]
+    if scores.legacy_leak:
+        lines.append("Every score flatters: copies of samples that validate were trained on (--legacy-leak).")
+    if scores.absent:
+        lines.append(f"No sample, never predicted, counted as 0: {', '.join(scores.absent)}")
+    return "\n".join(lines)
+
+
+def describe_classes(scores: "Scores") -> str:
+    """Say the scores of each class, and of each fold."""
+    lines = [
+        f"{'':<31}{'':>8}{'':>11}{'honest':>11}{'':>8}{'':>8}{'same rows':>11}{'0.5':>8}",
+        f"{'class':<31}{'samples':>8}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>8}{'F1':>11}{'F1':>8}",
+    ]
+    for k, score in enumerate(scores.classes):
+        threshold = "never" if score.support == 0 else f"{score.threshold:.3f}" if score.threshold else "always"
+        lines.append(
+            f"{k:>2} {escape(score.name):<28}{score.support:>8}{threshold:>11}{score.precision:>11.3f}"
+            f"{score.recall:>8.3f}{score.f1_honest:>8.3f}{score.f1_same_rows:>11.3f}{score.f1_half:>8.3f}"
+        )
+    lines.append("")
+    for fold in scores.folds:
+        lines.append(
+            f"{f'macro-F1 of fold {fold.fold}':<31}{fold.n_samples:>8}{'':>30}{fold.macro_f1_honest:>8.3f}"
+            f"{fold.macro_f1_same_rows:>11.3f}{fold.macro_f1_half:>8.3f}"
+        )
+    return "\n".join(lines)
+
+
+def describe_confusions(scores: "Scores") -> str:
+    """Say what the worst classes are taken for."""
+
+    def name(pairs: Sequence[tuple[str, int]]) -> str:
+        return ", ".join(f"{escape(other)} ({n})" for other, n in pairs)
+
+    lines = ["The worst classes, at honest thresholds:"]
+    for confusion in scores.confusions:
+        lines.append(f"  {escape(confusion.name)}: missed {confusion.n_missed}, predicted in vain {confusion.n_false}")
+        if confusion.instead:
+            lines.append(f"    instead of it: {name(confusion.instead)}")
+        if confusion.truly:
+            lines.append(f"    it instead of: {name(confusion.truly)}")
+    return "\n".join(lines)
+
+
+def describe_comparison(done: "Comparison") -> str:
+    """Put runs side by side."""
+    width = max(len("run"), *(len(row.run) for row in done.rows)) + 2
+    lines = [
+        f"{'':<{width}}{'':<13}{'':>7}{'':>7}{'':>7}   {'macro-F1':<8}{'':>33}{'':>12}{'the':>8}",
+        f"{'run':<{width}}{'model':<13}{'pixels':>7}{'loss':>7}{'epochs':>7}{'honest':>9}{'same rows':>11}{'0.5':>8}"
+        f"{'best fold':>11}{'images/s':>12}{'paper':>8}",
+    ]
+    for row in done.rows:
+        paper = "" if row.paper is None else f"{row.paper:.3f}"
+        marks = " *" if row.legacy_leak else ""
+        lines.append(
+            f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'own':>7}{row.loss:>7}{row.epochs:>7}"
+            f"{row.macro_f1_honest:>9.3f}{row.macro_f1_same_rows:>11.3f}{row.macro_f1_half:>8.3f}{row.best_fold_same_rows:>11.3f}"
+            f"{row.images_per_s:>12.1f}{paper:>8}{marks}"
+        )
+    guessing = max(row.macro_f1_guessing for row in done.rows)
+    lines += [
+        "",
+        "honest: thresholds fitted on the other folds; same rows, and best fold (the paper's number): fitted on the",
+        f"rows that are scored, which flatters. Guessing frequencies would score {guessing:.3f}.",
+    ]
+    if not done.same_data:
+        lines.append("The runs were trained on different data: their scores say little about the networks.")
+    if any(row.legacy_leak for row in done.rows):
+        lines.append("* flatters: copies of samples that validate were trained on.")
+    return "\n".join(lines)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    store: Annotated[str | None, typer.Option(help="For the pictures of the page, if the store was moved.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score the out-of-fold predictions of a run, three ways and per class, and write its page."""
+    from hpa_data.store.store import open_store
+    from hpa_model.evaluation.scores import score_run
+
+    scores = score_run(run)
+    opened = None if store is None else open_store(store)
+    lines = [describe_classes(scores), "", describe_confusions(scores)]
+    lines += ["", describe_scores(scores), "", write_page(run, opened)]
+    show(scores, as_json, "\n".join(lines))
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    table: Annotated[Path | None, typer.Option("--csv", help="The CSV file to make.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="The PNG file to make.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put runs side by side, as the paper's table 4.1 has its networks."""
+    from hpa_data.system.atomic import write_whole
+    from hpa_model.evaluation.compare import compare_runs, write_comparison
+
+    if table is not None and table.is_dir():
+        raise InputError(f"csv must be a file. Received: {table}, a folder. Pass {table / 'runs.csv'}.")
+    if figure is not None and figure.suffix.lower() != ".png":
+        raise InputError(f"figure must be a PNG file. Received: {figure}. Name it {figure.with_suffix('.png')}.")
+    done = compare_runs(runs)
+    if table is not None:
+        write_comparison(done, table)
+    if figure is not None:
+        from hpa_model.evaluation.figures import draw_comparison, render_png
+
+        write_whole(figure, render_png(draw_comparison(done)))
+    show(done, as_json, describe_comparison(done))
+
+
+def write_page(run: Path, store: "Store | None") -> str:
+    """Write a run's page, where what draws it is installed; say where it is."""
+    try:
+        from hpa_model.evaluation.report import write_report
+    except ImportError as error:
+        return f"No page: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"
+    done = write_report(run, store)
+    return f"Page: {done.page}" + (f", without pictures. {done.no_pictures}" if done.no_pictures else "")

@@ -1,0 +1,45 @@
+"""The command `hpa predict`: its options and its text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpa_data.commands.console import STORE, Json, late_progress, quiet, show
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    source: Annotated[str, typer.Argument(help=STORE + ", or a folder of image files.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to make, or to replace.")] = Path("submission.csv"),
+    part: Annotated[str, typer.Option(help="The part of the store.")] = "test",
+    sample_submission: Annotated[Path | None, typer.Option(help="A CSV table whose Id column sets the order.")] = None,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Keep rows without a class.")] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over mirrors and right-angle turns of each image.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Predict a test part or folder with all folds and write a submission."""
+    with quiet():
+        from hpa_model.predict import predict_submission
+
+    with late_progress("images") as (plan, advance):
+        done = predict_submission(
+            run,
+            source,
+            out,
+            part=part,
+            sample_submission=sample_submission,
+            allow_empty=allow_empty,
+            tta=tta,
+            on_plan=plan,
+            on_batch=advance,
+        )
+    lines = [f"{out}: {done.n_rows} rows, {done.n_labels / max(done.n_rows, 1):.2f} classes a row"]
+    lines += [f"Not predicted, row left empty: {name}" for name in done.unpredicted]
+    if done.n_unasked:
+        lines.append(f"Not asked for by the sample submission: {done.n_unasked} samples")
+    show(done, as_json, "\n".join(lines))
+    if done.unpredicted:
+        raise typer.Exit(1)

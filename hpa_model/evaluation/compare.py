@@ -1,0 +1,134 @@
+"""Runs side by side, as the paper's table 4.1 has its networks."""
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hpa_data.errors import InputError
+from hpa_data.system.atomic import write_whole
+from hpa_model.evaluation.scores import Scores, score_run
+from hpa_model.runs.folder import RunDescription, read_history, read_run
+
+# Macro-F1 that Madeira and Parreira (2018) report for each network, thresholds fitted on the rows they are scored on:
+# `gapnet` before oversampling and fine-tuning, and its best after both.
+PAPER = {"deepyeast": 0.145, "mcnn": 0.235, "densenet121": 0.319, "gapnet": 0.433}
+PAPER_FINETUNED = {"bce": 0.604469, "f1": 0.580270}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """A run in the table.
+
+    Attributes
+    ----------
+    run : str
+        The folder's name.
+    model, loss : str
+    image_size : int
+        Pixels that the network saw; 0: its own.
+    folds, epochs, n_samples : int
+    finetuned : bool
+    macro_f1_half, macro_f1_same_rows, macro_f1_honest : float
+        See `evaluate.Scores`.
+    best_fold_same_rows : float
+        Of the fold that scores best at thresholds fitted on its own rows: the paper's number.
+    macro_f1_guessing : float
+    images_per_s : float
+        Trained, in the fastest epoch; median of the folds.
+    paper : float or None
+        What the paper reports for the network, on Kaggle's set.
+    legacy_leak : bool
+        Whether the scores flatter, because copies of validating samples were trained on.
+    """
+
+    run: str
+    model: str
+    loss: str
+    image_size: int
+    folds: int
+    epochs: int
+    n_samples: int
+    finetuned: bool
+    macro_f1_half: float
+    macro_f1_same_rows: float
+    macro_f1_honest: float
+    best_fold_same_rows: float
+    macro_f1_guessing: float
+    images_per_s: float
+    paper: float | None
+    legacy_leak: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes
+    ----------
+    rows : tuple of RunRow
+        The highest honest score first.
+    same_data : bool
+        Whether all were trained on the same samples; scores of different ones say little about the networks.
+    """
+
+    rows: tuple[RunRow, ...]
+    same_data: bool
+
+
+def compare_runs(runs: Sequence[Path]) -> Comparison:
+    """Score runs and put them side by side.
+
+    Raises
+    ------
+    InputError
+        If there is none, one is named twice, or one is not finished.
+    """
+    if not runs or len({run.resolve() for run in runs}) < len(runs):
+        raise InputError(
+            f"Runs to compare must be at least one, and each another. Received: {', '.join(map(str, runs)) or 'none'}. "
+            "Name each run folder once."
+        )
+    described = [(run, read_run(run), score_run(run)) for run in runs]
+    rows = [_make_row(run, description, scores) for run, description, scores in described]
+    return Comparison(
+        rows=tuple(sorted(rows, key=lambda row: -row.macro_f1_honest)),
+        same_data=all(description.fingerprints == described[0][1].fingerprints for _, description, _ in described),
+    )
+
+
+def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
+    config = description.config
+    finetuned = bool(description.finetuned_from)
+    histories = read_history(run, config.folds)
+    speeds = [max(record.images_per_s for record in history) for history in histories if history]
+    paper = PAPER_FINETUNED.get(config.loss) if finetuned and config.model == "gapnet" else PAPER.get(config.model)
+    return RunRow(
+        run=run.absolute().name,
+        model=config.model,
+        loss=config.loss,
+        image_size=config.image_size,
+        folds=config.folds,
+        epochs=config.epochs,
+        n_samples=scores.n_samples,
+        finetuned=finetuned,
+        macro_f1_half=scores.macro_f1_half,
+        macro_f1_same_rows=scores.macro_f1_same_rows,
+        macro_f1_honest=scores.macro_f1_honest,
+        best_fold_same_rows=max(fold.macro_f1_same_rows for fold in scores.folds),
+        macro_f1_guessing=scores.macro_f1_guessing,
+        images_per_s=statistics.median(speeds) if speeds else float("nan"),
+        paper=paper,
+        legacy_leak=scores.legacy_leak,
+    )
+
+
+def write_comparison(comparison: Comparison, path: Path) -> None:
+    """Write the table as CSV, a row a run."""
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, list(RunRow.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in comparison.rows)
+    write_whole(path, lines.getvalue().encode())

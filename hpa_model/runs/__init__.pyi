@@ -1,0 +1,4 @@
+from . import checkpoint as checkpoint
+from . import folder as folder
+from . import models as models
+from . import out_of_fold as out_of_fold

@@ -1,0 +1,45 @@
+"""Figures of a training for TensorBoard, in its own file format; no TensorFlow needed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from hpa_data.errors import InputError
+from hpa_model.runs.folder import TENSORBOARD_FOLDER
+
+
+class Log(Protocol):
+    """Take a figure: its name, the epoch from 1, and the value."""
+
+    def __call__(self, name: str, epoch: int, value: float, /) -> None:
+        """Take it."""
+
+
+def ignore_figure(_name: str, _epoch: int, _value: float, /) -> None:
+    """Log nothing."""
+
+
+@contextmanager
+def open_log(run: Path) -> Iterator[Log]:
+    """Open the log of a run; its folder is made with the first figure. InputError if tensorboardX is not installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "tensorboardX must be installed to log for TensorBoard. Received: none. Run: pip install '.[tensorboard]'."
+        ) from error
+
+    writers: list[Any] = []
+
+    def log(name: str, epoch: int, value: float) -> None:
+        if not writers:
+            writers.append(SummaryWriter(str(run / TENSORBOARD_FOLDER), write_to_disk=True))
+        writers[0].add_scalar(name, value, epoch)
+        writers[0].flush()
+
+    try:
+        yield log
+    finally:
+        for writer in writers:
+            writer.close()

@@ -1,0 +1,136 @@
+"""Samples, stores and runs to test with."""
+
+import csv
+import filecmp
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.convert.execute import Conversion, convert_files
+from hpa_data.convert.plan import plan_conversion
+from hpa_data.dataset import CHANNELS
+from hpa_data.sources.naming import SourceSettings
+from hpa_data.store.create import PartPlan, begin_part
+from hpa_data.store.part import Part
+from hpa_data.system.executor import Workers
+from hpa_model.config import TrainConfig
+from hpa_model.runs.folder import EpochRecord, RunDescription, write_history
+from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
+
+if TYPE_CHECKING:
+    import keras
+
+# Of runs that were never trained.
+RUN_CLASSES = ("Nucleus & co", "<script>alert(1)</script>", "Cytosol", "Never $seen$")
+
+
+def draw_image(seed: int) -> npt.NDArray[np.uint8]:
+    """Draw a smooth image with noise, uint8 (512, 512, 4): something that compresses as a real one does."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 200, (16, 16, 4), np.uint8)
+    smooth = cv2.resize(coarse, (512, 512), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    return (smooth + rng.integers(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8)
+
+
+def write_sample(folder: Path, sample_id: str, image: npt.NDArray[np.uint8]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, channel in enumerate(CHANNELS):
+        assert cv2.imwrite(str(folder / f"{sample_id}_{channel}.png"), image[..., place])
+
+
+def write_table(path: Path, rows: dict[str, str], *, target: str = "Target") -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("Id", target), *rows.items()])
+    return path
+
+
+def convert(
+    source: Path,
+    store: Path,
+    *,
+    labels: Path | None = None,
+    part: str = "train",
+    settings: SourceSettings | None = None,
+    codec: str = "lz4hc",
+    workers: Workers | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Plan a conversion and do it."""
+    plan = plan_conversion(source, store, labels=labels, part=part, settings=settings, codec=codec)
+    return convert_files(plan, workers=workers, overwrite=overwrite)
+
+
+def begin(path: Path, ids: Iterable[str], *, shard_samples: int = 64, **wanted: Any) -> Part:
+    """Begin a part ``train`` with nothing in it, or find it."""
+    plan = {"labels": None, "settings": {}, "codec": "lz4"} | wanted
+    return begin_part(PartPlan(path=path, name="train", ids=tuple(ids), shard_samples=shard_samples, **plan))
+
+
+def list_files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def assert_same_bytes(one: Path, other: Path) -> None:
+    files = list_files(one)
+    assert files == list_files(other)
+    assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
+
+
+def make_rows(n: int = 90, seed: int = 0) -> OutOfFold:
+    """Make rows whose last class has no sample, and of which some are right."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((n, len(RUN_CLASSES)), np.uint8)
+    labels[:, :3] = rng.random((n, 3)) < (0.5, 0.2, 0.4)
+    probs = (0.5 * labels + 0.6 * rng.random(labels.shape)).clip(0, 1).astype(np.float32)
+    return OutOfFold(ids=[f"sample-{i:02}" for i in range(n)], labels=labels, probs=probs, folds=np.arange(n) % 3)
+
+
+def make_run(folder: Path, rows: OutOfFold, store: str = "nowhere.zarr", **settings: object) -> Path:
+    """Write what a training of three folds leaves behind, without the models."""
+    description = RunDescription(
+        config=TrainConfig(epochs=3, **settings),  # type: ignore[arg-type]
+        store=store,
+        channels=("red", "green", "blue", "yellow"),
+        classes=RUN_CLASSES,
+        image_shape=(512, 512, 4),
+        n_left_out=2,
+        fingerprints={"train": "abc"},
+        versions={"keras": "3"},
+    )
+    folder.mkdir(parents=True)
+    description.write(folder)
+    write_out_of_fold(folder, rows)
+    for fold in range(3):
+        (folder / f"fold{fold}").mkdir()
+        records = [
+            EpochRecord(
+                epoch=epoch,
+                loss=1 / epoch,
+                val_loss=1.1 / epoch,
+                val_macro_f1=0.1 * epoch,
+                val_macro_f1_best=0.12 * epoch,
+                val_accuracy=0.9,
+                learning_rate=0.001,
+                images_per_s=10 + fold,
+                seconds=3,
+            )
+            for epoch in (1, 2, 3)
+        ]
+        write_history(folder / f"fold{fold}", records)
+    return folder
+
+
+def randomise(model: "keras.Model") -> None:
+    """Give every weight a value that matters, moving variances a positive one."""
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        shape = weight.shape
+        scale = 0.5 / np.sqrt(np.prod(shape[:-1])) if len(shape) > 1 else 0.3
+        value = rng.normal(0, scale, shape)
+        if weight.name in {"gamma", "moving_variance"}:
+            value = 0.5 + rng.random(shape)
+        weight.assign(value.astype(np.float32))

@@ -1,0 +1,350 @@
+"""Which samples are copied, and the part that holds the copies."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import zarr
+from distributed import LocalCluster
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hpa_data.augment.execute import augment_store, plan_copies, replay
+from hpa_data.augment.plan import plan_augmentation
+from hpa_data.errors import InputError
+from hpa_data.format.manifest import fingerprint
+from hpa_data.reader.reader import ABSENT, ORIGINAL
+from hpa_data.store.store import open_store
+from hpa_data.system.executor import Workers
+from hpa_data.system.lock import hold_store
+from hpa_data.tables import read_label_table
+from hpa_data.verify import verify_store
+from tests.builders import assert_same_bytes, convert, list_files, write_table
+
+LABELS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 30), st.just(5)), elements=st.integers(0, 1))
+
+
+def _walk(labels: np.ndarray, min_count: int, order: list[int]) -> list[int]:
+    """Add copy after copy, as the paper has it, counting every label after each."""
+    counts = labels.sum(axis=0).astype(int)
+    copies = []
+    for k in order:
+        carriers = [row for row in range(len(labels)) if labels[row, k]]
+        turn = 0
+        while carriers and counts[k] < min_count:
+            row = carriers[turn % len(carriers)]
+            copies.append(row)
+            counts += labels[row]
+            turn += 1
+    return copies
+
+
+@given(labels=LABELS, min_count=st.integers(1, 40), order=st.sampled_from(["index", "rarest"]))
+def test_copies_are_those_of_a_walk_over_the_samples(labels: np.ndarray, min_count: int, order: str) -> None:
+    classes = list(range(5))
+    if order == "rarest":
+        classes.sort(key=lambda k: (labels[:, k].sum(), k))
+    copies = plan_copies(labels, min_count, order)
+    assert copies.tolist() == _walk(labels, min_count, classes)
+    after = labels.sum(axis=0) + labels[copies].sum(axis=0)
+    assert ((after >= min_count) | (labels.sum(axis=0) == 0)).all()
+
+
+@given(labels=LABELS, may_copy=st.lists(st.booleans(), min_size=30, max_size=30))
+def test_what_may_not_be_copied_is_not(labels: np.ndarray, may_copy: list[bool]) -> None:
+    allowed = np.array(may_copy[: len(labels)])
+    assert allowed[plan_copies(labels, 20, may_copy=allowed)].all()
+
+
+@pytest.mark.realdata
+def test_the_paper_s_copies_of_the_real_table(real_data: Path) -> None:
+    labels = read_label_table(real_data / "labels" / "train.csv").labels
+    copies = plan_copies(labels, 500)
+    assert len(copies) == 3026
+    assert len(labels) + len(copies) == 34_098
+    assert len(set(copies.tolist())) == 862
+    assert np.bincount(copies).max() == 45
+    after = (labels.sum(axis=0, dtype=int) + labels[copies].sum(axis=0, dtype=int)).tolist()
+    assert after == [
+        *(13820, 1255, 4017, 1603, 1922, 2906, 1207, 2844, 500, 688, 500, 1099, 692, 537),
+        *(1131, 500, 850, 500, 977, 1541, 500, 3842, 807, 3091, 500, 8425, 500, 500),
+    ]
+    assert len(plan_copies(labels, 500, "rarest")) == 2855
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [({"min_count": 0}, "min_count must be from 1"), ({"order": "any"}, "order must be index or rarest")],
+)
+def test_a_plan_that_cannot_be_is_refused(wanted: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        plan_copies(np.ones((3, 2), np.uint8), **wanted)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def originals(kaggle: Path, tmp_path: Path) -> Path:
+    """Make a store of 12 samples: classes 0 to 2 have four each, class 3 has twelve."""
+    convert(kaggle / "train", tmp_path / "hpa.zarr", labels=kaggle / "train.csv", codec="lz4")
+    return tmp_path / "hpa.zarr"
+
+
+def test_each_copy_is_its_recipe_carried_out_on_its_parent(originals: Path) -> None:
+    plan = plan_augmentation(open_store(originals), min_count=9)
+    done = augment_store(plan)
+    assert (done.n_copies, done.n_ok, done.failures) == (15, 15, ())
+    group = zarr.open_group(originals, mode="r")
+    train, copies = group["train"], group["augmented"]
+    ids = list(train["id"][:])
+    for row in range(15):
+        parent = ids.index(copies["parent"][row])
+        image = train["images"][parent]
+        assert (copies["images"][row] == replay(image, str(copies["recipe"][row]))).all()
+        assert (copies["labels"][row] == train["labels"][parent]).all()
+        assert copies["parent_part"][row] == "train"
+    assert len(set(copies["id"][:])) == 15
+
+
+def test_the_workers_do_not_change_a_byte(originals: Path, tmp_path: Path) -> None:
+    plan = plan_augmentation(open_store(originals), min_count=9, policy="strong")
+    augment_store(plan)
+    for name, workers in {"one": Workers(threads=1), "two": Workers(processes=2)}.items():
+        shutil.copytree(originals, tmp_path / name)
+        shutil.rmtree(tmp_path / name / "augmented")
+        other = plan_augmentation(open_store(tmp_path / name), min_count=9, policy="strong")
+        augment_store(other, workers=workers)
+        assert_same_bytes(originals, tmp_path / name)
+
+
+def test_the_order_of_the_parts_around_a_sample_does_not_change_its_copies(kaggle: Path, tmp_path: Path) -> None:
+    rows = {f"sample-{index:02}": "5" for index in range(12)}
+    for name, table in {"one": rows, "other": dict(reversed(rows.items()))}.items():
+        labels = write_table(tmp_path / f"{name}.csv", table)
+        convert(kaggle / "train", tmp_path / name, labels=labels, codec="lz4")
+        augment_store(plan_augmentation(open_store(tmp_path / name), min_count=24))
+    found = []
+    for name in ("one", "other"):
+        part = open_store(tmp_path / name).part("augmented")
+        found.append(dict(zip(part.ids, part.checksum.tolist(), strict=True)))
+    assert found[0] == found[1]
+
+
+def test_the_same_command_again_changes_nothing_and_other_settings_are_refused(originals: Path) -> None:
+    store = open_store(originals)
+    augment_store(plan_augmentation(store, min_count=9))
+    before = {name: (originals / name).stat().st_mtime_ns for name in list_files(originals)}
+    augment_store(plan_augmentation(store, min_count=9))
+    assert before == {name: (originals / name).stat().st_mtime_ns for name in list_files(originals)}
+    with pytest.raises(InputError, match="was begun with min_count=9; this command says min_count=8"):
+        augment_store(plan_augmentation(store, min_count=8))
+    assert augment_store(plan_augmentation(store, min_count=8), overwrite=True).n_copies == 12
+
+
+def test_copies_of_failed_and_of_black_samples_are_not_made(kaggle: Path, tmp_path: Path) -> None:
+    source = tmp_path / "train"
+    shutil.copytree(kaggle / "train", source)
+    (source / "sample-00_green.png").write_bytes(b"no picture")
+    black = np.zeros((512, 512), np.uint8)
+    for channel in ("red", "green", "blue", "yellow"):
+        path = source / f"sample-03_{channel}.png"
+        assert cv2.imwrite(str(path), black)
+    rows = {f"sample-{index:02}": str(index % 3) for index in range(12)}
+    convert(source, tmp_path / "hpa.zarr", labels=write_table(tmp_path / "t.csv", rows), codec="lz4")
+    plan = plan_augmentation(open_store(tmp_path / "hpa.zarr"), min_count=8)
+    assert plan.summary.counts_before[:3] == (3, 4, 4)
+    assert plan.summary.counts_after[:3] == (8, 8, 8)
+    assert (plan.summary.n_failed, plan.summary.n_black) == (1, 1)
+    assert plan.part.copies is not None
+    assert not {"sample-00", "sample-03"} & set(plan.part.copies.parents)
+    assert plan.summary.short[:2] == ("Nucleoli fibrillar center", "Nuclear speckles")
+
+
+def test_a_copy_of_a_damaged_parent_fails_and_is_listed(originals: Path) -> None:
+    plan = plan_augmentation(open_store(originals), min_count=9)
+    first = plan.tasks[0].row
+    shard = originals / "train" / "images" / "c" / "0" / "0" / "0" / "0"
+    content = bytearray(shard.read_bytes())
+    index = np.frombuffer(content[-64 * 16 - 4 : -4], "<u8").reshape(64, 2)
+    middle = int(index[first, 0] + index[first, 1] // 2)
+    content[middle : middle + 64] = bytes(64)
+    shard.write_bytes(content)
+    done = augment_store(plan)
+    assert done.failures
+    assert {plan.tasks[plan.part.ids.index(failure.id)].row for failure in done.failures} == {first}
+    assert "augmented" in (originals / "failures.csv").read_text()
+
+
+def test_two_writers_are_kept_apart(originals: Path) -> None:
+    plan = plan_augmentation(open_store(originals), min_count=9)
+    with hold_store(originals), pytest.raises(InputError, match="must have one writer"):
+        augment_store(plan)
+    assert not (originals / "augmented").exists()
+
+
+def test_nothing_to_copy_is_said_and_nothing_written(originals: Path) -> None:
+    plan = plan_augmentation(open_store(originals), min_count=1)
+    assert plan.summary.n_copies == 0
+    assert augment_store(plan).n_copies == 0
+    assert not (originals / "augmented").exists()
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        (("test",), "without labels"),
+        (("augmented",), "of copies"),
+        (("train", "again"), "must be unique"),
+        (("nothing",), "part must be in the store"),
+        ((), "parts must be named"),
+    ],
+)
+def test_parts_that_cannot_be_copied_from_are_refused(
+    kaggle: Path, originals: Path, parts: tuple[str, ...], told: str
+) -> None:
+    augment_store(plan_augmentation(open_store(originals), min_count=5))
+    convert(kaggle / "test", originals, part="test")
+    convert(kaggle / "train", originals, part="again", labels=kaggle / "train.csv")
+    with pytest.raises(InputError, match=told):
+        plan_augmentation(open_store(originals), parts=parts)
+
+
+def test_copies_know_their_parents_in_a_reader(kaggle: Path, originals: Path) -> None:
+    store = open_store(originals)
+    augment_store(plan_augmentation(store, min_count=5))
+    with store.reader(["augmented", "train"]) as reader:
+        n_copies = len(reader) - 12
+        assert (reader.parents[n_copies:] == ORIGINAL).all()
+        copies = store.part("augmented").copies
+        assert copies is not None
+        assert [reader.ids[row] for row in reader.parents[:n_copies]] == list(copies.parents)
+    with store.reader(["augmented"]) as reader:
+        assert (reader.parents == ABSENT).all()
+
+
+def test_copies_of_another_part_than_the_store_has_now_are_refused(kaggle: Path, originals: Path) -> None:
+    store = open_store(originals)
+    augment_store(plan_augmentation(store, min_count=5))
+    convert(kaggle / "test", originals, overwrite=True)
+    with pytest.raises(InputError, match="Run `hpa augment` again with --overwrite"):
+        store.reader(["train", "augmented"])
+
+
+def test_copies_are_checked_and_made_again_from_their_parents(originals: Path, tmp_path: Path) -> None:
+    augment_store(plan_augmentation(open_store(originals), min_count=9))
+    shutil.copytree(originals, tmp_path / "whole")
+    shard = originals / "augmented" / "images" / "c" / "0" / "0" / "0" / "0"
+    shard.write_bytes(b"")
+    assert verify_store(originals, part="augmented").counts["corrupt"] == 15
+    done = verify_store(originals, part="augmented", repair=True)
+    assert (done.n_repaired, done.n_faults) == (15, 0)
+    assert_same_bytes(originals, tmp_path / "whole")
+    assert verify_store(originals, part="augmented", source=originals).counts["ok"] == 15
+    with pytest.raises(InputError, match="Copies must be held against their parents"):
+        verify_store(originals, part="augmented", source=tmp_path)
+
+
+def test_a_repair_leaves_good_copies_of_a_damaged_parent_alone(originals: Path, tmp_path: Path) -> None:
+    augment_store(plan_augmentation(open_store(originals), min_count=9))
+    shutil.copytree(originals / "augmented", tmp_path / "whole")
+    shard = originals / "train" / "images" / "c" / "0" / "0" / "0" / "0"
+    shard.write_bytes(bytes(1000) + shard.read_bytes()[1000:])
+    done = verify_store(originals, part="augmented", repair=True)
+    assert done.n_repaired == 0
+    assert done.counts["differs"] > 0
+    assert_same_bytes(originals / "augmented", tmp_path / "whole")
+
+
+def test_a_repair_of_a_whole_store_without_a_source_is_refused_before_anything_is_done(originals: Path) -> None:
+    augment_store(plan_augmentation(open_store(originals), min_count=9))
+    shard = originals / "augmented" / "images" / "c" / "0" / "0" / "0" / "0"
+    shard.write_bytes(b"")
+    with pytest.raises(InputError, match="A repair must have a source"):
+        verify_store(originals, repair=True)
+    assert shard.read_bytes() == b""
+
+
+@pytest.mark.parametrize("into", ["train", "test"])
+def test_originals_are_never_replaced_by_copies(kaggle: Path, originals: Path, into: str) -> None:
+    convert(kaggle / "test", originals, part="test")
+    with pytest.raises(InputError, match="into must be a new part or one of copies"):
+        plan_augmentation(open_store(originals), min_count=9, into=into)
+
+
+def test_copies_of_other_pixels_than_the_parents_have_now_are_refused(kaggle: Path, originals: Path) -> None:
+    store = open_store(originals)
+    augment_store(plan_augmentation(store, min_count=9))
+    source = originals.parent / "other"
+    shutil.copytree(kaggle / "train", source)
+    for index in range(12):
+        shutil.copy(source / f"sample-{index:02}_red.png", source / f"sample-{index:02}_green.png")
+    convert(source, originals, labels=kaggle / "train.csv", codec="lz4", overwrite=True)
+    with pytest.raises(InputError, match="or has with other pixels. Run `hpa augment` again"):
+        store.reader(["train", "augmented"])
+    with pytest.raises(InputError, match="was begun with other samples"):
+        augment_store(plan_augmentation(store, min_count=9))
+    assert verify_store(originals).n_faults == 0
+    with pytest.raises(InputError, match="or has with other pixels"):
+        verify_store(originals, part="augmented", repair=True)
+
+
+def test_a_part_given_twice_is_refused(originals: Path) -> None:
+    with pytest.raises(InputError, match="parts must be named once each"):
+        open_store(originals).reader(["train", "train"])
+
+
+def test_a_lost_recipe_is_found(originals: Path) -> None:
+    augment_store(plan_augmentation(open_store(originals), min_count=9))
+    shutil.rmtree(originals / "augmented" / "recipe" / "c")
+    with pytest.raises(InputError, match="must be whole"):
+        open_store(originals).part("augmented")
+
+
+@pytest.mark.realdata
+def test_real_copies_are_the_same_whoever_makes_them(real_data: Path, tmp_path: Path) -> None:
+    source, table = real_data / "kaggle" / "train", real_data / "kaggle" / "train.csv"
+    convert(source, tmp_path / "one", labels=table, codec="lz4")
+    for name in ("two", "cluster"):
+        shutil.copytree(tmp_path / "one", tmp_path / name)
+
+    def augment(name: str, workers: Workers) -> None:
+        done = augment_store(plan_augmentation(open_store(tmp_path / name), min_count=20), workers=workers)
+        assert (done.n_copies, done.n_ok) == (168, 168)
+
+    augment("one", Workers(threads=1))
+    augment("two", Workers(processes=2))
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        augment("cluster", Workers(scheduler=cluster.scheduler_address))
+    assert_same_bytes(tmp_path / "one", tmp_path / "two")
+    assert_same_bytes(tmp_path / "one", tmp_path / "cluster")
+    assert verify_store(tmp_path / "one", part="augmented", source=tmp_path / "one").counts["ok"] == 168
+
+
+@pytest.mark.parametrize("parents", [[], None, 5, {}, ["train"], {"train": 3}])
+def test_copies_whose_settings_do_not_name_their_parents_are_refused(originals: Path, parents: object) -> None:
+    augment_store(plan_augmentation(open_store(originals), min_count=9))
+    part = open_store(originals).part("augmented")
+    settings = part.manifest.settings | {"parents": parents}
+    mark = fingerprint(settings, part.ids, part.labels, part.copies)
+    manifest = replace(part.manifest, settings=settings, fingerprint=mark)
+    zarr.open_group(part.path, mode="r+").attrs.put(manifest.encode())
+    with pytest.raises(InputError, match="Copies must be those of the store's own samples"):
+        open_store(originals).reader(["train", "augmented"])
+
+
+@pytest.mark.parametrize("name", ["sums", "checksum", "status", "note"])
+def test_an_array_of_another_length_is_refused(originals: Path, name: str) -> None:
+    path = originals / "train" / name / "zarr.json"
+    told = json.loads(path.read_text())
+    told["shape"][0] = 5
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputError, match="must be whole"):
+        open_store(originals).part("train")
+
+
+def test_more_copies_than_anyone_wants_are_refused() -> None:
+    with pytest.raises(InputError, match="at most 300000 copies"):
+        plan_copies(np.eye(8, dtype=np.uint8), 100_000)

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hpa_data.errors import InputError
+from hpa_data.folds.assign import assign_folds
+from hpa_data.tables import read_label_table
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    labels=hnp.arrays(np.uint8, st.tuples(st.integers(12, 60), st.just(6)), elements=st.integers(0, 1)),
+    k=st.integers(2, 4),
+    method=st.sampled_from(["stratified", "contiguous"]),
+    seed=st.integers(0, 99),
+)
+def test_every_fold_has_samples_and_the_same_arguments_give_the_same_folds(
+    labels: np.ndarray, k: int, method: str, seed: int
+) -> None:
+    folds = assign_folds(labels, k, method=method, seed=seed)  # type: ignore[arg-type]
+    assert sorted(set(folds.tolist())) == list(range(k))
+    assert (folds == assign_folds(labels, k, method=method, seed=seed)).all()  # type: ignore[arg-type]
+
+
+def test_stratified_folds_share_out_a_rare_class() -> None:
+    labels = np.zeros((300, 28), np.uint8)
+    labels[:, 0] = 1
+    labels[:6, 5] = 1
+    folds = assign_folds(labels, 3)
+    assert np.bincount(folds[:6], minlength=3).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("k", [0, 1, 5])
+def test_a_number_of_folds_that_cannot_be_is_refused(k: int) -> None:
+    with pytest.raises(InputError, match="folds must be from 2 to the number of samples, 4"):
+        assign_folds(np.ones((4, 2), np.uint8), k)
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(InputError, match="method must be one of stratified, contiguous"):
+        assign_folds(np.ones((4, 2), np.uint8), 2, method="random")  # type: ignore[arg-type]
+
+
+@pytest.mark.realdata
+def test_contiguous_thirds_of_the_real_table_share_rare_classes_badly(real_data: Path) -> None:
+    labels = read_label_table(real_data / "labels" / "train.csv").labels
+    folds = assign_folds(labels, 3, method="contiguous")
+    assert [int(labels[folds == fold, 15].sum()) for fold in range(3)] == [2, 13, 6]
+    assert [int(labels[folds == fold, 27].sum()) for fold in range(3)] == [6, 2, 3]
+
+
+@pytest.mark.realdata
+def test_stratified_folds_of_the_real_table_hold_a_third_of_each_class(real_data: Path) -> None:
+    labels = read_label_table(real_data / "labels" / "train.csv").labels
+    folds = assign_folds(labels, 3)
+    counts = np.array([labels[folds == fold].sum(axis=0) for fold in range(3)], int)
+    assert (counts.max(axis=0) - counts.min(axis=0)).max() <= 3
+    for k in (3, 5, 10):
+        counts = np.array([labels[assign_folds(labels, k) == fold].sum(axis=0) for fold in range(k)])
+        assert (counts.min(axis=0) > 0).all()  # each class has k samples or more
+
+
+@settings(deadline=None, max_examples=40)
+@given(groups=hnp.arrays(np.int64, 60, elements=st.integers(0, 25)), seed=st.integers(0, 9))
+def test_groups_are_never_split(groups: np.ndarray, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, 2, (60, 4), np.uint8)
+    if len(set(groups.tolist())) < 2:
+        with pytest.raises(InputError, match="at most the number of groups, 1"):
+            assign_folds(labels, 2, "grouped-stratified", groups, seed)
+        return
+    folds = assign_folds(labels, 2, "grouped-stratified", groups, seed)
+    for group in set(groups.tolist()):
+        assert len(set(folds[groups == group].tolist())) == 1
+
+
+def test_groups_are_given_for_grouped_folds_alone() -> None:
+    labels = np.ones((8, 2), np.uint8)
+    with pytest.raises(InputError, match="groups must be given for grouped-stratified"):
+        assign_folds(labels, 2, "grouped-stratified")
+    with pytest.raises(InputError, match="groups must be given for grouped-stratified"):
+        assign_folds(labels, 2, "stratified", np.arange(8))

@@ -1,0 +1,212 @@
+"""Copies and duplicates never cross the border between training and validation."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hpa_data.augment.execute import augment_store, plan_copies
+from hpa_data.augment.plan import plan_augmentation
+from hpa_data.dataset import decode_labels
+from hpa_data.errors import InputError
+from hpa_data.folds.assign import assign_folds, split_fold
+from hpa_data.folds.leakage import audit_store_folds, audit_table_folds, report_folds
+from hpa_data.folds.plan import FoldPlan, plan_folds
+from hpa_data.folds.relations import Relations
+from hpa_data.store.store import open_store
+from hpa_data.tables import read_label_table
+from tests.builders import convert, draw_image, write_sample, write_table
+
+LABELS = hnp.arrays(np.uint8, st.tuples(st.integers(12, 40), st.just(4)), elements=st.integers(0, 1))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    labels=LABELS,
+    k=st.integers(2, 4),
+    method=st.sampled_from(["stratified", "contiguous", "grouped-stratified"]),
+    seed=st.integers(0, 99),
+    min_count=st.integers(1, 30),
+    group_size=st.integers(1, 3),
+)
+def test_copies_train_where_their_parent_trains_and_nowhere_validate(  # noqa: PLR0917 - hypothesis names them
+    labels: np.ndarray, k: int, method: str, seed: int, min_count: int, group_size: int
+) -> None:
+    n_originals = len(labels)
+    groups = np.arange(n_originals) // group_size if method == "grouped-stratified" else None
+    try:
+        folds = assign_folds(labels, k, method, groups, seed)  # type: ignore[arg-type]
+    except InputError:  # groups too few for the folds
+        assert groups is not None
+        return
+    copies = plan_copies(labels, min_count)
+    parents = np.concatenate([np.full(n_originals, -1), copies])
+    folds = np.concatenate([folds, np.full(len(copies), -1)])
+    validated: list[int] = []
+    for fold in range(k):
+        training, validation = split_fold(folds, parents, fold)
+        trained = set(training.tolist())
+        assert not trained & set(validation.tolist())
+        for row in range(n_originals, len(folds)):
+            assert (row in trained) == (int(parents[row]) in trained)
+        if groups is not None:
+            originals = training[training < n_originals]
+            assert not set(groups[originals].tolist()) & set(groups[validation].tolist())
+        validated += validation.tolist()
+    assert sorted(validated) == list(range(n_originals))
+
+
+@given(
+    folds=hnp.arrays(np.int64, 20, elements=st.integers(-1, 2)),
+    groups=hnp.arrays(np.int64, 20, elements=st.integers(0, 8)),
+)
+def test_a_leak_is_a_sample_that_validates_while_a_related_one_trains(folds: np.ndarray, groups: np.ndarray) -> None:
+    plan = FoldPlan(k=3, folds=folds, parents=np.full(20, -1))
+    report = report_folds(plan, np.zeros((20, 2), np.uint8), Relations(groups={"copy": groups}), classes=("a", "b"))
+    for fold in range(3):
+        expected = sum(
+            folds[i] == fold and any(folds[j] not in {-1, fold} and groups[i] == groups[j] for j in range(20))
+            for i in range(20)
+        )
+        assert report.leaks[0].leaked[fold] == expected
+
+
+@pytest.mark.realdata
+def test_the_paper_s_split_of_the_real_table_leaks_every_rare_sample_of_its_first_fold(real_data: Path) -> None:
+    table = real_data / "labels" / "train.csv"
+    leaky = audit_table_folds(table, 3, min_count=500, legacy_leak=True)
+    assert leaky.n_validation == (11_366, 11_366, 11_366)
+    assert leaky.leaks[0].leaked[0] == 417
+    labels = read_label_table(table).labels[:11_366]
+    assert labels[:, [8, 9, 10, 15, 17, 20, 24, 26, 27]].any(axis=1).sum() == 417
+    for method in ("contiguous", "stratified"):
+        report = audit_table_folds(table, 3, method=method, min_count=500)  # type: ignore[arg-type]
+        assert report.leaks[0].leaked == (0, 0, 0)
+        assert sum(report.n_validation) == 31_072
+
+
+@pytest.mark.realdata
+def test_antibodies_of_the_external_table_keep_together_and_classes_stay_even(real_data: Path) -> None:
+    report = audit_table_folds(real_data / "labels" / "HPAv18RBGY_wodpl.csv", 3, method="grouped-stratified")
+    (antibody,) = (leak for leak in report.leaks if leak.relation == "antibody")
+    assert antibody.leaked == (0, 0, 0)
+    assert antibody.n_groups > 12_000
+    assert max(report.n_validation) - min(report.n_validation) < 0.01 * sum(report.n_validation)
+    counts = np.array(report.counts)
+    shares = (counts / counts.sum(axis=1, keepdims=True))[counts.sum(axis=1) > 100]
+    assert shares.min() > 0.26
+    assert shares.max() < 0.41
+
+
+@pytest.fixture
+def related(tmp_path: Path) -> Path:
+    """Make a store of 12 samples: 0 and 6 have the same pixels, 1 and 7 the same picture, 2 and 8 are black."""
+    source = tmp_path / "source"
+    for index in range(12):
+        image = draw_image(index % 6 if index == 6 else index)
+        if index == 7:
+            brighter = np.clip(draw_image(1) * 1.2, 0, 255).astype(np.uint8)
+            planes = [cv2.imencode(".jpg", brighter[..., c], [cv2.IMWRITE_JPEG_QUALITY, 85])[1] for c in range(4)]
+            image = cv2.merge([cv2.imdecode(plane, cv2.IMREAD_UNCHANGED) for plane in planes])
+        write_sample(source, f"s{index:02}", image * (index not in {2, 8}))
+    table = write_table(tmp_path / "t.csv", {f"s{index:02}": f"{index % 3}" for index in range(12)})
+    convert(source, tmp_path / "hpa.zarr", labels=table, codec="lz4")
+    return tmp_path / "hpa.zarr"
+
+
+def test_duplicates_that_cross_a_border_are_found_and_black_samples_are_none(related: Path) -> None:
+    report = audit_store_folds(open_store(related), ["train"], 2, method="contiguous")
+    found = {leak.relation: (leak.n_groups, leak.leaked) for leak in report.leaks}
+    twice = (2, (2, 2))
+    assert found == {"copy": (0, (0, 0)), "same pixels": (1, (1, 1)), "same picture": twice, "any": twice}
+    assert report.n_leaked == 4
+
+
+def test_grouped_folds_keep_duplicates_and_copies_together(related: Path) -> None:
+    store = open_store(related)
+    augment_store(plan_augmentation(store, min_count=7))
+    report = audit_store_folds(store, ["train", "augmented"], 2, method="grouped-stratified")
+    assert report.n_leaked == 0
+    assert sum(report.n_validation) == 12
+    leaky = audit_store_folds(store, ["train", "augmented"], 2, legacy_leak=True, near=False)
+    assert [leak.relation for leak in leaky.leaks] == ["copy", "same pixels", "any"]
+    assert leaky.n_leaked > 0
+
+
+def test_failed_samples_and_their_copies_take_no_part(related: Path, tmp_path: Path) -> None:
+    (tmp_path / "source" / "s05_red.png").write_bytes(b"")
+    convert(tmp_path / "source", related, labels=tmp_path / "t.csv", codec="lz4", overwrite=True)
+    store = open_store(related)
+    augment_store(plan_augmentation(store, min_count=7))
+    with store.reader(["train", "augmented"]) as reader:
+        plan = plan_folds(reader, 2)
+        failed = reader.ids.index("s05")
+        for fold in range(2):
+            assert all(failed not in rows for rows in plan.split(fold))
+    assert audit_store_folds(store, ["train", "augmented"], 2).n_left_out == 1
+
+
+def test_copies_without_their_parents_are_refused(related: Path) -> None:
+    store = open_store(related)
+    augment_store(plan_augmentation(store, min_count=7))
+    with (
+        store.reader(["augmented"]) as reader,
+        pytest.raises(InputError, match="Copies must be read with their parents"),
+    ):
+        plan_folds(reader, 2)
+
+
+def test_parts_without_labels_or_not_finished_are_refused(related: Path, tmp_path: Path) -> None:
+    convert(tmp_path / "source", related, part="test", codec="lz4")
+    with open_store(related).reader(["test"]) as reader, pytest.raises(InputError, match="must have labels"):
+        plan_folds(reader, 2)
+    shutil.rmtree(related / "train" / "status" / "c")
+    with (
+        open_store(related).reader(["train"]) as reader,
+        pytest.raises(InputError, match="12 samples still to be made"),
+    ):
+        plan_folds(reader, 2)
+
+
+def test_the_paper_s_split_has_copies_at_the_end_whatever_the_order_of_the_parts(related: Path) -> None:
+    store = open_store(related)
+    augment_store(plan_augmentation(store, min_count=7))
+    reports = [
+        audit_store_folds(store, parts, 2, legacy_leak=True)
+        for parts in (["train", "augmented"], ["augmented", "train"])
+    ]
+    assert reports[0] == reports[1]
+
+
+@settings(deadline=None, max_examples=20)
+@given(labels=LABELS, k=st.integers(2, 4), min_count=st.integers(1, 30), grouped=st.booleans())
+def test_no_table_leaks_copies(labels: np.ndarray, k: int, min_count: int, grouped: bool) -> None:
+    with TemporaryDirectory() as folder:
+        names = [f"{row // 2}_{row}" for row in range(len(labels))]
+        rows = dict(zip(names, decode_labels(labels), strict=True))
+        table = write_table(Path(folder) / "t.csv", rows)
+        method = "grouped-stratified" if grouped else "stratified"
+        try:
+            report = audit_table_folds(table, k, method=method, min_count=min_count)  # type: ignore[arg-type]
+        except InputError:  # a fold without a group
+            assert grouped
+            return
+    assert report.n_leaked == 0
+    if grouped:
+        assert [sum(leak.leaked) for leak in report.leaks] == [0, 0, 0]
+
+
+def test_a_part_that_is_all_black_has_no_duplicates(tmp_path: Path) -> None:
+    for index in range(3):
+        write_sample(tmp_path / "source", f"s{index}", np.zeros((512, 512, 4), np.uint8))
+    table = write_table(tmp_path / "t.csv", {f"s{index}": "0" for index in range(3)})
+    convert(tmp_path / "source", tmp_path / "hpa.zarr", labels=table)
+    report = audit_store_folds(open_store(tmp_path / "hpa.zarr"), None, 2)
+    assert report.n_leaked == 0
+    assert sum(report.n_validation) == 3

@@ -1,0 +1,134 @@
+"""The network, held against a plain NumPy reading of its specification."""
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpa_data.errors import InputError
+from hpa_model import nets
+from hpa_model.nets.resize import AreaResize, area_weights
+from hpa_model.nets.symmetry import add_turns, turn
+from tests.builders import randomise
+
+
+def test_gapnet_has_the_parameters_of_the_paper() -> None:
+    model = nets.build("gapnet", image_shape=(512, 512, 4), n_classes=28)
+    assert model.count_params() == 597_388
+    assert sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights) == 2_120
+    assert model.input.dtype == "uint8"
+    assert model.output.shape == (None, 28)
+
+
+def run_gapnet(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Compute the forward pass of `gapnet` in float64, layer by layer as the specification has it."""
+    norms = iter([layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)])
+    weighted = iter([layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)])
+
+    def norm(x: np.ndarray) -> np.ndarray:
+        gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in next(norms).weights)
+        return (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+
+    def conv(x: np.ndarray, stride: int = 1) -> np.ndarray:
+        kernel, bias = (np.asarray(w, np.float64) for w in next(weighted).weights)
+        windows = np.lib.stride_tricks.sliding_window_view(norm(x), (3, 3), axis=(1, 2))[:, ::stride, ::stride]
+        return np.maximum(np.einsum("byxcij,ijcf->byxf", windows, kernel) + bias, 0)
+
+    def pool(x: np.ndarray) -> np.ndarray:
+        y, x_ = (n // 2 * 2 for n in x.shape[1:3])
+        return norm(x)[:, :y, :x_].reshape(len(x), y // 2, 2, x_ // 2, 2, -1).max(axis=(2, 4))
+
+    def dense(x: np.ndarray) -> np.ndarray:
+        kernel, bias = (np.asarray(w, np.float64) for w in next(weighted).weights)
+        return x @ kernel + bias
+
+    tap_1 = pool(conv(images / 255))
+    tap_2 = pool(conv(conv(conv(tap_1, stride=2))))
+    tap_3 = conv(conv(conv(tap_2)))
+    x = np.concatenate([tap.mean(axis=(1, 2)) for tap in (tap_1, tap_2, tap_3)], axis=1)
+    for _ in range(2):
+        x = np.maximum(dense(norm(x)), 0)
+    return 1 / (1 + np.exp(-dense(x)))
+
+
+def test_gapnet_computes_what_its_specification_says() -> None:
+    model = nets.build("gapnet", image_shape=(80, 78, 4), n_classes=28)
+    randomise(model)
+    images = np.random.default_rng(1).integers(0, 256, (2, 80, 78, 4), np.uint8)
+    probs = np.asarray(model(images, training=False))
+    expected = run_gapnet(model, images)
+    assert np.ptp(expected) > 0.1
+    assert probs == pytest.approx(expected, abs=1e-5)
+
+
+def test_dropout_lies_in_line_before_the_taps() -> None:
+    """With training on, the second block must see zeros where the first tap has them."""
+    model = nets.build("gapnet", image_shape=(80, 80, 4))
+    drops = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert [layer.rate for layer in drops] == [0.4] * 5
+    for layer in drops[:2]:
+        users = {node.operation.__class__.__name__ for node in layer._outbound_nodes}
+        assert users == {"GlobalAveragePooling2D", "BatchNormalization"}
+    assert {node.operation.__class__.__name__ for node in drops[2]._outbound_nodes} == {"GlobalAveragePooling2D"}
+
+
+@pytest.mark.parametrize("size", [75, 76])
+def test_the_smallest_image_is_the_one_that_is_said(size: int) -> None:
+    if size >= 76:
+        assert nets.build("gapnet", image_shape=(size, size, 4)).output.shape == (None, 28)
+    else:
+        with pytest.raises(InputError, match="image_size must be at least 76 for gapnet. Received: image_size=75"):
+            nets.build("gapnet", image_shape=(size, size, 4))
+        with pytest.raises(InputError, match="at least 76"):
+            nets.build("gapnet", image_size=size)
+
+
+def test_an_unknown_network_is_refused() -> None:
+    with pytest.raises(InputError, match="model must be one of gapnet, .* Received: model='gepnet'"):
+        nets.build("gepnet")
+
+
+@settings(deadline=None, max_examples=15)
+@given(y=st.integers(5, 40), x=st.integers(5, 40), size=st.integers(2, 12))
+def test_resizing_averages_areas(y: int, x: int, size: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, y, x, 3), np.uint8)
+    resized = np.asarray(AreaResize(size)(images))
+    expected = np.einsum("iy,byxc,jx->bijc", area_weights(y, size), images, area_weights(x, size))
+    assert resized == pytest.approx(expected, abs=1e-3)
+
+
+def test_resizing_is_that_of_opencv() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (1, 512, 512, 4), np.uint8)
+    for size in (128, 200):
+        expected = cv2.resize(images[0].astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+        assert np.asarray(AreaResize(size)(images))[0] == pytest.approx(expected, abs=0.01)
+
+
+def test_a_resizing_network_has_no_more_weights() -> None:
+    assert nets.build("gapnet", image_size=100).count_params() == 597_388
+
+
+def test_images_are_turned_as_their_codes_say() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (8, 5, 5, 4), np.uint8)
+    turned = keras.ops.convert_to_numpy(turn(images, np.arange(8, dtype=np.uint8)))
+    assert turned.dtype == np.uint8
+    for code in range(8):
+        expected = images[code]
+        expected = expected[::-1] if code & 1 else expected
+        expected = expected[:, ::-1] if code & 2 else expected
+        expected = expected.transpose(1, 0, 2) if code & 4 else expected
+        assert (turned[code] == expected).all()
+    one = np.broadcast_to(images[:1], images.shape)
+    assert len({image.tobytes() for image in keras.ops.convert_to_numpy(turn(one, np.arange(8)))}) == 8
+
+
+def test_a_network_with_turns_before_it_shares_its_weights() -> None:
+    model = nets.build("gapnet", (76, 76, 4), 28)
+    turning = add_turns(model)
+    images = np.random.default_rng(0).integers(0, 255, (3, 76, 76, 4), np.uint8)
+    codes = np.array([0, 3, 6], np.uint8)
+    expected = model.predict_on_batch(keras.ops.convert_to_numpy(turn(images, codes)))
+    assert np.allclose(turning.predict_on_batch([images, codes]), expected, atol=1e-6)
+    assert turning.count_params() == model.count_params()

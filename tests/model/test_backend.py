@@ -1,0 +1,157 @@
+"""Keras on JAX beside TensorFlow, and several devices beside one; each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpa_data.store.store import Store
+from hpa_model.predict import predict_submission
+from hpa_model.runs.folder import read_run
+from hpa_model.runs.out_of_fold import read_out_of_fold
+
+FIRST_LOSS = """
+import json, sys
+import keras
+import numpy as np
+from pathlib import Path
+from hpa_model import nets
+from hpa_model.config import make_config, read_recipe
+from hpa_model.training.fit import make_optimizer, use_xla
+from hpa_model.losses import LOSSES
+
+losses = {}
+for recipe in sys.argv[2:]:
+    config = make_config(read_recipe(Path(recipe)))
+    model = nets.build(config.model, (80, 80, 4), image_size=80, options={"dropout": 0.0})
+    rng = np.random.default_rng(0)
+    model.set_weights([
+        rng.normal(0, 0.5 / np.sqrt(max(np.prod(w.shape[:-1]), 1)), w.shape) if w.ndim > 1 else 0.5 + 0 * w
+        for w in model.get_weights()
+    ])
+    model.compile(make_optimizer(config), LOSSES[config.loss], jit_compile=use_xla(config))
+    images = rng.integers(0, 256, (4, 80, 80, 4), np.uint8)
+    labels = (rng.random((4, 28)) < 0.2).astype(np.float32)
+    # The second loss is after one step of the optimiser.
+    losses[config.model] = [float(model.train_on_batch(images, labels)) for _ in range(2)]
+json.dump([keras.backend.backend(), "tensorflow" in sys.modules, losses], open(sys.argv[1], "w"))
+"""
+
+TRAIN = """
+import json, sys
+from pathlib import Path
+from hpa_data.store import open_store
+from hpa_model.config import TrainConfig
+from hpa_model.training.job import Progress
+from hpa_model.training.train import train
+
+seen = []
+config = TrainConfig(folds=2, epochs=1, batch_size=4, image_size=76, bn_momentum=0.5, symmetries=True,
+                     deterministic=True)
+train(open_store(sys.argv[2]), config, Path(sys.argv[3]),
+      progress=Progress(on_batch=lambda n: seen.append("tensorflow" in sys.modules)))
+json.dump(seen, open(sys.argv[1], "w"))
+"""
+
+DEVICES = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import tensorflow as tf
+from hpa_data.store import open_store
+from hpa_model.runs.models import load_model
+from hpa_model.config import TrainConfig
+from hpa_model.training.fit import fit_fold
+from hpa_model.training.job import Fold, Job, Progress
+from hpa_model.training.train import build_network, describe_run, train
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+weights = []
+for devices in (1, 2):
+    # No batch statistics, which each device takes over its own share; no dropout.
+    config = TrainConfig(model="gapnet-pl", options={"dropout": 0.0}, folds=2, epochs=1, batch_size=6, image_size=64,
+                         optimizer="sgd", learning_rate=0.05, devices=devices)
+    out = Path(sys.argv[3]) / str(devices)
+    train(open_store(sys.argv[2]), config, out)
+    weights.append(load_model(out / "fold0" / "last.keras").get_weights())
+apart = max(float(np.abs(a - b).max()) for a, b in zip(*weights, strict=True))
+
+# Batch statistics, and a last batch of one image, which two devices cannot share.
+config = TrainConfig(folds=2, epochs=1, batch_size=4, image_size=76, devices=2)
+n_trained = []
+store = open_store(sys.argv[2])
+with store.reader() as reader:
+    description = describe_run(store, config, reader)
+    fold = Fold(number=0, folder=Path(sys.argv[3]), training=np.arange(5), validation=np.arange(6, 12))
+    job = Job(config=config, reader=reader, fold=fold, classes=description.classes,
+              progress=Progress(on_batch=n_trained.append))
+    network = build_network(description, fold=0)
+    fit_fold(network, job)
+finite = all(np.isfinite(value).all() for value in network.get_weights())
+json.dump([apart, finite, n_trained], open(sys.argv[1], "w"))
+"""
+
+
+def run_child(script: str, tmp_path: Path, *arguments: object, backend: str = "tensorflow") -> Any:
+    """Run a script in a new process, on a backend; return what it wrote."""
+    answer = tmp_path / f"answer-{backend}.json"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(answer), *map(str, arguments)],
+        env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(answer.read_text())
+
+
+def test_the_first_steps_of_a_recipe_are_the_same_on_jax(tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    recipes = [Path(__file__).parents[2] / "recipes" / f"{name}.toml" for name in ("gapnet", "gapnet-pl")]
+    ours = run_child(FIRST_LOSS, tmp_path, *recipes)
+    other = run_child(FIRST_LOSS, tmp_path, *recipes, backend="jax")
+    assert ours[:2] == ["tensorflow", True]
+    assert other[:2] == ["jax", False]
+    for name in ("gapnet", "gapnet-pl"):
+        assert other[2][name] == pytest.approx(ours[2][name], abs=1e-4)
+        assert ours[2][name][1] != pytest.approx(ours[2][name][0], abs=1e-4)
+
+
+def test_a_run_is_trained_on_jax_and_predicted_with_on_tensorflow(store: Store, tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    seen = run_child(TRAIN, tmp_path, store.path, tmp_path / "run", backend="jax")
+    assert len(seen) == 4
+    # Until the first model is saved, when Keras itself looks whether TensorFlow is there.
+    assert not any(seen[:2])
+    assert read_run(tmp_path / "run").versions["backend"] == "jax"
+    assert np.isfinite(read_out_of_fold(tmp_path / "run").probs).all()
+    assert predict_submission(tmp_path / "run", store.path, tmp_path / "a.csv").n_rows == 3
+
+
+def test_two_devices_train_the_same_weights_as_one(store: Store, tmp_path: Path) -> None:
+    apart, finite, n_trained = run_child(DEVICES, tmp_path, store.path, tmp_path)
+    assert apart < 1e-4
+    assert finite
+    assert n_trained == [4]
+
+
+def test_a_backend_that_keras_does_not_know_is_refused() -> None:
+    refused = subprocess.run(
+        [sys.executable, "-c", "import cli; cli.main()", "models"],
+        env=os.environ | {"KERAS_BACKEND": "tensorflw"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "KERAS_BACKEND must be tensorflow or jax. Received: tensorflw." in refused.stderr
+    assert "Traceback" not in refused.stderr

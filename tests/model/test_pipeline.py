@@ -1,0 +1,211 @@
+"""The pipeline: every index once an epoch, each image with its own label."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpa_data.reader.batches import Order, draw_symmetries, permute
+from hpa_data.reader.reader import Reader, StartedBatch
+from hpa_data.sources.samples import FolderReader
+from hpa_data.store.store import Store
+from hpa_model.pipeline import dataset, readable_faults
+
+
+class Numbers:
+    def __init__(self, indices: np.ndarray) -> None:
+        self._indices = indices
+
+    def result(self) -> np.ndarray:
+        return np.broadcast_to(np.asarray(self._indices, np.uint8)[:, None, None, None], (len(self._indices), 1, 1, 4))
+
+
+class NumberReader:
+    """A reader of tiny images that hold their own index."""
+
+    image_shape = (1, 1, 4)
+
+    def __init__(self, n_samples: int) -> None:
+        self.labels = np.arange(n_samples, dtype=np.uint8)[:, None] % 2
+        self._n_samples = n_samples
+        self.n_calls = 0
+
+    def __len__(self) -> int:
+        return self._n_samples
+
+    def start(self, indices: np.ndarray) -> "Numbers":
+        self.n_calls += 1
+        return Numbers(indices)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    n_samples=st.integers(1, 40),
+    batch_size=st.integers(1, 12),
+    shuffle=st.booleans(),
+    seed=st.integers(0, 5),
+    epochs=st.integers(1, 3),
+)
+def test_each_epoch_yields_each_index_once_with_its_own_label(
+    n_samples: int, batch_size: int, shuffle: bool, seed: int, epochs: int
+) -> None:
+    reader = NumberReader(n_samples + 5)
+    indices = np.arange(5, n_samples + 5)
+    batches = [
+        (images.numpy(), labels.numpy())
+        for images, labels in dataset(reader, indices, batch_size, shuffle, seed, epochs)
+    ]
+    steps = -(-n_samples // batch_size)
+    assert len(batches) == reader.n_calls == steps * epochs
+    for epoch in range(epochs):
+        own = batches[epoch * steps : (epoch + 1) * steps]
+        seen = np.concatenate([images[:, 0, 0, 0] for images, _ in own])
+        expected = permute(indices, seed=seed, epoch=epoch) if shuffle else indices
+        assert seen.tolist() == expected.tolist()
+        assert np.concatenate([labels[:, 0] for _, labels in own]).tolist() == (seen % 2).tolist()
+        assert [len(images) for images, _ in own[:-1]] == [batch_size] * (steps - 1)
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = [tuple(permute(np.arange(50), seed=s, epoch=e)) for s in range(3) for e in range(3)]
+    assert len(set(orders)) == 9
+
+
+def test_without_a_number_of_epochs_it_goes_on() -> None:
+    batches = dataset(NumberReader(3), [0, 1, 2], batch_size=2).take(50)
+    assert sum(len(images) for images, _ in batches) == 75
+
+
+def test_batches_are_uint8_images_and_float32_labels(store: Store) -> None:
+    with store.reader() as reader:
+        batches = dataset(reader, np.arange(12), batch_size=5, shuffle=False, epochs=1)
+        assert batches.element_spec[0].shape.as_list() == [None, 512, 512, 4]
+        assert batches.element_spec[1].shape.as_list() == [None, 28]
+        images, labels = next(iter(batches))
+        assert (images.dtype, labels.dtype) == (tf.uint8, tf.float32)
+        assert (images.numpy() == reader.read(np.arange(5))).all()
+        assert reader.labels is not None
+        assert (labels.numpy() == reader.labels[:5]).all()
+
+
+def test_a_reader_without_labels_gives_images_alone(store: Store) -> None:
+    with store.reader(["test"]) as reader:
+        (images,) = list(dataset(reader, [2, 0], batch_size=5, shuffle=False, epochs=1))
+        assert (images.numpy() == reader.read([2, 0])).all()
+
+
+def test_images_reach_tensorflow_without_a_copy(store: Store) -> None:
+    addresses = set()
+
+    class Spy(Reader):
+        def start(self, indices: object) -> StartedBatch:
+            started = super().start(indices)  # type: ignore[arg-type]
+            addresses.add(started.result().ctypes.data)
+            return started
+
+    with Spy([store.part("train").files()]) as reader:
+        for images, _ in dataset(reader, np.arange(12), batch_size=4, epochs=2):
+            assert np.asarray(memoryview(images)).ctypes.data in addresses  # type: ignore[arg-type]
+
+
+def test_a_fault_of_the_reader_comes_through_as_it_was(store: Store) -> None:
+    with (
+        store.reader() as reader,
+        pytest.raises(IndexError, match=r"^indices must be from 0 to 11\. Received: 12\. Take it out\.$"),
+        readable_faults(reader) as watched,
+    ):
+        list(dataset(watched, [12], epochs=1))
+
+
+def test_a_fault_that_is_not_the_reader_s_stays_tensorflow_s() -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError), readable_faults(NumberReader(3)):
+        tf.reshape(tf.zeros(3), (2, 2))
+
+
+@pytest.mark.parametrize(("indices", "batch_size"), [([], 4), ([1], 0), ([True, False], 4), ([0.5], 4)])
+def test_nothing_to_stream_is_refused(indices: list[int], batch_size: int) -> None:
+    with pytest.raises(ValueError, match="indices must be integers, at least one"):
+        dataset(FolderReader([]), indices, batch_size)
+
+
+@settings(deadline=None, max_examples=12)
+@given(epoch=st.integers(0, 2), step=st.integers(0, 3), drop_last=st.booleans())
+def test_going_on_in_mid_epoch_gives_what_would_have_come(store: Store, epoch: int, step: int, drop_last: bool) -> None:
+    with store.reader(threads=2) as reader:
+        given = {"batch_size": 4, "seed": 5, "epochs": 3, "drop_last": drop_last, "symmetries": True}
+        whole = list(dataset(reader, np.arange(11), **given))
+        n_steps = len(whole) // 3
+        assert n_steps == (2 if drop_last else 3)
+        place = (epoch, min(step, n_steps))
+        rest = list(dataset(reader, np.arange(11), **given, start=place))
+        assert len(rest) == len(whole) - epoch * n_steps - place[1]
+        for one, other in zip(rest, whole[len(whole) - len(rest) :], strict=True):
+            for left, right in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
+                assert (left.numpy() == right.numpy()).all()
+
+
+def test_a_pipeline_may_be_gone_through_again(store: Store) -> None:
+    with store.reader() as reader:
+        batches = dataset(reader, np.arange(12), 5, epochs=1)
+        next(iter(batches))
+        first, second = ([images.numpy() for images, _ in batches] for _ in range(2))
+        assert [len(images) for images in first] == [5, 5, 2]
+        assert all((one == other).all() for one, other in zip(first, second, strict=True))
+
+
+def test_each_image_comes_with_how_it_is_to_be_turned(store: Store) -> None:
+    with store.reader() as reader:
+        batches = dataset(reader, np.arange(12), 5, seed=2, epochs=2, symmetries=True)
+        (images, codes), labels = batches.element_spec
+        assert (images.dtype, codes.dtype, labels.dtype) == (tf.uint8, tf.uint8, tf.float32)
+        order = Order(np.arange(12), 5, seed=2)
+        for step, ((images, codes), _) in enumerate(batches):
+            chosen = order.pick(step)
+            assert (images.numpy() == reader.read(chosen)).all()
+            assert (codes.numpy() == draw_symmetries(chosen, seed=2, epoch=step // 3)).all()
+
+
+def test_memory_is_used_again_when_tensors_die(store: Store) -> None:
+    addresses = set()
+    with store.reader() as reader:
+        for images, _ in dataset(reader, np.arange(12), 4, epochs=20):
+            addresses.add(np.asarray(memoryview(images)).ctypes.data)
+    assert len(addresses) <= 8  # TensorFlow lets go of an array only when it calls Python the next time
+
+
+def test_python_ends_while_a_batch_is_being_read(tmp_path: Path) -> None:
+    reader = """
+        import time
+        import numpy as np
+
+        class Slow:
+            labels, image_shape = None, (2, 2, 1)
+            def __len__(self):
+                return 9
+            def start(self, indices):
+                return self
+            def result(self):
+                time.sleep(1)
+                return np.zeros((3, 2, 2, 1), np.uint8)
+        """
+    # No function here keeps the iterator: Python lets go of it at its very end.
+    script = """
+        from slow import Slow
+        from hpa_model.pipeline import dataset
+
+        batches = iter(dataset(Slow(), range(9), 3))
+        next(batches)
+        print("one batch of an endless stream")
+        """
+    (tmp_path / "slow.py").write_text(textwrap.dedent(reader))
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    ended = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ended.stdout == "one batch of an endless stream\n"

@@ -1,0 +1,121 @@
+"""The long proofs of training: `make test-slow`. Kills, networks that learn, and real samples learned by heart."""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpa_data.store.store import open_store
+from hpa_data.synth import write_samples
+from hpa_model.config import TrainConfig
+from hpa_model.evaluation.compare import compare_runs
+from hpa_model.metrics import binary_cross_entropy
+from hpa_model.nets import NETS
+from hpa_model.runs.folder import read_history
+from hpa_model.runs.models import load_model
+from hpa_model.runs.out_of_fold import read_out_of_fold
+from hpa_model.training.fit import fit_fold
+from hpa_model.training.job import Care, Fold, Job
+from hpa_model.training.train import build_network, describe_run, train
+from tests.builders import convert
+
+pytestmark = pytest.mark.slow
+
+HPA = Path(sys.executable).with_name("hpa")
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold a store of 336 made-up samples, 12 and more of each class."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    write_samples(folder / "samples", n_samples=336, seed=0, uniform=True)
+    convert(folder / "samples" / "train", folder / "a.zarr", labels=folder / "samples" / "train.csv")
+    return folder / "a.zarr"
+
+
+def test_five_kills_at_random_steps_change_no_weight(synthetic: Path, tmp_path: Path) -> None:
+    command = [
+        *(HPA, "train", synthetic, "--folds", "2", "--epochs", "3", "--batch-size", "16", "--image-size", "76"),
+        *("--deterministic", "--checkpoint-minutes", "0", "--seed", "5", "--symmetries"),
+    ]
+    subprocess.run([*command, "--out", tmp_path / "whole"], check=True, capture_output=True)
+    rng = random.Random(0)
+    out = tmp_path / "killed"
+    killed = 0
+    while killed < 5:
+        process = subprocess.Popen([*command, "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Some steps after it has begun to train: each step writes a checkpoint.
+        n_steps, seen, last = rng.randrange(1, 8), 0, 0.0
+        while process.poll() is None and seen < n_steps:
+            for saved in out.glob("fold*/checkpoint.npz"):
+                written = saved.stat().st_mtime
+                seen, last = (seen + 1, written) if written > last else (seen, last)
+            time.sleep(0.002)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        assert process.wait() in {0, -signal.SIGKILL}
+    subprocess.run([*command, "--out", out], check=True, capture_output=True)
+    for fold in range(2):
+        for name in ("last.keras", "best.keras"):
+            one, other = (load_model(run / f"fold{fold}" / name).get_weights() for run in (tmp_path / "whole", out))
+            assert all((a == b).all() for a, b in zip(one, other, strict=True))
+    assert (read_out_of_fold(out).probs == read_out_of_fold(tmp_path / "whole").probs).all()
+
+
+SETTINGS = {
+    "gapnet": {"epochs": 16, "image_size": 128, "learning_rate": 5e-3},
+    "gapnet-pl": {"epochs": 25, "image_size": 128, "options": {"dropout": 0.1}},
+    "deepyeast": {"epochs": 8, "image_size": 48, "options": {"dropout": 0.2}},
+    "mcnn": {"epochs": 13, "image_size": 128, "batch_size": 8},
+    "densenet121": {"epochs": 6, "image_size": 64, "batch_size": 8},
+}
+
+
+def test_each_network_learns_and_gapnet_scores_twice_what_guessing_does(synthetic: Path, tmp_path: Path) -> None:
+    runs = []
+    store = open_store(synthetic)
+    labels = store.part("train").labels
+    assert labels is not None
+    guessing = binary_cross_entropy(labels, np.tile(labels.mean(axis=0), (len(labels), 1)))
+    for name in NETS:
+        common = {"model": name, "folds": 2, "batch_size": 16, "bn_momentum": 0.8}
+        train(store, TrainConfig(**(common | SETTINGS[name])), tmp_path / name)  # type: ignore[arg-type]
+        runs.append(tmp_path / name)
+        for history in read_history(tmp_path / name, 2):
+            # Less than who knows how frequent each class is, and nothing of any image.
+            assert history[-1].loss < guessing, name
+    rows = {row.model: row for row in compare_runs(runs).rows}
+    assert rows["gapnet"].macro_f1_honest >= 2 * rows["gapnet"].macro_f1_guessing
+    print({name: (row.macro_f1_honest, row.macro_f1_guessing, row.images_per_s) for name, row in rows.items()})
+
+
+@pytest.mark.realdata
+def test_gapnet_learns_the_sixty_real_samples_by_heart(real_data: Path, tmp_path: Path) -> None:
+    convert(real_data / "kaggle" / "train", tmp_path / "a.zarr", labels=real_data / "kaggle" / "train.csv")
+    config = TrainConfig(epochs=100, batch_size=20, image_size=128, bn_momentum=0.9, learning_rate=2e-3)
+    store = open_store(tmp_path / "a.zarr")
+    with store.reader() as reader:
+        description = describe_run(store, config, reader)
+        everything = np.arange(len(reader))
+        fold = Fold(number=0, folder=tmp_path, training=everything, validation=everything)
+        job = Job(
+            config=config,
+            reader=reader,
+            fold=fold,
+            classes=description.classes,
+            care=Care(checkpoint_s=1e9),
+        )
+        fit_fold(build_network(description, fold=0), job)
+        n_present = int(reader.labels.any(axis=0).sum())  # type: ignore[union-attr]
+    (tmp_path / "fold0").mkdir()
+    shutil.copy(tmp_path / "history.csv", tmp_path / "fold0")
+    (history,) = read_history(tmp_path, 1)
+    # The mean over all 28 classes, of which those that are absent count as 0.
+    assert max(record.val_macro_f1 for record in history) * 28 / n_present > 0.9
