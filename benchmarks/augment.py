@@ -24,8 +24,8 @@ from hpa_data.dataset import CLASSES
 from hpa_data.format.codecs import CODECS, decode_chunk, encode_chunk
 from hpa_data.sources.naming import find_samples
 from hpa_data.store.store import open_store
-from hpa_data.system.executor import Workers
-from hpa_model.bench.timing import Row, describe_timings, measure
+from hpa_data.system.executor import Parallelism
+from hpa_model.bench.timing import Workload, describe_timings, measure
 
 
 def make_store(folder: Path, scratch: Path, *, codec: str) -> Path:
@@ -37,7 +37,7 @@ def make_store(folder: Path, scratch: Path, *, codec: str) -> Path:
     return store
 
 
-def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str], n_copies: int) -> list[Row]:
+def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str], n_copies: int) -> list[Workload]:
     """Build the rows over one folder of planes."""
     pool = ThreadPoolExecutor(threads)
     rows = []
@@ -59,13 +59,13 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str], n
             return len(list(pool.map(run, range(len(plan.tasks)))))
 
         def augment(plan: AugmentationPlan = plan) -> int:
-            return augment_store(plan, workers=Workers(threads=threads)).n_ok
+            return augment_store(plan, workers=Parallelism(threads=threads)).n_ok
 
         rows += [
-            Row(name=f"limit {codec}", shows="decode, imgaug and encode in memory", run=limit),
-            Row(
+            Workload(name=f"limit {codec}", description="decode, imgaug and encode in memory", run=limit),
+            Workload(
                 name=f"augment {codec}",
-                shows="store to store",
+                description="store to store",
                 run=augment,
                 prepare=lambda store=store: shutil.rmtree(store / "augmented", ignore_errors=True),
                 limit=f"limit {codec}",

@@ -31,8 +31,8 @@ from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import CHANNELS
 from hpa_data.format.codecs import CODECS, encode_chunk, zarr_compressors
 from hpa_data.sources.naming import find_samples
-from hpa_data.system.executor import Workers
-from hpa_model.bench.timing import Row, describe_timings, measure
+from hpa_data.system.executor import Parallelism
+from hpa_model.bench.timing import Workload, describe_timings, measure
 
 DECODERS = {
     "imagecodecs": imagecodecs.png_decode,
@@ -42,7 +42,7 @@ DECODERS = {
 }
 
 
-def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -> list[Row]:
+def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -> list[Workload]:
     """Build the rows over one folder of planes."""
     ids = [sample.id for sample in find_samples(folder)]
     paths = [[folder / f"{name}_{channel}.png" for channel in CHANNELS] for name in ids]
@@ -64,7 +64,7 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
 
     def convert(name: str) -> int:
         plan = plan_conversion(folder, scratch / f"{name}.zarr", codec=name)
-        return convert_files(plan, workers=Workers(threads=threads)).n_ok
+        return convert_files(plan, workers=Parallelism(threads=threads)).n_ok
 
     def clear(name: str) -> None:
         shutil.rmtree(scratch / f"{name}.zarr", ignore_errors=True)
@@ -110,37 +110,40 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
         return len(ids)
 
     rows = [
-        Row(name=f"decode {name}", shows="PNG in memory to pixels", run=lambda n=name: decode(n)) for name in DECODERS
+        Workload(name=f"decode {name}", description="PNG in memory to pixels", run=lambda n=name: decode(n))
+        for name in DECODERS
     ]
     for name in codecs:
         rows += [
-            Row(
+            Workload(
                 name=f"limit {name}",
-                shows="decode and encode in memory",
+                description="decode and encode in memory",
                 run=lambda n=name: decode_and_encode(n),
             ),
-            Row(
+            Workload(
                 name=f"convert {name}",
-                shows="files to store",
+                description="files to store",
                 run=lambda n=name: convert(n),
                 prepare=lambda n=name: clear(n),
                 limit=f"limit {name}",
             ),
         ]
     rows.append(
-        Row(
+        Workload(
             name="TensorStore",
-            shows="files in memory, shards written by TensorStore",
+            description="files in memory, shards written by TensorStore",
             run=write_with_tensorstore,
             prepare=lambda: clear("tensorstore"),
             limit="limit lz4hc",
         )
     )
-    for label, name, run, shows in (
+    for label, name, run, description in (
         ("zarr loop", "loop", loop, "imageio, array[i] = image; no shards"),
         ("dask_image", "dask", naive_dask, "dask_image.imread, stack, to_zarr; no shards"),
     ):
-        rows.append(Row(name=label, shows=shows, run=run, prepare=lambda n=name: clear(n), limit="limit lz4hc"))
+        rows.append(
+            Workload(name=label, description=description, run=run, prepare=lambda n=name: clear(n), limit="limit lz4hc")
+        )
     return rows
 
 

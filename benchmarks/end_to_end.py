@@ -22,13 +22,13 @@ from hpa_data.reader.reader import Reader
 from hpa_data.sources.naming import find_samples
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.store import open_store
-from hpa_model.bench.timing import Row, describe_timings, measure
+from hpa_model.bench.timing import Workload, describe_timings, measure
 from hpa_model.pipeline import dataset
 
 BATCH_SIZE = 20
 
 
-def make_rows(folder: Path, scratch: Path, *, threads: int, n_reads: int) -> list[Row]:
+def make_rows(folder: Path, scratch: Path, *, threads: int, n_reads: int) -> list[Workload]:
     """Build the rows over one folder of planes; `n_reads` samples are read in each row that reads."""
     samples = find_samples(folder)
     pool = ThreadPoolExecutor(threads)
@@ -57,21 +57,33 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, n_reads: int) -> lis
             reader.read(order[start : start + BATCH_SIZE])
         return n_reads
 
-    def stream(reader: Reader) -> int:
+    def read_tf_data(reader: Reader) -> int:
         return sum(len(batch) for batch in dataset(reader, order, BATCH_SIZE, shuffle=True, epochs=1))
 
     rows = [
-        Row(name="PNG decode", shows="what reading the files costs at least", run=decode_files),
-        Row(name="convert lz4hc", shows="files to store, the default codec", run=lambda: convert("lz4hc")),
-        Row(name="convert lz4", shows="files to store, the codec that is fast to write", run=lambda: convert("lz4")),
-        Row(name="decode lz4hc", shows="the limit of a compressed store: chunks in memory", run=decode_chunks),
+        Workload(name="PNG decode", description="what reading the files costs at least", run=decode_files),
+        Workload(name="convert lz4hc", description="files to store, the default codec", run=lambda: convert("lz4hc")),
+        Workload(
+            name="convert lz4",
+            description="files to store, the codec that is fast to write",
+            run=lambda: convert("lz4"),
+        ),
+        Workload(
+            name="decode lz4hc", description="the limit of a compressed store: chunks in memory", run=decode_chunks
+        ),
     ]
     for codec in ("lz4hc", "raw"):
         convert_files(plan_conversion(folder, scratch / f"{codec}.zarr", codec=codec))
         reader = open_store(scratch / f"{codec}.zarr").reader(threads=threads)
         rows += [
-            Row(name=f"reader {codec}", shows="random batches in NumPy", run=lambda r=reader: read_batches(r)),
-            Row(name=f"tf.data {codec}", shows="random batches in TensorFlow", run=lambda r=reader: stream(r)),
+            Workload(
+                name=f"reader {codec}", description="random batches in NumPy", run=lambda r=reader: read_batches(r)
+            ),
+            Workload(
+                name=f"tf.data {codec}",
+                description="random batches in TensorFlow",
+                run=lambda r=reader: read_tf_data(r),
+            ),
         ]
     return rows
 

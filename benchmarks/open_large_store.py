@@ -15,8 +15,8 @@ import numpy as np
 import psutil
 
 from hpa_data.dataset import OK, Sample
-from hpa_data.reader.batches import Order, stream
-from hpa_data.store.create import PartPlan, begin_part
+from hpa_data.reader.batches import BatchSampler, iter_batches
+from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
@@ -26,10 +26,10 @@ def make_store(path: Path, n_samples: int) -> Part:
     """Make a part of so many samples out of one shard."""
     labels = (np.random.default_rng(0).random((n_samples, 28)) < 0.06).astype(np.uint8)
     ids = tuple(f"{number:08x}-bbad-11e8-b2ba-ac1f6b6435d0" for number in range(n_samples))
-    part = begin_part(PartPlan(path=path, name="train", ids=ids, labels=labels, settings={}))
+    part = create_part(PartPlan(path=path, name="train", ids=ids, labels=labels, settings={}))
     image = np.random.default_rng(0).integers(0, 4, (512, 512, 4), np.uint8)
     size = part.layout.shard_samples
-    first = begin_part(PartPlan(path=path, name="one", ids=ids[:size], labels=labels[:size], settings={}))
+    first = create_part(PartPlan(path=path, name="one", ids=ids[:size], labels=labels[:size], settings={}))
     write_shards(first, range(size), lambda _: Sample(image=image))
     for shard in range(part.layout.n_shards):
         target = part.shard_path(shard)
@@ -57,7 +57,7 @@ def main() -> None:
                 f"batch after {first - started:.2f} s"
             )
             process, sizes = psutil.Process(), []
-            for _ in stream(reader, Order(np.arange(1000), 20), epochs=options.epochs):
+            for _ in iter_batches(reader, BatchSampler(np.arange(1000), 20), epochs=options.epochs):
                 sizes.append(process.memory_info().rss / 1e6)
             epoch = len(sizes) // options.epochs
             told = ", ".join(f"{sizes[(number + 1) * epoch - 1]:.0f}" for number in range(options.epochs))

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.augment.policies import describe_recipe
+from hpa_data.augment.policies import describe_transform
 from hpa_data.dataset import CHANNELS, is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.manifest import Copies
+from hpa_data.format.manifest import Provenance
 from hpa_data.reader.reader import Reader
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store
@@ -47,7 +47,7 @@ class Tile:
     lines: tuple[str, ...] = ()
 
 
-def compose(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def to_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Mix the channels as the Human Protein Atlas shows them.
 
     Parameters
@@ -66,7 +66,7 @@ def compose(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return rgb.clip(0, 255).astype(np.uint8)
 
 
-def draw_grid(tiles: Sequence[Tile], *, columns: int) -> npt.NDArray[np.uint8]:
+def montage(tiles: Sequence[Tile], *, columns: int) -> npt.NDArray[np.uint8]:
     """Lay tiles out in a grid, each over its lines of text.
 
     Parameters
@@ -177,7 +177,7 @@ def preview_part(
             tiles = [tile for index in chosen for tile in _draw_sample(reader, index, opened, view)]
     if view == "channels":
         columns = len(CHANNELS)
-    grid = draw_grid(tiles, columns=columns)
+    grid = montage(tiles, columns=columns)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
     return Preview(out=out, ids=shown)
@@ -188,7 +188,7 @@ def _draw_sample(reader: Reader, index: int, part: Part, view: str) -> Iterator[
     image = reader.read([index])[0]
     lines = (reader.ids[index], *_name_classes(part, index))
     if view == "composite":
-        yield Tile(picture=_shrink(compose(image)), lines=lines)
+        yield Tile(picture=_shrink(to_rgb(image)), lines=lines)
         return
     for place, channel in enumerate(CHANNELS):
         picture = image[..., place, None] * np.array(COLOURS[channel], np.uint8)
@@ -212,7 +212,7 @@ def _draw_families(
         )
     if columns < 2:
         raise InputError("columns must be at least 2 to show a parent and a copy. Received: 1. Pass more.")
-    copies: Copies = part.copies
+    copies: Provenance = part.copies
     families: dict[tuple[str, str], list[int]] = {}
     for row in np.flatnonzero(is_readable(part.status)).tolist():
         families.setdefault((copies.parts[row], copies.parents[row]), []).append(row)
@@ -231,7 +231,7 @@ def _draw_families(
                     tiles += _draw_sample(parents, places[key[1]], opened, "composite")
                     tiles += [
                         _draw_copy(
-                            reader, row, f"copy {number + 1} of {len(rows)}: {describe_recipe(copies.recipes[row])}"
+                            reader, row, f"copy {number + 1} of {len(rows)}: {describe_transform(copies.recipes[row])}"
                         )
                         for number, row in enumerate(rows[: columns - 1])
                     ]
@@ -242,7 +242,7 @@ def _draw_families(
 
 def _draw_copy(reader: Reader, row: int, text: str) -> Tile:
     """Draw a copy over its text."""
-    return Tile(picture=_shrink(compose(reader.read([row])[0])), lines=tuple(textwrap.wrap(text, LETTERS)))
+    return Tile(picture=_shrink(to_rgb(reader.read([row])[0])), lines=tuple(textwrap.wrap(text, LETTERS)))
 
 
 def _choose(

@@ -52,7 +52,7 @@ def read_label_table(path: Path) -> LabelTable:
     """
     rows = read_columns(path, ("Id", "Target|Label"))
     ids = tuple(row[0] for row in rows)
-    repeated = find_repeated(ids)
+    repeated = first_duplicate(ids)
     if repeated is not None:
         raise InputError(f"Ids in a label table must be unique. Received: {repeated!r} twice in {path}. Take one out.")
     return LabelTable(ids=ids, labels=encode_labels([row[1] for row in rows]))
@@ -132,7 +132,7 @@ def _find_columns(header: Sequence[str], columns: Sequence[str], path: Path) -> 
     return places
 
 
-def find_repeated(ids: Iterable[str]) -> str | None:
+def first_duplicate(ids: Iterable[str]) -> str | None:
     """Return the first id that occurs a second time, or None."""
     seen: set[str] = set()
     for name in ids:

@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.augment.transform import list_copy_tasks, make_reading
+from hpa_data.augment.transform import copy_function, list_copy_tasks
 from hpa_data.dataset import CHANNELS, FAILED, FILLED, OK, PENDING, Sample, is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.codecs import decode_chunk, find_codec, read_index
+from hpa_data.format.codecs import decode_chunk, decode_shard_index, get_codec
 from hpa_data.format.layout import ShardTask, plan_shards
-from hpa_data.format.statistics import compute_checksum, measure_statistics, sum_pixels
-from hpa_data.sources.naming import SampleFiles, SourceSettings, find_samples
+from hpa_data.format.statistics import channel_statistics, compute_checksum, sum_pixels
+from hpa_data.sources.naming import ImportOptions, SampleFiles, find_samples
 from hpa_data.sources.samples import read_sample
-from hpa_data.store.create import remove_unfinished
+from hpa_data.store.create import remove_partial_files
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
-from hpa_data.system.executor import Workers, sample_pool
+from hpa_data.system.executor import Parallelism, sample_pool
 from hpa_data.system.lock import hold_store
+from hpa_data.system.progress import SILENT, Progress
 
 # What a sample may be found to be. The last four are faults, which a repair takes on.
 KINDS = ("ok", "filled", "black", "missing", "failed", "corrupt", "differs")
@@ -88,8 +89,7 @@ def verify_store(
     source: str | Path | None = None,
     repair: bool = False,
     threads: int | None = None,
-    on_plan: Callable[[int], None] | None = None,
-    on_checked: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Verification:
     """Check each sample of a store against its checksum, and against its source.
 
@@ -107,8 +107,8 @@ def verify_store(
         stays as it is, bit for bit.
     threads : int, optional
         By default one a core.
-    on_plan, on_checked : function of int, optional
-        Called with the number of samples, before each pass and as they are checked or made again.
+    progress : Progress, optional
+        Of samples; started before each pass.
 
     Returns
     -------
@@ -133,8 +133,7 @@ def verify_store(
             "A repair must have a source. Received: none. Pass --part, and --source with its files; copies alone are "
             "made of what is in the store."
         )
-    tell_plan, tell_checked = on_plan or (lambda n: None), on_checked or (lambda n: None)
-    workers = Workers(threads=threads)
+    workers = Parallelism(threads=threads)
     local = store.require_local()
     findings: list[Finding] = []
     counts: Counter[str] = Counter()
@@ -143,14 +142,14 @@ def verify_store(
         for name in names:
             try:
                 opened = store.part(name)
-                opened.require_ours()
+                opened.require_native_layout()
                 origin = _find_origin(store, opened, source, repair=repair)
             except InputError as error:
                 if part is not None:
                     raise
                 findings.append(Finding(part=name, id="", kind="corrupt", reason=str(error)))
                 continue
-            check = _Check(part=opened, origin=origin, workers=workers, on_plan=tell_plan, on_checked=tell_checked)
+            check = _Check(part=opened, origin=origin, workers=workers, progress=progress)
             try:
                 found = check.run(plan_shards(opened.layout))
             except InputError as error:
@@ -208,16 +207,16 @@ def _find_origin(store: Store, part: Part, source: str | Path | None, *, repair:
         if source is None and not repair:
             return None
         tasks = list_copy_tasks(store, part)
-        return _Origin(items=tasks, read=make_reading(store.path), is_there=np.ones(len(tasks), np.bool_))
+        return _Origin(items=tasks, read=copy_function(store.path), is_there=np.ones(len(tasks), np.bool_))
     if source is None:
         return None
-    settings = SourceSettings.decode(part.manifest.settings)
+    settings = ImportOptions.decode(part.manifest.settings)
     files = _find_files(part, source, settings)
     is_there = np.array([any(plane is not None for plane in sample.planes) for sample in files])
     return _Origin(items=files, read=partial(read_sample, settings=settings), is_there=is_there)
 
 
-def _find_files(part: Part, source: str | Path, settings: SourceSettings) -> list[SampleFiles]:
+def _find_files(part: Part, source: str | Path, settings: ImportOptions) -> list[SampleFiles]:
     """Find the files of each sample of a part, in its order; a sample without any has a fault."""
     by_id = {sample.id: sample for sample in find_samples(source, settings)}
     nothing = (None,) * len(CHANNELS)
@@ -230,7 +229,7 @@ def _has_right_statistics(part: Part) -> bool:
     if (status == PENDING).any():
         return part.manifest.statistics is None or not part.manifest.statistics.n_samples
     y, x, _ = part.layout.image_shape
-    return part.manifest.statistics == measure_statistics(part.sums[is_readable(status)], pixels=y * x)
+    return part.manifest.statistics == channel_statistics(part.sums[is_readable(status)], pixels=y * x)
 
 
 def _choose_repairs(found: Sequence[Found], origin: _Origin) -> npt.NDArray[np.bool_]:
@@ -249,9 +248,11 @@ def _choose_repairs(found: Sequence[Found], origin: _Origin) -> npt.NDArray[np.b
 
 def _repair(check: "_Check", found: list[Found], origin: _Origin, redo: npt.NDArray[np.bool_]) -> list[Found]:
     """Make samples again, and check the shards that they lie in once more."""
-    remove_unfinished(check.part.path)
-    check.on_plan(int(redo.sum()))
-    write_shards(check.part, origin.items, origin.read, redo=redo, workers=check.workers, on_written=check.on_checked)
+    remove_partial_files(check.part.path)
+    check.progress.start(int(redo.sum()))
+    write_shards(
+        check.part, origin.items, origin.read, redo=redo, workers=check.workers, progress=check.progress.part()
+    )
     touched = np.unique(np.flatnonzero(redo) // check.part.layout.shard_samples).tolist()
     mended = list(found)
     for task in plan_shards(check.part.layout, shards=touched):
@@ -265,20 +266,19 @@ class _Check:
 
     part: Part
     origin: _Origin | None
-    workers: Workers
-    on_plan: Callable[[int], None]
-    on_checked: Callable[[int], None]
+    workers: Parallelism
+    progress: Progress
 
     def run(self, tasks: Sequence[ShardTask]) -> list[Found]:
         """Check the samples of some shards; returns kind and reason of each, in order."""
-        self.on_plan(sum(task.stop - task.start for task in tasks))
+        self.progress.start(sum(task.stop - task.start for task in tasks))
         part = self.part
         rows = _Rows(status=part.status, checksum=part.checksum, sums=part.sums, notes=part.notes)
         found: list[Found] = []
         check = partial(_check_shard, self.part, rows, self.origin)
-        for checked in sample_pool(self.workers.task_threads).map(check, tasks):
+        for checked in sample_pool(self.workers.threads_per_task).map(check, tasks):
             found += checked
-            self.on_checked(len(checked))
+            self.progress.advance(len(checked))
         return found
 
 
@@ -299,7 +299,7 @@ def _check_shard(part: Part, rows: _Rows, origin: _Origin | None, task: ShardTas
     if path.is_file():
         try:
             shard = np.fromfile(path, np.uint8)
-            bounds = read_index(shard, shard_samples=part.layout.shard_samples)
+            bounds = decode_shard_index(shard, shard_samples=part.layout.shard_samples)
         except (OSError, ValueError) as error:
             fault = ("corrupt", f"its shard cannot be read: {error}")
     found = []
@@ -328,7 +328,7 @@ def _check_image(
     if not len(chunk):
         return "missing", "its shard does not hold it"
     try:
-        decode_chunk(chunk, image, find_codec(part.manifest.settings["codec"]))
+        decode_chunk(chunk, image, get_codec(part.manifest.settings["codec"]))
     except (ValueError, RuntimeError) as error:
         return "corrupt", f"it cannot be decoded: {error}"
     for is_wrong, reason in (

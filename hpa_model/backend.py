@@ -9,7 +9,7 @@ import keras
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchReader, Order, draw_symmetries, stream
+from hpa_data.reader.batches import BatchReader, BatchSampler, draw_orientations, iter_batches
 
 JAX_FLAG = "--xla_gpu_deterministic_ops=true"
 
@@ -44,30 +44,30 @@ def feed(
         return dataset(
             *(reader, indices, batch_size, shuffle, seed, epochs), start=start, multiple=multiple, symmetries=symmetries
         )
-    order = Order(indices, batch_size, shuffle=shuffle, seed=seed, multiple=multiple)
+    order = BatchSampler(indices, batch_size, shuffle=shuffle, seed=seed, multiple=multiple)
     return _generate(reader, order, seed, epochs, start, symmetries)
 
 
 def _generate(  # noqa: PLR0917 - called in one place
-    reader: BatchReader, order: Order, seed: int, epochs: int | None, start: tuple[int, int], symmetries: bool
+    reader: BatchReader, order: BatchSampler, seed: int, epochs: int | None, start: tuple[int, int], symmetries: bool
 ) -> Iterator[Any]:
     step = order.count(*start)
-    for batch in stream(reader, order, epochs=epochs, start=start):
+    for batch in iter_batches(reader, order, epochs=epochs, start=start):
         images: Any = batch.images
         if symmetries:
-            images = (images, draw_symmetries(batch.indices, seed=seed, epoch=step // order.n_steps))
+            images = (images, draw_orientations(batch.indices, seed=seed, epoch=step // order.n_steps))
         yield images if batch.labels is None else (images, batch.labels)
         step += 1
         del batch, images
 
 
-def readable_faults(reader: BatchReader) -> AbstractContextManager[BatchReader]:
+def reraise_reader_errors(reader: BatchReader) -> AbstractContextManager[BatchReader]:
     """Let a fault of a reader come through the backend as the exception that it was; see `pipeline`."""
     if not on_tensorflow():
         return nullcontext(reader)
     from hpa_model import pipeline
 
-    return pipeline.readable_faults(reader)
+    return pipeline.reraise_reader_errors(reader)
 
 
 def check_devices(devices: int) -> None:
@@ -84,7 +84,7 @@ def check_devices(devices: int) -> None:
     pick_devices(devices)
 
 
-def share_among(devices: int) -> AbstractContextManager[Any]:
+def device_scope(devices: int) -> AbstractContextManager[Any]:
     """Let what is built inside be shared by several devices of this machine, each with its part of a batch."""
     if devices == 1:
         return nullcontext()

@@ -15,9 +15,9 @@ Loss = Literal["bce", "f1", "focal"]
 Optimizer = Literal["adam", "sgd"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 # Rows or columns; no store has larger images.
-MOST_PIXELS = 2**15
+MAX_PIXELS = 2**15
 # Which folds' models are fine-tuned: the paper took the one that scored best.
-Tuned = Literal["best", "all"]
+FoldChoice = Literal["best", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class TrainConfig:
     seed: int = 0
     finetune_epochs: int = 0
     finetune_loss: Loss = "bce"
-    finetune_folds: Tuned = "best"
+    finetune_folds: FoldChoice = "best"
 
     def __post_init__(self) -> None:
         """Check each value on its own."""
@@ -113,7 +113,7 @@ class TrainConfig:
             ("optimizer", Optimizer),
             ("precision", Precision),
             ("finetune_loss", Loss),
-            ("finetune_folds", Tuned),
+            ("finetune_folds", FoldChoice),
         ):
             value = getattr(self, name)
             if value not in get_args(choice):
@@ -121,7 +121,7 @@ class TrainConfig:
                 raise InputError(f"{name} must be one of {allowed}. Received: {name}={value!r}. Choose one of them.")
         for name, lowest, highest in (
             *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
-            *(("image_size", 0, MOST_PIXELS), ("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
+            *(("image_size", 0, MAX_PIXELS), ("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
             *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
         ):
             value = getattr(self, name)

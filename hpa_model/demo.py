@@ -1,8 +1,7 @@
 """The main job from end to end on made-up samples, at a size that two cores finish in minutes."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from hpa_data.dataset import encode_labels
 from hpa_data.errors import InputError
 from hpa_data.store.store import open_store
 from hpa_data.synth import write_samples
+from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import read_columns, read_label_table
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.report import write_report
@@ -20,7 +20,7 @@ from hpa_model.evaluation.scores import Scores, score_run
 from hpa_model.metrics import f1_per_class
 from hpa_model.predict import predict_submission
 from hpa_model.runs.folder import SCORES_FILE
-from hpa_model.training.job import Progress
+from hpa_model.training.job import EpochReport, ignore_epoch
 from hpa_model.training.train import train
 
 # An epoch has few steps here: batch statistics must settle within a dozen of them.
@@ -52,7 +52,7 @@ class Demo:
         Of the out-of-fold samples.
     test_macro_f1 : float
         Of the submission, against the truth that only made-up samples have.
-    test_guessing : float
+    test_chance : float
         What guessing each class as often as it occurs is expected to score there.
     """
 
@@ -60,20 +60,10 @@ class Demo:
     run: Path
     scores: Scores
     test_macro_f1: float
-    test_guessing: float
+    test_chance: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Watcher:
-    """What a caller may want to be told: each step as it begins, its number of samples, samples done, epochs."""
-
-    on_step: Callable[[str], None] = lambda name: None
-    on_plan: Callable[[int], None] = lambda total: None
-    on_done: Callable[[int], None] = lambda n: None
-    training: Progress = field(default_factory=Progress)
-
-
-def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> Demo:
+def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epoch: EpochReport = ignore_epoch) -> Demo:
     """Draw samples, convert, train, evaluate and predict.
 
     Parameters
@@ -81,7 +71,10 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
     folder : Path
         The folder to make; holds the samples, the store, the run and the submission afterwards.
     seed : int
-    watcher : Watcher, optional
+    progress : Progress, optional
+        Of samples or images; started anew in each step, with a note before.
+    on_epoch : function of (int, EpochRecord), optional
+        As in `train`.
 
     Returns
     -------
@@ -94,7 +87,6 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"The demo's folder must be new. Received: {folder}, which exists. Remove it or pass another.")
-    watcher = watcher or Watcher()
     samples, store, run, submission = (folder / name for name in ("samples", "hpa.zarr", "run", "submission.csv"))
     steps: list[Step] = []
     started = time.perf_counter()
@@ -105,38 +97,35 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
         steps.append(Step(name=name, seconds=now - started, made=made))
         started = now
 
-    watcher.on_step(f"Drawing {N_SAMPLES} labelled samples and {N_TEST} for test")
-    watcher.on_plan(N_SAMPLES + N_TEST)
-    write_samples(
-        samples, n_samples=N_SAMPLES, n_test=N_TEST, seed=seed, uniform=True, on_sample=lambda: watcher.on_done(1)
-    )
+    progress.note(f"Drawing {N_SAMPLES} labelled samples and {N_TEST} for test")
+    progress.start(N_SAMPLES + N_TEST)
+    write_samples(samples, n_samples=N_SAMPLES, n_test=N_TEST, seed=seed, uniform=True, progress=progress.part())
     finish("synth", samples)
 
-    watcher.on_step("Converting both folders to one store")
+    progress.note("Converting both folders to one store")
     for part, labels in (("train", samples / "train.csv"), ("test", None)):
         plan = plan_conversion(samples / part, store, part=part, labels=labels)
-        convert_files(plan, on_plan=watcher.on_plan, on_written=watcher.on_done)
+        convert_files(plan, progress=progress)
     finish("convert", store)
 
-    watcher.on_step(f"Training {CONFIG.folds} folds of {CONFIG.model} at {CONFIG.image_size} pixels")
-    train(open_store(store), CONFIG, run, progress=watcher.training)
+    progress.note(f"Training {CONFIG.folds} folds of {CONFIG.model} at {CONFIG.image_size} pixels")
+    train(open_store(store), CONFIG, run, progress=progress, on_epoch=on_epoch)
     finish("train", run)
 
-    watcher.on_step("Scoring what each model said of the samples that it has not seen")
+    progress.note("Scoring what each model said of the samples that it has not seen")
     scores = score_run(run)
     finish("evaluate", run / SCORES_FILE)
 
-    watcher.on_step("Writing the run's page")
+    progress.note("Writing the run's page")
     finish("report", write_report(run).page)
 
-    watcher.on_step("Predicting the test part with both folds")
+    progress.note("Predicting the test part with both folds")
     predict_submission(
         run,
         store,
         submission,
         sample_submission=samples / "sample_submission.csv",
-        on_plan=watcher.on_plan,
-        on_batch=watcher.on_done,
+        progress=progress,
     )
     finish("predict", submission)
 
@@ -148,5 +137,5 @@ def run_demo(folder: Path, *, seed: int = 0, watcher: Watcher | None = None) -> 
         scores=scores,
         run=run,
         test_macro_f1=float(f1_per_class(truth.labels, predictions).mean()),
-        test_guessing=float(np.mean(truth.labels)),
+        test_chance=float(np.mean(truth.labels)),
     )

@@ -26,9 +26,9 @@ def soft_macro_f1_loss(labels: Any, probs: Any) -> Any:
         class that no sample of the batch shows scores 0, and most rare classes are absent from a small batch.
     """
     labels = ops.cast(labels, probs.dtype)
-    hits = ops.sum(labels * probs, axis=0)
+    true_positives = ops.sum(labels * probs, axis=0)
     total = ops.sum(labels, axis=0) + ops.sum(probs, axis=0)  # 2 tp + fp + fn
-    return 1 - ops.mean(2 * hits / ops.maximum(total, keras.config.epsilon()))
+    return 1 - ops.mean(2 * true_positives / ops.maximum(total, keras.config.epsilon()))
 
 
 LOSSES: dict[str, Callable[[Any, Any], Any]] = {

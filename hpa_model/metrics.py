@@ -42,7 +42,7 @@ def f1_per_class(labels: npt.NDArray[np.generic], predictions: npt.NDArray[np.ge
     >>> f1_per_class(np.array([[1, 0], [1, 0]]), np.array([[1, 0], [0, 0]])).round(3)
     array([0.667, 0.   ])
     """
-    return count_hits(labels, predictions).f1
+    return confusion_counts(labels, predictions).f1
 
 
 def macro_f1(
@@ -75,36 +75,36 @@ class Counts:
         Samples that show the class.
     predicted : array
         Samples that it is predicted for.
-    hits : array
+    true_positives : array
         Samples of both kinds.
     """
 
     support: npt.NDArray[np.int64]
     predicted: npt.NDArray[np.int64]
-    hits: npt.NDArray[np.int64]
+    true_positives: npt.NDArray[np.int64]
 
     @property
     def precision(self) -> npt.NDArray[np.float64]:
         """Share of what is predicted that is true, float64 (K,); 0 for a class that is never predicted."""
-        return divide(self.hits, self.predicted)
+        return safe_divide(self.true_positives, self.predicted)
 
     @property
     def recall(self) -> npt.NDArray[np.float64]:
         """Share of what is true that is predicted, float64 (K,); 0 for a class without a sample."""
-        return divide(self.hits, self.support)
+        return safe_divide(self.true_positives, self.support)
 
     @property
     def f1(self) -> npt.NDArray[np.float64]:
         """The harmonic mean of both, float64 (K,); 0 for a class that is neither shown nor predicted."""
-        return divide(2 * self.hits, self.support + self.predicted)  # 2 tp / (2 tp + fp + fn)
+        return safe_divide(2 * self.true_positives, self.support + self.predicted)  # 2 tp / (2 tp + fp + fn)
 
 
-def divide(numerator: npt.NDArray[np.int64], denominator: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def safe_divide(numerator: npt.NDArray[np.int64], denominator: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Divide, with 0 where there is nothing to divide by."""
     return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
 
 
-def count_hits(labels: npt.NDArray[np.generic], predictions: npt.NDArray[np.generic]) -> Counts:
+def confusion_counts(labels: npt.NDArray[np.generic], predictions: npt.NDArray[np.generic]) -> Counts:
     """Hold predictions against labels, class by class.
 
     Parameters
@@ -112,7 +112,7 @@ def count_hits(labels: npt.NDArray[np.generic], predictions: npt.NDArray[np.gene
     labels, predictions : array of 0 and 1, shape (N, K)
     """
     truth, guess = np.asarray(labels, bool), np.asarray(predictions, bool)
-    return Counts(support=truth.sum(axis=0), predicted=guess.sum(axis=0), hits=(truth & guess).sum(axis=0))
+    return Counts(support=truth.sum(axis=0), predicted=guess.sum(axis=0), true_positives=(truth & guess).sum(axis=0))
 
 
 def binary_cross_entropy(labels: npt.NDArray[np.generic], probs: npt.NDArray[np.floating]) -> float:

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchReader, Order, Started, draw_symmetries
+from hpa_data.reader.batches import BatchReader, BatchSampler, Started, draw_orientations
 
 # TensorFlow asks for the next batch some microseconds after it got one, if it wants one.
 QUIET_S = 0.02
 # Somebody who goes on asking in a thread of their own must not keep Python from ending.
-MOST_WAIT_S = 60.0
+MAX_WAIT_S = 60.0
 
 
 def dataset(  # noqa: PLR0917 - the project's public face, called by position from outside
@@ -72,7 +72,7 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     ValueError
         If there are no samples, no batch, or the batch size is below 1.
     """
-    order = Order(indices, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, multiple=multiple)
+    order = BatchSampler(indices, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, multiple=multiple)
     first = order.count(*start)
     last = None if epochs is None else order.n_steps * epochs
     labels = None if reader.labels is None else reader.labels.astype(np.float32)
@@ -91,7 +91,7 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
         chosen = order.pick(step)
         delivered: tuple[npt.NDArray[Any], ...] = (started.result(),)
         if symmetries:
-            delivered += (draw_symmetries(chosen, seed=seed, epoch=step // order.n_steps),)
+            delivered += (draw_orientations(chosen, seed=seed, epoch=step // order.n_steps),)
         return delivered if labels is None else (*delivered, labels[chosen])
 
     def fetch(number: tf.Tensor) -> Any:
@@ -140,7 +140,7 @@ class _Calls:
 
     def wait(self) -> None:
         """Wait until TensorFlow has read ahead as far as it wants to, and asks for nothing more."""
-        latest_s = time.monotonic() + MOST_WAIT_S
+        latest_s = time.monotonic() + MAX_WAIT_S
         while self._under_way or time.monotonic() < self._ended_s + QUIET_S:
             if time.monotonic() > latest_s:
                 break
@@ -240,7 +240,7 @@ class _RememberingBatch:
 
 
 @contextmanager
-def readable_faults(reader: BatchReader) -> Iterator[BatchReader]:
+def reraise_reader_errors(reader: BatchReader) -> Iterator[BatchReader]:
     """Let a fault of a reader come through TensorFlow as the exception that it was.
 
     Build the pipeline over the reader that is yielded; run it inside the ``with``.

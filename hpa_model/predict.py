@@ -1,6 +1,6 @@
 """Prediction: the models of a run over samples that no label is needed for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from hpa_data.reader.reader import Reader
 from hpa_data.sources.naming import find_samples
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.store import open_store
-from hpa_model.backend import feed, on_tensorflow, readable_faults
-from hpa_model.nets.symmetry import add_turns
+from hpa_data.system.progress import SILENT, Progress
+from hpa_model.backend import feed, on_tensorflow, reraise_reader_errors
+from hpa_model.nets.symmetry import with_symmetry_input
 from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder, read_run
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_thresholds
-from hpa_model.submission import check_submission, choose_classes, read_sample_submission, write_submission
+from hpa_model.submission import check_submission, predict_at_least_one, read_sample_submission, write_submission
 
 
 def predict_probs(
@@ -30,7 +31,7 @@ def predict_probs(
     reader: BatchReader,
     indices: npt.NDArray[np.int64],
     batch_size: int,
-    on_batch: Callable[[int], None] = lambda n_images: None,
+    progress: Progress = SILENT,
     *,
     tta: bool = False,
 ) -> npt.NDArray[np.float32]:
@@ -43,8 +44,8 @@ def predict_probs(
         Of a part, or of a folder of images; each sample is read once, whatever the number of models.
     indices : array of int64, shape (M,)
     batch_size : int
-    on_batch : function of int, optional
-        Called after each batch with its number of images.
+    progress : Progress, optional
+        Of images; not started.
     tta : bool
         Average over the eight symmetries of a square, too: mirrors and right-angle turns of each image.
 
@@ -53,11 +54,11 @@ def predict_probs(
     array of float32, shape (M, K)
         Mean probabilities in [0, 1], in the order of `indices`.
     """
-    asked = [add_turns(model) if tta else model for model in models]
+    asked = [with_symmetry_input(model) if tta else model for model in models]
     for model in asked:
         model.jit_compile = not on_tensorflow()  # XLA builds anew for each size of a batch; JAX has no other way
     rows = []
-    with readable_faults(reader) as watched:
+    with reraise_reader_errors(reader) as watched:
         for batch in feed(watched, indices, batch_size, shuffle=False, epochs=1):
             images = batch[0] if isinstance(batch, tuple) else batch
             n_images = len(images)
@@ -66,7 +67,7 @@ def predict_probs(
                 views = [(images, np.full(n_images, code, np.uint8)) for code in range(N_SYMMETRIES)]
             rows.append(np.mean([model.predict_on_batch(view) for model in asked for view in views], axis=0))
             del batch, images, views
-            on_batch(n_images)
+            progress.advance(n_images)
     return np.concatenate(rows).astype(np.float32)
 
 
@@ -81,17 +82,17 @@ class Prediction:
     n_rows : int
     n_labels : int
         Classes in all rows together.
-    unpredicted : tuple of str
+    failed : tuple of str
         Ids whose images could not be read; their rows are empty.
-    n_unasked : int
+    n_extra : int
         Samples that the sample submission does not list, and that were left out.
     """
 
     out: Path
     n_rows: int
     n_labels: int
-    unpredicted: tuple[str, ...]
-    n_unasked: int
+    failed: tuple[str, ...]
+    n_extra: int
 
 
 def predict_submission(
@@ -103,8 +104,7 @@ def predict_submission(
     sample_submission: Path | None = None,
     allow_empty: bool = False,
     tta: bool = False,
-    on_plan: Callable[[int], None] = lambda n_images: None,
-    on_batch: Callable[[int], None] = lambda n_images: None,
+    progress: Progress = SILENT,
 ) -> Prediction:
     """Predict a part of a store, or a folder of image files, and write a submission.
 
@@ -121,11 +121,11 @@ def predict_submission(
     sample_submission : Path, optional
         A table whose ids, in its order, are the rows. Without it, all samples in their own order.
     allow_empty : bool
-        See `submit.choose_classes`.
+        See `submit.predict_at_least_one`.
     tta : bool
         See `predict_probs`.
-    on_plan, on_batch : function of int, optional
-        Called with the number of images, once in all and after each batch.
+    progress : Progress, optional
+        Of images.
 
     Returns
     -------
@@ -150,9 +150,9 @@ def predict_submission(
         models = [
             load_model(fold_folder(run, fold) / BEST_FILE, description) for fold in range(description.config.folds)
         ]
-        on_plan(int(readable.sum()))
-        probs = predict_probs(models, reader, chosen[readable], description.config.batch_size, on_batch, tta=tta)
-        rows = choose_classes(probs, thresholds, allow_empty=allow_empty)
+        progress.start(int(readable.sum()))
+        probs = predict_probs(models, reader, chosen[readable], description.config.batch_size, progress.part(), tta=tta)
+        rows = predict_at_least_one(probs, thresholds, allow_empty=allow_empty)
         # A folder's reader knows only now which samples it could read.
         predicted = {
             reader.ids[index]: row
@@ -165,8 +165,8 @@ def predict_submission(
         out=out,
         n_rows=len(order),
         n_labels=int(sum(row.sum() for row in predicted.values())),
-        unpredicted=tuple(name for name in order if name not in predicted),
-        n_unasked=len(reader) - len(order),
+        failed=tuple(name for name in order if name not in predicted),
+        n_extra=len(reader) - len(order),
     )
 
 

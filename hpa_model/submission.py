@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from hpa_data.dataset import decode_labels
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import write_whole
-from hpa_data.tables import find_repeated, read_columns
+from hpa_data.system.atomic import write_atomic
+from hpa_data.tables import first_duplicate, read_columns
 from hpa_model.metrics import predict_classes
 from hpa_model.thresholds import NEVER
 
 
-def choose_classes(
+def predict_at_least_one(
     probs: npt.NDArray[np.floating], thresholds: npt.NDArray[np.floating], *, allow_empty: bool = False
 ) -> npt.NDArray[np.uint8]:
     """Turn probabilities into the predictions of a submission.
@@ -37,7 +37,7 @@ def choose_classes(
 
     Examples
     --------
-    >>> choose_classes(np.array([[0.2, 0.4], [0.6, 0.4]]), np.array([0.5, 0.5]))
+    >>> predict_at_least_one(np.array([[0.2, 0.4], [0.6, 0.4]]), np.array([0.5, 0.5]))
     array([[0, 1],
            [1, 0]], dtype=uint8)
     """
@@ -52,7 +52,7 @@ def choose_classes(
 def read_sample_submission(path: Path) -> list[str]:
     """Read the ids of a sample submission, in its order; InputError if it is no table with ``Id`` and ``Predicted``."""
     ids = [row[0] for row in read_columns(path, ("Id", "Predicted"))]
-    repeated = find_repeated(ids)
+    repeated = first_duplicate(ids)
     if repeated is not None or not ids:
         told = f"{repeated!r} twice" if ids else "no row"
         raise InputError(f"A sample submission must list each id once. Received: {told} in {path}. Fetch it again.")
@@ -77,7 +77,7 @@ def write_submission(path: Path, order: Sequence[str], predictions: Mapping[str,
     for name in order:
         row = predictions.get(name)
         writer.writerow((name, "" if row is None else decode_labels(row[None])[0]))
-    write_whole(path, lines.getvalue().encode())
+    write_atomic(path, lines.getvalue().encode())
 
 
 def check_submission(path: Path, order: Sequence[str], n_classes: int) -> int:

@@ -43,9 +43,9 @@ def search_thresholds(
     best = np.full(truth.shape[1], NEVER)
     for k in np.flatnonzero(truth.any(axis=0)):
         predicted = _count_above(exceeded[:, k], len(grid))
-        hits = _count_above(exceeded[truth[:, k], k], len(grid))
+        true_positives = _count_above(exceeded[truth[:, k], k], len(grid))
         # Never 0 below: the class has a positive.
-        f1 = 2 * hits / (truth[:, k].sum() + predicted)
+        f1 = 2 * true_positives / (truth[:, k].sum() + predicted)
         best[k] = grid[f1.argmax()]
     return best
 
@@ -56,7 +56,7 @@ def _count_above(exceeded: npt.NDArray[np.int64], n_grid: int) -> npt.NDArray[np
     return counts[::-1].cumsum()[::-1][1:]
 
 
-def predict_across_folds(
+def predict_cross_fitted(
     labels: npt.NDArray[np.generic], probs: npt.NDArray[np.floating], folds: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint8]:
     """Predict each fold with thresholds that were fitted on the rows of the other folds alone.

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from hpa_data.convert.execute import Conversion, convert_files
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import CHANNELS
-from hpa_data.sources.naming import SourceSettings
-from hpa_data.store.create import PartPlan, begin_part
+from hpa_data.sources.naming import ImportOptions
+from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.part import Part
-from hpa_data.system.executor import Workers
+from hpa_data.system.executor import Parallelism
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import EpochRecord, RunDescription, write_history
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
@@ -54,9 +54,9 @@ def convert(
     *,
     labels: Path | None = None,
     part: str = "train",
-    settings: SourceSettings | None = None,
+    settings: ImportOptions | None = None,
     codec: str = "lz4hc",
-    workers: Workers | None = None,
+    workers: Parallelism | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Plan a conversion and do it."""
@@ -67,7 +67,7 @@ def convert(
 def begin(path: Path, ids: Iterable[str], *, shard_samples: int = 64, **wanted: Any) -> Part:
     """Begin a part ``train`` with nothing in it, or find it."""
     plan = {"labels": None, "settings": {}, "codec": "lz4"} | wanted
-    return begin_part(PartPlan(path=path, name="train", ids=tuple(ids), shard_samples=shard_samples, **plan))
+    return create_part(PartPlan(path=path, name="train", ids=tuple(ids), shard_samples=shard_samples, **plan))
 
 
 def list_files(folder: Path) -> list[str]:

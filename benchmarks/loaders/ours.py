@@ -7,10 +7,10 @@ import numpy as np
 
 from benchmarks.loaders.row import Epoch, Images, Limit, Loader, Setup
 from hpa_data.format.codecs import CODECS
-from hpa_data.reader.batches import Order, stream
+from hpa_data.reader.batches import BatchSampler, iter_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import open_store
-from hpa_data.system.memory import Buffers
+from hpa_data.system.memory import BufferPool
 from hpa_model.bench.limits import limit_copy, limit_decode, limit_disk
 
 # In place of a codec: the default one, and all samples kept in memory once they were decoded.
@@ -27,10 +27,10 @@ def _open(codec: str, setup: Setup) -> Reader:
 def open_numpy(codec: str, setup: Setup) -> Epoch:
     """Deliver NumPy batches of our reader."""
     reader = _open(codec, setup)
-    order = Order(np.arange(len(reader)), setup.batch_size, seed=setup.seed)
+    order = BatchSampler(np.arange(len(reader)), setup.batch_size, seed=setup.seed)
 
     def run(epoch: int) -> Iterator[Images]:
-        for batch in stream(reader, order, start=(epoch, 0), epochs=epoch + 1):
+        for batch in iter_batches(reader, order, start=(epoch, 0), epochs=epoch + 1):
             yield batch.images
 
     return run
@@ -39,7 +39,7 @@ def open_numpy(codec: str, setup: Setup) -> Epoch:
 def open_read(codec: str, setup: Setup) -> Epoch:
     """Ask our reader for one batch after the other, without reading ahead."""
     reader = _open(codec, setup)
-    order = Order(np.arange(len(reader)), setup.batch_size, seed=setup.seed)
+    order = BatchSampler(np.arange(len(reader)), setup.batch_size, seed=setup.seed)
 
     def run(epoch: int) -> Iterator[Images]:
         for step in range(order.n_steps):
@@ -94,13 +94,13 @@ def copy_map(setup: Setup) -> Callable[[], int]:
     """Copy from the map of the raw store."""
     reader = _open("raw", setup)
     order = np.random.default_rng(setup.seed).permutation(len(reader))
-    images = [reader.read_chunk(index).reshape(reader.image_shape) for index in order.tolist()]
+    images = [reader.encoded_chunk(index).reshape(reader.image_shape) for index in order.tolist()]
     return limit_copy(images, threads=setup.threads, n_images=2 * setup.batch_size)
 
 
 def copy_memory(setup: Setup) -> Callable[[], int]:
     """Copy from memory that is no file."""
-    images = Buffers().take((128, 512, 512, 4))
+    images = BufferPool().acquire((128, 512, 512, 4))
     images[...] = 1
     return limit_copy(list(images), threads=setup.threads, n_images=2 * setup.batch_size)
 

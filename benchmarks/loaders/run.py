@@ -132,7 +132,7 @@ def prepare(folder: Path, scratch: Path, options: argparse.Namespace) -> tuple[S
             scratch / "images.npy", mode="w+", dtype=np.uint8, shape=(len(reader), *reader.image_shape)
         )
         for index in range(len(reader)):
-            images[index] = reader.read_here(index)
+            images[index] = reader.read_one(index)
         images.flush()
         expected = Counter(zlib.crc32(image) for image in images)
     setup = Setup(

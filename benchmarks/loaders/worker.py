@@ -35,7 +35,7 @@ def peak_bytes() -> int:
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
-class Row:
+class Workload:
     """A row that is open."""
 
     def __init__(self, row: Loader | Limit, setup: Setup) -> None:
@@ -50,10 +50,10 @@ class Row:
             at = at or time.perf_counter()
         return at or time.perf_counter()
 
-    def time(self, least_s: float, most_s: float) -> tuple[float, int]:
+    def time(self, min_seconds: float, most_s: float) -> tuple[float, int]:
         """Go through epochs, from their very beginning, for a while; return samples a second, and samples."""
         n_samples, began = 0, time.perf_counter()
-        while not n_samples or time.perf_counter() - began < least_s:
+        while not n_samples or time.perf_counter() - began < min_seconds:
             if self._is_limit:
                 n_samples += self._run()
                 continue
@@ -81,7 +81,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     name, setup = sys.argv[1], read_setup(Path(sys.argv[2]))
     (row,) = (row for row in ROWS if row.name == name)
-    opened: Row | None = None
+    opened: Workload | None = None
     for line in sys.stdin:
         command, *given = line.split()
         answer: dict[str, Any] = {}
@@ -91,7 +91,7 @@ def main() -> None:
                     row.write(setup)
             elif opened is None:
                 started = time.perf_counter()
-                opened = Row(row, setup)
+                opened = Workload(row, setup)
                 if command == "open":
                     answer["first_s"] = opened.first() - started
             if command == "time" and opened is not None:

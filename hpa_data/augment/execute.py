@@ -1,24 +1,24 @@
 """Augmented copies of rare samples: the plan for a store, and the part that holds them."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hpa_data.augment.oversample import plan_copies
-from hpa_data.augment.plan import MORE_NOISE, AugmentationPlan, plan_augmentation
-from hpa_data.augment.transform import close_readers, make_reading, replay
+from hpa_data.augment.plan import NOISE_SIZE_FACTOR, AugmentationPlan, plan_augmentation
+from hpa_data.augment.transform import close_readers, copy_function, replay
 from hpa_data.dataset import FAILED, PENDING, is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.statistics import Statistics
-from hpa_data.store.create import begin_part, find_begun
+from hpa_data.format.statistics import ChannelStatistics
+from hpa_data.store.create import create_part, find_existing
 from hpa_data.store.failures import Failure, list_failures
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
-from hpa_data.system.executor import Workers, check_workers
+from hpa_data.system.executor import Parallelism, check_workers
 from hpa_data.system.lock import hold_store
+from hpa_data.system.progress import SILENT, Progress
 
 __all__ = ["augment_store", "check_augmentation", "plan_augmentation", "plan_copies", "replay"]
 
@@ -49,16 +49,15 @@ class Augmentation:
     n_ok: int
     failures: tuple[Failure, ...]
     n_bytes: int
-    statistics: Statistics | None
+    statistics: ChannelStatistics | None
 
 
 def augment_store(
     plan: AugmentationPlan,
     *,
-    workers: Workers | None = None,
+    workers: Parallelism | None = None,
     overwrite: bool = False,
-    on_plan: Callable[[int], None] | None = None,
-    on_written: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Augmentation:
     """Make the copies of a plan, or go on with a part of them that was begun.
 
@@ -66,11 +65,11 @@ def augment_store(
     ----------
     plan : AugmentationPlan
         Without a copy, nothing is done.
-    workers : Workers, optional
+    workers : Parallelism, optional
     overwrite : bool
         Delete a part of that name first.
-    on_plan, on_written : function of int, optional
-        Called once with the number of copies to make, and after each shard with the number made.
+    progress : Progress, optional
+        Of copies.
 
     Returns
     -------
@@ -83,7 +82,7 @@ def augment_store(
         If the store holds something else or has another writer, the disk cannot hold the copies, or the workers cannot
         be reached. Nothing is written then.
     """
-    workers = workers or Workers()
+    workers = workers or Parallelism()
     store = plan.part.path
     if not plan.tasks:
         return Augmentation(
@@ -92,11 +91,10 @@ def augment_store(
     check_workers(workers, [str(store)])
     with hold_store(store):
         check_augmentation(plan, overwrite=overwrite)
-        begun = begin_part(plan.part, overwrite=overwrite)
-        if on_plan is not None:
-            on_plan(int(np.isin(begun.status, (PENDING, FAILED)).sum()))
+        begun = create_part(plan.part, overwrite=overwrite)
+        progress.start(int(np.isin(begun.status, (PENDING, FAILED)).sum()))
         try:
-            write_shards(begun, plan.tasks, make_reading(store), workers=workers, on_written=on_written)
+            write_shards(begun, plan.tasks, copy_function(store), workers=workers, progress=progress.part())
         finally:
             close_readers()
         done = open_store(store).part(plan.part.name)
@@ -125,15 +123,15 @@ def check_augmentation(plan: AugmentationPlan, *, overwrite: bool = False) -> No
     for name, mark in plan.part.settings["parents"].items():
         if store.part(name).manifest.fingerprint != mark:
             raise InputError(f"Parts that are copied must stay as they are. Received: {name!r}, changed. Try again.")
-    begun = None if overwrite else find_begun(plan.part)
+    begun = None if overwrite else find_existing(plan.part)
     share = 1.0 if begun is None else float((begun.status == PENDING).mean())
     free_bytes = shutil.disk_usage(plan.part.path).free
     if overwrite:  # what is at the part's place is deleted first
         old = plan.part.path / plan.part.name
         free_bytes += sum(path.stat().st_size for path in old.rglob("*") if path.is_file())
     n_bytes = share * plan.summary.n_bytes
-    if n_bytes * MORE_NOISE > free_bytes:
+    if n_bytes * NOISE_SIZE_FACTOR > free_bytes:
         raise InputError(
             f"The disk must hold the part. Received: {plan.part.path} with {free_bytes / 1e6:.0f} MB free, where it "
-            f"takes {n_bytes / 1e6:.0f} to {n_bytes * MORE_NOISE / 1e6:.0f} MB. Make room, or lower --min-count."
+            f"takes {n_bytes / 1e6:.0f} to {n_bytes * NOISE_SIZE_FACTOR / 1e6:.0f} MB. Make room, or lower --min-count."
         )

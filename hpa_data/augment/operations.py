@@ -16,7 +16,7 @@ from hpa_data.errors import InputError
 Image = npt.NDArray[np.uint8]
 
 
-def carry_out(recipe: str, image: Image) -> Image:
+def apply_transform(recipe: str, image: Image) -> Image:
     """Do to an image what a recipe says; see `augment.replay`."""
     for step in read_recipe(recipe):
         if step.pop("done"):

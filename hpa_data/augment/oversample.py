@@ -17,7 +17,7 @@ def plan_copies(
     min_count: int = 500,
     order: str = "index",
     *,
-    may_copy: npt.NDArray[np.bool_] | None = None,
+    eligible: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Choose which samples to copy until each class has enough.
 
@@ -32,7 +32,7 @@ def plan_copies(
         Samples that each class is to have, copies counted, 1..100,000.
     order : {"index", "rarest"}
         Classes by number, as the paper had them, or the rarest first, which takes fewer copies.
-    may_copy : array of bool, shape (N,), optional
+    eligible : array of bool, shape (N,), optional
         Samples that may be copied; the others count, but are left alone. By default all.
 
     Returns
@@ -61,7 +61,7 @@ def plan_copies(
     parents = [np.empty(0, np.int64)]
     for k in by_count:
         carriers = labels[:, k] > 0
-        rows = np.flatnonzero(carriers if may_copy is None else carriers & may_copy)
+        rows = np.flatnonzero(carriers if eligible is None else carriers & eligible)
         if len(rows) and counts[k] < min_count:
             # Each of its copies adds one to the class itself, so that their number is known.
             chosen = np.resize(rows, min_count - counts[k])

@@ -10,21 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.augment.oversample import plan_copies
-from hpa_data.augment.policies import UNCHANGED, describe_recipe, draw_recipe
+from hpa_data.augment.policies import UNCHANGED, describe_transform, draw_transform
 from hpa_data.augment.transform import CopyTask
 from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.manifest import Copies
+from hpa_data.format.manifest import Provenance
 from hpa_data.store.create import PartPlan
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store
-from hpa_data.tables import find_repeated
+from hpa_data.tables import first_duplicate
 
 COPIES_PART = "augmented"
 
 
 # Copies with noise compress less than their parents: 60 real samples' copies took 1.10 times as much.
-MORE_NOISE = 1.25
+NOISE_SIZE_FACTOR = 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class CopySummary:
     n_copies : int
     n_parents : int
         Samples that are copied.
-    most_copies : int
+    max_copies_per_sample : int
         Of one parent.
     n_failed, n_black : int
         Samples that carry a class below the minimum and are not copied, because they could not be read or are black.
@@ -66,7 +66,7 @@ class CopySummary:
     n_samples: int
     n_copies: int
     n_parents: int
-    most_copies: int
+    max_copies_per_sample: int
     n_failed: int
     n_black: int
     n_unchanged: int
@@ -130,10 +130,10 @@ def plan_augmentation(
     if seed < 0:
         raise InputError(f"seed must be at least 0. Received: seed={seed}. Pass another number.")
     counted = source.labels * source.readable[:, None]  # (N, K)
-    rows = plan_copies(counted, min_count, order, may_copy=source.readable & ~source.black).tolist()
+    rows = plan_copies(counted, min_count, order, eligible=source.readable & ~source.black).tolist()
     numbers = _number_copies(rows)
     recipes = [
-        draw_recipe(policy, seed=seed, parent=source.ids[row], number=number)
+        draw_transform(policy, seed=seed, parent=source.ids[row], number=number)
         for row, number in zip(rows, numbers, strict=True)
     ]
     settings = {
@@ -152,7 +152,7 @@ def plan_augmentation(
         settings=settings,
         codec=first.settings["codec"],
         shard_samples=int(first.settings["shard_samples"]),
-        copies=Copies(
+        copies=Provenance(
             parents=tuple(source.ids[row] for row in rows),
             parts=tuple(source.places[row][0] for row in rows),
             checksums=tuple(source.checksum[rows].tolist()),
@@ -172,10 +172,10 @@ def plan_augmentation(
         n_samples=int(source.readable.sum()),
         n_copies=len(rows),
         n_parents=len(set(rows)),
-        most_copies=max(numbers, default=-1) + 1,
+        max_copies_per_sample=max(numbers, default=-1) + 1,
         n_failed=int((rare & ~source.readable).sum()),
         n_black=int((rare & source.readable & source.black).sum()),
-        n_unchanged=sum(describe_recipe(recipe) == UNCHANGED for recipe in recipes),
+        n_unchanged=sum(describe_transform(recipe) == UNCHANGED for recipe in recipes),
         n_bytes=round(source.mean_bytes * len(rows)),
         short=tuple(first.classes[k] for k in np.flatnonzero(after < min_count)),
     )
@@ -214,7 +214,7 @@ def _gather_originals(store: Store, names: Sequence[str]) -> _Originals:
     if not parts:
         raise InputError("parts must be named. Received: none. Name those to copy from.")
     ids = [name for part in parts for name in part.ids]
-    repeated = find_repeated(ids)
+    repeated = first_duplicate(ids)
     if repeated is not None:
         raise InputError(
             f"Ids of parts that are copied together must be unique. Received: {repeated!r} in two of "

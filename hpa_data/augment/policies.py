@@ -120,7 +120,7 @@ UNCHANGED = "unchanged"
 NOISY = ("noise", "elastic")
 
 
-def draw_recipe(policy: str, *, seed: int, parent: str, number: int) -> str:
+def draw_transform(policy: str, *, seed: int, parent: str, number: int) -> str:
     """Draw what is to be done to one copy.
 
     Parameters
@@ -208,7 +208,7 @@ def _fits(value: Any, where: Range | Choice) -> bool:
     return len(values) == where.n and all(type(x) in {int, float} and abs(x) <= MAX_PARAMETER for x in values)
 
 
-def describe_recipe(recipe: str) -> str:
+def describe_transform(recipe: str) -> str:
     """Say a recipe in words: ``rotate 13°, shear -4°, scale 0.90 x 1.10, shift 10 x -5 %``."""
     words = [_WORDS[step["operation"]](step) for step in read_recipe(recipe) if step["done"]]
     return "; ".join(word for word in words if word) or UNCHANGED

@@ -54,7 +54,7 @@ def list_copy_tasks(store: Store, part: Part) -> list[CopyTask]:
     return [CopyTask(name, row, checksum, status, recipe) for name, (row, status), checksum, recipe in told]
 
 
-def make_reading(store: Path) -> Callable[[CopyTask], Sample]:
+def copy_function(store: Path) -> Callable[[CopyTask], Sample]:
     """Return the function that makes one copy after the other from the parents in a store, in any thread or process."""
     return partial(_make_copy, store, uuid.uuid4().hex)
 
@@ -66,7 +66,7 @@ def close_readers() -> None:
 
 def _make_copy(store: Path, run: str, task: CopyTask) -> Sample:
     """Read a parent, hold it against its checksum, and do to it what the recipe says."""
-    image = _open_reader(store, task.part, run).read_here(task.row)
+    image = _open_reader(store, task.part, run).read_one(task.row)
     if compute_checksum(image) != task.checksum:
         raise InputError(
             f"A parent must be whole to be copied. Received: sample {task.row} of part {task.part!r}, whose pixels "
@@ -100,9 +100,9 @@ def replay(image: npt.NDArray[np.uint8], recipe: str) -> npt.NDArray[np.uint8]:
             f"image must be uint8 of shape (Y, X, {len(CHANNELS)}). Received: {image.dtype} of {image.shape}. Pass one "
             "sample of a store."
         )
-    from hpa_data.augment.operations import carry_out  # imgaug takes two seconds to import
+    from hpa_data.augment.operations import apply_transform  # imgaug takes two seconds to import
 
-    return carry_out(recipe, image)
+    return apply_transform(recipe, image)
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from hpa_data.commands.console import (
     Overwrite,
     Threads,
     escape,
-    late_progress,
+    progress,
     shorten,
     show,
     split_names,
@@ -40,9 +40,9 @@ def augment(
     from hpa_data.augment.execute import augment_store, check_augmentation
     from hpa_data.augment.plan import plan_augmentation
     from hpa_data.store.store import open_store
-    from hpa_data.system.executor import Workers
+    from hpa_data.system.executor import Parallelism
 
-    doing = Workers(threads=threads, processes=workers, scheduler=scheduler)
+    doing = Parallelism(threads=threads, processes=workers, scheduler=scheduler)
     plan = plan_augmentation(
         open_store(store),
         parts=split_names(parts),
@@ -60,8 +60,8 @@ def augment(
     if not as_json:
         print(describe_copies(told), flush=True)
     try:
-        with late_progress("copies") as (begin, advance):
-            done = augment_store(plan, workers=doing, overwrite=overwrite, on_plan=begin, on_written=advance)
+        with progress("copies") as shown:
+            done = augment_store(plan, workers=doing, overwrite=overwrite, progress=shown)
     except KeyboardInterrupt:
         print(f"{store} has all that was finished; the same command goes on from there.", file=sys.stderr)
         raise
@@ -81,7 +81,7 @@ def describe_copies(told: "CopySummary") -> str:
         name, before, after = row
         lines.append(f"{k:>2} {escape(name):<31}{before:>8}{after - before:>8}{after:>10}")
     lines += [
-        f"{told.n_copies} copies of {told.n_parents} samples, at most {told.most_copies} of one, "
+        f"{told.n_copies} copies of {told.n_parents} samples, at most {told.max_copies_per_sample} of one, "
         f"about {told.n_bytes / 1e6:.1f} MB; {told.n_samples + told.n_copies} samples together"
     ]
     if told.n_unchanged:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpa_data.errors import InputError
+from hpa_data.system.progress import Progress
 
 if TYPE_CHECKING:
     pass
@@ -50,52 +51,55 @@ def show(result: Any, as_json: bool, text: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(unit: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(unit: str) -> Iterator[Progress]:
     """Show progress on stderr: a bar with rate and time left on a terminal, else a plain line every ten seconds."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    with contextlib.ExitStack() as bar:
+        show = _show_bar if sys.stderr.isatty() else _print_lines
+        advance: list[Callable[[int], None]] = []
 
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(unit, total=total, rate="")
+        def start(total: int) -> None:
+            bar.close()  # of the pass before
+            advance[:] = [bar.enter_context(show(unit, total))]
 
-            def advance(n: int) -> None:
-                bar.advance(task, n)
-                bar.update(task, rate=f"{unit}, {bar.tasks[0].speed or 0:.0f}/s")
-
-            yield advance
-        return
-
-    done, started, told, lock = 0, time.monotonic(), time.monotonic(), threading.Lock()
-
-    def note(n: int) -> None:
-        nonlocal done, told
-        with lock:  # shards end in several threads
-            done += n
-            now = time.monotonic()
-            if now - told >= 10:
-                told = now
-                rate = done / (now - started)
-                print(f"{done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
-
-    yield note
+        yield Progress(
+            start=start,
+            advance=lambda n: advance[0](n),  # noqa: PLW0108 - the bar that is there then, not now
+            note=lambda line: print(line, file=sys.stderr),
+        )
 
 
 @contextlib.contextmanager
-def late_progress(unit: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
-    """Give two functions: one that begins to show progress (anew) with its total, one that advances it."""
-    with contextlib.ExitStack() as stack:
-        shown: list[Callable[[int], None]] = []
+def _show_bar(unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
-        def plan(total: int) -> None:
-            stack.close()
-            shown[:] = [stack.enter_context(progress(unit, total))]
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(unit, total=total, rate="")
 
         def advance(n: int) -> None:
-            shown[0](n)
+            bar.advance(task, n)
+            bar.update(task, rate=f"{unit}, {bar.tasks[0].speed or 0:.0f}/s")
 
-        yield plan, advance
+        yield advance
+
+
+@contextlib.contextmanager
+def _print_lines(unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    done, started, printed, lock = 0, time.monotonic(), time.monotonic(), threading.Lock()
+
+    def advance(n: int) -> None:
+        nonlocal done, printed
+        with lock:  # shards end in several threads
+            done += n
+            now = time.monotonic()
+            if now - printed >= 10:
+                printed = now
+                rate = done / (now - started)
+                print(f"{done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
+
+    yield advance
 
 
 def check_table(labels: Path | None, given: dict[str, Any]) -> Path:

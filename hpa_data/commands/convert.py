@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer.core
 
-from hpa_data.commands.console import Json, Overwrite, Threads, late_progress, shorten, show
+from hpa_data.commands.console import Json, Overwrite, Threads, progress, shorten, show
 from hpa_data.errors import InputError
 
 if TYPE_CHECKING:
-    from hpa_data.convert.estimate import Forecast
+    from hpa_data.convert.estimate import ConversionEstimate
     from hpa_data.convert.execute import Conversion
 
 
@@ -37,35 +37,34 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Convert image files into a part of a store; the same command again goes on where it was stopped."""
-    from hpa_data.convert.estimate import forecast_conversion
+    from hpa_data.convert.estimate import estimate_conversion
     from hpa_data.convert.execute import convert_files
     from hpa_data.convert.plan import plan_conversion
-    from hpa_data.sources.naming import SourceSettings, parse_channels
-    from hpa_data.system.executor import Workers
+    from hpa_data.sources.naming import ImportOptions, parse_channels
+    from hpa_data.system.executor import Parallelism
 
     if on_error not in {"skip", "fail"}:
         raise InputError(f"on-error must be skip or fail. Received: {on_error!r}. Choose one.")
-    settings = SourceSettings(
+    settings = ImportOptions(
         source=form,
         channels=parse_channels(channels) if channels is not None else None,
         missing=missing,
         intensity=intensity,
     )
-    doing = Workers(threads=threads, processes=workers, scheduler=scheduler)
+    doing = Parallelism(threads=threads, processes=workers, scheduler=scheduler)
     plan = plan_conversion(source, store, labels=labels, part=part, settings=settings, codec=codec)
     if dry_run:
-        told = forecast_conversion(plan, workers=doing, overwrite=overwrite)
-        show(told, as_json, describe_forecast(told))
+        told = estimate_conversion(plan, workers=doing, overwrite=overwrite)
+        show(told, as_json, describe_estimate(told))
         return
     try:
-        with late_progress("samples") as (begin, advance):
+        with progress("samples") as shown:
             done = convert_files(
                 plan,
                 workers=doing,
                 stop_at_failure=on_error == "fail",
                 overwrite=overwrite,
-                on_plan=begin,
-                on_written=advance,
+                progress=shown,
             )
     except KeyboardInterrupt:
         print(f"{store} has all that was finished; the same command goes on from there.", file=sys.stderr)
@@ -93,26 +92,26 @@ def describe_conversion(done: "Conversion") -> str:
     return "\n".join(lines)
 
 
-def describe_forecast(told: "Forecast") -> str:
+def describe_estimate(told: "ConversionEstimate") -> str:
     """Say what a conversion would take."""
     lines = [
         f"{told.store}, part {told.part}: {told.n_samples} samples, {told.n_pending} still to be written",
         *_describe_left_out(told),
-        f"Of {told.n_probes} that were read, the first planes: "
+        f"Of {told.n_sampled} that were read, the first planes: "
         + ", ".join(f"{number} {form}" for form, number in told.forms.items()),
         f"It would take {told.n_bytes / 1e6:.1f} ± {told.error_bytes / 1e6:.1f} MB on disk "
         f"({told.mean_bytes / 1e3:.0f} kB a sample), {told.free_bytes / 1e6:.0f} MB are free",
         f"It would take about {told.seconds:.0f} s and up to {told.memory_bytes / 1e6:.0f} MB of memory at once",
     ]
-    if told.n_lacking:
-        lines.append(f"Without a file for each channel: {told.n_lacking} samples")
-    if told.n_noted:
-        lines.append(f"Warning: {told.n_noted} of those read have a colour that is not the expected one")
+    if told.n_missing_channel:
+        lines.append(f"Without a file for each channel: {told.n_missing_channel} samples")
+    if told.n_with_warnings:
+        lines.append(f"Warning: {told.n_with_warnings} of those read have a colour that is not the expected one")
     lines += shorten([f"Would fail: {failure.id}: {failure.reason}" for failure in told.failures])
     return "\n".join(lines)
 
 
-def _describe_left_out(done: "Conversion | Forecast") -> list[str]:
+def _describe_left_out(done: "Conversion | ConversionEstimate") -> list[str]:
     lines = []
     if done.unlabelled:
         lines.append(f"Left out, no row in the label table: {len(done.unlabelled)} samples, first {done.unlabelled[0]}")

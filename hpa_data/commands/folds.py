@@ -13,7 +13,7 @@ from hpa_data.commands.console import (
     check_store,
     check_table,
     escape,
-    late_progress,
+    progress,
     show,
     split_names,
 )
@@ -54,7 +54,7 @@ def folds(
         )
     else:
         check_store(labels, {"--min-count": min_count})
-        with late_progress("samples") as (begin, advance):
+        with progress("samples") as shown:
             done = audit_store_folds(
                 open_store(store),
                 None if parts is None else split_names(parts),
@@ -64,8 +64,7 @@ def folds(
                 legacy_leak=legacy_leak,
                 near=near,
                 threads=threads,
-                on_plan=begin,
-                on_read=advance,
+                progress=shown,
             )
     show(done, as_json, describe_folds(done))
 

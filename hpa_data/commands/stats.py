@@ -13,7 +13,7 @@ from hpa_data.commands.console import (
     check_store,
     check_table,
     escape,
-    late_progress,
+    progress,
     show,
     split_names,
 )
@@ -54,14 +54,13 @@ def stats(
     if store is None:
         done = measure_table(table, min_count=min_count, order=order)
     else:
-        with late_progress("samples") as (begin, advance):
+        with progress("samples") as shown:
             done = measure_store(
                 open_store(store),
                 None if parts is None else split_names(parts),
                 pixels=pixels,
                 threads=threads,
-                on_plan=begin,
-                on_read=advance,
+                progress=shown,
             )
     text = describe_statistics(done)
     if figures is not None:

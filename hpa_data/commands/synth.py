@@ -20,7 +20,8 @@ def synth(
     """Write made-up samples in Kaggle's file format: planes, label table, test folder."""
     from hpa_data.synth import write_samples
 
-    with progress("samples", samples + test) as advance:
+    with progress("samples") as shown:
+        shown.start(samples + test)
         done = write_samples(
             folder,
             n_samples=samples,
@@ -28,7 +29,7 @@ def synth(
             uniform=uniform,
             n_test=test,
             workers=workers,
-            on_sample=lambda: advance(1),
+            progress=shown,
         )
     mean_kb = done.n_bytes / (done.n_samples + done.n_test) / 1e3
     show(done, as_json, f"{folder}: {done.n_samples} samples and {done.n_test} for test, {mean_kb:.0f} kB each")

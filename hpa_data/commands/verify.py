@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer.core
 
-from hpa_data.commands.console import STORE, Json, Threads, late_progress, shorten, show
+from hpa_data.commands.console import STORE, Json, Threads, progress, shorten, show
 
 if TYPE_CHECKING:
     from hpa_data.verify import Verification
@@ -26,15 +26,14 @@ def verify(
     """Check each sample against its checksum, and against its source; make again what is wrong."""
     from hpa_data.verify import verify_store
 
-    with late_progress("samples") as (begin, advance):
+    with progress("samples") as shown:
         done = verify_store(
             store,
             part=part,
             source=source,
             repair=repair,
             threads=threads,
-            on_plan=begin,
-            on_checked=advance,
+            progress=shown,
         )
     show(done, as_json, describe_verification(done))
     if done.n_faults:

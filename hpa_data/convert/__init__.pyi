@@ -1,7 +1,7 @@
 from . import estimate as estimate
 from . import execute as execute
 from . import plan as plan
-from .estimate import forecast_conversion as forecast_conversion
+from .estimate import estimate_conversion as estimate_conversion
 from .execute import Conversion as Conversion
 from .execute import convert_files as convert_files
 from .plan import ConversionPlan as ConversionPlan

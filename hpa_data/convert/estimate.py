@@ -12,22 +12,22 @@ import numpy as np
 from hpa_data.convert.plan import ConversionPlan
 from hpa_data.dataset import FAILED, PENDING
 from hpa_data.errors import InputError
-from hpa_data.format.codecs import encode_chunk, find_codec
-from hpa_data.sources.decode import open_picture
+from hpa_data.format.codecs import encode_chunk, get_codec
+from hpa_data.sources.decode import open_image
 from hpa_data.sources.files import read_file
-from hpa_data.sources.naming import SampleFiles, list_missing
+from hpa_data.sources.naming import SampleFiles, missing_channels
 from hpa_data.sources.samples import read_sample
-from hpa_data.store.create import find_begun
+from hpa_data.store.create import find_existing
 from hpa_data.store.failures import Failure
 from hpa_data.store.write import peak_bytes
-from hpa_data.system.executor import Workers, check_workers, sample_pool
+from hpa_data.system.executor import Parallelism, check_workers, sample_pool
 
 # Samples that are read to foresee a conversion: the size of the whole is then known to some 5 %.
 N_PROBES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
+class ConversionEstimate:
     """What a conversion would do.
 
     Attributes
@@ -40,15 +40,15 @@ class Forecast:
         Of them, still to be written.
     unlabelled, skipped : tuple of str
         Ids of samples that would be left out: without a row in the label table, without a channel.
-    n_lacking : int
+    n_missing_channel : int
         Samples of the part that lack a channel, by their file names: filled or failed, as `missing` says.
-    n_probes : int
+    n_sampled : int
         Samples that were read for this.
     forms : dict of str to int
         What the planes of the first channel of each of them are.
     failures : tuple of Failure
         Of them, those that cannot be read.
-    n_noted : int
+    n_with_warnings : int
         Of them, readable ones with a note, as a colour that is not the expected one.
     mean_bytes : float
         Of an encoded image.
@@ -68,11 +68,11 @@ class Forecast:
     n_pending: int
     unlabelled: tuple[str, ...]
     skipped: tuple[str, ...]
-    n_lacking: int
-    n_probes: int
+    n_missing_channel: int
+    n_sampled: int
     forms: dict[str, int]
     failures: tuple[Failure, ...]
-    n_noted: int
+    n_with_warnings: int
     mean_bytes: float
     n_bytes: int
     error_bytes: int
@@ -93,18 +93,18 @@ class _Probe:
     failure: Failure | None
 
 
-def forecast_conversion(
-    plan: ConversionPlan, *, workers: Workers | None = None, overwrite: bool = False, n_probes: int = N_PROBES
-) -> Forecast:
+def estimate_conversion(
+    plan: ConversionPlan, *, workers: Parallelism | None = None, overwrite: bool = False, n_sampled: int = N_PROBES
+) -> ConversionEstimate:
     """Say what a conversion would do, from some of its samples; nothing is written.
 
     Parameters
     ----------
     plan : ConversionPlan
-    workers : Workers, optional
+    workers : Parallelism, optional
     overwrite : bool
         As for `convert_files`.
-    n_probes : int
+    n_sampled : int
         Samples to read, evenly over the part.
 
     Raises
@@ -112,9 +112,9 @@ def forecast_conversion(
     InputError
         As `convert_files` would, but for the disk.
     """
-    workers = workers or Workers()
+    workers = workers or Parallelism()
     n_pending = _count_pending(plan, overwrite=overwrite)
-    probes = _probe_samples(plan, n_probes)
+    probes = _probe_samples(plan, n_sampled)
     sizes = np.array([probe.n_bytes for probe in probes if probe.n_bytes is not None] or [0], np.float64)
     # Of a mean over some of N samples, drawn without repeats; of one alone nothing is known.
     spread = sizes.std(ddof=1) if len(sizes) > 1 else sizes[0]
@@ -122,18 +122,18 @@ def forecast_conversion(
     seconds = sum(probe.seconds for probe in probes) / len(probes)
     layout = plan.part.layout
     n_threads = check_workers(workers, plan.list_paths())
-    return Forecast(
+    return ConversionEstimate(
         store=plan.part.path,
         part=plan.part.name,
         n_samples=len(plan.samples),
         n_pending=n_pending,
         unlabelled=plan.unlabelled,
         skipped=plan.skipped,
-        n_lacking=sum(bool(list_missing(sample)) for sample in plan.samples),
-        n_probes=len(probes),
+        n_missing_channel=sum(bool(missing_channels(sample)) for sample in plan.samples),
+        n_sampled=len(probes),
         forms=dict(Counter(probe.form for probe in probes)),
         failures=tuple(probe.failure for probe in probes if probe.failure is not None),
-        n_noted=sum(probe.has_note for probe in probes),
+        n_with_warnings=sum(probe.has_note for probe in probes),
         mean_bytes=float(sizes.mean()),
         n_bytes=round(n_pending * sizes.mean()),
         error_bytes=round(n_pending * error),
@@ -155,7 +155,7 @@ def check_disk(plan: ConversionPlan, *, overwrite: bool = False) -> None:
         free_bytes += sum(path.stat().st_size for path in old.rglob("*") if path.is_file())
     if not n_pending or n_pending * plan.part.layout.image_bytes <= free_bytes:
         return
-    told = forecast_conversion(plan, overwrite=overwrite)
+    told = estimate_conversion(plan, overwrite=overwrite)
     if told.n_bytes - told.error_bytes > free_bytes:
         raise InputError(
             f"The disk must hold the part. Received: {plan.part.path} with {free_bytes / 1e6:.0f} MB free, where it "
@@ -165,7 +165,7 @@ def check_disk(plan: ConversionPlan, *, overwrite: bool = False) -> None:
 
 def _count_pending(plan: ConversionPlan, *, overwrite: bool) -> int:
     """Count the samples that a conversion would write."""
-    begun = None if overwrite else find_begun(plan.part)
+    begun = None if overwrite else find_existing(plan.part)
     return len(plan.samples) if begun is None else int(np.isin(begun.status, (PENDING, FAILED)).sum())
 
 
@@ -175,9 +175,9 @@ def _count_free(path: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def _probe_samples(plan: ConversionPlan, n_probes: int) -> list[_Probe]:
+def _probe_samples(plan: ConversionPlan, n_sampled: int) -> list[_Probe]:
     """Read and encode some samples, evenly over the part."""
-    chosen = np.unique(np.linspace(0, len(plan.samples) - 1, n_probes).round().astype(int)).tolist()
+    chosen = np.unique(np.linspace(0, len(plan.samples) - 1, n_sampled).round().astype(int)).tolist()
     # In one thread that is not the main one, where Blosc uses several; as a conversion does.
     return list(sample_pool(1).map(lambda index: _probe_sample(plan, plan.samples[index]), chosen))
 
@@ -187,7 +187,7 @@ def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
     n_bytes, failure, has_note = None, None, False
     try:
         sample = read_sample(files, plan.settings)
-        n_bytes = len(encode_chunk(sample.image, find_codec(plan.part.codec)))
+        n_bytes = len(encode_chunk(sample.image, get_codec(plan.part.codec)))
         has_note = bool(sample.note)
     except InputError as error:
         failure = Failure(id=files.id, file=error.file, reason=str(error))
@@ -195,8 +195,8 @@ def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
     form, picture_bytes = "", 0
     first = next(file for file in files.planes if file is not None)
     try:
-        picture = open_picture(read_file(first.root, first.name), first.name)
-        (y, x), bits = picture.shape, picture.full_scale.bit_length()
+        picture = open_image(read_file(first.root, first.name), first.name)
+        (y, x), bits = picture.shape, picture.max_value.bit_length()
         form = f"{picture.form} {x} x {y}, {bits} bit, {picture.n_planes} plane{'s' * (picture.n_planes > 1)}"
         picture_bytes = y * x * picture.n_planes * (2 if bits > 8 else 1)
     except InputError:

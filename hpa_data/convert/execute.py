@@ -1,6 +1,5 @@
 """Image files into a part of a store."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,14 +9,15 @@ import numpy as np
 from hpa_data.convert.estimate import check_disk
 from hpa_data.convert.plan import ConversionPlan
 from hpa_data.dataset import FAILED, FILLED, PENDING, is_readable
-from hpa_data.format.statistics import Statistics
+from hpa_data.format.statistics import ChannelStatistics
 from hpa_data.sources.samples import read_sample
-from hpa_data.store.create import begin_part, clear_left_overs
+from hpa_data.store.create import create_part, remove_stale
 from hpa_data.store.failures import Failure, list_failures
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
-from hpa_data.system.executor import Workers, check_workers
+from hpa_data.system.executor import Parallelism, check_workers
 from hpa_data.system.lock import hold_store
+from hpa_data.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +58,16 @@ class Conversion:
     failures: tuple[Failure, ...]
     noted: tuple[str, ...]
     n_bytes: int
-    statistics: Statistics | None
+    statistics: ChannelStatistics | None
 
 
 def convert_files(
     plan: ConversionPlan,
     *,
-    workers: Workers | None = None,
+    workers: Parallelism | None = None,
     stop_at_failure: bool = False,
     overwrite: bool = False,
-    on_plan: Callable[[int], None] | None = None,
-    on_written: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Conversion:
     """Convert image files into a part of a store, or go on with one that was begun.
 
@@ -77,15 +76,13 @@ def convert_files(
     Parameters
     ----------
     plan : ConversionPlan
-    workers : Workers, optional
+    workers : Parallelism, optional
     stop_at_failure : bool
         Raise at the first sample that cannot be read, instead of listing it.
     overwrite : bool
         Delete a part of that name first.
-    on_plan : function of int, optional
-        Called once with the number of samples to write before anything is read.
-    on_written : function of int, optional
-        Called after each shard with the number of samples written, in the calling thread.
+    progress : Progress, optional
+        Of samples; advances after each shard.
 
     Returns
     -------
@@ -97,22 +94,21 @@ def convert_files(
         If the store holds something else, has another writer, or does not fit on the disk, or the workers cannot be
         reached. Nothing is written then.
     """
-    workers = workers or Workers()
+    workers = workers or Parallelism()
     store = plan.part.path
     check_workers(workers, plan.list_paths())
     with hold_store(store):
-        clear_left_overs(plan.part)
+        remove_stale(plan.part)
         check_disk(plan, overwrite=overwrite)
-        begun = begin_part(plan.part, overwrite=overwrite)
-        if on_plan is not None:
-            on_plan(int(np.isin(begun.status, (PENDING, FAILED)).sum()))
+        begun = create_part(plan.part, overwrite=overwrite)
+        progress.start(int(np.isin(begun.status, (PENDING, FAILED)).sum()))
         write_shards(
             begun,
             plan.samples,
             partial(read_sample, settings=plan.settings),
             workers=workers,
             stop_at_failure=stop_at_failure,
-            on_written=on_written,
+            progress=progress.part(),
         )
         done = open_store(store).part(plan.part.name)
         status = done.status

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.sources.naming import SampleFiles, SourceSettings, find_samples, list_missing
+from hpa_data.sources.naming import ImportOptions, SampleFiles, find_samples, missing_channels
 from hpa_data.store.create import PartPlan
 from hpa_data.tables import LabelTable, read_label_table
 
@@ -25,7 +25,7 @@ class ConversionPlan:
     part : PartPlan
     samples : tuple of SampleFiles, length N
         In the order of the part.
-    settings : SourceSettings
+    settings : ImportOptions
     unlabelled : tuple of str
         Ids of samples left out because the label table has no row for them.
     skipped : tuple of str
@@ -35,7 +35,7 @@ class ConversionPlan:
     root: Path
     part: PartPlan
     samples: tuple[SampleFiles, ...]
-    settings: SourceSettings
+    settings: ImportOptions
     unlabelled: tuple[str, ...]
     skipped: tuple[str, ...]
 
@@ -51,7 +51,7 @@ def plan_conversion(
     *,
     labels: str | Path | None = None,
     part: str = "train",
-    settings: SourceSettings | None = None,
+    settings: ImportOptions | None = None,
     codec: str = "lz4hc",
 ) -> ConversionPlan:
     """Find the samples of a source and pair them with a label table; nothing is written.
@@ -67,7 +67,7 @@ def plan_conversion(
         Without it, the part has no labels and holds every sample, sorted by id.
     part : str
         Name of the part.
-    settings : SourceSettings, optional
+    settings : ImportOptions, optional
         By default Kaggle's planes.
     codec : str
         A name in `shards.CODECS`.
@@ -77,13 +77,13 @@ def plan_conversion(
     InputError
         If the source or the table cannot be used.
     """
-    settings = settings or SourceSettings()
+    settings = settings or ImportOptions()
     table = read_label_table(Path(labels)) if labels is not None else None
     found = find_samples(source, settings)
     skipped: tuple[str, ...] = ()
     if settings.missing == "skip":
-        skipped = tuple(sample.id for sample in found if list_missing(sample))
-        found = [sample for sample in found if not list_missing(sample)]
+        skipped = tuple(sample.id for sample in found if missing_channels(sample))
+        found = [sample for sample in found if not missing_channels(sample)]
     samples, rows, unlabelled = _join(found, table, skipped, source, labels)
     if not samples:
         raise InputError(

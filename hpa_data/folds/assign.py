@@ -11,7 +11,7 @@ from hpa_data.folds.options import Method
 
 def assign_folds(
     labels: npt.NDArray[np.uint8],
-    k: int,
+    n_folds: int,
     method: Method = "stratified",
     groups: npt.ArrayLike | None = None,
     seed: int = 0,
@@ -22,12 +22,12 @@ def assign_folds(
     ----------
     labels : array of uint8, shape (N, K)
         Multi-hot.
-    k : int
+    n_folds : int
         The number of folds, 2..N.
     method : {"stratified", "contiguous", "grouped-stratified"}
         ``stratified`` spreads each class, the rarest first, evenly over the folds (iterative stratification, Sechidis
         et al. 2011). ``grouped-stratified`` does so with whole groups. ``contiguous`` cuts the samples, as they stand,
-        into k runs: the first, middle and final third.
+        into n_folds runs: the first, middle and final third.
     groups : sequence, length N, optional
         For ``grouped-stratified``: samples of equal value share a fold.
     seed : int
@@ -36,12 +36,12 @@ def assign_folds(
     Returns
     -------
     array of int64, shape (N,)
-        0..k-1; every fold has a sample. A function of the arguments alone.
+        0..n_folds-1; every fold has a sample. A function of the arguments alone.
 
     Raises
     ------
     InputError
-        If k or the method cannot be used.
+        If n_folds or the method cannot be used.
 
     Examples
     --------
@@ -58,9 +58,10 @@ def assign_folds(
             f"groups must be given for grouped-stratified, and for it alone. Received: method={method!r}, groups "
             f"{'not ' if groups is None else ''}given. Choose another method."
         )
-    if not 2 <= k <= n_samples:
+    if not 2 <= n_folds <= n_samples:
         raise InputError(
-            f"folds must be from 2 to the number of samples, {n_samples}. Received: folds={k}. Pass another number."
+            f"folds must be from 2 to the number of samples, {n_samples}. Received: folds={n_folds}. Pass "
+            "another number."
         )
     if not 0 <= seed < 2**32:
         raise InputError(f"seed must be from 0 to 2**32 - 1. Received: seed={seed}. Pass another number.")
@@ -71,49 +72,53 @@ def assign_folds(
         )
     folds: npt.NDArray[np.int64] = np.empty(n_samples, np.int64)
     if method == "contiguous":
-        for fold, run in enumerate(np.array_split(np.arange(n_samples), k)):
+        for fold, run in enumerate(np.array_split(np.arange(n_samples), n_folds)):
             folds[run] = fold
         return folds
-    folds = _stratify(labels, k, seed) if groups is None else _stratify_groups(labels, k, np.asarray(groups), seed)
-    empty = np.flatnonzero(np.bincount(folds, minlength=k) == 0)
+    folds = (
+        _stratify(labels, n_folds, seed)
+        if groups is None
+        else _stratify_groups(labels, n_folds, np.asarray(groups), seed)
+    )
+    empty = np.flatnonzero(np.bincount(folds, minlength=n_folds) == 0)
     if len(empty):
         raise InputError(
-            f"Each fold must have a sample. Received: folds={k} over {n_samples} samples, fold {empty[0]} empty. "
+            f"Each fold must have a sample. Received: folds={n_folds} over {n_samples} samples, fold {empty[0]} empty. "
             "Pass fewer folds, or --method contiguous."
         )
     return folds
 
 
-def _stratify(labels: npt.NDArray[np.uint8], k: int, seed: int) -> npt.NDArray[np.int64]:
-    """Spread the columns of `labels`, (N, K), evenly over k folds."""
+def _stratify(labels: npt.NDArray[np.uint8], n_folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Spread the columns of `labels`, (N, K), evenly over n_folds folds."""
     # A sample without a class counts as one of a class of its own, or the stratifier would leave it where it likes.
     bare = (labels.sum(axis=1) == 0).astype(np.uint8)
     folds = np.empty(len(labels), np.int64)
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # brings scikit-learn, which takes a second
 
-    splitter = MultilabelStratifiedKFold(n_splits=k, shuffle=True, random_state=seed)
+    splitter = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
     for fold, (_, validation) in enumerate(splitter.split(labels, np.column_stack([labels, bare]))):
         folds[validation] = fold
     return folds
 
 
 def _stratify_groups(
-    labels: npt.NDArray[np.uint8], k: int, groups: npt.NDArray[np.generic], seed: int
+    labels: npt.NDArray[np.uint8], n_folds: int, groups: npt.NDArray[np.generic], seed: int
 ) -> npt.NDArray[np.int64]:
-    """Spread groups evenly over k folds: by the classes that they carry, and by their size."""
+    """Spread groups evenly over n_folds folds: by the classes that they carry, and by their size."""
     _, members = np.unique(groups, return_inverse=True)
     sizes = np.bincount(members)
-    if len(sizes) < k:
+    if len(sizes) < n_folds:
         raise InputError(
-            f"folds must be at most the number of groups, {len(sizes)}. Received: folds={k}. Pass fewer, or another "
-            "method."
+            f"folds must be at most the number of groups, {len(sizes)}. Received: folds={n_folds}. Pass fewer, "
+            "or another method."
         )
     carried = np.zeros((len(sizes), labels.shape[1]), np.uint8)
     np.maximum.at(carried, members, labels)
     # Sizes by powers of two are classes of their own: the folds are to have as many samples, not as many groups.
     magnitudes = np.log2(sizes).astype(np.int64)
     size_classes = np.eye(magnitudes.max() + 1, dtype=np.uint8)[magnitudes]
-    return _stratify(np.column_stack([carried, size_classes]), k, seed)[members]
+    return _stratify(np.column_stack([carried, size_classes]), n_folds, seed)[members]
 
 
 def split_fold(

@@ -6,7 +6,6 @@ smaller by a fifth to a half). imagehash itself takes ten times as long a sample
 of dim pixels are rounded to nothing, and compares two hashes a call: half a day for the 5.5e9 pairs of 105,000 samples.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -19,7 +18,8 @@ from scipy.sparse.csgraph import connected_components
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
-from hpa_data.system.executor import Workers, sample_pool
+from hpa_data.system.executor import Parallelism, sample_pool
+from hpa_data.system.progress import SILENT, Progress
 
 # How many of the 252 signs of four channels may differ between two pictures of one field.
 #
@@ -48,7 +48,7 @@ ROWS, COLUMNS = 16, 8192
 MAX_PAIRS = 10_000_000
 
 
-def hash_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def perceptual_hash(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """Hash what an image looks like, so that the same field of view has nearly the same bits.
 
     Parameters
@@ -65,7 +65,7 @@ def hash_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     --------
     >>> image = np.zeros((64, 64, 2), np.uint8)
     >>> image[5:20, 30:50, 1] = 100
-    >>> dim, bright = hash_image(image), hash_image(image * 2)
+    >>> dim, bright = perceptual_hash(image), perceptual_hash(image * 2)
     >>> dim[0], np.bitwise_count(dim ^ bright)
     (np.uint64(0), array([0, 0], dtype=uint8))
     """
@@ -86,8 +86,7 @@ def hash_part(
     part: str,
     *,
     threads: int | None = None,
-    on_plan: Callable[[int], None] | None = None,
-    on_read: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> npt.NDArray[np.uint64]:
     """Hash each sample of a part. Memory holds a batch of images, whatever the size of the part.
 
@@ -97,34 +96,33 @@ def hash_part(
     part : str
     threads : int, optional
         By default one a core. The result does not depend on it.
-    on_plan, on_read : function of int, optional
-        Called with the number of samples to read before any is, and with that of each batch after it.
+    progress : Progress, optional
+        Of samples.
 
     Returns
     -------
     array of uint64, shape (N, C)
-        See `hash_image`. A sample that is pending or failed has zeros, like one that is black.
+        See `perceptual_hash`. A sample that is pending or failed has zeros, like one that is black.
 
     Raises
     ------
     InputError
         If the store has no such part, or a sample is damaged.
     """
-    tell_plan, tell_read = on_plan or (lambda n: None), on_read or (lambda n: None)
-    workers = Workers(threads=threads)
-    pool = sample_pool(workers.task_threads)
-    with store.reader([part], threads=workers.task_threads) as reader:
+    workers = Parallelism(threads=threads)
+    pool = sample_pool(workers.threads_per_task)
+    with store.reader([part], threads=workers.threads_per_task) as reader:
         hashes = np.zeros((len(reader), reader.image_shape[-1]), np.uint64)
         readable = np.flatnonzero(is_readable(reader.status))
-        tell_plan(len(readable))
+        progress.start(len(readable))
         for start in range(0, len(readable), BATCH_SAMPLES):
             chosen = readable[start : start + BATCH_SAMPLES]
-            hashes[chosen] = list(pool.map(hash_image, reader.read(chosen)))
-            tell_read(len(chosen))
+            hashes[chosen] = list(pool.map(perceptual_hash, reader.read(chosen)))
+            progress.advance(len(chosen))
     return hashes
 
 
-def find_blank(sums: npt.NDArray[np.uint64], *, pixels: int) -> npt.NDArray[np.bool_]:
+def find_uniform(sums: npt.NDArray[np.uint64], *, pixels: int) -> npt.NDArray[np.bool_]:
     """Find the samples that show nothing: every channel is of one gray level, or nothing was read.
 
     Parameters
@@ -140,13 +138,13 @@ def find_blank(sums: npt.NDArray[np.uint64], *, pixels: int) -> npt.NDArray[np.b
 
     Examples
     --------
-    >>> find_blank(np.array([[[20, 100], [0, 0]], [[20, 102], [0, 0]]], np.uint64), pixels=4)
+    >>> find_uniform(np.array([[[20, 100], [0, 0]], [[20, 102], [0, 0]]], np.uint64), pixels=4)
     array([ True, False])
     """
     return (sums[..., 0] ** 2 == sums[..., 1] * np.uint64(pixels)).all(axis=1)
 
 
-def find_exact(
+def find_exact_duplicates(
     checksums: npt.NDArray[np.uint32], sums: npt.NDArray[np.uint64], is_blank: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
     """Find samples of the same pixels.
@@ -170,7 +168,7 @@ def find_exact(
     Examples
     --------
     >>> sums = np.ones((5, 4, 2), np.uint64)
-    >>> find_exact(np.array([7, 0, 7, 0, 7], np.uint32), sums, np.array([0, 1, 0, 1, 0], bool))
+    >>> find_exact_duplicates(np.array([7, 0, 7, 0, 7], np.uint32), sums, np.array([0, 1, 0, 1, 0], bool))
     array([[0, 2],
            [0, 4]])
     """
@@ -184,7 +182,7 @@ def find_exact(
     return _sort_pairs(np.column_stack([shown[first[other]], shown[other]]))
 
 
-def find_near(
+def find_near_duplicates(
     hashes: npt.NDArray[np.uint64], *, max_distance: int = MAX_DISTANCE, threads: int | None = None
 ) -> npt.NDArray[np.int64]:
     """Find all pairs of samples that look the same.
@@ -194,8 +192,8 @@ def find_near(
     Parameters
     ----------
     hashes : array of uint64, shape (N, C)
-        See `hash_image`. Two samples are compared by the channels that neither lacks (by a hash of 0), of which there
-        must be at least two; c of C channels may differ in c / C of `max_distance`.
+        See `perceptual_hash`. Two samples are compared by the channels that both have (a hash that is not 0), of which
+        there must be at least two; c of C channels may differ in c / C of `max_distance`.
     max_distance : int
         How many bits may differ, over all C channels.
     threads : int, optional
@@ -213,11 +211,11 @@ def find_near(
 
     Examples
     --------
-    >>> find_near(np.array([[8, 9], [15, 15], [9, 8], [0, 9]], np.uint64), max_distance=2)
+    >>> find_near_duplicates(np.array([[8, 9], [15, 15], [9, 8], [0, 9]], np.uint64), max_distance=2)
     array([[0, 2]])
     """
     n_channels = hashes.shape[1]
-    pool = sample_pool(Workers(threads=threads).task_threads)
+    pool = sample_pool(Parallelism(threads=threads).threads_per_task)
     patterns, numbers = np.unique(hashes != 0, axis=0, return_inverse=True)
     members = [np.flatnonzero(numbers.ravel() == number) for number in range(len(patterns))]
     pairs: list[npt.NDArray[np.int64]] = [np.empty((0, 2), np.int64)]

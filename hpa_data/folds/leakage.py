@@ -12,10 +12,11 @@ from hpa_data.dataset import CLASSES, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds
 from hpa_data.folds.options import Method
-from hpa_data.folds.plan import FoldPlan, _alone, plan_folds
-from hpa_data.folds.relations import RELATIONS, Relations, Tell, find_relations, group_by_antibody
+from hpa_data.folds.plan import FoldPlan, _singletons, plan_folds
+from hpa_data.folds.relations import RELATIONS, Relations, find_relations, group_by_antibody
 from hpa_data.reader.reader import ORIGINAL
 from hpa_data.store.store import Store
+from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import read_label_table
 
 
@@ -30,7 +31,7 @@ class Leak:
         field of view), ``any`` (of these, also by way of a third), ``antibody``.
     n_groups : int
         Groups of two or more related samples.
-    leaked : tuple of int, length k
+    leaked : tuple of int, length F
         For each fold, the samples that validate in it while a related one trains.
     """
 
@@ -46,9 +47,9 @@ class FoldReport:
     Attributes
     ----------
     classes : tuple of str, length K
-    counts : tuple of tuple of int, shape (K, k)
+    counts : tuple of tuple of int, shape (K, F)
         Samples of each class that validate in each fold.
-    n_validation, n_training : tuple of int, length k
+    n_validation, n_training : tuple of int, length F
     leaks : tuple of Leak
     n_left_out : int
         Samples that take no part, because they could not be converted.
@@ -80,7 +81,7 @@ def report_folds(
     classes : sequence of str, length K
     n_left_out : int
     """
-    splits = [plan.split(fold) for fold in range(plan.k)]
+    splits = [plan.split(fold) for fold in range(plan.n_folds)]
     counts = np.array([labels[validation].sum(axis=0, dtype=np.int64) for _, validation in splits])  # (k, K)
     leaks = []
     found = relations.groups | {"any": relations.join(antibodies=False)}
@@ -104,15 +105,14 @@ def report_folds(
 def audit_store_folds(
     store: Store,
     parts: Sequence[str] | None,
-    k: int,
+    n_folds: int,
     *,
     method: Method = "stratified",
     seed: int = 0,
     legacy_leak: bool = False,
     near: bool = True,
     threads: int | None = None,
-    on_plan: Tell | None = None,
-    on_read: Tell | None = None,
+    progress: Progress = SILENT,
 ) -> FoldReport:
     """Assign the samples of a store to folds, and report classes and leaks.
 
@@ -121,9 +121,9 @@ def audit_store_folds(
     store : Store
     parts : sequence of str, optional
         By default all that have labels.
-    k, method, seed, legacy_leak
+    n_folds, method, seed, legacy_leak
         See `plan_folds`.
-    near, threads, on_plan, on_read
+    near, threads, progress
         See `find_relations`.
 
     Returns
@@ -142,10 +142,12 @@ def audit_store_folds(
         )
     with store.reader(names) as reader:
         # Whatever cannot be is refused before every image is read.
-        plan = plan_folds(reader, k, method=method, groups=_alone(reader, method), seed=seed, legacy_leak=legacy_leak)
-        relations = find_relations(store, names, reader, near=near, threads=threads, on_plan=on_plan, on_read=on_read)
+        plan = plan_folds(
+            reader, n_folds, method=method, groups=_singletons(reader, method), seed=seed, legacy_leak=legacy_leak
+        )
+        relations = find_relations(store, names, reader, near=near, threads=threads, progress=progress)
         if method == "grouped-stratified" and not legacy_leak:
-            plan = plan_folds(reader, k, method=method, groups=relations.join(), seed=seed)
+            plan = plan_folds(reader, n_folds, method=method, groups=relations.join(), seed=seed)
         n_left_out = int((~is_readable(reader.status)).sum())
         labels = np.empty((0, 0), np.uint8) if reader.labels is None else reader.labels
     classes = store.part(names[0]).manifest.classes
@@ -154,7 +156,7 @@ def audit_store_folds(
 
 def audit_table_folds(
     path: Path,
-    k: int,
+    n_folds: int,
     *,
     method: Method = "stratified",
     seed: int = 0,
@@ -168,7 +170,7 @@ def audit_table_folds(
     ----------
     path : Path
         A label table; see `tables.read_label_table`.
-    k, method, seed
+    n_folds, method, seed
         See `folds.assign_folds`; groups are the antibodies of ids that begin with the number of one.
     min_count, order
         Append the copies that `augment.plan_copies` would make.
@@ -199,9 +201,11 @@ def audit_table_folds(
         relations["antibody"] = np.concatenate([antibodies, rows[n_rows:]])
     folds: npt.NDArray[np.int64] = np.full(len(labels), -1)
     if legacy_leak:
-        folds = assign_folds(labels, k, "contiguous")
+        folds = assign_folds(labels, n_folds, "contiguous")
     else:
         groups = Relations(groups=relations).join()[:n_rows] if method == "grouped-stratified" else None
-        folds[:n_rows] = assign_folds(table.labels, k, method, groups, seed)
-    plan = FoldPlan(k=k, folds=folds, parents=np.full(len(labels), ORIGINAL) if legacy_leak else true_parents)
+        folds[:n_rows] = assign_folds(table.labels, n_folds, method, groups, seed)
+    plan = FoldPlan(
+        n_folds=n_folds, folds=folds, parents=np.full(len(labels), ORIGINAL) if legacy_leak else true_parents
+    )
     return report_folds(plan, labels, Relations(groups=relations), classes=CLASSES)

@@ -10,9 +10,10 @@ from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds, split_fold
 from hpa_data.folds.options import Method
-from hpa_data.folds.relations import Tell, find_relations
+from hpa_data.folds.relations import find_relations
 from hpa_data.reader.reader import ABSENT, ORIGINAL, Reader
 from hpa_data.store.store import Store
+from hpa_data.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class FoldPlan:
 
     Attributes
     ----------
-    k : int
+    n_folds : int
         The number of folds.
     folds : array of int64, shape (N,)
         The fold in which each sample validates. -1 for copies, which validate nowhere, and what takes no part.
@@ -29,7 +30,7 @@ class FoldPlan:
         The row of each copy's parent, negative for all others. All are others where copies are taken for samples.
     """
 
-    k: int
+    n_folds: int
     folds: npt.NDArray[np.int64]
     parents: npt.NDArray[np.int64]
 
@@ -40,7 +41,7 @@ class FoldPlan:
 
 def plan_folds(
     reader: Reader,
-    k: int,
+    n_folds: int,
     *,
     method: Method = "stratified",
     groups: npt.NDArray[np.int64] | None = None,
@@ -53,13 +54,13 @@ def plan_folds(
     ----------
     reader : Reader
         Over parts with labels.
-    k, method, seed
+    n_folds, method, seed
         See `folds.assign_folds`.
     groups : array of int64, shape (N,), optional
         See `Relations.join`; for ``grouped-stratified``.
     legacy_leak : bool
-        Do what the paper of 2018 probably did: take copies for samples and cut all, as they stand, into k runs. Its
-        scores flatter: copies of samples that validate are trained on.
+        Do what the paper of 2018 probably did: take copies for samples and cut all, as they stand, into contiguous
+        runs. Its scores flatter: copies of samples that validate are trained on.
 
     Raises
     ------
@@ -92,31 +93,32 @@ def plan_folds(
     own = own[np.argsort(reader.parents[own] != ORIGINAL, kind="stable")]
     folds: npt.NDArray[np.int64] = np.full(len(reader), -1)
     chosen = None if groups is None else groups[own]
-    folds[own] = assign_folds(reader.labels[own], k, method, chosen, seed)
+    folds[own] = assign_folds(reader.labels[own], n_folds, method, chosen, seed)
     # A copy that could not be made takes no part, although its parent does: it must not be read.
-    return FoldPlan(k=k, folds=folds, parents=np.where(readable, parents, ORIGINAL))
+    return FoldPlan(n_folds=n_folds, folds=folds, parents=np.where(readable, parents, ORIGINAL))
 
 
 def plan_training(
     store: Store,
     parts: Sequence[str],
     reader: Reader,
-    k: int,
+    n_folds: int,
     *,
     method: Method,
     seed: int,
     legacy_leak: bool,
-    on_plan: Tell | None = None,
-    on_read: Tell | None = None,
+    progress: Progress = SILENT,
 ) -> FoldPlan:
     """Assign samples to folds; duplicates and antibodies are looked for only where groups are asked for."""
-    plan = plan_folds(reader, k, method=method, groups=_alone(reader, method), seed=seed, legacy_leak=legacy_leak)
+    plan = plan_folds(
+        reader, n_folds, method=method, groups=_singletons(reader, method), seed=seed, legacy_leak=legacy_leak
+    )
     if method != "grouped-stratified" or legacy_leak:
         return plan
-    relations = find_relations(store, parts, reader, on_plan=on_plan, on_read=on_read)
-    return plan_folds(reader, k, method=method, groups=relations.join(), seed=seed)
+    relations = find_relations(store, parts, reader, progress=progress)
+    return plan_folds(reader, n_folds, method=method, groups=relations.join(), seed=seed)
 
 
-def _alone(reader: Reader, method: Method) -> npt.NDArray[np.int64] | None:
+def _singletons(reader: Reader, method: Method) -> npt.NDArray[np.int64] | None:
     """Return groups of one sample each for a method that asks for groups."""
     return np.arange(len(reader)) if method == "grouped-stratified" else None

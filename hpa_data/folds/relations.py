@@ -1,18 +1,22 @@
 """Relations between samples that must not straddle training and validation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from hpa_data.dataset import is_readable
-from hpa_data.folds.duplicates import find_blank, find_exact, find_near, group_samples, hash_part
+from hpa_data.folds.duplicates import (
+    find_exact_duplicates,
+    find_near_duplicates,
+    find_uniform,
+    group_samples,
+    hash_part,
+)
 from hpa_data.reader.reader import ORIGINAL, Reader
 from hpa_data.store.store import Store
-
-Tell = Callable[[int], None]
-
+from hpa_data.system.progress import SILENT, Progress
 
 # What one sample may be to another that must not lie across a border.
 RELATIONS = ("copy", "same pixels", "same picture", "any", "antibody")
@@ -49,8 +53,7 @@ def find_relations(
     *,
     near: bool = True,
     threads: int | None = None,
-    on_plan: Tell | None = None,
-    on_read: Tell | None = None,
+    progress: Progress = SILENT,
 ) -> Relations:
     """Find out which samples of some parts are copies, duplicates or of one antibody.
 
@@ -65,8 +68,8 @@ def find_relations(
         Look at every image for pictures that are nearly the same, which takes as long as reading them all. Copies are
         not looked at: they are known by their parents.
     threads : int, optional
-    on_plan, on_read : function of int, optional
-        Called with the number of samples of a part before they are read, and as they are.
+    progress : Progress, optional
+        Of samples.
 
     Returns
     -------
@@ -77,24 +80,24 @@ def find_relations(
     checksums = np.concatenate([part.checksum for part in opened])
     is_copy = reader.parents != ORIGINAL
     n_samples, pixels = len(reader), int(np.prod(reader.image_shape[:2]))
-    left_out = find_blank(sums, pixels=pixels) | is_copy | ~is_readable(reader.status)
+    left_out = find_uniform(sums, pixels=pixels) | is_copy | ~is_readable(reader.status)
     rows = np.arange(n_samples)
     groups = {
         "copy": np.where(reader.parents >= 0, reader.parents, rows),
-        "same pixels": group_samples(n_samples, find_exact(checksums, sums, left_out)),
+        "same pixels": group_samples(n_samples, find_exact_duplicates(checksums, sums, left_out)),
     }
     if near:
         hashes = np.concatenate(
             [
                 np.zeros((len(part.ids), reader.image_shape[-1]), np.uint64)
                 if part.copies is not None
-                else hash_part(store, part.name, threads=threads, on_plan=on_plan, on_read=on_read)
+                else hash_part(store, part.name, threads=threads, progress=progress)
                 for part in opened
             ]
         )
         same = _link(groups["same pixels"])
         hashes[same[:, 0] != same[:, 1]] = 0  # of equal ones, the first stands for all
-        groups["same picture"] = group_samples(n_samples, same, find_near(hashes, threads=threads))
+        groups["same picture"] = group_samples(n_samples, same, find_near_duplicates(hashes, threads=threads))
     external = np.concatenate(
         [np.full(len(part.ids), part.manifest.settings.get("source") == "hpav18") for part in opened]
     )

@@ -64,7 +64,7 @@ CODECS = {
 }
 
 
-def find_codec(name: str) -> Codec:
+def get_codec(name: str) -> Codec:
     """Return the codec profile of that name; InputError if there is none."""
     if name not in CODECS:
         raise InputError(f"codec must be one of {', '.join(CODECS)}. Received: codec={name!r}. Choose one of them.")
@@ -121,7 +121,7 @@ def decode_chunk(chunk: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], codec
         np.copyto(out.reshape(-1), chunk)
 
 
-def small_compressor() -> BloscCodec:
+def metadata_compressor() -> BloscCodec:
     """Describe to zarr-python how all arrays but the images are compressed.
 
     Its own choice, Zstandard, is not among the core codecs of Zarr v3.
@@ -129,7 +129,7 @@ def small_compressor() -> BloscCodec:
     return BloscCodec(cname="zstd", clevel=SMALL_LEVEL, shuffle="noshuffle", typesize=1)
 
 
-def encode_rows(rows: npt.NDArray[np.generic], *, chunk_rows: int) -> bytes:
+def encode_metadata_chunk(rows: npt.NDArray[np.generic], *, chunk_rows: int) -> bytes:
     """Encode a chunk of a numeric array with a row a sample, as zarr-python does, in a tenth of its time.
 
     Parameters
@@ -145,7 +145,7 @@ def encode_rows(rows: npt.NDArray[np.generic], *, chunk_rows: int) -> bytes:
     return encoded
 
 
-def index_shard(lengths: Sequence[int], *, shard_samples: int) -> bytes:
+def encode_shard_index(lengths: Sequence[int], *, shard_samples: int) -> bytes:
     """Make the end of a shard whose chunks, of these lengths in bytes, lie one after the other; the rest is absent."""
     index = np.full((shard_samples, 2), ABSENT, "<u8")
     index[: len(lengths), 1] = lengths
@@ -155,7 +155,7 @@ def index_shard(lengths: Sequence[int], *, shard_samples: int) -> bytes:
     return index_bytes + crc.to_bytes(CRC_BYTES, "little")
 
 
-def read_index(shard: npt.NDArray[np.uint8], *, shard_samples: int) -> npt.NDArray[np.uint64]:
+def decode_shard_index(shard: npt.NDArray[np.uint8], *, shard_samples: int) -> npt.NDArray[np.uint64]:
     """Read and check the index of a shard.
 
     Parameters

@@ -10,7 +10,7 @@ from hpa_data.errors import InputError
 SHARD_SAMPLES = 64
 
 # Beyond these somebody has made the numbers up, and memory for tables alone would run out.
-MOST_SAMPLES, MOST_SHARD_SAMPLES, MOST_PIXELS, MOST_IMAGE_BYTES = 10**9, 2**16, 2**15, 2**30
+MOST_SAMPLES, MOST_SHARD_SAMPLES, MAX_PIXELS, MOST_IMAGE_BYTES = 10**9, 2**16, 2**15, 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ class Layout:
                 f"shard_samples must be from 1 to {MOST_SHARD_SAMPLES}. Received: shard_samples={self.shard_samples}. "
                 f"Use {SHARD_SAMPLES}."
             )
-        if not all(1 <= size <= MOST_PIXELS for size in self.image_shape) or self.image_bytes > MOST_IMAGE_BYTES:
+        if not all(1 <= size <= MAX_PIXELS for size in self.image_shape) or self.image_bytes > MOST_IMAGE_BYTES:
             raise InputError(
-                f"image_shape must have sizes from 1 to {MOST_PIXELS}, and {MOST_IMAGE_BYTES // 2**20} MiB at most. "
+                f"image_shape must have sizes from 1 to {MAX_PIXELS}, and {MOST_IMAGE_BYTES // 2**20} MiB at most. "
                 f"Received: image_shape={self.image_shape}. Use (512, 512, 4)."
             )
 

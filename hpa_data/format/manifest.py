@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from hpa_data.dataset import CHANNELS, CLASSES
 from hpa_data.errors import InputError
-from hpa_data.format.statistics import Statistics
+from hpa_data.format.statistics import ChannelStatistics
 
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copies:
+class Provenance:
     """What each sample of a part of augmented copies was made of.
 
     Attributes
@@ -58,7 +58,7 @@ class Manifest:
     classes: tuple[str, ...] = CLASSES
     settings: dict[str, Any]
     fingerprint: str
-    statistics: Statistics | None = None
+    statistics: ChannelStatistics | None = None
 
     def encode(self) -> dict[str, Any]:
         """Return the manifest as JSON values; `decode` is the inverse."""
@@ -74,7 +74,7 @@ class Manifest:
             )
         try:
             raw = attributes["statistics"]
-            statistics = raw and Statistics(
+            statistics = raw and ChannelStatistics(
                 n_samples=int(raw["n_samples"]), mean=tuple(raw["mean"]), std=tuple(raw["std"])
             )
             names = [attributes["channels"], attributes["classes"]]
@@ -97,7 +97,7 @@ def fingerprint(
     settings: Mapping[str, Any],
     ids: Sequence[str],
     labels: npt.NDArray[np.uint8] | None,
-    copies: Copies | None = None,
+    copies: Provenance | None = None,
 ) -> str:
     """Hash what decides a part's content: settings, ids, labels and what copies were made of, in their order.
 

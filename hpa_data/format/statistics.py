@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Statistics:
+class ChannelStatistics:
     """Channel intensities over the good samples of a part, in gray levels 0..255.
 
     Attributes
@@ -26,7 +26,7 @@ class Statistics:
     std: tuple[float, ...]
 
 
-def measure_statistics(sums: npt.NDArray[np.uint64], *, pixels: int) -> Statistics | None:
+def channel_statistics(sums: npt.NDArray[np.uint64], *, pixels: int) -> ChannelStatistics | None:
     """Turn sums over pixels into mean and standard deviation.
 
     Parameters
@@ -43,15 +43,15 @@ def measure_statistics(sums: npt.NDArray[np.uint64], *, pixels: int) -> Statisti
 
     Examples
     --------
-    >>> measure_statistics(np.array([[[4, 16]]], np.uint64), pixels=2)
-    Statistics(n_samples=1, mean=(2.0,), std=(2.0,))
+    >>> channel_statistics(np.array([[[4, 16]]], np.uint64), pixels=2)
+    ChannelStatistics(n_samples=1, mean=(2.0,), std=(2.0,))
     """
     if not len(sums):
         return None
     count = len(sums) * pixels
     # Python's integers: the square of a sum over 31,072 samples does not fit in 64 bits.
     totals = [(int(total), int(squares)) for total, squares in sums.sum(axis=0)]
-    return Statistics(
+    return ChannelStatistics(
         n_samples=len(sums),
         mean=tuple(total / count for total, _ in totals),
         std=tuple(math.sqrt(squares * count - total**2) / count for total, squares in totals),

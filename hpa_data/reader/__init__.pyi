@@ -5,6 +5,6 @@ from . import kvstore as kvstore
 from . import mmap_engine as mmap_engine
 from . import reader as reader
 from . import tensorstore_engine as tensorstore_engine
-from .batches import Order as Order
-from .batches import stream as stream
+from .batches import BatchSampler as BatchSampler
+from .batches import iter_batches as iter_batches
 from .reader import Reader as Reader

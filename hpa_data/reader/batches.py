@@ -61,7 +61,7 @@ class Batch(NamedTuple):
     indices: npt.NDArray[np.int64]
 
 
-class Order:
+class BatchSampler:
     """The batches of every epoch.
 
     Parameters
@@ -152,9 +152,9 @@ class Order:
         return epoch * self.n_steps + step
 
 
-def stream(
+def iter_batches(
     reader: BatchReader,
-    order: Order,
+    order: BatchSampler,
     *,
     epochs: int | None = None,
     start: tuple[int, int] = (0, 0),
@@ -165,7 +165,7 @@ def stream(
     Parameters
     ----------
     reader : Reader
-    order : Order
+    order : BatchSampler
     epochs : int, optional
         The epoch to end before, counted from 0; without end if None.
     start : (int, int)
@@ -212,7 +212,7 @@ def permute(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDA
     return np.random.default_rng([seed, epoch]).permutation(indices)
 
 
-def draw_symmetries(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.uint8]:
+def draw_orientations(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.uint8]:
     """Draw how each sample is turned in an epoch, as a function of (seed, epoch, index) alone.
 
     Parameters

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.system.memory import find_free_memory, take_memory
-from hpa_data.system.threads import Job, Threads
+from hpa_data.system.memory import allocate, find_free_memory
+from hpa_data.system.threads import Job, ThreadTeam
 
-# Left to the rest of the machine when nobody says how much to keep.
-FREE_SHARE = 0.5
+# Left to the rest of the machine when nobody says how much to insert.
+FREE_FRACTION = 0.5
 
 # In place of the slot of a sample: it has none, or is on its way into one.
-ABSENT, COMING = -1, -2
+EMPTY, RESERVED = -1, -2
 
 
 class Cache:
@@ -40,13 +40,13 @@ class Cache:
         self.capacity = min(n_samples, n_bytes // int(np.prod(image_shape)))
         self._images = np.empty((0, *image_shape), np.uint8)
         if self.capacity:
-            memory = take_memory(self.capacity * int(np.prod(image_shape)))
+            memory = allocate(self.capacity * int(np.prod(image_shape)))
             self._images = np.frombuffer(memory, np.uint8).reshape(self.capacity, *image_shape)
-        self._slots = np.full(n_samples, ABSENT)
+        self._slots = np.full(n_samples, EMPTY)
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._n_kept = 0
-        self._threads = Threads(threads, name="hpa-cache")
+        self._threads = ThreadTeam(threads, name="hpa-cache")
 
     def start(
         self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8]
@@ -65,7 +65,9 @@ class Cache:
 
         return np.flatnonzero(slots < 0), [self._threads.start(work, len(places))]
 
-    def keep(self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> None:
+    def insert(
+        self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
+    ) -> None:
         """Keep `samples[places]`, which lie in `batch[places]`, while there is room."""
         if self._n_kept == self.capacity:
             return
@@ -74,8 +76,8 @@ class Cache:
         new: list[tuple[int, int, int]] = []
         with self._lock:
             for place, sample in zip(places.tolist(), samples[places].tolist(), strict=True):
-                if self._n_kept < self.capacity and self._slots[sample] == ABSENT:
-                    self._slots[sample] = COMING
+                if self._n_kept < self.capacity and self._slots[sample] == EMPTY:
+                    self._slots[sample] = RESERVED
                     new.append((place, sample, self._n_kept))
                     self._n_kept += 1
 
@@ -104,7 +106,7 @@ def choose_cache_bytes(asked_bytes: int | None, wanted_bytes: int) -> int:
     """
     free = find_free_memory()
     if asked_bytes is None:
-        return min(wanted_bytes, int(free * FREE_SHARE))
+        return min(wanted_bytes, int(free * FREE_FRACTION))
     needed = min(asked_bytes, wanted_bytes)
     if needed > free:
         raise InputError(

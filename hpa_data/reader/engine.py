@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from hpa_data.format.codecs import Codec
 from hpa_data.format.layout import Layout
-from hpa_data.format.manifest import Copies
+from hpa_data.format.manifest import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartFiles:
+class ReaderSpec:
     """One part as a reader sees it: where its images lie and what its samples are.
 
     Attributes
@@ -23,26 +23,26 @@ class PartFiles:
         The part's name, for messages.
     images : Path or str
         The folder of the array of images, or its URL.
-    is_ours : bool
+    has_native_layout : bool
         Whether the array is laid out as `writer` does it, so that its shards can be read without a Zarr library.
     layout : Layout
     codec : Codec
     ids : list of str, length N
     labels : array of uint8, shape (N, K), or None
     status : array of uint8, shape (N,)
-    copies : Copies, optional
+    copies : Provenance, optional
         What the samples are copies of.
     """
 
     name: str
     images: Path | str
-    is_ours: bool
+    has_native_layout: bool
     layout: Layout
     codec: Codec
     ids: list[str]
     labels: npt.NDArray[np.uint8] | None
     status: npt.NDArray[np.uint8]
-    copies: Copies | None = None
+    copies: Provenance | None = None
 
 
 class Job(Protocol):
@@ -64,7 +64,7 @@ class Engine(Protocol):
         """Begin to read `samples`, int64 (M,), into `batch[places]`."""
         ...
 
-    def read_here(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
+    def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
         """Read one sample into `out`, uint8 (Y, X, C), in the calling thread."""
         ...
 

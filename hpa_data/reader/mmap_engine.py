@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.codecs import decode_chunk, read_index
+from hpa_data.format.codecs import decode_chunk, decode_shard_index
 from hpa_data.format.layout import find_shard
-from hpa_data.reader.engine import PartFiles
-from hpa_data.system.threads import Job, Threads
+from hpa_data.reader.engine import ReaderSpec
+from hpa_data.system.threads import Job, ThreadTeam
 
 # Files that the rest of a program may want to have open beside the shards.
 SPARE_FILES = 256
@@ -24,7 +24,7 @@ class MappedShards:
 
     name = "mapped"
 
-    def __init__(self, parts: Sequence[PartFiles], *, threads: int) -> None:
+    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int) -> None:
         self._parts = tuple(parts)
         self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
         _allow_open_files(sum(part.layout.n_shards for part in parts))
@@ -38,7 +38,7 @@ class MappedShards:
         ]
         self._codecs = [part.codec for part in parts for _ in range(part.layout.n_samples)]
         # Decoding happens in these threads alone, even if there is but one: Blosc keeps the GIL in the main thread.
-        self._threads = Threads(threads)
+        self._threads = ThreadTeam(threads)
 
     def start(
         self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
@@ -56,12 +56,12 @@ class MappedShards:
 
         return [self._threads.start(work, len(chosen))]
 
-    def read_here(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
+    def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
         """Decode one sample into `out` in the calling thread."""
         start, stop = self._bounds[sample].tolist()
         self._decode(sample, start, stop, out)
 
-    def read_chunk(self, sample: int) -> npt.NDArray[np.uint8]:
+    def encoded_chunk(self, sample: int) -> npt.NDArray[np.uint8]:
         """Return the encoded bytes of a sample, uint8 (n_bytes,), in the map."""
         start, stop = self._bounds[sample].tolist()
         return self._files[sample][start:stop]
@@ -101,7 +101,7 @@ def _allow_open_files(n_files: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _map_shards(part: PartFiles) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.int64]]:
+def _map_shards(part: ReaderSpec) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.int64]]:
     """Map each shard file of a part: their bytes, uint8 (n_bytes,) each, and where each sample's lie, int64 (N, 2).
 
     A shard none of whose samples is readable need not exist.
@@ -119,7 +119,7 @@ def _map_shards(part: PartFiles) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArr
         try:
             with path.open("rb") as file:
                 mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-            index = read_index(mapped, shard_samples=size)
+            index = decode_shard_index(mapped, shard_samples=size)
             if (index[: len(present), 0] == index[: len(present), 1])[present].any():
                 raise ValueError("a sample that should be in it is absent")
         except (OSError, ValueError) as error:

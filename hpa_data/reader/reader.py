@@ -13,20 +13,20 @@ from dask.system import CPU_COUNT
 from hpa_data.dataset import FAILED, is_readable
 from hpa_data.errors import InputError
 from hpa_data.reader.cache import Cache
-from hpa_data.reader.engine import Engine, Job, PartFiles
+from hpa_data.reader.engine import Engine, Job, ReaderSpec
 from hpa_data.reader.mmap_engine import MappedShards
 from hpa_data.reader.tensorstore_engine import TensorStoreImages
-from hpa_data.system.memory import Buffers
+from hpa_data.system.memory import BufferPool
 
 # Values of `Reader.parents` that are no index.
 ORIGINAL, ABSENT = -1, -2
 
 
 # More than any machine has cores for.
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 
 
-class StartedBatch:
+class PendingBatch:
     """A batch that is being read, in the process that began it."""
 
     def __init__(self, images: npt.NDArray[np.uint8], jobs: Sequence[Job], on_end: Callable[[], None]) -> None:
@@ -89,13 +89,13 @@ class Reader:
         (Y, X, C).
     """
 
-    def __init__(self, parts: Sequence[PartFiles], *, threads: int | None = None, cache_bytes: int = 0) -> None:
+    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int | None = None, cache_bytes: int = 0) -> None:
         shapes = {part.layout.image_shape for part in parts}
         if len(shapes) != 1:
             raise InputError(f"Parts read together must have one image shape. Received: {shapes}. Choose other parts.")
-        if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MOST_THREADS):
+        if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MAX_THREADS):
             raise InputError(
-                f"threads must be from 1 to {MOST_THREADS}. Received: threads={threads}. Leave it out for one a core."
+                f"threads must be from 1 to {MAX_THREADS}. Received: threads={threads}. Leave it out for one a core."
             )
         if cache_bytes < 0:
             raise InputError(f"cache_bytes must be at least 0. Received: cache_bytes={cache_bytes}. Leave it out.")
@@ -108,7 +108,7 @@ class Reader:
         self.codecs = [part.codec.name for part in parts for _ in range(part.layout.n_samples)]
         self.parents = _find_parents(parts)
         self._remake = (tuple(parts), threads, cache_bytes)
-        self._buffers = Buffers()
+        self._buffers = BufferPool()
         self._cache = Cache(len(self.ids), self.image_shape, cache_bytes, threads=threads or CPU_COUNT)
         self._engine: Engine = _open_engine(parts, threads or CPU_COUNT)
         self._is_open = True
@@ -163,19 +163,19 @@ class Reader:
         """
         return self.start(indices).result()
 
-    def start(self, indices: npt.ArrayLike) -> StartedBatch:
+    def start(self, indices: npt.ArrayLike) -> PendingBatch:
         """Begin to read samples by index, and go on with something else: its `result` gives what `read` returns."""
         self._check_open()
         samples = self._check(indices)
-        batch = self._buffers.take((len(samples), *self.image_shape))  # (B, Y, X, C)
+        batch = self._buffers.acquire((len(samples), *self.image_shape))  # (B, Y, X, C)
         if not self._cache.capacity:
-            return StartedBatch(batch, self._engine.start(samples, batch, np.arange(len(samples))), lambda: None)
+            return PendingBatch(batch, self._engine.start(samples, batch, np.arange(len(samples))), lambda: None)
         cache = self._cache
         absent, copying = cache.start(samples, batch)
         reading = self._engine.start(samples[absent], batch, absent)
-        return StartedBatch(batch, [*copying, *reading], lambda: cache.keep(samples, batch, absent))
+        return PendingBatch(batch, [*copying, *reading], lambda: cache.insert(samples, batch, absent))
 
-    def read_here(self, index: int) -> npt.NDArray[np.uint8]:
+    def read_one(self, index: int) -> npt.NDArray[np.uint8]:
         """Read one sample in the calling thread, for callers that have threads of their own.
 
         Parameters
@@ -190,17 +190,17 @@ class Reader:
         """
         self._check_open()
         image = np.empty(self.image_shape, np.uint8)
-        self._engine.read_here(int(self._check([index])[0]), image)
+        self._engine.read_one(int(self._check([index])[0]), image)
         return image
 
-    def read_chunk(self, index: int) -> npt.NDArray[np.uint8] | None:
+    def encoded_chunk(self, index: int) -> npt.NDArray[np.uint8] | None:
         """Return the encoded bytes of a sample, uint8 (n_bytes,), as they lie in the map; None without a map.
 
         Not to be written to, nor used after `close`. Raises as `read` does.
         """
         self._check_open()
         (sample,) = self._check([index])
-        return self._engine.read_chunk(int(sample)) if isinstance(self._engine, MappedShards) else None
+        return self._engine.encoded_chunk(int(sample)) if isinstance(self._engine, MappedShards) else None
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -229,19 +229,19 @@ class Reader:
         return chosen
 
 
-def _open_engine(parts: Sequence[PartFiles], threads: int) -> Engine:
+def _open_engine(parts: Sequence[ReaderSpec], threads: int) -> Engine:
     """Choose what reads these parts: the faster engine if it can read them all."""
-    if all(part.is_ours and isinstance(part.images, Path) for part in parts):
+    if all(part.has_native_layout and isinstance(part.images, Path) for part in parts):
         return MappedShards(parts, threads=threads)
     return TensorStoreImages(parts, threads=threads)
 
 
-def _remake(parts: Sequence[PartFiles], threads: int | None, cache_bytes: int) -> Reader:
+def _remake(parts: Sequence[ReaderSpec], threads: int | None, cache_bytes: int) -> Reader:
     """Open the same reader again, in another process."""
     return Reader(parts, threads=threads, cache_bytes=cache_bytes)
 
 
-def _find_parents(parts: Sequence[PartFiles]) -> npt.NDArray[np.int64]:
+def _find_parents(parts: Sequence[ReaderSpec]) -> npt.NDArray[np.int64]:
     """Find the index of each sample's parent, int64 (N,)."""
     if not any(part.copies for part in parts):
         return np.full(sum(len(part.ids) for part in parts), ORIGINAL)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError, shorten
-from hpa_data.reader.engine import PartFiles
+from hpa_data.reader.engine import ReaderSpec
 from hpa_data.reader.kvstore import import_tensorstore, make_kvstore, make_retries
 
 # What TensorStore may keep of index tables, and of decoded chunks that hold more than one sample.
@@ -20,7 +20,7 @@ class TensorStoreImages:
 
     name = "tensorstore"
 
-    def __init__(self, parts: Sequence[PartFiles], *, threads: int) -> None:
+    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int) -> None:
         self._parts = tuple(parts)
         self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
         self._ts = import_tensorstore()
@@ -54,7 +54,7 @@ class TensorStoreImages:
             jobs.append(_Reading(writing, self._parts[number]))
         return jobs
 
-    def read_here(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
+    def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
         """Read one sample into `out`."""
         for job in self.start(np.array([sample]), out[None], np.zeros(1, np.int64)):
             job.result()
@@ -63,7 +63,7 @@ class TensorStoreImages:
         """Let go of the arrays."""
         self._arrays = []
 
-    def _open(self, part: PartFiles) -> Any:
+    def _open(self, part: ReaderSpec) -> Any:
         """Open the images of a part; nothing is read but metadata."""
         spec = {
             "driver": "zarr3",
@@ -92,7 +92,7 @@ class TensorStoreImages:
 class _Reading:
     """What TensorStore has begun to read of one part."""
 
-    def __init__(self, writing: Any, part: PartFiles) -> None:
+    def __init__(self, writing: Any, part: ReaderSpec) -> None:
         self._writing = writing
         self._part = part
 

@@ -3,7 +3,7 @@ from . import files as files
 from . import naming as naming
 from . import planes as planes
 from . import samples as samples
-from .naming import SourceSettings as SourceSettings
+from .naming import ImportOptions as ImportOptions
 from .naming import find_samples as find_samples
 from .samples import FolderReader as FolderReader
 from .samples import read_sample as read_sample

@@ -44,7 +44,7 @@ MAX_TAIL = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class ImageFile:
     """What one file holds.
 
     Attributes
@@ -59,7 +59,7 @@ class Picture:
         Without transparency.
     is_colour : bool
         Whether the three planes are red, green and blue of one picture.
-    full_scale : int
+    max_value : int
         The highest value that its bit depth allows: 255, 4095, 65535.
     names : tuple of str
         What the file calls its planes; empty if it does not.
@@ -72,12 +72,12 @@ class Picture:
     shape: tuple[int, int]
     n_planes: int
     is_colour: bool
-    full_scale: int
+    max_value: int
     names: tuple[str, ...] = ()
     load: Callable[[int], Pixels]
 
 
-def open_picture(content: bytes, file: str) -> Picture:
+def open_image(content: bytes, file: str) -> ImageFile:
     """Look into an image file.
 
     Parameters
@@ -89,7 +89,7 @@ def open_picture(content: bytes, file: str) -> Picture:
 
     Returns
     -------
-    Picture
+    ImageFile
 
     Raises
     ------
@@ -133,7 +133,7 @@ def _check_end(content: bytes, mark: bytes) -> None:
         raise ValueError("its end is missing")
 
 
-def _open_png(content: bytes, file: str) -> Picture:
+def _open_png(content: bytes, file: str) -> ImageFile:
     width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
     # Palettes are expanded to three planes, and to four where they have transparency.
     n_planes = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}.get(colour, 4)
@@ -142,7 +142,7 @@ def _open_png(content: bytes, file: str) -> Picture:
     return _open_array(imagecodecs.png_decode(content), file, "PNG")
 
 
-def _open_jpeg(content: bytes, file: str) -> Picture:
+def _open_jpeg(content: bytes, file: str) -> ImageFile:
     height, width, n_planes = _read_jpeg_size(content)
     _check_size(width * height, width * height * n_planes)
     if n_planes not in {1, 3}:
@@ -171,7 +171,7 @@ def _read_jpeg_size(content: bytes) -> tuple[int, int, int]:
             place += 2 + length
 
 
-def _open_array(array: Pixels, file: str, form: str) -> Picture:
+def _open_array(array: Pixels, file: str, form: str) -> ImageFile:
     """Take a decoded PNG or JPEG, (Y, X) or (Y, X, planes); an even number of planes has transparency last."""
     n_planes = 1 if array.ndim == 2 else (array.shape[2] - 1) // 2 * 2 + 1
     pixels = array.reshape(*array.shape[:2], -1)  # (Y, X, planes)
@@ -180,18 +180,18 @@ def _open_array(array: Pixels, file: str, form: str) -> Picture:
         # OpenCV takes one plane out of three in a fifth of NumPy's time.
         return pixels[..., 0] if array.ndim == 2 else cv2.extractChannel(pixels, index)
 
-    return Picture(
+    return ImageFile(
         file=file,
         form=form,
         shape=(array.shape[0], array.shape[1]),
         n_planes=n_planes,
         is_colour=n_planes == 3,
-        full_scale=2 ** (8 * array.itemsize) - 1,
+        max_value=2 ** (8 * array.itemsize) - 1,
         load=load,
     )
 
 
-def _open_tiff(content: bytes, file: str) -> Picture:
+def _open_tiff(content: bytes, file: str) -> ImageFile:
     # What it has to say of a damaged file reaches us as an exception, too.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     # An OME-TIFF may name other files as parts of itself: do not look for them.
@@ -223,7 +223,7 @@ def _open_tiff(content: bytes, file: str) -> Picture:
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         raise ValueError("its colours are numbers of a palette")
     n_planes = math.prod(size for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "YX")
-    full_scale = 2**page.bitspersample - 1 if isinstance(page.bitspersample, int) else np.iinfo(series.dtype).max
+    max_value = 2**page.bitspersample - 1 if isinstance(page.bitspersample, int) else np.iinfo(series.dtype).max
     is_inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
     whole: list[Pixels] = []
 
@@ -238,16 +238,16 @@ def _open_tiff(content: bytes, file: str) -> Picture:
                 plane = whole[0][index]
         except Exception as error:
             raise _damaged(file, len(content), error) from error
-        return full_scale - plane if is_inverted else plane
+        return max_value - plane if is_inverted else plane
 
     height, width = (series.shape[series.axes.index(axis)] for axis in "YX")
-    return Picture(
+    return ImageFile(
         file=file,
         form="TIFF",
         shape=(height, width),
         n_planes=3 if is_colour and n_planes == 4 else n_planes,
         is_colour=is_colour,
-        full_scale=int(full_scale),
+        max_value=int(max_value),
         names=_read_names(tiff, n_planes),
         load=load,
     )

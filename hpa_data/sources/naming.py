@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from hpa_data.dataset import CHANNELS
 from hpa_data.errors import InputError
 from hpa_data.sources.files import Listing, is_unsafe, list_files
-from hpa_data.sources.planes import INTENSITIES
+from hpa_data.sources.planes import INTENSITY_SCALINGS
 
 EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 MISSING = ("fail", "fill", "skip")
@@ -57,7 +57,7 @@ class SampleFiles(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceSettings:
+class ImportOptions:
     """How files are understood; part of what decides a store's bytes.
 
     Attributes
@@ -70,7 +70,7 @@ class SourceSettings:
         What to do with a sample that lacks a channel: ``fail`` lists it as failed, ``fill`` makes the channel black,
         ``skip`` leaves the sample out.
     intensity : str
-        How more than 8 bits become 8; see `images.reduce_plane`.
+        How more than 8 bits become 8; see `images.to_uint8`.
     """
 
     source: str = "kaggle"
@@ -80,7 +80,7 @@ class SourceSettings:
 
     def __post_init__(self) -> None:
         """Check each setting."""
-        for name, allowed in (("source", tuple(SOURCES)), ("missing", MISSING), ("intensity", INTENSITIES)):
+        for name, allowed in (("source", tuple(SOURCES)), ("missing", MISSING), ("intensity", INTENSITY_SCALINGS)):
             if getattr(self, name) not in allowed:
                 raise InputError(
                     f"{name} must be one of {', '.join(allowed)}. Received: {name}={getattr(self, name)!r}. Choose one."
@@ -104,7 +104,7 @@ class SourceSettings:
         return asdict(self) | {"channels": self.channels and dict(self.channels)}
 
     @staticmethod
-    def decode(settings: Mapping[str, Any]) -> "SourceSettings":
+    def decode(settings: Mapping[str, Any]) -> "ImportOptions":
         """Read the settings out of a manifest's; InputError if the part was not made from files."""
         names = ("source", "channels", "missing", "intensity")
         if not all(name in settings for name in names):
@@ -112,7 +112,7 @@ class SourceSettings:
                 f"A part made from files must say so in its settings. Received: one with {', '.join(settings)}. "
                 "Convert its source again."
             )
-        return SourceSettings(**{name: settings[name] for name in names})
+        return ImportOptions(**{name: settings[name] for name in names})
 
 
 def parse_channels(text: str) -> dict[str, int | str]:
@@ -135,14 +135,14 @@ def parse_channels(text: str) -> dict[str, int | str]:
     return channels
 
 
-def find_samples(source: str | Path, settings: SourceSettings | None = None) -> list[SampleFiles]:
+def find_samples(source: str | Path, settings: ImportOptions | None = None) -> list[SampleFiles]:
     """Find the samples of a source.
 
     Parameters
     ----------
     source : str or Path
         A folder, a Zip archive, or a folder inside one.
-    settings : SourceSettings, optional
+    settings : ImportOptions, optional
         By default those of Kaggle's planes.
 
     Returns
@@ -156,7 +156,7 @@ def find_samples(source: str | Path, settings: SourceSettings | None = None) -> 
     InputError
         If the source is missing, cannot be read, or holds no plane.
     """
-    source, settings = Path(source), settings or SourceSettings()
+    source, settings = Path(source), settings or ImportOptions()
     name_samples, nested = SOURCES[settings.source]
     listing = list_files(source, nested=nested)
     planes: dict[str, list[PlaneFile | None]] = {}
@@ -180,7 +180,7 @@ def find_samples(source: str | Path, settings: SourceSettings | None = None) -> 
     return [SampleFiles(name, tuple(planes[name]), faults.get(name, "")) for name in sorted(planes)]
 
 
-def _describe_nothing(source: Path, settings: SourceSettings) -> str:
+def _describe_nothing(source: Path, settings: ImportOptions) -> str:
     """Say that a source holds no sample, and what might help: a folder inside, or another source."""
     remedy = "Pass the folder that holds the files themselves."
     listing = list_files(source, nested=True)
@@ -195,7 +195,7 @@ def _describe_nothing(source: Path, settings: SourceSettings) -> str:
     return f"The source must hold files named {form} (or .tif, .jpg). Received: {source} without any. {remedy}"
 
 
-def list_missing(sample: SampleFiles) -> list[str]:
+def missing_channels(sample: SampleFiles) -> list[str]:
     """Return the names of the channels that a sample lacks."""
     return [channel for channel, plane in zip(CHANNELS, sample.planes, strict=True) if plane is None]
 
@@ -203,7 +203,7 @@ def list_missing(sample: SampleFiles) -> list[str]:
 Named = Iterable[tuple[str, int, PlaneFile]]
 
 
-def name_kaggle(listing: Listing, channels: Mapping[str, int | str] | None) -> Named:
+def parse_kaggle_names(listing: Listing, channels: Mapping[str, int | str] | None) -> Named:
     """Name the gray planes ``<id>_<channel>.png`` of one folder, as Kaggle has them."""
     for name in listing.names:
         if plane := _split_plane(name):
@@ -211,7 +211,7 @@ def name_kaggle(listing: Listing, channels: Mapping[str, int | str] | None) -> N
             yield stem.rpartition("/")[2], place, PlaneFile(listing.root, name, "gray", "")
 
 
-def name_hpav18(listing: Listing, channels: Mapping[str, int | str] | None) -> Named:
+def parse_hpav18_names(listing: Listing, channels: Mapping[str, int | str] | None) -> Named:
     """Name the coloured planes of HPAv18: ``<antibody>/<plate>_<well>_<field>_<colour>.jpg``, or all in one folder."""
     for name in listing.names:
         if plane := _split_plane(name):
@@ -219,7 +219,7 @@ def name_hpav18(listing: Listing, channels: Mapping[str, int | str] | None) -> N
             yield _name_external(stem), place, PlaneFile(listing.root, name, "colour", CHANNELS[place])
 
 
-def name_stack(listing: Listing, channels: Mapping[str, int | str] | None) -> Named:
+def parse_stack_names(listing: Listing, channels: Mapping[str, int | str] | None) -> Named:
     """Name files that hold whole samples: TIFF stacks ``<id>.tif``, colour composites ``<id>_blue_red_green.jpg``.
 
     Without `channels`, the planes of a TIFF are sought by the channels' names, and a composite has red, green and blue.
@@ -242,9 +242,9 @@ def name_stack(listing: Listing, channels: Mapping[str, int | str] | None) -> Na
 
 # Each with whether it looks into subfolders.
 SOURCES: dict[str, tuple[Callable[[Listing, Mapping[str, int | str] | None], Named], bool]] = {
-    "kaggle": (name_kaggle, False),
-    "hpav18": (name_hpav18, True),
-    "stack": (name_stack, True),
+    "kaggle": (parse_kaggle_names, False),
+    "hpav18": (parse_hpav18_names, True),
+    "stack": (parse_stack_names, True),
 }
 
 _PLACES = {channel: place for place, channel in enumerate(CHANNELS)}

@@ -8,12 +8,12 @@ import numpy.typing as npt
 
 from hpa_data.dataset import IMAGE_SIZE
 from hpa_data.errors import InputError
-from hpa_data.sources.decode import Picture, Pixels
+from hpa_data.sources.decode import ImageFile, Pixels
 
 # Of `intensity="percentile"`: 0.1 % of the pixels at either end say nothing of the range (dead and hot pixels).
 PERCENTILES = (0.1, 99.9)
 
-INTENSITIES = ("full", "minmax", "percentile")
+INTENSITY_SCALINGS = ("full", "minmax", "percentile")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Plane:
     file : str
         The file's name, for messages.
     pixels : array of uint8 or uint16, shape (Y, X)
-    full_scale : int
+    max_value : int
         The value that stands for white.
     note : str
         What to know of it; empty if nothing.
@@ -33,11 +33,11 @@ class Plane:
 
     file: str
     pixels: Pixels
-    full_scale: int
+    max_value: int
     note: str = ""
 
 
-def pick_gray(picture: Picture, key: str | int) -> Plane:
+def extract_gray(picture: ImageFile, key: str | int) -> Plane:
     """Take the one plane of a gray picture, or of one that stores the same gray as red, green and blue."""
     first = picture.load(0)
     if picture.n_planes == 3 and picture.is_colour:
@@ -53,32 +53,32 @@ def pick_gray(picture: Picture, key: str | int) -> Plane:
             "--source stack for files that hold whole samples.",
             file=picture.file,
         )
-    return Plane(file=picture.file, pixels=first, full_scale=picture.full_scale)
+    return Plane(file=picture.file, pixels=first, max_value=picture.max_value)
 
 
-def pick_colour(picture: Picture, key: str | int) -> Plane:
+def extract_color(picture: ImageFile, key: str | int) -> Plane:
     """Take the plane that carries the signal of a coloured picture: of yellow, the mean of red and green.
 
     The note says if another colour is the stronger one, as in a picture under a wrong name. A gray picture is taken as
     it is.
     """
     if not picture.is_colour:
-        return pick_gray(picture, key)
+        return extract_gray(picture, key)
     red, green, blue = (picture.load(index) for index in range(3))
     strength = {"red": cv2.sumElems(red)[0], "green": cv2.sumElems(green)[0], "blue": cv2.sumElems(blue)[0]}
     if key == "yellow":
         # In the file's own 8 bits the sum would overflow.
-        pixels: Pixels = np.add(red, green, dtype=np.uint16 if picture.full_scale == 255 else np.uint32)
-        full_scale = 2 * picture.full_scale
+        pixels: Pixels = np.add(red, green, dtype=np.uint16 if picture.max_value == 255 else np.uint32)
+        max_value = 2 * picture.max_value
         expected, others = min(strength["red"], strength["green"]), [strength["blue"]]
     else:
-        pixels, full_scale = {"red": red, "green": green, "blue": blue}[str(key)], picture.full_scale
+        pixels, max_value = {"red": red, "green": green, "blue": blue}[str(key)], picture.max_value
         expected, others = strength.pop(str(key)), list(strength.values())
     note = f"{picture.file}: another colour than {key} is stronger" if max(others) > expected else ""
-    return Plane(file=picture.file, pixels=pixels, full_scale=full_scale, note=note)
+    return Plane(file=picture.file, pixels=pixels, max_value=max_value, note=note)
 
 
-def find_stacked(picture: Picture, key: str | int) -> int | None:
+def find_plane(picture: ImageFile, key: str | int) -> int | None:
     """Find a plane of a stack by its number, from 0, or by its name; None if there is none, or two of that name."""
     if isinstance(key, int):
         return key if key < picture.n_planes else None
@@ -86,9 +86,9 @@ def find_stacked(picture: Picture, key: str | int) -> int | None:
     return names.index(key.casefold()) if names.count(key.casefold()) == 1 else None
 
 
-def pick_stacked(picture: Picture, key: str | int) -> Plane:
+def extract_plane(picture: ImageFile, key: str | int) -> Plane:
     """Take a plane of a stack by its number, from 0, or by the name that the file gives it, whatever its case."""
-    index = find_stacked(picture, key)
+    index = find_plane(picture, key)
     if index is None:
         told = ", ".join(picture.names) or "without names"
         raise InputError(
@@ -96,10 +96,10 @@ def pick_stacked(picture: Picture, key: str | int) -> Plane:
             f"{picture.n_planes}: {told}. Pass --channels, as in red=2,green=0,blue=1,yellow=3.",
             file=picture.file,
         )
-    return Plane(file=picture.file, pixels=picture.load(index), full_scale=picture.full_scale)
+    return Plane(file=picture.file, pixels=picture.load(index), max_value=picture.max_value)
 
 
-def reduce_plane(plane: Plane, *, intensity: str = "full") -> npt.NDArray[np.uint8]:
+def to_uint8(plane: Plane, *, intensity: str = "full") -> npt.NDArray[np.uint8]:
     """Bring a plane to 512 x 512 and 8 bit.
 
     Larger planes are averaged over areas; pixels that straddle a border count by their share. What has more than 8 bits
@@ -131,11 +131,11 @@ def reduce_plane(plane: Plane, *, intensity: str = "full") -> npt.NDArray[np.uin
             file=plane.file,
         )
     is_small = height == IMAGE_SIZE
-    if is_small and plane.full_scale == 255 and plane.pixels.dtype == np.uint8:
+    if is_small and plane.max_value == 255 and plane.pixels.dtype == np.uint8:
         return np.ascontiguousarray(plane.pixels, np.uint8)
     levels = plane.pixels.astype(np.float32)
-    low, high = 0.0, float(plane.full_scale)
-    if intensity != "full" and plane.full_scale not in {255, 510}:  # 510: yellow, of two 8-bit planes
+    low, high = 0.0, float(plane.max_value)
+    if intensity != "full" and plane.max_value not in {255, 510}:  # 510: yellow, of two 8-bit planes
         low, high = _find_range(plane.pixels, intensity)
     if not is_small:
         levels = cv2.resize(levels, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)

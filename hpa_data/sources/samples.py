@@ -8,30 +8,30 @@ import numpy.typing as npt
 
 from hpa_data.dataset import CHANNELS, FAILED, FILLED, IMAGE_SIZE, OK, Sample
 from hpa_data.errors import InputError
-from hpa_data.sources.decode import Picture, open_picture
+from hpa_data.sources.decode import ImageFile, open_image
 from hpa_data.sources.files import read_file
-from hpa_data.sources.naming import SampleFiles, SourceSettings, list_missing
-from hpa_data.sources.planes import Plane, find_stacked, pick_colour, pick_gray, pick_stacked, reduce_plane
-from hpa_data.system.memory import Buffers
+from hpa_data.sources.naming import ImportOptions, SampleFiles, missing_channels
+from hpa_data.sources.planes import Plane, extract_color, extract_gray, extract_plane, find_plane, to_uint8
+from hpa_data.system.memory import BufferPool
 
-_PICKS: dict[str, Callable[[Picture, str | int], Plane]] = {
-    "gray": pick_gray,
-    "colour": pick_colour,
-    "stacked": pick_stacked,
+_PICKS: dict[str, Callable[[ImageFile, str | int], Plane]] = {
+    "gray": extract_gray,
+    "colour": extract_color,
+    "stacked": extract_plane,
 }
 
 # Page-aligned, so that a disk takes what is not compressed as it is.
-_images = Buffers()
+_images = BufferPool()
 
 
-def read_sample(files: SampleFiles, settings: SourceSettings | None = None) -> Sample:
+def read_sample(files: SampleFiles, settings: ImportOptions | None = None) -> Sample:
     """Read the planes of one sample.
 
     Parameters
     ----------
     files : SampleFiles
         As `find_samples` gave it.
-    settings : SourceSettings, optional
+    settings : ImportOptions, optional
         The same that it was found with.
 
     Returns
@@ -44,10 +44,10 @@ def read_sample(files: SampleFiles, settings: SourceSettings | None = None) -> S
     InputError
         If a plane is missing (unless it is to be filled), cannot be decoded, or has another size than the others.
     """
-    settings = settings or SourceSettings()
+    settings = settings or ImportOptions()
     if files.fault:
         raise InputError(f"Sample {files.id!r} must be readable. Received: {files.fault}.")
-    missing = list_missing(files)
+    missing = missing_channels(files)
     if missing and settings.missing != "fill":
         first = next(plane.name for plane in files.planes if plane is not None)
         raise InputError(
@@ -57,26 +57,26 @@ def read_sample(files: SampleFiles, settings: SourceSettings | None = None) -> S
     channels: list[npt.NDArray[np.uint8]] = []
     notes: list[str] = []
     shapes: dict[str, tuple[int, int]] = {}
-    opened: tuple[str, Picture] | None = None
+    opened: tuple[str, ImageFile] | None = None
     for file in files.planes:
         if file is None:
             channels.append(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8))
             continue
         if opened is None or opened[0] != file.name:  # a stack is opened once, planes of their own one after the other
             opened = None
-            opened = (file.name, open_picture(read_file(file.root, file.name), file.name))
+            opened = (file.name, open_image(read_file(file.root, file.name), file.name))
         shapes[file.name] = opened[1].shape
-        if settings.missing == "fill" and file.rule == "stacked" and find_stacked(opened[1], file.key) is None:
+        if settings.missing == "fill" and file.rule == "stacked" and find_plane(opened[1], file.key) is None:
             channels.append(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8))
             missing.append(CHANNELS[len(channels) - 1])
             continue
         plane = _PICKS[file.rule](opened[1], file.key)
-        channels.append(reduce_plane(plane, intensity=settings.intensity))
+        channels.append(to_uint8(plane, intensity=settings.intensity))
         notes += [plane.note] if plane.note else []
     if len(set(shapes.values())) > 1:
         told = ", ".join(f"{name} with {y} x {x}" for name, (y, x) in shapes.items())
         raise InputError(f"The planes of a sample must have one size. Received: {told}. Correct the files.")
-    image = _images.take((*channels[0].shape, len(channels)))
+    image = _images.acquire((*channels[0].shape, len(channels)))
     cv2.merge(channels, image)
     return Sample(image=image, status=FILLED if missing else OK, note="; ".join(notes))
 
@@ -98,7 +98,7 @@ class FolderReader:
         (Y, X, C).
     """
 
-    def __init__(self, samples: Sequence[SampleFiles], settings: SourceSettings | None = None) -> None:
+    def __init__(self, samples: Sequence[SampleFiles], settings: ImportOptions | None = None) -> None:
         self.ids = [sample.id for sample in samples]
         self.labels: npt.NDArray[np.uint8] | None = None
         self.status = np.full(len(samples), OK, np.uint8)

@@ -1,7 +1,7 @@
 """Intensity histograms of each channel."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
-from hpa_data.system.executor import Workers, sample_pool
+from hpa_data.system.executor import Parallelism, sample_pool
+from hpa_data.system.progress import SILENT, Progress
 
 LEVELS = 256  # of 8-bit gray
 
@@ -61,8 +62,7 @@ def measure_intensities(
     part: str,
     *,
     threads: int | None = None,
-    on_plan: Callable[[int], None] | None = None,
-    on_read: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> IntensityStatistics:
     """Count the gray levels of all readable samples of a part.
 
@@ -74,8 +74,8 @@ def measure_intensities(
     part : str
     threads : int, optional
         By default one a core. The result does not depend on it.
-    on_plan, on_read : function of int, optional
-        Called once with the number of samples to read, and with the number of each batch.
+    progress : Progress, optional
+        Of samples.
 
     Returns
     -------
@@ -86,29 +86,27 @@ def measure_intensities(
     InputError
         If the part is missing or damaged, or has no readable sample.
     """
-    workers = Workers(threads=threads)
+    workers = Parallelism(threads=threads)
     channels = store.part(part).manifest.channels
-    histogram = np.zeros((len(channels), LEVELS), np.uint64)
-    with store.reader([part], threads=workers.task_threads) as reader:
+    total = np.zeros((len(channels), LEVELS), np.uint64)
+    with store.reader([part], threads=workers.threads_per_task) as reader:
         rows = np.flatnonzero(is_readable(reader.status))
         if not len(rows):
             raise InputError(
                 f"A part to measure must have a readable sample. Received: part={part!r} of {store.location}, without. "
                 "Convert it again, or name another."
             )
-        if on_plan is not None:
-            on_plan(len(rows))
-        pool = sample_pool(workers.task_threads)
+        progress.start(len(rows))
+        pool = sample_pool(workers.threads_per_task)
         for start in range(0, len(rows), BATCH_SAMPLES):
             batch = rows[start : start + BATCH_SAMPLES]
             # Nothing here refers to the images: the reader needs their memory for the next batch.
-            histogram += sum(pool.map(count_levels, reader.read(batch)))  # (B, Y, X, C) to (C, 256)
-            if on_read is not None:
-                on_read(len(batch))
-    return describe_histogram(histogram, part=part, channels=channels, n_samples=len(rows))
+            total += sum(pool.map(histogram, reader.read(batch)))  # (B, Y, X, C) to (C, 256)
+            progress.advance(len(batch))
+    return intensity_statistics(total, part=part, channels=channels, n_samples=len(rows))
 
 
-def count_levels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def histogram(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """Count the pixels of each gray level in each channel of an image.
 
     Parameters
@@ -127,7 +125,7 @@ def count_levels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     return np.concatenate(counts, axis=1).T.astype(np.uint64)  # each is (256, 1)
 
 
-def describe_histogram(
+def intensity_statistics(
     histogram: npt.NDArray[np.uint64], *, part: str, channels: Sequence[str], n_samples: int
 ) -> IntensityStatistics:
     """Derive mean, spread and percentiles from counts of gray levels.
@@ -147,7 +145,7 @@ def describe_histogram(
     --------
     >>> counts = np.zeros((1, 256), np.uint64)
     >>> counts[0, [0, 10, 255]] = 2, 1, 1
-    >>> told = describe_histogram(counts, part="train", channels=["red"], n_samples=1)
+    >>> told = intensity_statistics(counts, part="train", channels=["red"], n_samples=1)
     >>> told.mean, told.percentiles, told.black, told.saturated
     ((66.25,), ((0, 0, 255),), (0.5,), (0.25,))
     """

@@ -43,7 +43,7 @@ class LabelStatistics:
     n_copies: int
 
 
-def measure_labels(
+def label_statistics(
     labels: npt.NDArray[np.uint8], copies: npt.NDArray[np.uint8] | None = None, *, classes: Sequence[str] = CLASSES
 ) -> LabelStatistics:
     """Count classes, and how they occur together.
@@ -69,7 +69,7 @@ def measure_labels(
     Examples
     --------
     >>> labels = np.array([[1, 0], [1, 1], [0, 1], [1, 0]], np.uint8)
-    >>> told = measure_labels(labels, copies=labels[2:3], classes=["Nucleoli", "Cytosol"])
+    >>> told = label_statistics(labels, copies=labels[2:3], classes=["Nucleoli", "Cytosol"])
     >>> told.counts, told.copies, told.labels_per_sample
     ((3, 2), (0, 1), (0, 3, 1))
     """
@@ -149,4 +149,4 @@ def measure_table(path: Path, *, min_count: int | None = None, order: str = "ind
     labels = read_label_table(path).labels
     if not len(labels):
         raise InputError(f"A label table must have at least one row. Received: {path} without. Pass another table.")
-    return measure_labels(labels, None if min_count is None else labels[plan_copies(labels, min_count, order)])
+    return label_statistics(labels, None if min_count is None else labels[plan_copies(labels, min_count, order)])

@@ -1,6 +1,6 @@
 """What a data set is made of: how often and with what each class occurs, and how bright the channels are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,11 @@ import numpy.typing as npt
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.stats.intensities import IntensityStatistics, measure_intensities
-from hpa_data.stats.labels import LabelStatistics, measure_labels
+from hpa_data.stats.labels import LabelStatistics, label_statistics
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store
-from hpa_data.tables import find_repeated
+from hpa_data.system.progress import SILENT, Progress
+from hpa_data.tables import first_duplicate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,7 @@ def measure_store(
     *,
     pixels: bool = True,
     threads: int | None = None,
-    on_plan: Callable[[int], None] | None = None,
-    on_read: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> StoreStatistics:
     """Measure labels and gray levels of a store's readable samples.
 
@@ -58,7 +58,7 @@ def measure_store(
         By default all.
     pixels : bool
         Whether to read the images.
-    threads, on_plan, on_read
+    threads, progress
         See `measure_intensities`; the plan is that of all parts together.
 
     Returns
@@ -72,7 +72,7 @@ def measure_store(
         neither labels nor pixels to measure.
     """
     names = store.parts() if parts is None else list(parts)
-    repeated = find_repeated(names)
+    repeated = first_duplicate(names)
     if repeated is not None or not names:
         raise InputError(
             f"parts must be named once each. Received: {repeated + ' twice' if repeated else 'none'}; {store.location} "
@@ -94,10 +94,11 @@ def measure_store(
         )
     intensities = []
     if pixels:
-        if on_plan is not None:
-            on_plan(sum(n_readable.values()))
+        progress.start(sum(n_readable.values()))
         intensities = [
-            measure_intensities(store, name, threads=threads, on_read=on_read) for name in names if n_readable[name]
+            measure_intensities(store, name, threads=threads, progress=progress.part())
+            for name in names
+            if n_readable[name]
         ]
     return StoreStatistics(
         store=store.location,
@@ -125,6 +126,6 @@ def _measure_parts(parts: Sequence[Part], readable: dict[str, npt.NDArray[np.boo
         )
     if not sum(map(len, originals)):
         return None
-    return measure_labels(
+    return label_statistics(
         np.concatenate(originals), np.concatenate(copies) if copies else None, classes=next(iter(classes))
     )

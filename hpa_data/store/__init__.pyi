@@ -5,7 +5,7 @@ from . import part as part
 from . import store as store
 from . import write as write
 from .create import PartPlan as PartPlan
-from .create import begin_part as begin_part
+from .create import create_part as create_part
 from .part import Part as Part
 from .store import Store as Store
 from .store import open_store as open_store

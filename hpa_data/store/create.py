@@ -15,13 +15,13 @@ import zarr
 
 from hpa_data.dataset import CHANNELS, IMAGE_SIZE
 from hpa_data.errors import InputError
-from hpa_data.format.codecs import find_codec, small_compressor, zarr_compressors
+from hpa_data.format.codecs import get_codec, metadata_compressor, zarr_compressors
 from hpa_data.format.layout import SHARD_SAMPLES, Layout
-from hpa_data.format.manifest import Copies, Manifest, fingerprint
+from hpa_data.format.manifest import Manifest, Provenance, fingerprint
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_data.system.lock import LOCK_NAME
-from hpa_data.tables import find_repeated
+from hpa_data.tables import first_duplicate
 
 # Rows of a small array in one chunk: enough for every known data set to have few chunks.
 ROWS_PER_CHUNK = 16_384
@@ -49,7 +49,7 @@ class PartPlan:
         A name in `shards.CODECS`.
     shard_samples : int
         S.
-    copies : Copies, optional
+    copies : Provenance, optional
         What the samples are copies of.
     """
 
@@ -60,11 +60,11 @@ class PartPlan:
     settings: dict[str, Any]
     codec: str = "lz4hc"
     shard_samples: int = SHARD_SAMPLES
-    copies: Copies | None = None
+    copies: Provenance | None = None
 
     def __post_init__(self) -> None:
         """Check what does not depend on the disk."""
-        repeated = find_repeated(self.ids)
+        repeated = first_duplicate(self.ids)
         if repeated is not None:
             raise InputError(f"Ids of a part must be unique. Received: {repeated!r} twice. Take one out.")
         if not self.name.isidentifier() or len(self.name) > MAX_NAME:
@@ -72,7 +72,7 @@ class PartPlan:
                 f"part must be up to {MAX_NAME} letters, digits and underscores, no digit first. Received: "
                 f"part={self.name[:60]!r}. Use another name."
             )
-        find_codec(self.codec)
+        get_codec(self.codec)
 
     @cached_property
     def layout(self) -> Layout:
@@ -88,7 +88,7 @@ class PartPlan:
         return Manifest(settings=settings, fingerprint=fingerprint(settings, self.ids, self.labels, self.copies))
 
 
-def find_begun(plan: PartPlan) -> Part | None:
+def find_existing(plan: PartPlan) -> Part | None:
     """Find the part that a plan describes, if it was begun before; nothing is written.
 
     Raises
@@ -97,7 +97,7 @@ def find_begun(plan: PartPlan) -> Part | None:
         If there is a part of that name with other settings or samples, or something that is no part or store.
     """
     folder = plan.path
-    _check_place(plan)
+    _check_target(plan)
     if not (folder / plan.name).exists():
         return None
     store = open_store(folder)
@@ -107,12 +107,12 @@ def find_begun(plan: PartPlan) -> Part | None:
             "it, or another --part."
         )
     part = store.part(plan.name)
-    part.require_ours()
-    _check_same(part, plan.manifest)
+    part.require_native_layout()
+    _check_compatible(part, plan.manifest)
     return part
 
 
-def _check_place(plan: PartPlan) -> None:
+def _check_target(plan: PartPlan) -> None:
     """Refuse a folder that is no store, and a place for the part where something lies that Zarr has not made."""
     folder = plan.path
     # A lock is what is left of a process that was killed before it could make the store.
@@ -123,14 +123,14 @@ def _check_place(plan: PartPlan) -> None:
     if folder.exists() and not (folder / "zarr.json").is_file() and (strange or not folder.is_dir()):
         raise InputError(f"A store must be a new folder or a store. Received: {folder}, something else. Use another.")
     place = folder / plan.name
-    is_ours = any((place / name / "zarr.json").is_file() for name in (".", "status"))
-    if place.is_symlink() or (place.exists() and not is_ours):
+    has_native_layout = any((place / name / "zarr.json").is_file() for name in (".", "status"))
+    if place.is_symlink() or (place.exists() and not has_native_layout):
         raise InputError(
             f"{place} must be a part or not there. Received: something that Zarr has not made. Pass another --part."
         )
 
 
-def clear_left_overs(plan: PartPlan) -> None:
+def remove_stale(plan: PartPlan) -> None:
     """Remove what a process that was killed has left of making or replacing the part."""
     for ending in ("new", "old"):
         left_over = plan.path / f".{plan.name}.{ending}"
@@ -138,7 +138,7 @@ def clear_left_overs(plan: PartPlan) -> None:
             shutil.rmtree(left_over)
 
 
-def begin_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
+def create_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
     """Make a part with nothing written in it yet, or find the same one, begun before.
 
     Whoever calls this holds the store (`lock.hold_store`).
@@ -161,10 +161,10 @@ def begin_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
     """
     folder, name = plan.path, plan.name
     unfinished, old = folder / f".{name}.new", folder / f".{name}.old"
-    _check_place(plan)
-    clear_left_overs(plan)
-    if not overwrite and (begun := find_begun(plan)) is not None:
-        remove_unfinished(begun.path)
+    _check_target(plan)
+    remove_stale(plan)
+    if not overwrite and (begun := find_existing(plan)) is not None:
+        remove_partial_files(begun.path)
         return begun
     if (folder / "zarr.json").exists():
         open_store(folder)
@@ -176,11 +176,11 @@ def begin_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
     unfinished.rename(folder / name)
     if old.exists():
         shutil.rmtree(old)
-    remove_unfinished(folder / name)
+    remove_partial_files(folder / name)
     return open_store(folder).part(name)
 
 
-def remove_unfinished(part: Path) -> None:
+def remove_partial_files(part: Path) -> None:
     """Remove what a killed process left half written in a part and beside it, by us and by zarr-python."""
     walked = [(folder, files) for folder, _, files in os.walk(part)]
     walked.append((str(part.parent), [entry.name for entry in part.parent.iterdir() if entry.is_file()]))
@@ -190,7 +190,7 @@ def remove_unfinished(part: Path) -> None:
                 Path(folder, file).unlink()
 
 
-def _check_same(part: Part, wanted: Manifest) -> None:
+def _check_compatible(part: Part, wanted: Manifest) -> None:
     """Refuse a part begun before unless it is to hold just the same."""
     settings, mark = wanted.settings, wanted.fingerprint
     told = {key: (part.manifest.settings.get(key), settings.get(key)) for key in part.manifest.settings | settings}
@@ -224,17 +224,17 @@ def _create_arrays(group: zarr.Group, plan: PartPlan) -> None:
         shards=(size, *layout.image_shape),
         dtype="uint8",
         filters=None,
-        compressors=zarr_compressors(find_codec(manifest.settings["codec"]), n_channels=n_channels),
+        compressors=zarr_compressors(get_codec(manifest.settings["codec"]), n_channels=n_channels),
         dimension_names=("sample", "y", "x", "channel"),
     )
-    _create_small(group, "status", "uint8", (n,), (size,), ("sample",))
-    _create_small(group, "checksum", "uint32", (n,), (size,), ("sample",))
+    _create_metadata_array(group, "status", "uint8", (n,), (size,), ("sample",))
+    _create_metadata_array(group, "checksum", "uint32", (n,), (size,), ("sample",))
     # Sum and sum of squares of each image's channels, from which the manifest's statistics come.
     powers = (n_channels, 2)
-    _create_small(group, "sums", "uint64", (n, *powers), (size, *powers), ("sample", "channel", "power"))
+    _create_metadata_array(group, "sums", "uint64", (n, *powers), (size, *powers), ("sample", "channel", "power"))
     # Why a sample failed, or what to know of it: a chunk of empty strings is not written.
-    _create_small(group, "note", str, (n,), (size,), ("sample",))
-    _create_small(group, "note_file", str, (n,), (size,), ("sample",))
+    _create_metadata_array(group, "note", str, (n,), (size,), ("sample",))
+    _create_metadata_array(group, "note_file", str, (n,), (size,), ("sample",))
     # The names of the axes, which xarray shows as coordinates, and of the samples.
     names: dict[str, tuple[str, Sequence[str]]] = {
         "channel": ("channel", manifest.channels),
@@ -245,21 +245,23 @@ def _create_arrays(group: zarr.Group, plan: PartPlan) -> None:
         told = {"parent": plan.copies.parents, "parent_part": plan.copies.parts, "recipe": plan.copies.recipes}
         names |= {name: ("sample", values) for name, values in told.items()}
         rows = min(n, ROWS_PER_CHUNK)
-        _create_small(group, "parent_checksum", "uint32", (n,), (rows,), ("sample",))[:] = np.array(
+        _create_metadata_array(group, "parent_checksum", "uint32", (n,), (rows,), ("sample",))[:] = np.array(
             plan.copies.checksums, np.uint32
         )
     for name, (dimension, values) in names.items():
         chunks = (min(len(values), ROWS_PER_CHUNK),)
-        array = _create_small(group, name, str, (len(values),), chunks, (dimension,))
+        array = _create_metadata_array(group, name, str, (len(values),), chunks, (dimension,))
         array[:] = np.array(values, dtype=object)
     if labels is not None:
         rows = min(n, ROWS_PER_CHUNK)
-        array = _create_small(group, "labels", "uint8", labels.shape, (rows, labels.shape[1]), ("sample", "class"))
+        array = _create_metadata_array(
+            group, "labels", "uint8", labels.shape, (rows, labels.shape[1]), ("sample", "class")
+        )
         array[:] = labels
     group.attrs.put(manifest.encode())
 
 
-def _create_small(  # noqa: PLR0917 - a table of arrays reads best by position
+def _create_metadata_array(  # noqa: PLR0917 - a table of arrays reads best by position
     group: zarr.Group,
     name: str,
     dtype: Any,
@@ -269,5 +271,5 @@ def _create_small(  # noqa: PLR0917 - a table of arrays reads best by position
 ) -> zarr.Array[Any]:
     """Make an array that is no image."""
     return group.create_array(
-        name, shape=shape, chunks=chunks, dtype=dtype, compressors=small_compressor(), dimension_names=dimensions
+        name, shape=shape, chunks=chunks, dtype=dtype, compressors=metadata_compressor(), dimension_names=dimensions
     )

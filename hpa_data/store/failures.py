@@ -13,7 +13,7 @@ from hpa_data.dataset import FAILED
 from hpa_data.errors import InputError
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
-from hpa_data.system.atomic import write_whole
+from hpa_data.system.atomic import write_atomic
 
 FAILURES_NAME = "failures.csv"
 
@@ -51,7 +51,7 @@ def write_failures(store: Path) -> None:
         return
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([("part", "id", "file", "reason"), *rows])
-    write_whole(path, text.getvalue().encode())
+    write_atomic(path, text.getvalue().encode())
 
 
 def _list_all_failures(store: Path) -> Iterator[tuple[str, str, str, str]]:

@@ -12,10 +12,10 @@ import zarr
 
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.codecs import Codec, find_codec
+from hpa_data.format.codecs import Codec, get_codec
 from hpa_data.format.layout import Layout, find_shard
-from hpa_data.format.manifest import Copies, Manifest, fingerprint
-from hpa_data.reader.engine import PartFiles
+from hpa_data.format.manifest import Manifest, Provenance, fingerprint
+from hpa_data.reader.engine import ReaderSpec
 from hpa_data.store.mirror import Mirror
 
 
@@ -33,7 +33,7 @@ class Part:
     layout : Layout
     images : Path or str
         Folder or URL of the array of images.
-    is_ours : bool
+    has_native_layout : bool
         Whether that array is laid out as `writer` does it.
     mirror : Mirror, optional
         Of a store at a URL: what `path` is made by, and lives as long as.
@@ -44,7 +44,7 @@ class Part:
     manifest: Manifest
     layout: Layout
     images: Path | str
-    is_ours: bool
+    has_native_layout: bool
     mirror: Mirror | None = None
 
     @cached_property
@@ -63,13 +63,13 @@ class Part:
         return self._read("labels") if "labels" in self.group else None
 
     @cached_property
-    def copies(self) -> Copies | None:
+    def copies(self) -> Provenance | None:
         """What each sample was made of, in a part of augmented copies."""
         if "recipe" not in self.group:
             return None
         columns = [tuple(str(text) for text in self._read(name)) for name in ("parent", "parent_part", "recipe")]
         checksums = tuple(self._read("parent_checksum").tolist())
-        return Copies(parents=columns[0], parts=columns[1], checksums=checksums, recipes=columns[2])
+        return Provenance(parents=columns[0], parts=columns[1], checksums=checksums, recipes=columns[2])
 
     @property
     def status(self) -> npt.NDArray[np.uint8]:
@@ -95,9 +95,9 @@ class Part:
         """Name the file of a shard."""
         return find_shard(self.path / "images", shard)
 
-    def require_ours(self) -> None:
+    def require_native_layout(self) -> None:
         """Refuse a part whose shards cannot be written or checked one by one: InputError."""
-        if not self.is_ours:
+        if not self.has_native_layout:
             raise InputError(
                 f"Shards must be laid out as `hpa convert` does it to be checked or written. Received: {self.path}, "
                 "chunked or encoded otherwise. Convert the part again, or only read it."
@@ -112,14 +112,14 @@ class Part:
         paths = map(self.shard_path, range(self.layout.n_shards))
         return sum(path.stat().st_size for path in paths if path.is_file())
 
-    def files(self) -> PartFiles:
+    def reader_spec(self) -> ReaderSpec:
         """Describe the part to a reader."""
-        return PartFiles(
+        return ReaderSpec(
             name=self.name,
             images=self.images.absolute() if isinstance(self.images, Path) else self.images,
-            is_ours=self.is_ours,
+            has_native_layout=self.has_native_layout,
             layout=self.layout,
-            codec=find_codec(self.manifest.settings["codec"]),
+            codec=get_codec(self.manifest.settings["codec"]),
             ids=self.ids,
             labels=self.labels,
             status=self.status,
@@ -158,7 +158,7 @@ def _open_part(folder: Path, name: str, mirror: Mirror | None) -> Part:
     """
     group = zarr.open_group(folder / name, mode="r")
     manifest = Manifest.decode(group.attrs.asdict())
-    codec = find_codec(manifest.settings["codec"])
+    codec = get_codec(manifest.settings["codec"])
     images: Any = group["images"]
     n_samples, *image_shape = images.shape
     layout = Layout(
@@ -173,7 +173,7 @@ def _open_part(folder: Path, name: str, mirror: Mirror | None) -> Part:
         manifest=manifest,
         layout=layout,
         images=f"{mirror.url}/{name}/images" if mirror else folder / name / "images",
-        is_ours=_is_ours(images.metadata.to_dict(), layout, codec),
+        has_native_layout=_has_native_layout(images.metadata.to_dict(), layout, codec),
         mirror=mirror,
     )
     for array, dtype, shape in (
@@ -193,7 +193,7 @@ def _open_part(folder: Path, name: str, mirror: Mirror | None) -> Part:
     return part
 
 
-def _is_ours(metadata: dict[str, Any], layout: Layout, codec: Codec) -> bool:
+def _has_native_layout(metadata: dict[str, Any], layout: Layout, codec: Codec) -> bool:
     """Tell whether an array of images is laid out as `writer` does it, from its metadata."""
     try:
         (sharding,) = metadata["codecs"]

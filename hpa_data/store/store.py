@@ -19,7 +19,7 @@ from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.reader import Reader
 from hpa_data.store.mirror import Mirror
 from hpa_data.store.part import Part, _is_part, _open_part
-from hpa_data.tables import find_repeated
+from hpa_data.tables import first_duplicate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +98,14 @@ class Store:
         InputError
             If a part is missing or damaged, or holds copies of a part that has changed since.
         """
-        repeated = find_repeated(parts)
+        repeated = first_duplicate(parts)
         if repeated is not None:
             # Copies would have two parents, and samples two folds.
             raise InputError(f"parts must be named once each. Received: {repeated!r} twice. Name each part once.")
         opened = [self.part(name) for name in parts]
         for part in opened:
             self.find_parents(part)
-        return Reader([part.files() for part in opened], threads=threads, cache_bytes=cache_bytes)
+        return Reader([part.reader_spec() for part in opened], threads=threads, cache_bytes=cache_bytes)
 
     def find_parents(self, part: Part) -> list[tuple[int, int]]:
         """Find the row of each copy's parent in its part, and the parent's status; nothing for a part of originals.

@@ -18,14 +18,21 @@ import zarr
 
 from hpa_data.dataset import FAILED, PENDING, Sample, is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.codecs import encode_chunk, encode_rows, find_codec, index_shard, read_index
+from hpa_data.format.codecs import (
+    decode_shard_index,
+    encode_chunk,
+    encode_metadata_chunk,
+    encode_shard_index,
+    get_codec,
+)
 from hpa_data.format.layout import Layout, ShardTask, plan_shards
-from hpa_data.format.statistics import compute_checksum, measure_statistics, sum_pixels
+from hpa_data.format.statistics import channel_statistics, compute_checksum, sum_pixels
 from hpa_data.store.failures import Failure, list_failures, write_failures
 from hpa_data.store.part import Part
-from hpa_data.system.atomic import open_whole, write_whole
-from hpa_data.system.executor import Workers, run_tasks, sample_threads
+from hpa_data.system.atomic import open_atomic, write_atomic
+from hpa_data.system.executor import Parallelism, run_tasks, sample_threads
 from hpa_data.system.lock import read_lock
+from hpa_data.system.progress import SILENT, Progress
 
 Item = TypeVar("Item")
 Read = Callable[[Item], Sample]
@@ -90,13 +97,13 @@ class _Job:
     lock: str
 
 
-def peak_bytes(layout: Layout, workers: Workers, *, picture_bytes: int | None = None) -> int:
+def peak_bytes(layout: Layout, workers: Parallelism, *, picture_bytes: int | None = None) -> int:
     """Bound the memory that `write_shards` takes on this machine, whatever N is.
 
     Parameters
     ----------
     layout : Layout
-    workers : Workers
+    workers : Parallelism
     picture_bytes : int, optional
         Of the largest file, decoded; by default a plane of the image's own size.
 
@@ -107,8 +114,8 @@ def peak_bytes(layout: Layout, workers: Workers, *, picture_bytes: int | None = 
     """
     decoded = picture_bytes or layout.image_bytes // layout.image_shape[-1]
     sample = READING_COPIES * decoded + 4 * layout.image_bytes  # channels, merged, their squares, encoded
-    n_threads = workers.task_threads * (workers.processes or 1)
-    return workers.tasks_at_once * layout.task_bytes + n_threads * sample
+    n_threads = workers.threads_per_task * (workers.processes or 1)
+    return workers.max_concurrent_tasks * layout.task_bytes + n_threads * sample
 
 
 def write_shards(
@@ -117,9 +124,9 @@ def write_shards(
     read: Read[Item],
     *,
     redo: npt.NDArray[np.bool_] | None = None,
-    workers: Workers | None = None,
+    workers: Parallelism | None = None,
     stop_at_failure: bool = False,
-    on_written: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> list[Failure]:
     """Write the samples of a part that are pending or failed, one Dask task a shard, and then the statistics.
 
@@ -128,7 +135,7 @@ def write_shards(
     Parameters
     ----------
     part : Part
-        As `begin.begin_part` gave it.
+        As `begin.create_part` gave it.
     items : sequence, length N
         What each sample is made of.
     read : function of an item
@@ -136,11 +143,11 @@ def write_shards(
         is then black. Pickled, with the items, where worker processes do the work.
     redo : array of bool, shape (N,), optional
         The samples to write instead. What else is in their shards stays as it is.
-    workers : Workers, optional
+    workers : Parallelism, optional
     stop_at_failure : bool
         Raise the first InputError instead; shards that are done stay.
-    on_written : function of int, optional
-        Called after each shard with the number of samples written, in the calling thread.
+    progress : Progress, optional
+        Of samples; advances after each shard. Not started: only the caller knows all that it does.
 
     Returns
     -------
@@ -154,7 +161,7 @@ def write_shards(
     KeyboardInterrupt
         After an interrupt, at a border between shards.
     """
-    workers = workers or Workers()
+    workers = workers or Parallelism()
     status = part.status
     if redo is None:
         redo = (status == PENDING) | (status == FAILED)
@@ -170,7 +177,7 @@ def write_shards(
             task=task,
             items=tuple(items[i] if redo[i] else None for i in range(task.start, task.stop)),
             read=read,
-            threads=workers.task_threads,
+            threads=workers.threads_per_task,
             stop_at_failure=stop_at_failure,
             lock=lock,
         )
@@ -178,8 +185,7 @@ def write_shards(
     ]
 
     def note_done(job: _Job) -> None:
-        if on_written is not None:
-            on_written(int(redo[job.task.start : job.task.stop].sum()))
+        progress.advance(int(redo[job.task.start : job.task.stop].sum()))
 
     run_tasks(_write_shard, jobs, workers=workers, on_done=note_done)
     status = part.status
@@ -198,13 +204,13 @@ def _write_shard(job: _Job) -> None:
     ready = kept
     samples: list[_Encoded] = []
     lengths: list[int] = []
-    with open_whole(job.shard_path, cached=False) as file, contextlib.closing(_make(job, to_do, ready)) as made:
+    with open_atomic(job.shard_path, page_cache=False) as file, contextlib.closing(_make(job, to_do, ready)) as made:
         for _ in made:
             while (sample := ready.pop(len(samples), None)) is not None:
                 file.write(sample.chunk)
                 lengths.append(len(sample.chunk))
                 samples.append(sample._replace(chunk=b""))  # written: its memory is free for the next
-        file.write(index_shard(lengths, shard_samples=job.layout.shard_samples))
+        file.write(encode_shard_index(lengths, shard_samples=job.layout.shard_samples))
         if read_lock(job.part.parent) != job.lock:
             raise RuntimeError("the store has another writer now; this one's was killed")
         if _row_path(job, "status").exists():
@@ -251,7 +257,7 @@ def _write_rows(job: _Job, group: Any, samples: Sequence[_Encoded]) -> None:
 
 def _write_numbers(job: _Job, name: str, rows: npt.NDArray[np.generic]) -> None:
     """Write a shard's chunk of an array with numbers for each sample."""
-    write_whole(_row_path(job, name), encode_rows(rows, chunk_rows=job.layout.shard_samples))
+    write_atomic(_row_path(job, name), encode_metadata_chunk(rows, chunk_rows=job.layout.shard_samples))
 
 
 def _row_path(job: _Job, name: str) -> Path:
@@ -273,7 +279,7 @@ def _read_kept(job: _Job, group: Any) -> dict[int, _Encoded]:
         ) from error
     try:
         shard = np.memmap(job.shard_path, np.uint8, "r")
-        bounds = read_index(shard, shard_samples=job.layout.shard_samples)
+        bounds = decode_shard_index(shard, shard_samples=job.layout.shard_samples)
     except (OSError, ValueError) as error:
         if any(rows["status"][place] != FAILED for place in places):
             raise InputError(
@@ -306,7 +312,7 @@ def _encode_sample(job: _Job, place: int) -> _Encoded:
 
 def _encode(job: _Job, image: npt.NDArray[np.uint8], status: int, note: str, file: str) -> _Encoded:
     return _Encoded(
-        chunk=encode_chunk(image, find_codec(job.codec)),
+        chunk=encode_chunk(image, get_codec(job.codec)),
         checksum=compute_checksum(image),
         sums=sum_pixels(image),
         status=status,
@@ -323,7 +329,7 @@ def _clean_text(text: str) -> str:
 def _finish(part: Part, good: npt.NDArray[np.bool_]) -> None:
     """Write the statistics over the good samples into the manifest, and the list of failures into the store."""
     y, x, _ = part.layout.image_shape
-    manifest = replace(part.manifest, statistics=measure_statistics(part.sums[good], pixels=y * x))
+    manifest = replace(part.manifest, statistics=channel_statistics(part.sums[good], pixels=y * x))
     if manifest != part.manifest:
         part.group.attrs.put(manifest.encode())
     write_failures(part.path.parent)

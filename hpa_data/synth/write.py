@@ -2,7 +2,7 @@
 
 import csv
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from hpa_data.dataset import CHANNELS, decode_labels
 from hpa_data.errors import InputError
 from hpa_data.synth.labels import draw_split_labels
 from hpa_data.synth.sample import draw_sample
+from hpa_data.system.progress import SILENT, Progress
 
 SPLITS = ("train", "test")
 # The last numbers of the streams of chance that a sample's id and pixels come from.
@@ -50,7 +51,7 @@ def write_samples(
     uniform: bool = False,
     n_test: int = 0,
     workers: int | None = None,
-    on_sample: Callable[[], None] | None = None,
+    progress: Progress = SILENT,
 ) -> SynthSummary:
     """Write made-up samples as Kaggle's training folder, and on request its test folder.
 
@@ -73,8 +74,8 @@ def write_samples(
         Test samples, at least 0.
     workers : int, optional
         Threads that draw; by default one for each core.
-    on_sample : callable, optional
-        Called without arguments in the calling thread after each finished sample.
+    progress : Progress, optional
+        Of samples; not started.
 
     Returns
     -------
@@ -108,8 +109,7 @@ def write_samples(
             folder / SPLITS[split], ids[split], labels, seed=seed, split=split, workers=workers
         ):
             n_bytes += written
-            if on_sample is not None:
-                on_sample()
+            progress.advance(1)
 
     if n_test:
         write_table(folder / "test_truth.csv", "Target", ids[1], decode_labels(splits[1]))

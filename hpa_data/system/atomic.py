@@ -26,7 +26,7 @@ NO_SUCH_WRITES = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
 _PAGE_BYTES = 4096
 
 
-class WholeFile(Protocol):
+class WritableFile(Protocol):
     """A file to be written from its beginning to its end."""
 
     def write(self, piece: bytes | memoryview, /) -> object:
@@ -34,14 +34,14 @@ class WholeFile(Protocol):
 
 
 @contextlib.contextmanager
-def open_whole(path: Path, *, cached: bool = True) -> Iterator[WholeFile]:
+def open_atomic(path: Path, *, page_cache: bool = True) -> Iterator[WritableFile]:
     """Open a file to write; it takes its name when the block is left without an error, and is gone otherwise.
 
     Parameters
     ----------
     path : Path
         Replaced if it is there. Its folder is made.
-    cached : bool
+    page_cache : bool
         False keeps large files out of the page cache, where the system and the disk can: on a virtual machine the
         memory that it takes cost more than all of the rest of the writing (`benchmarks/RESULTS.md`).
 
@@ -54,14 +54,14 @@ def open_whole(path: Path, *, cached: bool = True) -> Iterator[WholeFile]:
     # A name of its own: a process that was killed may have a worker that still writes.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        if cached:
+        if page_cache:
             with unfinished.open("wb") as file:
                 yield file
                 file.flush()
                 # A full disk must show before anybody relies on the file.
                 os.fsync(file.fileno())
         else:
-            with contextlib.closing(_Uncached(unfinished)) as uncached:
+            with contextlib.closing(_DirectFile(unfinished)) as uncached:
                 yield uncached
                 uncached.finish()
         unfinished.replace(path)
@@ -71,13 +71,13 @@ def open_whole(path: Path, *, cached: bool = True) -> Iterator[WholeFile]:
         raise
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Write a small file so that it is there whole or not at all."""
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         file.write(content)
 
 
-class _Uncached:
+class _DirectFile:
     """A file that is written in whole pages from aligned memory, as the system asks where no page cache is between."""
 
     def __init__(self, path: Path) -> None:

@@ -21,13 +21,13 @@ from dask.callbacks import Callback
 from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError
-from hpa_data.system.threads import Threads
+from hpa_data.system.threads import ThreadTeam
 
 Task = TypeVar("Task")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workers:
+class Parallelism:
     """Who does the work. What is made does not depend on it.
 
     Attributes
@@ -58,21 +58,21 @@ class Workers:
             )
 
     @property
-    def task_threads(self) -> int:
+    def threads_per_task(self) -> int:
         """Threads that the tasks of a process share for their samples; 0 on a cluster, whose tasks use their own."""
         return 0 if self.scheduler else self.threads or max(CPU_COUNT // (self.processes or 1), 1)
 
     @property
-    def tasks_at_once(self) -> int:
+    def max_concurrent_tasks(self) -> int:
         """Tasks that run at the same time on this machine; 0 if a cluster does the work.
 
         In one process two or more share the threads: while one writes its shard, the others' samples are decoded.
         """
-        return 0 if self.scheduler else self.processes or 2 + self.task_threads // 4
+        return 0 if self.scheduler else self.processes or 2 + self.threads_per_task // 4
 
 
 def run_tasks(
-    run: Callable[[Task], None], tasks: Sequence[Task], *, workers: Workers, on_done: Callable[[Task], None]
+    run: Callable[[Task], None], tasks: Sequence[Task], *, workers: Parallelism, on_done: Callable[[Task], None]
 ) -> None:
     """Run a function on each task.
 
@@ -85,7 +85,7 @@ def run_tasks(
         It and the tasks must be picklable unless threads of this process do the work.
     tasks : sequence
         Begun in this order.
-    workers : Workers
+    workers : Parallelism
     on_done : function of a task
         Called after each, in the calling thread.
 
@@ -131,7 +131,7 @@ def _catch(run: Callable[[Task], None], task: Task) -> Exception | None:
 
 
 def _run_here(
-    workers: Workers, delayed: Sequence[Any], finish: Callable[[str, Exception | None], None], interrupts: list[int]
+    workers: Parallelism, delayed: Sequence[Any], finish: Callable[[str, Exception | None], None], interrupts: list[int]
 ) -> None:
     def finished(key: str, result: Any, *_: Any) -> None:
         finish(key, result)
@@ -139,7 +139,7 @@ def _run_here(
             raise KeyboardInterrupt
 
     if not workers.processes:
-        sample_threads(workers.task_threads)  # made once, before several tasks ask for it
+        sample_threads(workers.threads_per_task)  # made once, before several tasks ask for it
     pool = _open_pool(workers)
     try:
         with Callback(posttask=finished):
@@ -175,15 +175,15 @@ def sample_pool(threads: int) -> ThreadPoolExecutor:
 
 
 @lru_cache
-def sample_threads(threads: int) -> Threads:
+def sample_threads(threads: int) -> ThreadTeam:
     """Return the threads of this process that the samples of all tasks share. Made at the first call."""
     cv2.setNumThreads(1)  # as above
-    return Threads(threads, name="hpa-samples")
+    return ThreadTeam(threads, name="hpa-samples")
 
 
-def _open_pool(workers: Workers) -> Executor:
+def _open_pool(workers: Parallelism) -> Executor:
     if not workers.processes:
-        return ThreadPoolExecutor(workers.tasks_at_once, thread_name_prefix="hpa-tasks")
+        return ThreadPoolExecutor(workers.max_concurrent_tasks, thread_name_prefix="hpa-tasks")
     # Not forked: after a thread pool has begun, a forked process may wait for ever.
     return ProcessPoolExecutor(
         workers.processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
@@ -204,12 +204,12 @@ def _begin_worker() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def check_workers(workers: Workers, paths: Sequence[str] = ()) -> int:
+def check_workers(workers: Parallelism, paths: Sequence[str] = ()) -> int:
     """Find out how many samples are worked on at a time, and refuse a cluster that cannot do it.
 
     Parameters
     ----------
-    workers : Workers
+    workers : Parallelism
     paths : sequence of str
         That every worker must see.
 
@@ -219,7 +219,7 @@ def check_workers(workers: Workers, paths: Sequence[str] = ()) -> int:
         If a cluster cannot be reached, has no worker, or one that lacks this package or does not see a path.
     """
     if not workers.scheduler:
-        return workers.task_threads * (workers.processes or 1)
+        return workers.threads_per_task * (workers.processes or 1)
     with _connect(workers.scheduler) as client:
         if not client.nthreads():
             raise InputError(

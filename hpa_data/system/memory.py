@@ -15,12 +15,12 @@ import numpy.typing as npt
 import psutil
 
 # Free buffers of other sizes that are kept: those of an epoch's last batch, say.
-MOST_OTHERS = 4
+MAX_SPARE = 4
 
 _HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux alone has it
 
 
-def take_memory(n_bytes: int) -> mmap.mmap:
+def allocate(n_bytes: int) -> mmap.mmap:
     """Take fresh memory from the system, page-aligned, and after a fork each process's own."""
     memory = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if _HUGE_PAGES is not None:
@@ -28,14 +28,14 @@ def take_memory(n_bytes: int) -> mmap.mmap:
     return memory
 
 
-class Buffers:
+class BufferPool:
     """Page-aligned memory for arrays, used again when the last view of an array dies."""
 
     def __init__(self) -> None:
         # A deque, because its append is atomic: a finaliser may run at any moment, in any thread.
         self._free: deque[mmap.mmap] = deque()
 
-    def take(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    def acquire(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         """Return an uninitialised uint8 array of that shape."""
         n_bytes = math.prod(shape)
         if n_bytes == 0:
@@ -57,10 +57,10 @@ class Buffers:
                     return memory
                 others.append(memory)
         except IndexError:
-            return take_memory(n_bytes)
+            return allocate(n_bytes)
         finally:
             # A small batch must not keep a large buffer; but the next batch may want it. The oldest are dropped.
-            self._free.extendleft(others[:MOST_OTHERS])
+            self._free.extendleft(others[:MAX_SPARE])
 
     def clear(self) -> None:
         """Give back what is free."""

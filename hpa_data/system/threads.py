@@ -54,7 +54,7 @@ class Job:
                 del fault, self
 
 
-class Threads:
+class ThreadTeam:
     """So many threads, which begin with the first job, anew after a fork, and end when this is closed or collected."""
 
     def __init__(self, n_threads: int, *, name: str = "hpa-reader") -> None:
@@ -69,7 +69,7 @@ class Threads:
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._end: weakref.finalize[[SimpleQueue[Job | None], int], Threads] | None = None
+        self._end: weakref.finalize[[SimpleQueue[Job | None], int], ThreadTeam] | None = None
 
     def _begin(self) -> None:
         self._threads = [
@@ -109,7 +109,7 @@ class Threads:
 
 # All that are open, to be closed before Python ends: threads that it stops in the middle would leave jobs undone that
 # somebody waits for; and TensorFlow, which lets go of its pipelines later still, would wait for ever.
-_OPEN: "weakref.WeakSet[Threads]" = weakref.WeakSet()
+_OPEN: "weakref.WeakSet[ThreadTeam]" = weakref.WeakSet()
 
 
 @atexit.register

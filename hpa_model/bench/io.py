@@ -1,7 +1,7 @@
 """Measurements on a user's own machine: what bounds the reading of a store, and whether training ever waits for it."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,14 @@ from dask.system import CPU_COUNT
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import CODECS, encode_chunk
-from hpa_data.reader.batches import Order, stream
+from hpa_data.reader.batches import BatchSampler, iter_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.sources.naming import find_samples
 from hpa_data.store.store import Store
 from hpa_data.system.memory import find_free_memory
+from hpa_data.system.progress import SILENT, Progress
 from hpa_model.bench.limits import limit_copy, limit_decode, limit_disk
-from hpa_model.bench.timing import Row, Timing, measure
+from hpa_model.bench.timing import Measurement, Workload, measure
 
 # Samples that each codec is tried on: enough for a ratio, few enough to be encoded in some seconds.
 N_ENCODED = 32
@@ -69,7 +70,7 @@ class IoReport:
     n_samples, n_read : int
         In the parts, and those that were read over and over.
     batch_size, threads : int
-    rows : tuple of Timing
+    rows : tuple of Measurement
     codecs : tuple of CodecFigures
     free_bytes : int
         Memory that the page cache could take.
@@ -84,7 +85,7 @@ class IoReport:
     n_read: int
     batch_size: int
     threads: int
-    rows: tuple[Timing, ...]
+    rows: tuple[Measurement, ...]
     codecs: tuple[CodecFigures, ...]
     free_bytes: int
     verdict: tuple[str, ...]
@@ -99,8 +100,8 @@ def measure_io(
     batch_size: int = 20,
     threads: int | None = None,
     rounds: int = 3,
-    least_s: float = 0.5,
-    on_round: Callable[[], None] = lambda: None,
+    min_seconds: float = 0.5,
+    progress: Progress = SILENT,
 ) -> IoReport:
     """Measure how fast batches of a store come, and what holds them up.
 
@@ -116,10 +117,10 @@ def measure_io(
     threads : int, optional
         By default one a core.
     rounds : int
-    least_s : float
+    min_seconds : float
         Seconds that each row is given in each round.
-    on_round : function, optional
-        Called after each of `rounds` + 1 rounds.
+    progress : Progress, optional
+        Of rounds.
 
     Returns
     -------
@@ -143,7 +144,7 @@ def measure_io(
                 "one part at a time."
             )
         chosen = np.random.default_rng(0).choice(readable, min(n_samples, len(readable)), replace=False)
-        for batch in stream(reader, Order(chosen, batch_size), epochs=1):  # into the page cache
+        for batch in iter_batches(reader, BatchSampler(chosen, batch_size), epochs=1):  # into the page cache
             del batch
         rows = [
             *_list_limits(reader, chosen, threads=threads, batch_size=batch_size),
@@ -151,7 +152,7 @@ def measure_io(
         ]
         rows += _list_disk(store, parts, threads=threads)
         rows += _list_png(png, n_samples, batch_size)
-        timings = tuple(measure(rows, rounds=rounds, least_s=least_s, on_round=on_round))
+        timings = tuple(measure(rows, rounds=rounds, min_seconds=min_seconds, progress=progress))
         codecs = tuple(_try_codecs(reader, chosen, timings, threads=threads, batch_size=batch_size))
         free_bytes = find_free_memory()
         return IoReport(
@@ -169,13 +170,13 @@ def measure_io(
         )
 
 
-def _list_limits(reader: Reader, chosen: npt.NDArray[np.int64], *, threads: int, batch_size: int) -> list[Row]:
+def _list_limits(reader: Reader, chosen: npt.NDArray[np.int64], *, threads: int, batch_size: int) -> list[Workload]:
     """List what no loader of these samples can be faster than."""
     images = list(reader.read(chosen[: 2 * batch_size]))
     rows = [
-        Row(
+        Workload(
             name="memcpy",
-            shows="copy from memory into two batches",
+            description="copy from memory into two batches",
             run=limit_copy(images, threads=threads, n_images=2 * batch_size),
         )
     ]
@@ -184,22 +185,22 @@ def _list_limits(reader: Reader, chosen: npt.NDArray[np.int64], *, threads: int,
     codec = reader.codecs[int(chosen[0])]
     if CODECS[codec].cname:
         run = limit_decode(reader, codec, chosen, threads=threads, n_images=2 * batch_size)
-        return [*rows, Row(name="limit", shows="decode alone, from memory into two batches", run=run)]
-    chunks = [reader.read_chunk(index) for index in chosen.tolist()]
+        return [*rows, Workload(name="limit", description="decode alone, from memory into two batches", run=run)]
+    chunks = [reader.encoded_chunk(index) for index in chosen.tolist()]
     mapped = [chunk.reshape(reader.image_shape) for chunk in chunks if chunk is not None]
     run = limit_copy(mapped, threads=threads, n_images=2 * batch_size)
-    return [*rows, Row(name="limit", shows="copy alone, from the mapped files into two batches", run=run)]
+    return [*rows, Workload(name="limit", description="copy alone, from the mapped files into two batches", run=run)]
 
 
-def _list_loaders(reader: Reader, chosen: npt.NDArray[np.int64], *, batch_size: int) -> list[Row]:
+def _list_loaders(reader: Reader, chosen: npt.NDArray[np.int64], *, batch_size: int) -> list[Workload]:
     """List our own ways to deliver batches."""
-    order = Order(chosen, batch_size)
+    order = BatchSampler(chosen, batch_size)
     limit = "limit" if reader.engine == "mapped" else ""
 
     def run_numpy() -> int:
-        return sum(len(batch.images) for batch in stream(reader, order, epochs=1))
+        return sum(len(batch.images) for batch in iter_batches(reader, order, epochs=1))
 
-    rows = [Row(name="NumPy", shows="batches as arrays, shuffled", run=run_numpy, limit=limit)]
+    rows = [Workload(name="NumPy", description="batches as arrays, shuffled", run=run_numpy, limit=limit)]
     if importlib.util.find_spec("tensorflow") is None:
         return rows
     from hpa_model.pipeline import dataset
@@ -208,13 +209,16 @@ def _list_loaders(reader: Reader, chosen: npt.NDArray[np.int64], *, batch_size: 
         batches = dataset(reader, chosen, batch_size, epochs=1)
         return sum(len(batch[0] if isinstance(batch, tuple) else batch) for batch in batches)
 
-    return [*rows, Row(name="tf.data", shows="the same through TensorFlow's pipeline", run=run_tf, limit=limit)]
+    return [
+        *rows,
+        Workload(name="tf.data", description="the same through TensorFlow's pipeline", run=run_tf, limit=limit),
+    ]
 
 
-def _list_disk(store: Store, parts: tuple[str, ...], *, threads: int) -> list[Row]:
+def _list_disk(store: Store, parts: tuple[str, ...], *, threads: int) -> list[Workload]:
     """List the reading of shards past the page cache, where they lie on a disk of this machine."""
     opened = [store.part(name) for name in parts]
-    if store.mirror or not all(part.is_ours for part in opened):
+    if store.mirror or not all(part.has_native_layout for part in opened):
         return []
     paths, n_bytes, n_samples = [], 0, 0
     for part in opened:
@@ -225,11 +229,11 @@ def _list_disk(store: Store, parts: tuple[str, ...], *, threads: int) -> list[Ro
                 paths.append(path)
                 n_bytes += path.stat().st_size
                 n_samples += int(is_readable(part.status[first : first + part.layout.shard_samples]).sum())
-    shows = f"shards past the page cache, {n_bytes / 1e6:.0f} MB"
-    return [Row(name="disk", shows=shows, run=limit_disk(paths, n_samples, threads=threads))]
+    description = f"shards past the page cache, {n_bytes / 1e6:.0f} MB"
+    return [Workload(name="disk", description=description, run=limit_disk(paths, n_samples, threads=threads))]
 
 
-def _list_png(png: Path | None, n_samples: int, batch_size: int) -> list[Row]:
+def _list_png(png: Path | None, n_samples: int, batch_size: int) -> list[Workload]:
     """List the reading of the files as they came."""
     if png is None:
         return []
@@ -245,13 +249,13 @@ def _list_png(png: Path | None, n_samples: int, batch_size: int) -> list[Row]:
     def run() -> int:
         return sum(len(images) for images in png_dataset(paths, batch_size))
 
-    return [Row(name="PNG + tf.data", shows="the files as they came, read by TensorFlow", run=run)]
+    return [Workload(name="PNG + tf.data", description="the files as they came, read by TensorFlow", run=run)]
 
 
 def _try_codecs(
     reader: Reader,
     chosen: npt.NDArray[np.int64],
-    timings: tuple[Timing, ...],
+    timings: tuple[Measurement, ...],
     *,
     threads: int,
     batch_size: int,
@@ -259,15 +263,15 @@ def _try_codecs(
     """Tell what each codec would give."""
     rates = {row.name: row.rate for row in timings}
     tried = chosen[:N_ENCODED]
-    images = [reader.read_here(index) for index in tried.tolist()]
-    own_bytes = [len(chunk) for index in tried.tolist() if (chunk := reader.read_chunk(index)) is not None]
+    images = [reader.read_one(index) for index in tried.tolist()]
+    own_bytes = [len(chunk) for index in tried.tolist() if (chunk := reader.encoded_chunk(index)) is not None]
     disk_bytes_per_s = rates["disk"] * float(np.mean(own_bytes)) if "disk" in rates and own_bytes else float("nan")
     order = np.tile(tried, -(-4 * batch_size // len(tried)))
     rows = []
     for name, codec in CODECS.items():
         make = partial(limit_decode, reader, name, order) if codec.cname else partial(limit_copy, images * 4)
-        rows.append(Row(name=name, shows="", run=make(threads=threads, n_images=batch_size)))
-    for row in measure(rows, rounds=3, least_s=0.1):
+        rows.append(Workload(name=name, description="", run=make(threads=threads, n_images=batch_size)))
+    for row in measure(rows, rounds=3, min_seconds=0.1):
         sample_bytes = float(np.mean([len(encode_chunk(image, CODECS[row.name])) for image in images]))
         yield CodecFigures(
             name=row.name,
@@ -278,7 +282,7 @@ def _try_codecs(
         )
 
 
-def _judge(own: str, rows: dict[str, Timing], codecs: tuple[CodecFigures, ...], free_bytes: int) -> Iterator[str]:
+def _judge(own: str, rows: dict[str, Measurement], codecs: tuple[CodecFigures, ...], free_bytes: int) -> Iterator[str]:
     """Say what the figures mean."""
     best = rows.get("tf.data", rows["NumPy"])
     yield f"A trainer can be fed {best.rate:,.0f} images/s ({best.name}) from the page cache."

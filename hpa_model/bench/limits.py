@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hpa_data.format.codecs import CODECS, decode_chunk, encode_chunk
 from hpa_data.reader.reader import Reader
-from hpa_data.system.memory import Buffers
+from hpa_data.system.memory import BufferPool
 
 # Read at a time from the disk: what a disk likes best.
 BLOCK_BYTES = 4 * 2**20
@@ -46,9 +46,9 @@ def limit_decode(
     kept: dict[int, npt.NDArray[np.uint8]] = {}
     for index in order.tolist():
         if index not in kept:
-            chunk = reader.read_chunk(index)
+            chunk = reader.encoded_chunk(index)
             if chunk is None or codec != reader.codecs[index]:
-                chunk = np.frombuffer(bytes(encode_chunk(reader.read_here(index), CODECS[codec])), np.uint8)
+                chunk = np.frombuffer(bytes(encode_chunk(reader.read_one(index), CODECS[codec])), np.uint8)
             kept[index] = chunk.copy()
     chunks = [kept[index] for index in order.tolist()]
 
@@ -103,7 +103,7 @@ def _in_threads(
     """Make a function that does all turns in threads, each going round in its own images of a batch."""
     pool = ThreadPoolExecutor(threads)
     own = max(n_images // threads, 1)
-    places = Buffers().take((threads, own, *shape))  # as a reader's batches
+    places = BufferPool().acquire((threads, own, *shape))  # as a reader's batches
     places[...] = 1  # so that all pages are there
 
     def run() -> int:

@@ -11,6 +11,7 @@ from dask.system import CPU_COUNT
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
+from hpa_data.system.progress import SILENT, Progress
 from hpa_model.bench.io import NOTHING_TO_READ
 
 
@@ -22,12 +23,12 @@ class StepReport:
     ----------
     model, device, precision : str
     batch_size, n_steps : int
-    resident : float
+    on_device_rate : float
         Images a second when each step has the same batch, which lies on the device: the ceiling.
-    fed : float
+    from_store_rate : float
         Images a second from the store.
-    waiting : float
-        Share of the time, fed from the store, that went by in waiting for a batch.
+    wait_fraction : float
+        Share of the time, fed from the store, that went by in wait_fraction for a batch.
     """
 
     model: str
@@ -35,9 +36,9 @@ class StepReport:
     precision: str
     batch_size: int
     n_steps: int
-    resident: float
-    fed: float
-    waiting: float
+    on_device_rate: float
+    from_store_rate: float
+    wait_fraction: float
 
 
 def measure_step(
@@ -49,7 +50,7 @@ def measure_step(
     batch_size: int = 20,
     n_steps: int = 10,
     precision: str | None = None,
-    on_step: Callable[[int], None] = lambda n: None,
+    progress: Progress = SILENT,
 ) -> StepReport:
     """Measure training steps fed from a store beside steps on one batch that lies on the device.
 
@@ -66,8 +67,8 @@ def measure_step(
         The two kinds of steps take turns, so many of each.
     precision : str, optional
         Keras's policy; by default ``mixed_bfloat16`` on a GPU, ``float32`` elsewhere.
-    on_step : function of int, optional
-        Called after each of 2 x (`n_steps` + 2) steps with 1.
+    progress : Progress, optional
+        Of steps.
 
     Raises
     ------
@@ -96,19 +97,19 @@ def measure_step(
         network.compile("adam", "binary_crossentropy", jit_compile=False)
         batches = iter(dataset(reader, readable, batch_size, drop_last=len(readable) >= batch_size))
         images, labels = next(batches)
-        resident = (keras.ops.copy(images), keras.ops.copy(labels))
+        on_device_rate = (keras.ops.copy(images), keras.ops.copy(labels))
 
         def step(source: Callable[[], Any]) -> tuple[float, float]:
             started = time.perf_counter()
             batch = source()
             waited = time.perf_counter() - started
             network.train_on_batch(*batch)  # returns the loss, and so waits for the device
-            on_step(1)
+            progress.advance(1)
             return time.perf_counter() - started, waited
 
-        times: dict[str, list[tuple[float, float]]] = {"resident": [], "fed": []}
+        times: dict[str, list[tuple[float, float]]] = {"on_device_rate": [], "fed": []}
         for number in range(n_steps + 2):  # the first two trace the graph and settle memory
-            for name, source in (("resident", lambda: resident), ("fed", lambda: next(batches))):
+            for name, source in (("on_device_rate", lambda: on_device_rate), ("fed", lambda: next(batches))):
                 took = step(source)
                 if number >= 2:
                     times[name].append(took)
@@ -120,7 +121,7 @@ def measure_step(
         precision=precision,
         batch_size=len(images),
         n_steps=n_steps,
-        resident=n_images / float(seconds["resident"][0]),
-        fed=n_images / float(seconds["fed"][0]),
-        waiting=float(seconds["fed"][1] / seconds["fed"][0]),
+        on_device_rate=n_images / float(seconds["on_device_rate"][0]),
+        from_store_rate=n_images / float(seconds["fed"][0]),
+        wait_fraction=float(seconds["fed"][1] / seconds["fed"][0]),
     )

@@ -30,7 +30,8 @@ def bench_io(
         from hpa_model.bench.io import measure_io
 
     opened = open_store(store)
-    with quiet(), progress("rounds", rounds + 1) as advance:
+    with quiet(), progress("rounds") as shown:
+        shown.start(rounds + 1)
         done = measure_io(
             opened,
             tuple(part or ["train"]),
@@ -39,7 +40,7 @@ def bench_io(
             batch_size=batch_size,
             threads=threads,
             rounds=rounds,
-            on_round=lambda: advance(1),
+            progress=shown,
         )
     show(done, as_json, describe_io(done))
 
@@ -67,7 +68,8 @@ def bench_step(
         from hpa_model.bench.step import measure_step
 
     opened = open_store(store)
-    with progress("steps", 2 * (steps + 2)) as advance:
+    with progress("steps") as shown:
+        shown.start(2 * (steps + 2))
         done = measure_step(
             opened,
             tuple(part or ["train"]),
@@ -76,7 +78,7 @@ def bench_step(
             batch_size=batch_size,
             n_steps=steps,
             precision=precision,
-            on_step=advance,
+            progress=shown,
         )
     show(done, as_json, describe_step(done))
 
@@ -107,8 +109,9 @@ def describe_step(told: "StepReport") -> str:
     return "\n".join(
         [
             f"{told.model} on {told.device}, {told.precision}: twice {told.n_steps} steps of {told.batch_size} images",
-            f"one batch on the device  {told.resident:>9.1f} images/s",
-            f"fed from the store       {told.fed:>9.1f} images/s, {told.fed / told.resident:.2f} of it",
-            f"waiting for a batch      {told.waiting:>9.1%} of the time",
+            f"one batch on the device  {told.on_device_rate:>9.1f} images/s",
+            f"fed from the store       {told.from_store_rate:>9.1f} images/s, "
+            f"{told.from_store_rate / told.on_device_rate:.2f} of it",
+            f"waiting for a batch      {told.wait_fraction:>9.1%} of the time",
         ]
     )

@@ -1,14 +1,13 @@
 """The command `hpa demo`: its options and its text."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hpa_data.commands.console import Json, late_progress, quiet, show
+from hpa_data.commands.console import Json, progress, quiet, show
 from hpa_model.commands.evaluate import describe_scores
-from hpa_model.commands.train import report_training
+from hpa_model.commands.train import print_epoch
 
 
 def demo(
@@ -18,21 +17,15 @@ def demo(
 ) -> None:
     """Do the whole job on made-up samples, in some minutes: synth, convert, train, evaluate, predict."""
     with quiet():
-        from hpa_model.demo import Watcher, run_demo
+        from hpa_model.demo import run_demo
 
-    with late_progress("samples") as (plan, advance):
-        watcher = Watcher(
-            on_step=lambda name: print(name, file=sys.stderr),
-            on_plan=plan,
-            on_done=advance,
-            training=report_training(plan, advance),
-        )
-        done = run_demo(folder, seed=seed, watcher=watcher)
+    with progress("samples") as shown:
+        done = run_demo(folder, seed=seed, progress=shown, on_epoch=print_epoch)
     lines = [f"{step.name:<9}{step.seconds:>6.0f} s   {step.made}" for step in done.steps]
     lines += ["", describe_scores(done.scores), ""]
     lines.append(
         f"Submission against the truth that made-up samples have: macro-F1 {done.test_macro_f1:.3f}; "
-        f"guessing would score {done.test_guessing:.3f}"
+        f"guessing would score {done.test_chance:.3f}"
     )
     lines.append(f"Next: hpa evaluate {done.run}")
     show(done, as_json, "\n".join(lines))

@@ -19,10 +19,10 @@ def describe_scores(scores: "Scores") -> str:
     """Say three scores, each with how it was obtained."""
     lines = [
         f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples",
-        f"  {scores.macro_f1_half:.3f}  threshold 0.5 for every class",
-        f"  {scores.macro_f1_same_rows:.3f}  thresholds fitted on the rows they are scored on (optimistic)",
-        f"  {scores.macro_f1_honest:.3f}  thresholds fitted on the other folds (honest)",
-        f"  {scores.macro_f1_guessing:.3f}  expected of guessing each class as often as it occurs",
+        f"  {scores.macro_f1_at_half:.3f}  threshold 0.5 for every class",
+        f"  {scores.macro_f1_in_sample:.3f}  thresholds fitted on the rows they are scored on (optimistic)",
+        f"  {scores.macro_f1_cross_fitted:.3f}  thresholds fitted on the other folds (honest)",
+        f"  {scores.macro_f1_chance:.3f}  expected of guessing each class as often as it occurs",
     ]
     if scores.legacy_leak:
         lines.append("Every score flatters: copies of samples that validate were trained on (--legacy-leak).")
@@ -41,13 +41,13 @@ def describe_classes(scores: "Scores") -> str:
         threshold = "never" if score.support == 0 else f"{score.threshold:.3f}" if score.threshold else "always"
         lines.append(
             f"{k:>2} {escape(score.name):<28}{score.support:>8}{threshold:>11}{score.precision:>11.3f}"
-            f"{score.recall:>8.3f}{score.f1_honest:>8.3f}{score.f1_same_rows:>11.3f}{score.f1_half:>8.3f}"
+            f"{score.recall:>8.3f}{score.f1_cross_fitted:>8.3f}{score.f1_in_sample:>11.3f}{score.f1_at_half:>8.3f}"
         )
     lines.append("")
     for fold in scores.folds:
         lines.append(
-            f"{f'macro-F1 of fold {fold.fold}':<31}{fold.n_samples:>8}{'':>30}{fold.macro_f1_honest:>8.3f}"
-            f"{fold.macro_f1_same_rows:>11.3f}{fold.macro_f1_half:>8.3f}"
+            f"{f'macro-F1 of fold {fold.fold}':<31}{fold.n_samples:>8}{'':>30}{fold.macro_f1_cross_fitted:>8.3f}"
+            f"{fold.macro_f1_in_sample:>11.3f}{fold.macro_f1_at_half:>8.3f}"
         )
     return "\n".join(lines)
 
@@ -60,11 +60,14 @@ def describe_confusions(scores: "Scores") -> str:
 
     lines = ["The worst classes, at honest thresholds:"]
     for confusion in scores.confusions:
-        lines.append(f"  {escape(confusion.name)}: missed {confusion.n_missed}, predicted in vain {confusion.n_false}")
-        if confusion.instead:
-            lines.append(f"    instead of it: {name(confusion.instead)}")
-        if confusion.truly:
-            lines.append(f"    it instead of: {name(confusion.truly)}")
+        lines.append(
+            f"  {escape(confusion.name)}: missed {confusion.n_false_negatives}, "
+            f"false positives {confusion.n_false_positives}"
+        )
+        if confusion.predicted_instead:
+            lines.append(f"    instead of it: {name(confusion.predicted_instead)}")
+        if confusion.was_actually:
+            lines.append(f"    it instead of: {name(confusion.was_actually)}")
     return "\n".join(lines)
 
 
@@ -81,10 +84,10 @@ def describe_comparison(done: "Comparison") -> str:
         marks = " *" if row.legacy_leak else ""
         lines.append(
             f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'own':>7}{row.loss:>7}{row.epochs:>7}"
-            f"{row.macro_f1_honest:>9.3f}{row.macro_f1_same_rows:>11.3f}{row.macro_f1_half:>8.3f}{row.best_fold_same_rows:>11.3f}"
+            f"{row.macro_f1_cross_fitted:>9.3f}{row.macro_f1_in_sample:>11.3f}{row.macro_f1_at_half:>8.3f}{row.best_fold_in_sample:>11.3f}"
             f"{row.images_per_s:>12.1f}{paper:>8}{marks}"
         )
-    guessing = max(row.macro_f1_guessing for row in done.rows)
+    guessing = max(row.macro_f1_chance for row in done.rows)
     lines += [
         "",
         "honest: thresholds fitted on the other folds; same rows, and best fold (the paper's number): fitted on the",
@@ -120,7 +123,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Put runs side by side, as the paper's table 4.1 has its networks."""
-    from hpa_data.system.atomic import write_whole
+    from hpa_data.system.atomic import write_atomic
     from hpa_model.evaluation.compare import compare_runs, write_comparison
 
     if table is not None and table.is_dir():
@@ -133,7 +136,7 @@ def compare(
     if figure is not None:
         from hpa_model.evaluation.figures import draw_comparison, render_png
 
-        write_whole(figure, render_png(draw_comparison(done)))
+        write_atomic(figure, render_png(draw_comparison(done)))
     show(done, as_json, describe_comparison(done))
 
 
@@ -144,4 +147,6 @@ def write_page(run: Path, store: "Store | None") -> str:
     except ImportError as error:
         return f"No page: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"
     done = write_report(run, store)
-    return f"Page: {done.page}" + (f", without pictures. {done.no_pictures}" if done.no_pictures else "")
+    return f"Page: {done.page}" + (
+        f", without pictures. {done.missing_images_reason}" if done.missing_images_reason else ""
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hpa_data.commands.console import Json, quiet, show
 
 if TYPE_CHECKING:
-    from hpa_model.nets.summary import NetFigures
+    from hpa_model.nets.summary import NetSummary
 
 
 def models(as_json: Json = False) -> None:
@@ -18,7 +18,7 @@ def models(as_json: Json = False) -> None:
     show(done, as_json, describe_nets(done))
 
 
-def describe_nets(nets: "Sequence[NetFigures]") -> str:
+def describe_nets(nets: "Sequence[NetSummary]") -> str:
     """List networks."""
     lines = [
         f"{'model':<13}{'pixels':>7}{'parameters':>13}{'not trained':>13}{'GMAC/image':>12}   what it is; its options"
@@ -27,7 +27,7 @@ def describe_nets(nets: "Sequence[NetFigures]") -> str:
         options = ", ".join(f"{name}={value}" for name, value in net.options.items())
         lines.append(
             f"{net.name:<13}{net.image_size:>7}{net.n_parameters:>13,}{net.n_frozen:>13,}"
-            f"{net.n_multiply_adds / 1e9:>12.2f}   {net.about}{'; ' + options if options else ''}"
+            f"{net.n_macs / 1e9:>12.2f}   {net.summary}{'; ' + options if options else ''}"
         )
     return "\n".join(
         [

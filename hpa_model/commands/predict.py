@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hpa_data.commands.console import STORE, Json, late_progress, quiet, show
+from hpa_data.commands.console import STORE, Json, progress, quiet, show
 
 
 def predict(
@@ -24,7 +24,7 @@ def predict(
     with quiet():
         from hpa_model.predict import predict_submission
 
-    with late_progress("images") as (plan, advance):
+    with progress("images") as shown:
         done = predict_submission(
             run,
             source,
@@ -33,13 +33,12 @@ def predict(
             sample_submission=sample_submission,
             allow_empty=allow_empty,
             tta=tta,
-            on_plan=plan,
-            on_batch=advance,
+            progress=shown,
         )
     lines = [f"{out}: {done.n_rows} rows, {done.n_labels / max(done.n_rows, 1):.2f} classes a row"]
-    lines += [f"Not predicted, row left empty: {name}" for name in done.unpredicted]
-    if done.n_unasked:
-        lines.append(f"Not asked for by the sample submission: {done.n_unasked} samples")
+    lines += [f"Not predicted, row left empty: {name}" for name in done.failed]
+    if done.n_extra:
+        lines.append(f"Not asked for by the sample submission: {done.n_extra} samples")
     show(done, as_json, "\n".join(lines))
-    if done.unpredicted:
+    if done.failed:
         raise typer.Exit(1)

@@ -2,19 +2,18 @@
 
 import contextlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpa_data.commands.console import STORE, Json, Overwrite, late_progress, quiet, show
+from hpa_data.commands.console import STORE, Json, Overwrite, progress, quiet, show
 from hpa_data.errors import InputError
 from hpa_model.commands.evaluate import describe_scores, write_page
 
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
-    from hpa_model.training.job import Progress
+    from hpa_model.runs.folder import EpochRecord
 
 
 Cache = Annotated[str, typer.Option(help="ram keeps decoded samples in memory; or none.")]
@@ -105,7 +104,7 @@ def train(
 
     with quiet():
         from hpa_model.training.finetune import train_and_finetune
-        from hpa_model.training.job import Care
+        from hpa_model.training.job import Checkpointing
 
     with contextlib.suppress(InputError):  # a server that speaks HTTP alone lists nothing
         for name in opened.parts():
@@ -115,7 +114,7 @@ def train(
     if (out / "config.json").exists() and not overwrite:
         print(f"Going on with {out}; what is done is not done again", file=sys.stderr)
     cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)
-    with _going_on(out, overwrite), late_progress("images") as (plan, advance):
+    with _going_on(out, overwrite), progress("images") as shown:
         done = train_and_finetune(
             opened,
             config,
@@ -123,8 +122,9 @@ def train(
             overwrite=overwrite,
             recipe=recipe,
             cache_bytes=cache_bytes,
-            progress=report_training(plan, advance),
-            care=Care(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
+            progress=shown,
+            on_epoch=print_epoch,
+            checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
         )
     lines = []
     for trained in done:
@@ -161,11 +161,11 @@ def finetune(
     with quiet():
         from hpa_model.training.finetune import finetune as finetune_run
         from hpa_model.training.finetune import name_finetuned
-        from hpa_model.training.job import Care
+        from hpa_model.training.job import Checkpointing
 
     cache_bytes = _choose_cache(opened, description.config.parts, cache, cache_gib)
     out = out or name_finetuned(run, loss)
-    with _going_on(out, overwrite), late_progress("images") as (plan, advance):
+    with _going_on(out, overwrite), progress("images") as shown:
         done = finetune_run(
             run,
             loss=loss,  # type: ignore[arg-type]
@@ -176,8 +176,9 @@ def finetune(
             out=out,
             overwrite=overwrite,
             cache_bytes=cache_bytes,
-            progress=report_training(plan, advance),
-            care=Care(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
+            progress=shown,
+            on_epoch=print_epoch,
+            checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
         )
     show(done.scores, as_json, "\n".join(_tell_run(done.run, done.scores, opened)))
 
@@ -228,18 +229,12 @@ def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float 
     return n_bytes
 
 
-def report_training(plan: Callable[[int], None], advance: Callable[[int], None]) -> "Progress":
-    """Show a line an epoch, and progress over the images of all epochs of all folds."""
-    from hpa_model.runs.folder import EpochRecord
-    from hpa_model.training.job import Progress
-
-    def on_epoch(fold: int, record: EpochRecord) -> None:
-        # Through rich's own redirection, the line lands above the bar. Folds count from 0, as their folders do.
-        print(
-            f"fold {fold}  epoch {record.epoch:>3}  loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  "
-            f"macro-F1 {record.val_macro_f1:.3f}, best thresholds {record.val_macro_f1_best:.3f}  "
-            f"{record.images_per_s:.1f} images/s",
-            file=sys.stderr,
-        )
-
-    return Progress(on_plan=plan, on_batch=advance, on_epoch=on_epoch)
+def print_epoch(fold: int, record: "EpochRecord") -> None:
+    """Print a line for an epoch."""
+    # Through rich's own redirection, the line lands above the bar. Folds count from 0, as their folders do.
+    print(
+        f"fold {fold}  epoch {record.epoch:>3}  loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  "
+        f"macro-F1 {record.val_macro_f1:.3f}, best thresholds {record.val_macro_f1_best:.3f}  "
+        f"{record.images_per_s:.1f} images/s",
+        file=sys.stderr,
+    )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import write_whole
+from hpa_data.system.atomic import write_atomic
 from hpa_model.evaluation.scores import Scores, score_run
 from hpa_model.runs.folder import RunDescription, read_history, read_run
 
@@ -31,11 +31,11 @@ class RunRow:
         Pixels that the network saw; 0: its own.
     folds, epochs, n_samples : int
     finetuned : bool
-    macro_f1_half, macro_f1_same_rows, macro_f1_honest : float
+    macro_f1_at_half, macro_f1_in_sample, macro_f1_cross_fitted : float
         See `evaluate.Scores`.
-    best_fold_same_rows : float
+    best_fold_in_sample : float
         Of the fold that scores best at thresholds fitted on its own rows: the paper's number.
-    macro_f1_guessing : float
+    macro_f1_chance : float
     images_per_s : float
         Trained, in the fastest epoch; median of the folds.
     paper : float or None
@@ -52,11 +52,11 @@ class RunRow:
     epochs: int
     n_samples: int
     finetuned: bool
-    macro_f1_half: float
-    macro_f1_same_rows: float
-    macro_f1_honest: float
-    best_fold_same_rows: float
-    macro_f1_guessing: float
+    macro_f1_at_half: float
+    macro_f1_in_sample: float
+    macro_f1_cross_fitted: float
+    best_fold_in_sample: float
+    macro_f1_chance: float
     images_per_s: float
     paper: float | None
     legacy_leak: bool
@@ -94,7 +94,7 @@ def compare_runs(runs: Sequence[Path]) -> Comparison:
     described = [(run, read_run(run), score_run(run)) for run in runs]
     rows = [_make_row(run, description, scores) for run, description, scores in described]
     return Comparison(
-        rows=tuple(sorted(rows, key=lambda row: -row.macro_f1_honest)),
+        rows=tuple(sorted(rows, key=lambda row: -row.macro_f1_cross_fitted)),
         same_data=all(description.fingerprints == described[0][1].fingerprints for _, description, _ in described),
     )
 
@@ -114,11 +114,11 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
         epochs=config.epochs,
         n_samples=scores.n_samples,
         finetuned=finetuned,
-        macro_f1_half=scores.macro_f1_half,
-        macro_f1_same_rows=scores.macro_f1_same_rows,
-        macro_f1_honest=scores.macro_f1_honest,
-        best_fold_same_rows=max(fold.macro_f1_same_rows for fold in scores.folds),
-        macro_f1_guessing=scores.macro_f1_guessing,
+        macro_f1_at_half=scores.macro_f1_at_half,
+        macro_f1_in_sample=scores.macro_f1_in_sample,
+        macro_f1_cross_fitted=scores.macro_f1_cross_fitted,
+        best_fold_in_sample=max(fold.macro_f1_in_sample for fold in scores.folds),
+        macro_f1_chance=scores.macro_f1_chance,
         images_per_s=statistics.median(speeds) if speeds else float("nan"),
         paper=paper,
         legacy_leak=scores.legacy_leak,
@@ -131,4 +131,4 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     writer = csv.DictWriter(lines, list(RunRow.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in comparison.rows)
-    write_whole(path, lines.getvalue().encode())
+    write_atomic(path, lines.getvalue().encode())

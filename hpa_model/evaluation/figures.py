@@ -109,11 +109,15 @@ def draw_classes(scores: Scores) -> Figure:
     axes = figure.subplots()
     places = np.arange(len(classes))[::-1]
     axes.barh(
-        places, [score.f1_honest for score in classes], 0.7, color=BLUE, label="Thresholds of the other folds (honest)"
+        places,
+        [score.f1_cross_fitted for score in classes],
+        0.7,
+        color=BLUE,
+        label="Thresholds of the other folds (honest)",
     )
     for name, marker, colour, label in (
-        ("f1_same_rows", "|", RED, "Thresholds fitted on the same rows (optimistic)"),
-        ("f1_half", ".", "black", "Threshold 0.5"),
+        ("f1_in_sample", "|", RED, "Thresholds fitted on the same rows (optimistic)"),
+        ("f1_at_half", ".", "black", "Threshold 0.5"),
     ):
         shown = [place for score, place in zip(classes, places, strict=True) if score.support]
         values = [getattr(score, name) for score in classes if score.support]
@@ -145,7 +149,7 @@ def draw_folds(rows: OutOfFold, scores: Scores) -> Figure:
             MARKERS[place % len(MARKERS)],
             color=FOLD_COLOURS[place % len(FOLD_COLOURS)],
             ms=5,
-            label=f"fold {fold.fold}: macro-F1 {fold.macro_f1_same_rows:.3f}",
+            label=f"fold {fold.fold}: macro-F1 {fold.macro_f1_in_sample:.3f}",
         )
     axes.set_xticks(
         numbers, [f"{k} {score.name}" for k, score in enumerate(scores.classes)], rotation=60, ha="right", fontsize=7
@@ -204,9 +208,9 @@ def draw_comparison(comparison: Comparison) -> Figure:
     axes = figure.subplots()
     places = np.arange(len(rows), dtype=float)
     kinds = (
-        ("macro_f1_honest", BLUE, "thresholds of the other folds (honest)"),
-        ("macro_f1_same_rows", SKY, "thresholds fitted on the same rows (optimistic)"),
-        ("macro_f1_half", GRAY, "threshold 0.5"),
+        ("macro_f1_cross_fitted", BLUE, "thresholds of the other folds (honest)"),
+        ("macro_f1_in_sample", SKY, "thresholds fitted on the same rows (optimistic)"),
+        ("macro_f1_at_half", GRAY, "threshold 0.5"),
     )
     for number, (name, colour, label) in enumerate(kinds):
         values = [getattr(row, name) for row in rows]
@@ -224,10 +228,10 @@ def draw_comparison(comparison: Comparison) -> Figure:
             ms=5,
             label="the paper, on Kaggle's set",
         )
-    guessing = max(row.macro_f1_guessing for row in rows)
+    guessing = max(row.macro_f1_chance for row in rows)
     axes.axvline(guessing, color="black", lw=0.8, ls=":", label="guessing frequencies")
     axes.set_yticks(places, [f"{row.run}\n{row.model}" + (" *" if row.legacy_leak else "") for row in rows])
-    highest = max([row.macro_f1_same_rows for row in rows] + [value or 0 for _, value in told])
+    highest = max([row.macro_f1_in_sample for row in rows] + [value or 0 for _, value in told])
     axes.set_xlim(0, min(1, 1.15 * max(highest, 0.05)))
     axes.set_xlabel(
         "Macro-F1" + ("   * flatters: trained on copies of what validates" if any(r.legacy_leak for r in rows) else "")

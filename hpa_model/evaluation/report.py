@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.preview import compose
+from hpa_data.preview import to_rgb
 from hpa_data.store.store import Store, open_store
-from hpa_data.system.atomic import write_whole
+from hpa_data.system.atomic import write_atomic
 from hpa_model.evaluation import figures
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import REPORT_FILE, RunDescription, read_history, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
-from hpa_model.thresholds import predict_across_folds
+from hpa_model.thresholds import predict_cross_fitted
 
 # Pictures of each kind, and their width and height in pixels.
 N_EXAMPLES, PICTURE = 6, 224
@@ -53,12 +53,12 @@ class Report:
     Attributes
     ----------
     page : Path
-    no_pictures : str
+    missing_images_reason : str
         Why it has none; empty if it has them.
     """
 
     page: Path
-    no_pictures: str
+    missing_images_reason: str
 
 
 def write_report(run: Path, store: Store | None = None) -> Report:
@@ -107,8 +107,8 @@ def write_report(run: Path, store: Store | None = None) -> Report:
         misses=shown[len(hits) :],
         absent=absent,
     )
-    write_whole(run / REPORT_FILE, page.encode())
-    return Report(page=run / REPORT_FILE, no_pictures=absent)
+    write_atomic(run / REPORT_FILE, page.encode())
+    return Report(page=run / REPORT_FILE, missing_images_reason=absent)
 
 
 def _load_template() -> jinja2.Template:
@@ -129,7 +129,7 @@ def pick_examples(rows: OutOfFold) -> tuple[list[int], list[int]]:
     -------
     hits, misses : list of int
     """
-    predictions = predict_across_folds(rows.labels, rows.probs, rows.folds)
+    predictions = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
     truth = rows.labels.astype(bool)
     right = np.where(truth, rows.probs, 1 - rows.probs)
     exact = (predictions == rows.labels).all(axis=1)
@@ -153,7 +153,7 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
     InputError
         If the store is another one.
     """
-    predictions = predict_across_folds(rows.labels, rows.probs, rows.folds)
+    predictions = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
     config = description.config
     for part in config.parts:
         if store.part(part).manifest.fingerprint != description.fingerprints.get(part):
@@ -170,7 +170,7 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
                     f"Pictures must come from the store that the run was trained from. Received: {store.location}, "
                     f"without {rows.ids[index]}. Pass --store."
                 )
-            image = reader.read_here(places[rows.ids[index]])
+            image = reader.read_one(places[rows.ids[index]])
 
             def name(mask: npt.NDArray[np.bool_], row: Any = rows.probs[index]) -> tuple[tuple[str, float], ...]:
                 found = sorted(np.flatnonzero(mask).tolist(), key=lambda k: -row[k])
@@ -191,7 +191,7 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
 
 def encode_picture(image: npt.NDArray[np.uint8]) -> str:
     """Mix an image's channels, uint8 (Y, X, 4), to a small JPEG file as a data URL."""
-    small = cv2.resize(compose(image), (PICTURE, PICTURE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(to_rgb(image), (PICTURE, PICTURE), interpolation=cv2.INTER_AREA)
     done, encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     if not done:
         raise RuntimeError("OpenCV must encode JPEG. Received: a refusal. Install opencv-python-headless.")

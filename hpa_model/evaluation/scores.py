@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import write_whole
-from hpa_model.metrics import count_hits, f1_per_class, macro_f1, predict_classes
+from hpa_data.system.atomic import write_atomic
+from hpa_model.metrics import confusion_counts, f1_per_class, macro_f1, predict_classes
 from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, THRESHOLDS_FILE, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
-from hpa_model.thresholds import predict_across_folds, search_thresholds
+from hpa_model.thresholds import predict_cross_fitted, search_thresholds
 
 # Classes that are told of as the worst, and what each is confused with.
 N_WORST, N_CONFUSED = 5, 3
@@ -29,11 +29,11 @@ class ClassScore:
         Samples that show the class.
     threshold : float
         Fitted on all out-of-fold rows; 1 means never predicted.
-    precision, recall, f1_honest : float
+    precision, recall, f1_cross_fitted : float
         With thresholds fitted on the other folds' rows.
-    f1_same_rows : float
+    f1_in_sample : float
         With `threshold`, on the rows it was fitted on.
-    f1_half : float
+    f1_at_half : float
         With the threshold 0.5.
     """
 
@@ -42,9 +42,9 @@ class ClassScore:
     threshold: float
     precision: float
     recall: float
-    f1_honest: float
-    f1_same_rows: float
-    f1_half: float
+    f1_cross_fitted: float
+    f1_in_sample: float
+    f1_at_half: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +54,15 @@ class FoldScore:
     Attributes
     ----------
     fold, n_samples : int
-    macro_f1_half, macro_f1_same_rows, macro_f1_honest : float
+    macro_f1_at_half, macro_f1_in_sample, macro_f1_cross_fitted : float
         As in `Scores`; the same rows are this fold's, as the paper scored its folds.
     """
 
     fold: int
     n_samples: int
-    macro_f1_half: float
-    macro_f1_same_rows: float
-    macro_f1_honest: float
+    macro_f1_at_half: float
+    macro_f1_in_sample: float
+    macro_f1_cross_fitted: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,21 +72,21 @@ class Confusion:
     Attributes
     ----------
     name : str
-    n_missed : int
+    n_false_negatives : int
         Samples that show the class, without a prediction of it.
     instead : tuple of (str, int)
         Classes that were wrongly predicted for these, the most frequent first, with how often.
-    n_false : int
+    n_false_positives : int
         Samples that it was predicted for in vain.
-    truly : tuple of (str, int)
+    was_actually : tuple of (str, int)
         Classes that these show and that were missed, with how often.
     """
 
     name: str
-    n_missed: int
-    instead: tuple[tuple[str, int], ...]
-    n_false: int
-    truly: tuple[tuple[str, int], ...]
+    n_false_negatives: int
+    predicted_instead: tuple[tuple[str, int], ...]
+    n_false_positives: int
+    was_actually: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +99,13 @@ class Scores:
     Attributes
     ----------
     n_samples : int
-    macro_f1_half : float
+    macro_f1_at_half : float
         With the threshold 0.5 for every class.
-    macro_f1_same_rows : float
+    macro_f1_in_sample : float
         With thresholds fitted on the rows that are scored: the paper's way, optimistic.
-    macro_f1_honest : float
+    macro_f1_cross_fitted : float
         With thresholds fitted on the other folds' rows.
-    macro_f1_guessing : float
+    macro_f1_chance : float
         What guessing each class at random, as often as it occurs, is expected to score: the mean of the frequencies.
     classes : tuple of ClassScore
     folds : tuple of FoldScore
@@ -116,10 +116,10 @@ class Scores:
     """
 
     n_samples: int
-    macro_f1_half: float
-    macro_f1_same_rows: float
-    macro_f1_honest: float
-    macro_f1_guessing: float
+    macro_f1_at_half: float
+    macro_f1_in_sample: float
+    macro_f1_cross_fitted: float
+    macro_f1_chance: float
     classes: tuple[ClassScore, ...]
     folds: tuple[FoldScore, ...] = ()
     confusions: tuple[Confusion, ...] = ()
@@ -158,8 +158,8 @@ def score_run(run: Path) -> Scores:
         )
     scores = replace(score_rows(rows, classes), legacy_leak=description.config.legacy_leak)
     thresholds = {score.name: score.threshold for score in scores.classes}
-    write_whole(run / THRESHOLDS_FILE, (json.dumps(thresholds, indent=2) + "\n").encode())
-    write_whole(run / SCORES_FILE, (json.dumps(asdict(scores), indent=2) + "\n").encode())
+    write_atomic(run / THRESHOLDS_FILE, (json.dumps(thresholds, indent=2) + "\n").encode())
+    write_atomic(run / SCORES_FILE, (json.dumps(asdict(scores), indent=2) + "\n").encode())
     return scores
 
 
@@ -167,11 +167,11 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
     """Score out-of-fold rows three ways, per class and per fold, and tell what the worst classes are confused with."""
     labels, probs = rows.labels, rows.probs
     thresholds = search_thresholds(labels, probs)
-    honest = predict_across_folds(labels, probs, rows.folds)
-    counts = count_hits(labels, honest)
-    f1_half = f1_per_class(labels, predict_classes(probs, 0.5))
+    honest = predict_cross_fitted(labels, probs, rows.folds)
+    counts = confusion_counts(labels, honest)
+    f1_at_half = f1_per_class(labels, predict_classes(probs, 0.5))
     f1_same = f1_per_class(labels, predict_classes(probs, thresholds))
-    precision, recall, f1_honest = counts.precision, counts.recall, counts.f1
+    precision, recall, f1_cross_fitted = counts.precision, counts.recall, counts.f1
     folds = []
     for number in np.unique(rows.folds):
         own = rows.folds == number
@@ -179,18 +179,18 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
             FoldScore(
                 fold=int(number),
                 n_samples=int(own.sum()),
-                macro_f1_half=macro_f1(labels[own], probs[own]),
-                macro_f1_same_rows=macro_f1(labels[own], probs[own], search_thresholds(labels[own], probs[own])),
-                macro_f1_honest=float(f1_per_class(labels[own], honest[own]).mean()),
+                macro_f1_at_half=macro_f1(labels[own], probs[own]),
+                macro_f1_in_sample=macro_f1(labels[own], probs[own], search_thresholds(labels[own], probs[own])),
+                macro_f1_cross_fitted=float(f1_per_class(labels[own], honest[own]).mean()),
             )
         )
-    worst = [k for k in np.argsort(f1_honest, kind="stable") if counts.support[k]][:N_WORST]
+    worst = [k for k in np.argsort(f1_cross_fitted, kind="stable") if counts.support[k]][:N_WORST]
     return Scores(
         n_samples=len(labels),
-        macro_f1_half=float(f1_half.mean()),
-        macro_f1_same_rows=float(f1_same.mean()),
-        macro_f1_honest=float(f1_honest.mean()),
-        macro_f1_guessing=float((counts.support / len(labels)).mean()),
+        macro_f1_at_half=float(f1_at_half.mean()),
+        macro_f1_in_sample=float(f1_same.mean()),
+        macro_f1_cross_fitted=float(f1_cross_fitted.mean()),
+        macro_f1_chance=float((counts.support / len(labels)).mean()),
         classes=tuple(
             ClassScore(
                 name=name,
@@ -198,9 +198,9 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
                 threshold=float(thresholds[k]),
                 precision=float(precision[k]),
                 recall=float(recall[k]),
-                f1_honest=float(f1_honest[k]),
-                f1_same_rows=float(f1_same[k]),
-                f1_half=float(f1_half[k]),
+                f1_cross_fitted=float(f1_cross_fitted[k]),
+                f1_in_sample=float(f1_same[k]),
+                f1_at_half=float(f1_at_half[k]),
             )
             for k, name in enumerate(classes)
         ),
@@ -224,7 +224,7 @@ def find_confusion(
     truth, guess = labels.astype(bool), predictions.astype(bool)
     missed, false = truth[:, k] & ~guess[:, k], guess[:, k] & ~truth[:, k]
     instead = (guess & ~truth)[missed].sum(axis=0)
-    truly = (truth & ~guess)[false].sum(axis=0)
+    was_actually = (truth & ~guess)[false].sum(axis=0)
 
     def name_most(counts: npt.NDArray[np.int64]) -> tuple[tuple[str, int], ...]:
         most = np.argsort(-counts, kind="stable")[:N_CONFUSED]
@@ -232,8 +232,8 @@ def find_confusion(
 
     return Confusion(
         name=classes[k],
-        n_missed=int(missed.sum()),
-        instead=name_most(instead),
-        n_false=int(false.sum()),
-        truly=name_most(truly),
+        n_false_negatives=int(missed.sum()),
+        predicted_instead=name_most(instead),
+        n_false_positives=int(false.sum()),
+        was_actually=name_most(was_actually),
     )

@@ -22,8 +22,8 @@ class Net:
     ----------
     build : function
         Of image_shape (Y, X, C), n_classes, image_size and its options, to a model with fresh weights.
-    about : str
-    smallest : int
+    summary : str
+    min_size : int
         Pixels that an image must have, so that something is left of it before the last layer.
     image_size : int
         Pixels to which it has images resized unless told otherwise; 0: none.
@@ -32,8 +32,8 @@ class Net:
     """
 
     build: Callable[..., keras.Model]
-    about: str
-    smallest: int
+    summary: str
+    min_size: int
     image_size: int = 0
     options: Mapping[str, float | int | str] = field(default_factory=dict)
 
@@ -41,25 +41,25 @@ class Net:
 NETS = {
     "gapnet": Net(
         build=build_gapnet,
-        about="three depths pooled, dense net; Madeira and Parreira 2018",
-        smallest=76,
+        summary="three depths pooled, dense net; Madeira and Parreira 2018",
+        min_size=76,
         options={"dropout": 0.4, "stride": 2, "padding": "valid"},
     ),
     "gapnet-pl": Net(
         build=build_gapnet_pl,
-        about="the original, self-normalising; Rumetshofer et al. 2018",
-        smallest=16,
+        summary="the original, self-normalising; Rumetshofer et al. 2018",
+        min_size=16,
         options={"dropout": 0.3, "l1": 1e-7, "l2": 1e-5},
     ),
     "deepyeast": Net(
         build=build_deepyeast,
-        about="eight convolutions, large dense net; Pärnamaa and Parts 2017",
-        smallest=8,
+        summary="eight convolutions, large dense net; Pärnamaa and Parts 2017",
+        min_size=8,
         image_size=192,
         options={"dropout": 0.5},
     ),
-    "mcnn": Net(build=build_mcnn, about="seven scales side by side; Godinez et al. 2017", smallest=128),
-    "densenet121": Net(build=build_densenet121, about="densely connected; Huang et al. 2016", smallest=32),
+    "mcnn": Net(build=build_mcnn, summary="seven scales side by side; Godinez et al. 2017", min_size=128),
+    "densenet121": Net(build=build_densenet121, summary="densely connected; Huang et al. 2016", min_size=32),
 }
 # Our own layers, which a saved model may have.
 LAYERS: dict[str, type[keras.layers.Layer]] = {"AreaResize": AreaResize, "ZScore": ZScore}
@@ -120,10 +120,10 @@ def build(
             "Leave it out for their own size."
         )
     size = image_size or min(net.image_size, *image_shape[:2])
-    smallest = size or min(image_shape[:2])
-    if smallest < net.smallest:
+    min_size = size or min(image_shape[:2])
+    if min_size < net.min_size:
         raise InputError(
-            f"image_size must be at least {net.smallest} for {name}. Received: image_size={smallest}. Take larger "
+            f"image_size must be at least {net.min_size} for {name}. Received: image_size={min_size}. Take larger "
             "images."
         )
     chosen = _check_options(name, options or {})

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from hpa_model.nets.head import HEAD, add_outputs
-from hpa_model.nets.resize import take_images
+from hpa_model.nets.resize import image_input
 
 
 def build_deepyeast(
@@ -25,7 +25,7 @@ def build_deepyeast(
     def norm(x: keras.KerasTensor, name: str | None = None) -> keras.KerasTensor:
         return layers.ReLU(name=name and f"{name}_relu")(layers.BatchNormalization(name=name and f"{name}_norm")(x))
 
-    inputs, x = take_images(image_shape, image_size)
+    inputs, x = image_input(image_shape, image_size)
     x = layers.Rescaling(1 / 255)(x)
     for filters, n_convs in ((64, 2), (128, 2), (256, 4)):
         for _ in range(n_convs):

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from hpa_model.nets.head import add_outputs
-from hpa_model.nets.resize import take_images
+from hpa_model.nets.resize import image_input
 
 
 def build_densenet121(image_shape: tuple[int, int, int], n_classes: int, *, image_size: int) -> keras.Model:
@@ -14,7 +14,7 @@ def build_densenet121(image_shape: tuple[int, int, int], n_classes: int, *, imag
 
     Growth 32, blocks of 6, 12, 24 and 16. Arguments as in `nets.build`.
     """
-    inputs, x = take_images(image_shape, image_size)
+    inputs, x = image_input(image_shape, image_size)
     x = layers.Rescaling(1 / 255)(x)
     with warnings.catch_warnings():
         # 1 or 3 channels, which pretrained weights would need.

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from hpa_model.nets.head import add_outputs
-from hpa_model.nets.resize import take_images
+from hpa_model.nets.resize import image_input
 
 
 def build_gapnet(
@@ -39,7 +39,7 @@ def build_gapnet(
     def pool(x: keras.KerasTensor) -> keras.KerasTensor:
         return layers.Dropout(dropout)(layers.MaxPooling2D()(layers.BatchNormalization()(x)))
 
-    inputs, x = take_images(image_shape, image_size)
+    inputs, x = image_input(image_shape, image_size)
     x = layers.Rescaling(1 / 255)(x)
     tap_1 = x = pool(conv(x, 32))
 

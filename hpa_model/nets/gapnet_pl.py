@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from hpa_model.nets.head import add_outputs
-from hpa_model.nets.resize import take_images
+from hpa_model.nets.resize import image_input
 
 
 class ZScore(layers.Layer):
@@ -54,7 +54,7 @@ def build_gapnet_pl(
     def conv(x: keras.KerasTensor, filters: int, *, strides: int = 1) -> keras.KerasTensor:
         return layers.Conv2D(filters, 3, strides=strides, padding="same", **kernels)(x)
 
-    inputs, x = take_images(image_shape, image_size)
+    inputs, x = image_input(image_shape, image_size)
     x = ZScore()(x)
     tap_1 = x = layers.MaxPooling2D()(conv(x, 32, strides=2))
 

@@ -12,7 +12,7 @@ def add_outputs(x: keras.KerasTensor, n_classes: int) -> keras.KerasTensor:
     return layers.Dense(n_classes, activation="sigmoid", dtype="float32", name=f"{HEAD}outputs")(x)
 
 
-def freeze_chain(model: keras.Model) -> list[str]:
+def freeze_backbone(model: keras.Model) -> list[str]:
     """Let only the dense net of a network learn; return the names of the layers that keep what they know.
 
     A frozen batch normalisation takes its moving statistics and leaves them as they are. Dropout stays as it is.

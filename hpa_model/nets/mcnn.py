@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from hpa_model.nets.head import HEAD, add_outputs
-from hpa_model.nets.resize import take_images
+from hpa_model.nets.resize import image_input
 
 # Filters of the three convolutions at each scale, from the image's own size down to one 64th of it.
 WIDTHS = (16, 16, 16, 32, 32, 32, 64)
@@ -15,7 +15,7 @@ def build_mcnn(image_shape: tuple[int, int, int], n_classes: int, *, image_size:
 
     Arguments as in `nets.build`.
     """
-    inputs, x = take_images(image_shape, image_size)
+    inputs, x = image_input(image_shape, image_size)
     image = layers.Rescaling(1 / 255)(x)
     features = []
     for scale, width in enumerate(WIDTHS):

@@ -40,7 +40,7 @@ class AreaResize(keras.layers.Layer):
         return {**super().get_config(), "size": self.size}
 
 
-def take_images(image_shape: tuple[int, int, int], image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def image_input(image_shape: tuple[int, int, int], image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Begin a network: its input, uint8 (B, Y, X, C), and the images in the size that it wants, 0 for their own."""
     inputs = keras.Input(image_shape, dtype="uint8")
     if not image_size or image_shape[:2] == (image_size, image_size):

@@ -9,7 +9,7 @@ from hpa_model.nets import NETS, build
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetFigures:
+class NetSummary:
     """A network in figures.
 
     Attributes
@@ -19,22 +19,22 @@ class NetFigures:
         Pixels that it sees, of images of 512.
     n_parameters, n_frozen : int
         All, and those that are not trained but counted: moving statistics.
-    n_multiply_adds : int
+    n_macs : int
         Of convolutions and dense layers, for one image.
     options : dict of str to float, int or str
         What may be chosen, with its default.
     """
 
     name: str
-    about: str
+    summary: str
     image_size: int
     n_parameters: int
     n_frozen: int
-    n_multiply_adds: int
+    n_macs: int
     options: dict[str, float | int | str]
 
 
-def count_multiply_adds(model: keras.Model) -> int:
+def count_macs(model: keras.Model) -> int:
     """Count the multiply-adds of a model's convolutions and dense layers for one image."""
     total = 0
     for layer in model.layers:
@@ -45,19 +45,19 @@ def count_multiply_adds(model: keras.Model) -> int:
     return total
 
 
-def list_nets(image_shape: tuple[int, int, int] = (512, 512, 4), n_classes: int = 28) -> list[NetFigures]:
+def list_nets(image_shape: tuple[int, int, int] = (512, 512, 4), n_classes: int = 28) -> list[NetSummary]:
     """Build each network and count."""
     figures = []
     for name, net in NETS.items():
         model = build(name, image_shape, n_classes)
         figures.append(
-            NetFigures(
+            NetSummary(
                 name=name,
-                about=net.about,
+                summary=net.summary,
                 image_size=net.image_size or image_shape[0],
                 n_parameters=model.count_params(),
                 n_frozen=sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights),
-                n_multiply_adds=count_multiply_adds(model),
+                n_macs=count_macs(model),
                 options=dict(net.options),
             )
         )

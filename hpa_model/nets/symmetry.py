@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 
-def turn(images: Any, codes: Any) -> Any:
-    """Turn each image of a batch.
+def apply_symmetry(images: Any, codes: Any) -> Any:
+    """ApplySymmetry each image of a batch.
 
     Parameters
     ----------
@@ -26,16 +26,16 @@ def turn(images: Any, codes: Any) -> Any:
     return ops.where(codes // 4 == 1, ops.transpose(images, (0, 2, 1, 3)), images)
 
 
-class Turn(keras.layers.Layer):
+class ApplySymmetry(keras.layers.Layer):
     """`turn` as a layer, called with images and codes."""
 
     def call(self, images: Any, codes: Any) -> Any:
-        """Turn each image."""
-        return turn(images, codes)
+        """ApplySymmetry each image."""
+        return apply_symmetry(images, codes)
 
 
-def add_turns(model: keras.Model) -> keras.Model:
+def with_symmetry_input(model: keras.Model) -> keras.Model:
     """Put `turn` before a network: the model takes images and codes, and shares all weights with the network."""
     images = keras.Input(model.input_shape[1:], dtype="uint8", name="images")
     codes = keras.Input((), dtype="uint8", name="symmetry")
-    return keras.Model([images, codes], model(Turn()(images, codes)))
+    return keras.Model([images, codes], model(ApplySymmetry()(images, codes)))

@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import open_whole
-from hpa_model.runs.folder import DAMAGE, EpochRecord, read_arrays
+from hpa_data.system.atomic import open_atomic
+from hpa_model.runs.folder import CORRUPTION_ERRORS, EpochRecord, read_arrays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class State:
 
     @staticmethod
     def decode(raw: Mapping[str, Any]) -> "State":
-        """Read a state from JSON values; ValueError or another of `runs.DAMAGE` if it is none."""
+        """Read a state from JSON values; ValueError or another of `runs.CORRUPTION_ERRORS` if it is none."""
         state = State(
             epoch=int(raw["epoch"]),
             step=int(raw["step"]),
@@ -97,7 +97,7 @@ def save_checkpoint(path: Path, state: State, network: keras.Model, optimizer: k
                 f"epoch {state.epoch + 1}, step {state.step + 1}. Lower the learning rate, or clip gradients "
                 "(clip_norm)."
             )
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         np.savez(file, state=np.array(json.dumps(asdict(state))), **values)
 
 
@@ -105,7 +105,7 @@ def read_state(path: Path) -> State:
     """Read where a checkpoint was written; InputError if it is damaged."""
     try:
         return State.decode(json.loads(str(read_arrays(path)["state"])))
-    except DAMAGE as error:
+    except CORRUPTION_ERRORS as error:
         raise _refuse_checkpoint(path, error) from error
 
 
@@ -129,7 +129,7 @@ def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer
                 raise ValueError(f"{variable.path} of shape {value.shape} and type {value.dtype}")
             if not np.isfinite(value).all():
                 raise ValueError(f"{variable.path} with NaN or infinity")
-    except DAMAGE as error:
+    except CORRUPTION_ERRORS as error:
         raise _refuse_checkpoint(path, error) from error
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import write_whole
-from hpa_model.config import MOST_PIXELS, TrainConfig, make_config
+from hpa_data.system.atomic import write_atomic
+from hpa_model.config import MAX_PIXELS, TrainConfig, make_config
 
 CONFIG_FILE = "config.json"
 RECIPE_FILE = "recipe.toml"
@@ -38,7 +38,7 @@ TENSORBOARD_FOLDER = "tensorboard"
 RECORDED_PACKAGES = ("hpa", "keras", "tensorflow", "jax", "numpy", "zarr", "numcodecs")
 
 # What reading a damaged file of a run raises, from JSON and CSV to compressed arrays.
-DAMAGE = (
+CORRUPTION_ERRORS = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
     *(EOFError, RuntimeError, csv.Error, BadZipFile, zlib.error),
 )
@@ -90,7 +90,7 @@ class RunDescription:
 
     def write(self, run: Path) -> None:
         """Write the description into a run folder."""
-        write_whole(run / CONFIG_FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_atomic(run / CONFIG_FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
 
 def fold_folder(run: Path, fold: int) -> Path:
@@ -107,14 +107,14 @@ def read_run(run: Path) -> RunDescription:
         return _decode_run(json.loads(path.read_text()))
     except InputError as error:
         raise InputError(f"{path} must hold settings that can be used. {error}") from error
-    except DAMAGE as error:
+    except CORRUPTION_ERRORS as error:
         raise InputError(
             f"{path} must be as `hpa train` wrote it. Received: a fault at {error}. Train again."
         ) from error
 
 
 def _decode_run(raw: dict[str, Any]) -> RunDescription:
-    """Decode a description; ValueError or another of `DAMAGE` if a value is none that a run has."""
+    """Decode a description; ValueError or another of `CORRUPTION_ERRORS` if a value is none that a run has."""
     description = RunDescription(
         config=make_config(raw["config"]),
         store=str(raw["store"]),
@@ -135,7 +135,7 @@ def _decode_run(raw: dict[str, Any]) -> RunDescription:
         values = getattr(description, name)
         if len(set(values)) < len(values) or not (values or name == "finetuned_folds"):
             odd.append(name)
-    if len(description.image_shape) != 3 or not all(1 <= side <= MOST_PIXELS for side in description.image_shape):
+    if len(description.image_shape) != 3 or not all(1 <= side <= MAX_PIXELS for side in description.image_shape):
         odd.append("image_shape")
     if not all(0 <= fold < folds for fold in description.finetuned_folds):
         odd.append("finetuned_folds")
@@ -194,7 +194,7 @@ class EpochRecord:
 
     @staticmethod
     def decode(raw: Mapping[str, Any]) -> "EpochRecord":
-        """Read a record from numbers or their text; ValueError or another of `DAMAGE` if one is missing or infinite."""
+        """Read a record from numbers or their text; one of `CORRUPTION_ERRORS` if one is missing or infinite."""
         values = {name: float(raw[name]) for name in EpochRecord.__dataclass_fields__}
         if not np.isfinite(list(values.values())).all():
             raise ValueError("a value that is not finite")
@@ -225,7 +225,7 @@ def read_history(run: Path, folds: int) -> list[list[EpochRecord]]:
             histories.append(history)
         except FileNotFoundError:
             histories.append([])
-        except DAMAGE as error:
+        except CORRUPTION_ERRORS as error:
             raise InputError(
                 f"A history must be as it was written. Received: {path}: a fault at {error}. Remove it."
             ) from error
@@ -244,7 +244,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
-    write_whole(path, lines.getvalue().encode())
+    write_atomic(path, lines.getvalue().encode())
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -252,7 +252,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except DAMAGE as error:
+    except CORRUPTION_ERRORS as error:
         # NumPy's advice for what it takes for a pickle is a dangerous one.
         raise ValueError("no archive of arrays" if "pickle" in str(error) else str(error)) from error
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import open_whole
-from hpa_model.runs.folder import DAMAGE, OUT_OF_FOLD_FILE, THRESHOLDS_FILE, read_arrays
+from hpa_data.system.atomic import open_atomic
+from hpa_model.runs.folder import CORRUPTION_ERRORS, OUT_OF_FOLD_FILE, THRESHOLDS_FILE, read_arrays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class OutOfFold:
 def write_out_of_fold(run: Path, rows: OutOfFold) -> None:
     """Write out-of-fold rows into a run folder."""
     arrays = {"ids": np.array(rows.ids, str), "labels": rows.labels, "probs": rows.probs, "folds": rows.folds}
-    with open_whole(run / OUT_OF_FOLD_FILE) as file:
+    with open_atomic(run / OUT_OF_FOLD_FILE) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
@@ -48,7 +48,7 @@ def read_out_of_fold(run: Path) -> OutOfFold:
             ids=arrays["ids"].tolist(), labels=arrays["labels"], probs=arrays["probs"], folds=arrays["folds"]
         )
         _check_rows(rows)
-    except DAMAGE as error:
+    except CORRUPTION_ERRORS as error:
         raise InputError(
             f"A run must have its out-of-fold probabilities. Received: {path}: {error}. Remove it and run `hpa train` "
             "again as before."
@@ -89,7 +89,7 @@ def read_thresholds(run: Path, classes: tuple[str, ...]) -> npt.NDArray[np.float
         thresholds = np.array([float(told[name]) for name in classes])
         if not ((thresholds >= 0) & (thresholds <= 1)).all():
             raise ValueError("a threshold outside 0..1")
-    except DAMAGE as error:
+    except CORRUPTION_ERRORS as error:
         raise InputError(
             f"A run must have a threshold for each class. Received: {path}: {error}. Run `hpa evaluate {run}`."
         ) from error

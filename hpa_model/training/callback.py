@@ -20,22 +20,23 @@ from hpa_model.runs.checkpoint import State, save_checkpoint
 from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE, EpochRecord, write_class_f1, write_history
 from hpa_model.runs.models import save_model
 from hpa_model.thresholds import search_thresholds
-from hpa_model.training.job import Job
+from hpa_model.training.job import FoldJob
 
 
-class _Unhurried(keras.callbacks.CallbackList):
+class NonBlockingCallbackList(keras.callbacks.CallbackList):
     """Hand on what a step returns as it is: Keras's own waits for the number, and the device for the next step."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Pass the step's results on unconverted."""
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs)
 
 
-class _Keeper(keras.callbacks.Callback):
+class TrainingCallback(keras.callbacks.Callback):
     """Watch each step; after each epoch validate, keep the best model, write checkpoint and history."""
 
     def __init__(
-        self, network: keras.Model, learner: keras.Model, trained: keras.Model, job: Job, state: State
+        self, network: keras.Model, learner: keras.Model, trained: keras.Model, job: FoldJob, state: State
     ) -> None:
         super().__init__()
         self._network = network
@@ -51,24 +52,27 @@ class _Keeper(keras.callbacks.Callback):
         self.asked_to_stop = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock."""
         self._first_step = self._state.step
         self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Check the loss of the step before, and write a checkpoint when it is time."""
         step = self._first_step + batch
         # One step late, so that the device need not wait for us to look.
         self._check_pending()
         self._pending = (step, (logs or {})["loss"])
         done = step * self._job.config.batch_size
-        self._job.progress.on_batch(min(self._job.config.batch_size, self._job.n_images - done))
+        self._job.progress.advance(min(self._job.config.batch_size, self._job.n_images - done))
         if step + 1 == self._job.n_steps:
             return  # the end of the epoch follows, with a checkpoint of its own
-        if self.asked_to_stop or time.monotonic() - self._saved_at >= self._job.care.checkpoint_s:
+        if self.asked_to_stop or time.monotonic() - self._saved_at >= self._job.checkpointing.checkpoint_s:
             self._save(self._advance(step + 1))
         if self.asked_to_stop:
             raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Validate, record, and save."""
         state = self._advance(self._job.n_steps)
         if self._learner is not self._network:
             self._network.set_weights(self._learner.get_weights())
@@ -115,7 +119,7 @@ class _Keeper(keras.callbacks.Callback):
         for name, value in asdict(record).items():
             if name != "epoch":
                 self._job.log(f"fold{self._job.fold.number}/{name}", epoch + 1, value)
-        self._job.progress.on_epoch(self._job.fold.number, record)
+        self._job.on_epoch(self._job.fold.number, record)
         if self.asked_to_stop:
             raise KeyboardInterrupt
 
@@ -157,7 +161,7 @@ class _Keeper(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def _ask_to_stop(keeper: _Keeper) -> Iterator[None]:
+def _ask_to_stop(keeper: TrainingCallback) -> Iterator[None]:
     """Let the first Ctrl-C wait for the end of a step and a checkpoint; the second one stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -177,7 +181,7 @@ def _ask_to_stop(keeper: _Keeper) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _write_tables(job: Job, state: State) -> None:
+def _write_tables(job: FoldJob, state: State) -> None:
     """Write the tables of the epochs that are done; a process that was stopped may have left them behind the state."""
     if state.history:
         write_history(job.fold.folder, state.history)

@@ -9,14 +9,15 @@ import keras
 from hpa_data.errors import InputError
 from hpa_data.folds.plan import plan_training
 from hpa_data.store.store import Store, open_store
-from hpa_data.system.atomic import write_whole
+from hpa_data.system.atomic import write_atomic
+from hpa_data.system.progress import SILENT, Progress
 from hpa_model.backend import check_devices, make_deterministic
-from hpa_model.config import Loss, TrainConfig, Tuned
+from hpa_model.config import FoldChoice, Loss, TrainConfig
 from hpa_model.evaluation.scores import Scores, score_run
-from hpa_model.nets.head import freeze_chain
+from hpa_model.nets.head import freeze_backbone
 from hpa_model.runs.folder import BEST_FILE, CLASS_F1_FILE, HISTORY_FILE, LAST_FILE, PROBS_FILE, fold_folder, read_run
 from hpa_model.runs.models import load_model
-from hpa_model.training.job import Care, Fold, Progress
+from hpa_model.training.job import Checkpointing, EpochReport, Fold, ignore_epoch
 from hpa_model.training.train import (
     check_folds,
     check_run_folder,
@@ -32,7 +33,7 @@ KEPT_FILES = (HISTORY_FILE, CLASS_F1_FILE, LAST_FILE, BEST_FILE, PROBS_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
+class FinishedRun:
     """A run that is finished.
 
     Attributes
@@ -53,19 +54,20 @@ def train_and_finetune(
     overwrite: bool = False,
     recipe: Path | None = None,
     cache_bytes: int = 0,
-    progress: Progress | None = None,
-    care: Care | None = None,
-) -> list[Trained]:
+    progress: Progress = SILENT,
+    on_epoch: EpochReport = ignore_epoch,
+    checkpointing: Checkpointing | None = None,
+) -> list[FinishedRun]:
     """Train, then fine-tune if the configuration says so: a recipe's whole protocol. Arguments as `train.train`.
 
     Returns
     -------
-    list of Trained
+    list of FinishedRun
         The run; then the fine-tuned one, beside it (see `name_finetuned`).
     """
-    beside = {"cache_bytes": cache_bytes, "progress": progress, "care": care}
+    beside = {"cache_bytes": cache_bytes, "progress": progress, "on_epoch": on_epoch, "checkpointing": checkpointing}
     scores = train(store, config, out, overwrite=overwrite, recipe=recipe, **beside)  # type: ignore[arg-type]
-    done = [Trained(run=out, scores=scores)]
+    done = [FinishedRun(run=out, scores=scores)]
     if config.finetune_epochs:
         done.append(
             finetune(
@@ -91,15 +93,16 @@ def finetune(
     *,
     loss: Loss = "bce",
     epochs: int = 14,
-    folds: Tuned = "best",
+    folds: FoldChoice = "best",
     learning_rate: float | None = None,
     store: Store | None = None,
     out: Path | None = None,
     overwrite: bool = False,
     cache_bytes: int = 0,
-    progress: Progress | None = None,
-    care: Care | None = None,
-) -> Trained:
+    progress: Progress = SILENT,
+    on_epoch: EpochReport = ignore_epoch,
+    checkpointing: Checkpointing | None = None,
+) -> FinishedRun:
     """Train the dense net of a run's models further; the chain of convolutions keeps every number that it has.
 
     Parameters
@@ -118,12 +121,12 @@ def finetune(
         By default the one that the run was trained from.
     out : Path, optional
         The run folder to make, or to go on with; see `name_finetuned`.
-    overwrite, cache_bytes, progress, care
+    overwrite, cache_bytes, progress, on_epoch, checkpointing
         As in `train.train`.
 
     Returns
     -------
-    Trained
+    FinishedRun
         A run like any other: it can be evaluated, compared, predicted with.
 
     Raises
@@ -134,7 +137,7 @@ def finetune(
     """
     base = read_run(run)
     scores = score_run(run)
-    best = max(scores.folds, key=lambda fold: fold.macro_f1_same_rows).fold
+    best = max(scores.folds, key=lambda fold: fold.macro_f1_in_sample).fold
     config = replace(
         base.config,
         loss=loss,
@@ -187,12 +190,14 @@ def finetune(
                 if fold.number not in description.finetuned_folds:
                     for name in KEPT_FILES:
                         if (source / name).exists():
-                            write_whole(fold.folder / name, (source / name).read_bytes())
+                            write_atomic(fold.folder / name, (source / name).read_bytes())
                     return None
                 seed_fold(config, fold.number)
                 network = load_model(source / BEST_FILE, base)
-                freeze_chain(network)
+                freeze_backbone(network)
                 return network
 
-            train_folds(out, description, plan, reader, begin, progress=progress, care=care)
-    return Trained(run=out, scores=score_run(out))
+            train_folds(
+                out, description, plan, reader, begin, progress=progress, on_epoch=on_epoch, checkpointing=checkpointing
+            )
+    return FinishedRun(run=out, scores=score_run(out))

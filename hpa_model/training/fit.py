@@ -3,18 +3,24 @@
 import keras
 
 from hpa_data.errors import InputError
-from hpa_model.backend import feed, on_tensorflow, readable_faults, share_among
+from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
 from hpa_model.config import TrainConfig
 from hpa_model.losses import LOSSES
-from hpa_model.nets.symmetry import add_turns
+from hpa_model.nets.symmetry import with_symmetry_input
 from hpa_model.runs.checkpoint import State, load_checkpoint
 from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
 from hpa_model.runs.models import save_model
-from hpa_model.training.callback import _ask_to_stop, _Keeper, _settle_best, _Unhurried, _write_tables
-from hpa_model.training.job import Job
+from hpa_model.training.callback import (
+    NonBlockingCallbackList,
+    TrainingCallback,
+    _ask_to_stop,
+    _settle_best,
+    _write_tables,
+)
+from hpa_model.training.job import FoldJob
 
 
-def fit_fold(network: keras.Model, job: Job) -> None:
+def fit_fold(network: keras.Model, job: FoldJob) -> None:
     """Train a network on a fold until its last epoch; leave the best and the last model and the history in its folder.
 
     The same call after the process was stopped goes on from the last checkpoint, in mid-epoch.
@@ -23,7 +29,7 @@ def fit_fold(network: keras.Model, job: Job) -> None:
     ----------
     network : keras.Model
         As at the very beginning; changed in place. What is not to learn is frozen.
-    job : Job
+    job : FoldJob
 
     Raises
     ------
@@ -33,12 +39,12 @@ def fit_fold(network: keras.Model, job: Job) -> None:
     config, fold = job.config, job.fold
     # What learns: the network itself, or a copy that several devices share. The model that is trained has the same
     # weights; the network is saved without an optimiser.
-    with share_among(config.devices):
+    with device_scope(config.devices):
         learner = network
         if config.devices > 1:
             learner = keras.models.clone_model(network)
             learner.set_weights(network.get_weights())
-        trained = add_turns(learner) if config.symmetries else keras.Model(learner.inputs, learner.outputs)
+        trained = with_symmetry_input(learner) if config.symmetries else keras.Model(learner.inputs, learner.outputs)
         optimizer = make_optimizer(config)
         trained.compile(optimizer, LOSSES[config.loss], jit_compile=use_xla(config))
         optimizer.build(learner.trainable_variables)
@@ -57,12 +63,12 @@ def fit_fold(network: keras.Model, job: Job) -> None:
         )
     _settle_best(fold.folder, state)
     _write_tables(job, state)
-    keeper = _Keeper(network, learner, trained, job, state)
+    keeper = TrainingCallback(network, learner, trained, job, state)
 
     # What is left of an epoch that was begun, then whole epochs
     stretches = [(state.epoch, state.epoch + 1, state.step)] if state.step else []
     stretches.append((state.epoch + len(stretches), config.epochs, 0))
-    with readable_faults(job.reader) as watched, _ask_to_stop(keeper):
+    with reraise_reader_errors(job.reader) as watched, _ask_to_stop(keeper):
         for first, last, step in stretches:
             if first < last:
                 trained.fit(
@@ -78,7 +84,7 @@ def fit_fold(network: keras.Model, job: Job) -> None:
                     initial_epoch=first,
                     epochs=last,
                     steps_per_epoch=job.n_steps - step,
-                    callbacks=_Unhurried([keeper], add_history=True, model=trained),
+                    callbacks=NonBlockingCallbackList([keeper], add_history=True, model=trained),
                     shuffle=False,
                     verbose=0,
                 )

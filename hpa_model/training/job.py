@@ -8,28 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.reader.reader import Reader
+from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import EpochRecord
-from hpa_model.training.tensorboard import Log, ignore_figure
+from hpa_model.training.tensorboard import ScalarLogger, no_log
+
+EpochReport = Callable[[int, EpochRecord], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a caller may want to be told while training goes on; each is called in the training thread.
-
-    Attributes
-    ----------
-    on_plan : function of int
-        Called once with the images that are still to be trained on, all epochs of all folds together.
-    on_batch : function of int
-        Called after each step with its number of images.
-    on_epoch : function of (int, EpochRecord)
-        Called after each epoch with the fold, from 0, and its line of the history.
-    """
-
-    on_plan: Callable[[int], None] = lambda n_images: None
-    on_batch: Callable[[int], None] = lambda n_images: None
-    on_epoch: Callable[[int, EpochRecord], None] = lambda fold, record: None
+def ignore_epoch(fold: int, record: EpochRecord) -> None:
+    """Report an epoch to nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +40,7 @@ class Fold:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Care:
+class Checkpointing:
     """What is done beside the training, and does not change it.
 
     Attributes
@@ -60,7 +48,7 @@ class Care:
     checkpoint_s : float
         A checkpoint is written when the last one is so many seconds old, and after each epoch.
     tensorboard : bool
-        Log each figure of an epoch for TensorBoard, in the run folder.
+        Log each number of an epoch for TensorBoard, in the run folder.
     """
 
     checkpoint_s: float = 600.0
@@ -68,7 +56,7 @@ class Care:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class FoldJob:
     """What a network is to be trained on, and how.
 
     Attributes
@@ -78,8 +66,10 @@ class Job:
     fold : Fold
     classes : tuple of str, length K
     progress : Progress
-    care : Care
-    log : Log
+    on_epoch : function of (int, EpochRecord)
+        Called after each epoch with the fold's number, from 0, and the record of the epoch.
+    checkpointing : Checkpointing
+    log : ScalarLogger
     """
 
     config: TrainConfig
@@ -87,8 +77,9 @@ class Job:
     fold: Fold
     classes: tuple[str, ...]
     progress: Progress = field(default_factory=Progress)
-    care: Care = field(default_factory=Care)
-    log: Log = ignore_figure
+    on_epoch: EpochReport = ignore_epoch
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    log: ScalarLogger = no_log
 
     @property
     def n_images(self) -> int:

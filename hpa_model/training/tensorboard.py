@@ -9,19 +9,19 @@ from hpa_data.errors import InputError
 from hpa_model.runs.folder import TENSORBOARD_FOLDER
 
 
-class Log(Protocol):
+class ScalarLogger(Protocol):
     """Take a figure: its name, the epoch from 1, and the value."""
 
     def __call__(self, name: str, epoch: int, value: float, /) -> None:
         """Take it."""
 
 
-def ignore_figure(_name: str, _epoch: int, _value: float, /) -> None:
-    """Log nothing."""
+def no_log(_name: str, _epoch: int, _value: float, /) -> None:
+    """ScalarLogger nothing."""
 
 
 @contextmanager
-def open_log(run: Path) -> Iterator[Log]:
+def open_log(run: Path) -> Iterator[ScalarLogger]:
     """Open the log of a run; its folder is made with the first figure. InputError if tensorboardX is not installed."""
     try:
         from tensorboardX import SummaryWriter

@@ -18,8 +18,9 @@ from hpa_data.errors import InputError
 from hpa_data.folds.plan import FoldPlan, plan_training
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
-from hpa_data.system.atomic import open_whole, write_whole
+from hpa_data.system.atomic import open_atomic, write_atomic
 from hpa_data.system.lock import LOCK_NAME, hold_store
+from hpa_data.system.progress import SILENT, Progress
 from hpa_model import nets
 from hpa_model.backend import check_devices, make_deterministic, on_tensorflow
 from hpa_model.config import TrainConfig
@@ -43,8 +44,8 @@ from hpa_model.runs.folder import (
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
 from hpa_model.training.fit import fit_fold
-from hpa_model.training.job import Care, Fold, Job, Progress, count_images
-from hpa_model.training.tensorboard import ignore_figure, open_log
+from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images, ignore_epoch
+from hpa_model.training.tensorboard import no_log, open_log
 
 
 def train(
@@ -55,8 +56,9 @@ def train(
     overwrite: bool = False,
     recipe: Path | None = None,
     cache_bytes: int = 0,
-    progress: Progress | None = None,
-    care: Care | None = None,
+    progress: Progress = SILENT,
+    on_epoch: EpochReport = ignore_epoch,
+    checkpointing: Checkpointing | None = None,
 ) -> Scores:
     """Train one model a fold and write the run folder; the same call goes on where one was stopped.
 
@@ -73,7 +75,10 @@ def train(
     cache_bytes : int
         Decoded samples that may be kept in memory; changes nothing but the time.
     progress : Progress, optional
-    care : Care, optional
+        Of images, all epochs of all folds together.
+    on_epoch : function of (int, EpochRecord), optional
+        Called after each epoch with the fold's number, from 0, and the record of the epoch.
+    checkpointing : Checkpointing, optional
         Checkpoints and logs.
 
     Returns
@@ -107,7 +112,7 @@ def train(
         )
         with hold_run(out, description, overwrite=overwrite):
             if kept is not None:
-                write_whole(out / RECIPE_FILE, kept)
+                write_atomic(out / RECIPE_FILE, kept)
             # One model a fold, and what it says of the samples that it has not seen
             train_folds(
                 out,
@@ -116,7 +121,8 @@ def train(
                 reader,
                 lambda fold: build_network(description, fold=fold.number),
                 progress=progress,
-                care=care,
+                on_epoch=on_epoch,
+                checkpointing=checkpointing,
             )
 
     # Scores and thresholds
@@ -227,8 +233,9 @@ def train_folds(
     reader: Reader,
     begin: Callable[[Fold], keras.Model | None],
     *,
-    progress: Progress | None,
-    care: Care | None,
+    progress: Progress,
+    on_epoch: EpochReport,
+    checkpointing: Checkpointing | None,
 ) -> None:
     """Train a network on each fold that is not done, and gather what the best ones say of their validation sets.
 
@@ -241,34 +248,35 @@ def train_folds(
     reader : Reader
     begin : function of Fold
         Gives the network to train, or None where it has filled the fold's folder itself.
-    progress, care
+    progress, on_epoch, checkpointing
         As in `train`.
     """
     if (out / FOLDS_FILE).exists():
         check_folds(out, plan, reader.ids)
-    write_whole(out / FOLDS_FILE, _list_folds(plan, reader.ids))
-    config, progress, care = description.config, progress or Progress(), care or Care()
+    write_atomic(out / FOLDS_FILE, _list_folds(plan, reader.ids))
+    config, checkpointing = description.config, checkpointing or Checkpointing()
     folds = []
-    for number in range(plan.k):
+    for number in range(plan.n_folds):
         training, validation = plan.split(number)
         fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
         fold.folder.mkdir(exist_ok=True)
         remove_leftovers(fold.folder)
         if not is_done(fold):
             folds.append(fold)
-    progress.on_plan(sum(count_left(config, fold) for fold in folds if fold.number in description.trained_folds))
-    with open_log(out) if care.tensorboard and folds else nullcontext(ignore_figure) as log:
+    progress.start(sum(count_left(config, fold) for fold in folds if fold.number in description.trained_folds))
+    with open_log(out) if checkpointing.tensorboard and folds else nullcontext(no_log) as log:
         for fold in folds:
             network = begin(fold)
             if network is None:
                 continue
-            job = Job(
+            job = FoldJob(
                 config=config,
                 reader=reader,
                 fold=fold,
                 classes=description.classes,
                 progress=progress,
-                care=care,
+                on_epoch=on_epoch,
+                checkpointing=checkpointing,
                 log=log,
             )
             fit_fold(network, job)
@@ -317,7 +325,7 @@ def write_probs(description: RunDescription, fold: Fold, reader: Reader) -> None
     """Write what a fold's best model says of its validation set: the sign that the fold is done."""
     model = load_model(fold.folder / BEST_FILE, description)
     probs = predict_probs([model], reader, fold.validation, description.config.batch_size)
-    with open_whole(fold.folder / PROBS_FILE) as file:
+    with open_atomic(fold.folder / PROBS_FILE) as file:
         np.savez(file, probs=probs)
     (fold.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
@@ -327,7 +335,7 @@ def gather_probs(out: Path, plan: FoldPlan, reader: Reader) -> None:
     own = np.flatnonzero(plan.folds >= 0)  # the rows that validate somewhere: all but copies and failed samples
     labels: npt.NDArray[np.uint8] = reader.labels[own]  # type: ignore[index]
     probs = np.zeros((len(reader), labels.shape[1]), np.float32)
-    for number in range(plan.k):
+    for number in range(plan.n_folds):
         _, validation = plan.split(number)
         path = fold_folder(out, number) / PROBS_FILE
         try:

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from hpa_data.dataset import CLASSES, SYNONYMS, decode_labels, encode_labels
 from hpa_data.errors import InputError
 from hpa_data.format.manifest import Manifest, fingerprint
-from hpa_data.format.statistics import Statistics, measure_statistics
+from hpa_data.format.statistics import ChannelStatistics, channel_statistics
 from hpa_data.tables import read_label_table
 
 multi_hot = hnp.arrays(np.uint8, st.tuples(st.integers(0, 20), st.just(28)), elements=st.integers(0, 1))
@@ -88,7 +88,7 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes, 
 
 
 def test_a_manifest_comes_back_from_its_attributes() -> None:
-    statistics = Statistics(n_samples=3, mean=(0.1, 1 / 3, 5.0, 7.5), std=(1.0, 2.0, 3.0, 4.0))
+    statistics = ChannelStatistics(n_samples=3, mean=(0.1, 1 / 3, 5.0, 7.5), std=(1.0, 2.0, 3.0, 4.0))
     for told in (statistics, None):
         manifest = Manifest(settings={"codec": "raw"}, fingerprint="ab", statistics=told)
         assert Manifest.decode(json.loads(json.dumps(manifest.encode()))) == manifest
@@ -124,11 +124,11 @@ def test_the_fingerprint_knows_settings_ids_order_and_labels() -> None:
 def test_statistics_are_those_of_numpy_and_do_not_depend_on_order(images: np.ndarray, order: list[int]) -> None:
     wide = images.astype(np.uint64).reshape(5, 9, 2)
     sums = np.stack([wide.sum(axis=1), (wide**2).sum(axis=1)], axis=2)
-    told = measure_statistics(sums, pixels=9)
+    told = channel_statistics(sums, pixels=9)
     assert told is not None
     assert told.mean == pytest.approx(images.mean(axis=(0, 1, 2)))
     assert told.std == pytest.approx(images.std(axis=(0, 1, 2)), abs=1e-9)
-    assert measure_statistics(sums[order], pixels=9) == told
+    assert channel_statistics(sums[order], pixels=9) == told
 
 
 def test_there_are_28_different_classes() -> None:

@@ -8,13 +8,13 @@ import pytest
 from hpa_data.augment.execute import augment_store, replay
 from hpa_data.augment.plan import plan_augmentation
 from hpa_data.errors import InputError
-from hpa_data.preview import GAP, LINE, TILE, compose, preview_part
+from hpa_data.preview import GAP, LINE, TILE, preview_part, to_rgb
 from hpa_data.store.store import Store, open_store
 
 
 def test_channels_are_mixed_as_the_atlas_does() -> None:
     image = np.array([[[200, 10, 20, 0], [0, 0, 0, 100], [250, 0, 5, 200]]], np.uint8)
-    assert compose(image).tolist() == [[[200, 10, 20], [50, 50, 0], [255, 100, 5]]]
+    assert to_rgb(image).tolist() == [[[200, 10, 20], [50, 50, 0], [255, 100, 5]]]
 
 
 def test_the_picture_holds_the_composites_of_the_samples_that_were_asked_for(store: Store, tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_the_picture_holds_the_composites_of_the_samples_that_were_asked_for(sto
     with store.reader() as reader:
         image = reader.read([reader.ids.index("sample-01")])[0]
     shown = picture[:TILE, TILE + GAP : 2 * TILE + GAP].astype(int)
-    means = compose(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))
+    means = to_rgb(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))
     assert np.abs(shown - means).max() <= 1
     assert picture[TILE:].any()
 
@@ -66,7 +66,7 @@ def test_parents_are_shown_beside_their_copies(store: Store, tmp_path: Path) -> 
     copy = replay(parent, copies.recipes[copies.parents.index(shown[0])])
     for place, image in enumerate((parent, copy)):
         tile = picture[:TILE, place * (TILE + GAP) :][:, :TILE].astype(int)
-        assert np.abs(tile - compose(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))).max() <= 1
+        assert np.abs(tile - to_rgb(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from hpa_data.synth.field import draw_field
 from hpa_data.synth.labels import SET_SIZES
 from hpa_data.synth.landmarks import draw_landmarks
 from hpa_data.synth.patterns import PATTERNS
+from hpa_data.system.progress import Progress
 from hpa_data.tables import read_label_table
 
 REAL_COUNTS = (
@@ -38,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hold 40 samples and 6 for test, written by two threads; not to be changed."""
     path = tmp_path_factory.mktemp("synth") / "samples"
     seen: list[int] = []
-    done = write_samples(path, n_samples=40, n_test=6, seed=3, workers=2, on_sample=lambda: seen.append(1))
+    done = write_samples(path, n_samples=40, n_test=6, seed=3, workers=2, progress=Progress(advance=seen.append))
     assert (done.n_samples, done.n_test, len(seen)) == (40, 6, 46)
     assert done.n_bytes == sum(file.stat().st_size for file in path.rglob("*.png"))
     return path

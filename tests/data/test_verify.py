@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from hpa_data.errors import InputError
-from hpa_data.format.codecs import read_index
-from hpa_data.sources.naming import SourceSettings
+from hpa_data.format.codecs import decode_shard_index
+from hpa_data.sources.naming import ImportOptions
 from hpa_data.store.store import open_store
 from hpa_data.verify import Verification, verify_store
 from tests.builders import assert_same_bytes, convert, draw_image, write_sample
 
-FILL = SourceSettings(missing="fill")
+FILL = ImportOptions(missing="fill")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def flip(path: Path, index: int, *, at: int) -> None:
     """Change one byte in the chunk of a sample."""
     shard = shard_of(path)
     content = bytearray(shard.read_bytes())
-    start = int(read_index(np.frombuffer(content, np.uint8), shard_samples=64)[index, 0])
+    start = int(decode_shard_index(np.frombuffer(content, np.uint8), shard_samples=64)[index, 0])
     content[start + at] ^= 0x55
     shard.write_bytes(content)
 

@@ -47,14 +47,14 @@ import json, sys
 from pathlib import Path
 from hpa_data.store import open_store
 from hpa_model.config import TrainConfig
-from hpa_model.training.job import Progress
+from hpa_data.system.progress import Progress
 from hpa_model.training.train import train
 
 seen = []
 config = TrainConfig(folds=2, epochs=1, batch_size=4, image_size=76, bn_momentum=0.5, symmetries=True,
                      deterministic=True)
 train(open_store(sys.argv[2]), config, Path(sys.argv[3]),
-      progress=Progress(on_batch=lambda n: seen.append("tensorflow" in sys.modules)))
+      progress=Progress(advance=lambda n: seen.append("tensorflow" in sys.modules)))
 json.dump(seen, open(sys.argv[1], "w"))
 """
 
@@ -67,7 +67,8 @@ from hpa_data.store import open_store
 from hpa_model.runs.models import load_model
 from hpa_model.config import TrainConfig
 from hpa_model.training.fit import fit_fold
-from hpa_model.training.job import Fold, Job, Progress
+from hpa_model.training.job import Fold, FoldJob
+from hpa_data.system.progress import Progress
 from hpa_model.training.train import build_network, describe_run, train
 
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -89,8 +90,8 @@ store = open_store(sys.argv[2])
 with store.reader() as reader:
     description = describe_run(store, config, reader)
     fold = Fold(number=0, folder=Path(sys.argv[3]), training=np.arange(5), validation=np.arange(6, 12))
-    job = Job(config=config, reader=reader, fold=fold, classes=description.classes,
-              progress=Progress(on_batch=n_trained.append))
+    job = FoldJob(config=config, reader=reader, fold=fold, classes=description.classes,
+              progress=Progress(advance=n_trained.append))
     network = build_network(description, fold=0)
     fit_fold(network, job)
 finite = all(np.isfinite(value).all() for value in network.get_weights())

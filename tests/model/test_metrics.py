@@ -15,7 +15,7 @@ from hpa_data.errors import InputError
 from hpa_model.evaluation.scores import score_rows
 from hpa_model.metrics import binary_cross_entropy, f1_per_class, macro_f1, predict_classes
 from hpa_model.runs.out_of_fold import OutOfFold, read_thresholds
-from hpa_model.thresholds import predict_across_folds, search_thresholds
+from hpa_model.thresholds import predict_cross_fitted, search_thresholds
 
 
 @st.composite
@@ -70,7 +70,7 @@ def test_each_fold_is_predicted_with_the_thresholds_of_the_others() -> None:
     labels = rng.integers(0, 2, (60, 3)).astype(np.uint8)
     probs = (0.5 * labels + 0.5 * rng.random((60, 3))).astype(np.float32)
     folds = rng.integers(0, 3, 60)
-    predictions = predict_across_folds(labels, probs, folds)
+    predictions = predict_cross_fitted(labels, probs, folds)
     for fold in range(3):
         own = folds == fold
         expected = predict_classes(probs[own], search_thresholds(labels[~own], probs[~own]))
@@ -83,7 +83,7 @@ def test_changing_the_labels_of_a_fold_does_not_change_its_own_honest_prediction
     probs = rng.random((50, 4))
     other = labels.copy()
     other[folds == 0] ^= 1
-    before, after = (predict_across_folds(rows, probs, folds)[folds == 0] for rows in (labels, other))
+    before, after = (predict_cross_fitted(rows, probs, folds)[folds == 0] for rows in (labels, other))
     assert (before == after).all()
 
 
@@ -104,10 +104,10 @@ def test_the_three_scores_of_a_run_are_named_and_differ() -> None:
     scores = score_rows(rows, ("a", "b", "c"))
     assert scores.absent == ("c",)
     assert scores.classes[2].threshold == 1
-    assert scores.macro_f1_half == macro_f1(labels, probs, 0.5)
-    assert scores.macro_f1_same_rows == macro_f1(labels, probs, search_thresholds(labels, probs))
-    assert scores.macro_f1_half < scores.macro_f1_honest <= scores.macro_f1_same_rows
-    assert scores.macro_f1_guessing == pytest.approx(labels.mean())
+    assert scores.macro_f1_at_half == macro_f1(labels, probs, 0.5)
+    assert scores.macro_f1_in_sample == macro_f1(labels, probs, search_thresholds(labels, probs))
+    assert scores.macro_f1_at_half < scores.macro_f1_cross_fitted <= scores.macro_f1_in_sample
+    assert scores.macro_f1_chance == pytest.approx(labels.mean())
 
 
 def test_guessing_scores_what_is_said_of_it() -> None:

@@ -11,11 +11,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.reader.batches import Order, draw_symmetries, permute
-from hpa_data.reader.reader import Reader, StartedBatch
+from hpa_data.reader.batches import BatchSampler, draw_orientations, permute
+from hpa_data.reader.reader import PendingBatch, Reader
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.store import Store
-from hpa_model.pipeline import dataset, readable_faults
+from hpa_model.pipeline import dataset, reraise_reader_errors
 
 
 class Numbers:
@@ -104,12 +104,12 @@ def test_images_reach_tensorflow_without_a_copy(store: Store) -> None:
     addresses = set()
 
     class Spy(Reader):
-        def start(self, indices: object) -> StartedBatch:
+        def start(self, indices: object) -> PendingBatch:
             started = super().start(indices)  # type: ignore[arg-type]
             addresses.add(started.result().ctypes.data)
             return started
 
-    with Spy([store.part("train").files()]) as reader:
+    with Spy([store.part("train").reader_spec()]) as reader:
         for images, _ in dataset(reader, np.arange(12), batch_size=4, epochs=2):
             assert np.asarray(memoryview(images)).ctypes.data in addresses  # type: ignore[arg-type]
 
@@ -118,13 +118,13 @@ def test_a_fault_of_the_reader_comes_through_as_it_was(store: Store) -> None:
     with (
         store.reader() as reader,
         pytest.raises(IndexError, match=r"^indices must be from 0 to 11\. Received: 12\. Take it out\.$"),
-        readable_faults(reader) as watched,
+        reraise_reader_errors(reader) as watched,
     ):
         list(dataset(watched, [12], epochs=1))
 
 
 def test_a_fault_that_is_not_the_reader_s_stays_tensorflow_s() -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError), readable_faults(NumberReader(3)):
+    with pytest.raises(tf.errors.InvalidArgumentError), reraise_reader_errors(NumberReader(3)):
         tf.reshape(tf.zeros(3), (2, 2))
 
 
@@ -164,11 +164,11 @@ def test_each_image_comes_with_how_it_is_to_be_turned(store: Store) -> None:
         batches = dataset(reader, np.arange(12), 5, seed=2, epochs=2, symmetries=True)
         (images, codes), labels = batches.element_spec
         assert (images.dtype, codes.dtype, labels.dtype) == (tf.uint8, tf.uint8, tf.float32)
-        order = Order(np.arange(12), 5, seed=2)
+        order = BatchSampler(np.arange(12), 5, seed=2)
         for step, ((images, codes), _) in enumerate(batches):
             chosen = order.pick(step)
             assert (images.numpy() == reader.read(chosen)).all()
-            assert (codes.numpy() == draw_symmetries(chosen, seed=2, epoch=step // 3)).all()
+            assert (codes.numpy() == draw_orientations(chosen, seed=2, epoch=step // 3)).all()
 
 
 def test_memory_is_used_again_when_tensors_die(store: Store) -> None:

@@ -22,7 +22,7 @@ import tifffile
 
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import CHANNELS
-from hpa_data.sources.naming import SourceSettings
+from hpa_data.sources.naming import ImportOptions
 from hpa_data.store.store import open_store
 from tests.builders import assert_same_bytes, write_sample, write_table
 
@@ -245,7 +245,7 @@ def test_75_000_external_samples_are_planned_within_seconds(tmp_path: Path) -> N
             table[f"{1000 + number}_{number % 900}_A{field}_{field}"] = "0 25"
     path = write_table(tmp_path / "external.csv", table)
     began = time.monotonic()
-    settings = SourceSettings(source="hpav18")
+    settings = ImportOptions(source="hpav18")
     plan = plan_conversion(tmp_path / "source", tmp_path / "a.zarr", labels=path, settings=settings)
     print(f"75,000 samples planned in {time.monotonic() - began:.1f} s")
     assert len(plan.samples) == 75_000

@@ -20,7 +20,7 @@ from hpa_data.errors import InputError
 from hpa_data.format.manifest import fingerprint
 from hpa_data.reader.reader import ABSENT, ORIGINAL
 from hpa_data.store.store import open_store
-from hpa_data.system.executor import Workers
+from hpa_data.system.executor import Parallelism
 from hpa_data.system.lock import hold_store
 from hpa_data.tables import read_label_table
 from hpa_data.verify import verify_store
@@ -55,10 +55,10 @@ def test_copies_are_those_of_a_walk_over_the_samples(labels: np.ndarray, min_cou
     assert ((after >= min_count) | (labels.sum(axis=0) == 0)).all()
 
 
-@given(labels=LABELS, may_copy=st.lists(st.booleans(), min_size=30, max_size=30))
-def test_what_may_not_be_copied_is_not(labels: np.ndarray, may_copy: list[bool]) -> None:
-    allowed = np.array(may_copy[: len(labels)])
-    assert allowed[plan_copies(labels, 20, may_copy=allowed)].all()
+@given(labels=LABELS, eligible=st.lists(st.booleans(), min_size=30, max_size=30))
+def test_what_may_not_be_copied_is_not(labels: np.ndarray, eligible: list[bool]) -> None:
+    allowed = np.array(eligible[: len(labels)])
+    assert allowed[plan_copies(labels, 20, eligible=allowed)].all()
 
 
 @pytest.mark.realdata
@@ -112,7 +112,7 @@ def test_each_copy_is_its_recipe_carried_out_on_its_parent(originals: Path) -> N
 def test_the_workers_do_not_change_a_byte(originals: Path, tmp_path: Path) -> None:
     plan = plan_augmentation(open_store(originals), min_count=9, policy="strong")
     augment_store(plan)
-    for name, workers in {"one": Workers(threads=1), "two": Workers(processes=2)}.items():
+    for name, workers in {"one": Parallelism(threads=1), "two": Parallelism(processes=2)}.items():
         shutil.copytree(originals, tmp_path / name)
         shutil.rmtree(tmp_path / name / "augmented")
         other = plan_augmentation(open_store(tmp_path / name), min_count=9, policy="strong")
@@ -310,14 +310,14 @@ def test_real_copies_are_the_same_whoever_makes_them(real_data: Path, tmp_path: 
     for name in ("two", "cluster"):
         shutil.copytree(tmp_path / "one", tmp_path / name)
 
-    def augment(name: str, workers: Workers) -> None:
+    def augment(name: str, workers: Parallelism) -> None:
         done = augment_store(plan_augmentation(open_store(tmp_path / name), min_count=20), workers=workers)
         assert (done.n_copies, done.n_ok) == (168, 168)
 
-    augment("one", Workers(threads=1))
-    augment("two", Workers(processes=2))
+    augment("one", Parallelism(threads=1))
+    augment("two", Parallelism(processes=2))
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        augment("cluster", Workers(scheduler=cluster.scheduler_address))
+        augment("cluster", Parallelism(scheduler=cluster.scheduler_address))
     assert_same_bytes(tmp_path / "one", tmp_path / "two")
     assert_same_bytes(tmp_path / "one", tmp_path / "cluster")
     assert verify_store(tmp_path / "one", part="augmented", source=tmp_path / "one").counts["ok"] == 168

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hpa_data.augment.execute import replay
 from hpa_data.augment.operations import OPERATIONS
-from hpa_data.augment.policies import POLICIES, Choice, Range, describe_recipe, draw_recipe, read_recipe
+from hpa_data.augment.policies import POLICIES, Choice, Range, describe_transform, draw_transform, read_recipe
 from hpa_data.errors import InputError
 from tests.builders import draw_image
 
@@ -21,9 +21,9 @@ def _recipe(operation: str, **parameters: object) -> str:
 @settings(deadline=None)
 @given(policy=st.sampled_from(sorted(POLICIES)), seed=st.integers(0, 9), number=st.integers(0, 2**40))
 def test_a_recipe_is_one_line_with_parameters_within_their_ranges(policy: str, seed: int, number: int) -> None:
-    recipe = draw_recipe(policy, seed=seed, parent="sample", number=number)
+    recipe = draw_transform(policy, seed=seed, parent="sample", number=number)
     assert "\n" not in recipe
-    assert recipe == draw_recipe(policy, seed=seed, parent="sample", number=number)
+    assert recipe == draw_transform(policy, seed=seed, parent="sample", number=number)
     steps = read_recipe(recipe)
     assert len(steps) == len(POLICIES[policy])
     for step, draws in zip(steps, POLICIES[policy], strict=True):
@@ -38,7 +38,7 @@ def test_a_recipe_is_one_line_with_parameters_within_their_ranges(policy: str, s
 
 
 def test_the_paper_s_seven_operations_are_drawn_about_equally_often_and_half_of_mirrors_done() -> None:
-    drawn = [read_recipe(draw_recipe("paper", seed=0, parent=f"s{n}", number=0))[0] for n in range(7000)]
+    drawn = [read_recipe(draw_transform("paper", seed=0, parent=f"s{n}", number=0))[0] for n in range(7000)]
     names = [step["operation"] for step in drawn]
     counts = {name: names.count(name) for name in sorted(set(names))}
     assert sorted(counts) == ["affine", "blur", "brightness", "contrast", "crop", "mirror", "noise"]
@@ -52,7 +52,7 @@ def test_the_paper_s_seven_operations_are_drawn_about_equally_often_and_half_of_
 
 def test_recipes_differ_with_seed_parent_and_number() -> None:
     told = {
-        draw_recipe("strong", seed=seed, parent=parent, number=number)
+        draw_transform("strong", seed=seed, parent=parent, number=number)
         for seed in (0, 1)
         for parent in ("a", "b")
         for number in (0, 1)
@@ -65,7 +65,7 @@ def test_recipes_differ_with_seed_parent_and_number() -> None:
 def test_replaying_gives_the_same_pixels_and_leaves_the_parent_alone(policy: str, number: int) -> None:
     image = draw_image(1)
     before = image.copy()
-    recipe = draw_recipe(policy, seed=0, parent="sample", number=number)
+    recipe = draw_transform(policy, seed=0, parent="sample", number=number)
     copy = replay(image, recipe)
     assert (copy == replay(image, recipe)).all()
     assert copy.shape == image.shape
@@ -108,10 +108,10 @@ def test_operations_do_what_they_say() -> None:
 
 def test_a_recipe_is_said_in_words() -> None:
     recipe = _recipe("affine", scale=[0.9, 1.1], translate=[0.1, -0.05], rotate=13.2, shear=-4.1)
-    assert describe_recipe(recipe) == "rotate 13°, shear -4°, scale 0.90 x 1.10, shift 10 x -5 %"
-    assert describe_recipe(json.dumps([{"operation": "mirror", "done": False, "axis": "x"}])) == "unchanged"
+    assert describe_transform(recipe) == "rotate 13°, shear -4°, scale 0.90 x 1.10, shift 10 x -5 %"
+    assert describe_transform(json.dumps([{"operation": "mirror", "done": False, "axis": "x"}])) == "unchanged"
     for number in range(60):
-        assert describe_recipe(draw_recipe("strong", seed=0, parent="sample", number=number))
+        assert describe_transform(draw_transform("strong", seed=0, parent="sample", number=number))
 
 
 def test_every_operation_of_a_policy_is_there() -> None:
@@ -149,7 +149,7 @@ def test_what_is_no_recipe_is_refused(recipe: str) -> None:
 
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(InputError, match="policy must be one of paper, strong"):
-        draw_recipe("weak", seed=0, parent="a", number=0)
+        draw_transform("weak", seed=0, parent="a", number=0)
 
 
 def test_a_recipe_that_cannot_be_carried_out_is_refused() -> None:

@@ -6,30 +6,30 @@ from pathlib import Path
 
 import pytest
 
-from hpa_data.convert.estimate import forecast_conversion
+from hpa_data.convert.estimate import estimate_conversion
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.errors import InputError
 from hpa_data.store.store import open_store
-from hpa_data.system.executor import Workers
+from hpa_data.system.executor import Parallelism
 from tests.builders import convert, draw_image, write_sample
 
 
 def test_what_is_foreseen_is_what_comes(kaggle: Path, tmp_path: Path) -> None:
     plan = plan_conversion(kaggle / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv")
-    told = forecast_conversion(plan, n_probes=4)
+    told = estimate_conversion(plan, n_sampled=4)
     assert not (tmp_path / "a.zarr").exists()
-    assert (told.n_samples, told.n_pending, told.n_probes) == (12, 12, 4)
+    assert (told.n_samples, told.n_pending, told.n_sampled) == (12, 12, 4)
     assert told.forms == {"PNG 512 x 512, 8 bit, 1 plane": 4}
     assert told.seconds > 0
     done = convert(kaggle / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv")
     assert abs(told.n_bytes - done.n_bytes) <= 2 * told.error_bytes + 12 * 64
-    assert forecast_conversion(plan).n_pending == 0
+    assert estimate_conversion(plan).n_pending == 0
 
 
 def test_of_every_sample_the_size_is_known_and_of_one_nothing(kaggle: Path, tmp_path: Path) -> None:
     plan = plan_conversion(kaggle / "train", tmp_path / "a.zarr")
-    assert forecast_conversion(plan).error_bytes == 0
-    told = forecast_conversion(plan, n_probes=1)
+    assert estimate_conversion(plan).error_bytes == 0
+    told = estimate_conversion(plan, n_sampled=1)
     assert told.error_bytes > told.n_bytes
 
 
@@ -38,15 +38,15 @@ def test_what_would_fail_is_told(tmp_path: Path) -> None:
         write_sample(tmp_path / "source", f"s{index}", draw_image(index))
     (tmp_path / "source" / "s1_red.png").write_bytes(b"x")
     (tmp_path / "source" / "s2_red.png").unlink()
-    told = forecast_conversion(plan_conversion(tmp_path / "source", tmp_path / "a.zarr"))
+    told = estimate_conversion(plan_conversion(tmp_path / "source", tmp_path / "a.zarr"))
     assert [failure.id for failure in told.failures] == ["s1", "s2"]
-    assert told.n_lacking == 1
+    assert told.n_missing_channel == 1
     assert told.forms["not readable"] == 1
 
 
 def test_memory_grows_with_the_workers(kaggle: Path, tmp_path: Path) -> None:
     plan = plan_conversion(kaggle / "test", tmp_path / "a.zarr")
-    one, many = (forecast_conversion(plan, workers=Workers(threads=n)).memory_bytes for n in (1, 8))
+    one, many = (estimate_conversion(plan, workers=Parallelism(threads=n)).memory_bytes for n in (1, 8))
     assert one < many < 8 * one
 
 
@@ -55,7 +55,7 @@ def test_a_disk_that_cannot_hold_the_part_is_refused(
 ) -> None:
     """The system is asked how much is free; no small disk is at hand here (see test_proofs)."""
     usage = namedtuple("usage", ["free"])
-    n_bytes = forecast_conversion(plan_conversion(kaggle / "test", tmp_path / "a.zarr")).n_bytes
+    n_bytes = estimate_conversion(plan_conversion(kaggle / "test", tmp_path / "a.zarr")).n_bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free=n_bytes - 1000))
     with pytest.raises(InputError, match=r"The disk must hold the part\. Received: .* MB free, where it takes"):
         convert(kaggle / "test", tmp_path / "a.zarr")

@@ -14,16 +14,16 @@ from hpa_data.tables import read_label_table
 @settings(deadline=None, max_examples=40)
 @given(
     labels=hnp.arrays(np.uint8, st.tuples(st.integers(12, 60), st.just(6)), elements=st.integers(0, 1)),
-    k=st.integers(2, 4),
+    n_folds=st.integers(2, 4),
     method=st.sampled_from(["stratified", "contiguous"]),
     seed=st.integers(0, 99),
 )
 def test_every_fold_has_samples_and_the_same_arguments_give_the_same_folds(
-    labels: np.ndarray, k: int, method: str, seed: int
+    labels: np.ndarray, n_folds: int, method: str, seed: int
 ) -> None:
-    folds = assign_folds(labels, k, method=method, seed=seed)  # type: ignore[arg-type]
-    assert sorted(set(folds.tolist())) == list(range(k))
-    assert (folds == assign_folds(labels, k, method=method, seed=seed)).all()  # type: ignore[arg-type]
+    folds = assign_folds(labels, n_folds, method=method, seed=seed)  # type: ignore[arg-type]
+    assert sorted(set(folds.tolist())) == list(range(n_folds))
+    assert (folds == assign_folds(labels, n_folds, method=method, seed=seed)).all()  # type: ignore[arg-type]
 
 
 def test_stratified_folds_share_out_a_rare_class() -> None:
@@ -34,10 +34,10 @@ def test_stratified_folds_share_out_a_rare_class() -> None:
     assert np.bincount(folds[:6], minlength=3).tolist() == [2, 2, 2]
 
 
-@pytest.mark.parametrize("k", [0, 1, 5])
-def test_a_number_of_folds_that_cannot_be_is_refused(k: int) -> None:
+@pytest.mark.parametrize("n_folds", [0, 1, 5])
+def test_a_number_of_folds_that_cannot_be_is_refused(n_folds: int) -> None:
     with pytest.raises(InputError, match="folds must be from 2 to the number of samples, 4"):
-        assign_folds(np.ones((4, 2), np.uint8), k)
+        assign_folds(np.ones((4, 2), np.uint8), n_folds)
 
 
 def test_an_unknown_method_is_refused() -> None:
@@ -59,9 +59,9 @@ def test_stratified_folds_of_the_real_table_hold_a_third_of_each_class(real_data
     folds = assign_folds(labels, 3)
     counts = np.array([labels[folds == fold].sum(axis=0) for fold in range(3)], int)
     assert (counts.max(axis=0) - counts.min(axis=0)).max() <= 3
-    for k in (3, 5, 10):
-        counts = np.array([labels[assign_folds(labels, k) == fold].sum(axis=0) for fold in range(k)])
-        assert (counts.min(axis=0) > 0).all()  # each class has k samples or more
+    for n_folds in (3, 5, 10):
+        counts = np.array([labels[assign_folds(labels, n_folds) == fold].sum(axis=0) for fold in range(n_folds)])
+        assert (counts.min(axis=0) > 0).all()  # each class has n_folds samples or more
 
 
 @settings(deadline=None, max_examples=40)

@@ -14,15 +14,16 @@ from hpa_data.errors import InputError
 from hpa_data.folds import duplicates
 from hpa_data.folds.duplicates import (
     MAX_DISTANCE,
-    find_blank,
-    find_exact,
-    find_near,
+    find_exact_duplicates,
+    find_near_duplicates,
+    find_uniform,
     group_samples,
-    hash_image,
     hash_part,
+    perceptual_hash,
 )
 from hpa_data.store.store import Store, open_store
 from hpa_data.synth.sample import draw_sample
+from hpa_data.system.progress import Progress
 from tests.builders import convert, draw_image, write_sample
 
 Image = npt.NDArray[np.uint8]
@@ -53,7 +54,7 @@ def add_noise(image: Image) -> Image:
 
 
 def measure_distance(one: Image, other: Image) -> int:
-    return int(np.bitwise_count(hash_image(one) ^ hash_image(other)).sum())
+    return int(np.bitwise_count(perceptual_hash(one) ^ perceptual_hash(other)).sum())
 
 
 def export_again(image: Image) -> Image:
@@ -81,8 +82,8 @@ def test_the_hash_of_a_field_hardly_changes_with_how_it_was_exported(change) -> 
 
 
 def test_different_fields_have_different_hashes() -> None:
-    hashes = np.stack([hash_image(draw_field(seed)) for seed in range(8)])
-    assert len(find_near(hashes, max_distance=2 * MAX_DISTANCE)) == 0
+    hashes = np.stack([perceptual_hash(draw_field(seed)) for seed in range(8)])
+    assert len(find_near_duplicates(hashes, max_distance=2 * MAX_DISTANCE)) == 0
 
 
 def test_a_channel_without_structure_hashes_to_zero_and_no_other_does() -> None:
@@ -90,14 +91,14 @@ def test_a_channel_without_structure_hashes_to_zero_and_no_other_does() -> None:
     image[..., 0] = 0
     image[..., 1] = 130
     image[..., 2] = np.random.default_rng(0).normal(10, 2, (512, 512)).clip(0, 255)
-    assert (hash_image(image) > 0).tolist() == [False, False, False, True]
+    assert (perceptual_hash(image) > 0).tolist() == [False, False, False, True]
 
 
 @settings(deadline=None, max_examples=50)
 @given(image=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=40)))
 def test_a_hash_says_whether_its_channel_has_one(image: Image) -> None:
     image = image[..., :4]
-    hashes = hash_image(image)
+    hashes = perceptual_hash(image)
     assert hashes.shape == (image.shape[2],)
     assert hashes.dtype == np.uint64
     assert ((hashes == 0) | (hashes >> np.uint64(63) == 1)).all()
@@ -107,11 +108,11 @@ def test_a_part_is_hashed_in_order_whatever_the_threads(store: Store, monkeypatc
     monkeypatch.setattr(duplicates, "BATCH_SAMPLES", 5)
     planned: list[int] = []
     read: list[int] = []
-    hashes = hash_part(store, "train", threads=1, on_plan=planned.append, on_read=read.append)
+    hashes = hash_part(store, "train", threads=1, progress=Progress(start=planned.append, advance=read.append))
     assert (planned, read) == ([12], [5, 5, 2])
     np.testing.assert_array_equal(hashes, hash_part(store, "train", threads=3))
     with store.reader(["train"]) as reader:
-        np.testing.assert_array_equal(hashes, [hash_image(image) for image in reader.read(range(12))])
+        np.testing.assert_array_equal(hashes, [perceptual_hash(image) for image in reader.read(range(12))])
 
 
 def test_a_sample_that_cannot_be_read_counts_as_blank(tmp_path: Path) -> None:
@@ -121,23 +122,27 @@ def test_a_sample_that_cannot_be_read_counts_as_blank(tmp_path: Path) -> None:
     write_sample(tmp_path / "files", "d", np.zeros((512, 512, 4), np.uint8))
     convert(tmp_path / "files", tmp_path / "store")
     part = open_store(tmp_path / "store").part("train")
-    is_blank = find_blank(part.sums, pixels=512 * 512)
+    is_blank = find_uniform(part.sums, pixels=512 * 512)
     hashes = hash_part(open_store(tmp_path / "store"), "train")
     assert is_blank.tolist() == (hashes == 0).all(axis=1).tolist() == [False, True, False, True]
-    assert find_exact(part.checksum, part.sums, is_blank).tolist() == [[0, 2]]
-    assert find_near(hashes).tolist() == [[0, 2]]
+    assert find_exact_duplicates(part.checksum, part.sums, is_blank).tolist() == [[0, 2]]
+    assert find_near_duplicates(hashes).tolist() == [[0, 2]]
 
 
 def test_each_equal_sample_is_paired_with_the_first() -> None:
     checksums = np.array([5, 7, 5, 7, 5, 9, 0, 0], np.uint32)
     is_blank = checksums == 0
-    assert find_exact(checksums, np.ones((8, 4, 2), np.uint64), is_blank).tolist() == [[0, 2], [0, 4], [1, 3]]
+    assert find_exact_duplicates(checksums, np.ones((8, 4, 2), np.uint64), is_blank).tolist() == [
+        [0, 2],
+        [0, 4],
+        [1, 3],
+    ]
 
 
 def test_equal_checksums_of_different_pixels_are_no_pair() -> None:
     sums = np.ones((3, 4, 2), np.uint64)
     sums[1, 2, 0] = 2
-    assert find_exact(np.full(3, 5, np.uint32), sums, np.zeros(3, bool)).tolist() == [[0, 2]]
+    assert find_exact_duplicates(np.full(3, 5, np.uint32), sums, np.zeros(3, bool)).tolist() == [[0, 2]]
 
 
 def find_near_slowly(hashes: npt.NDArray[np.uint64], max_distance: int) -> list[list[int]]:
@@ -165,7 +170,7 @@ def find_near_slowly(hashes: npt.NDArray[np.uint64], max_distance: int) -> list[
     threads=st.integers(1, 3),
 )
 def test_near_pairs_are_those_of_a_slow_search(hashes: npt.NDArray[np.uint64], max_distance: int, threads: int) -> None:
-    found = find_near(hashes, max_distance=max_distance, threads=threads)
+    found = find_near_duplicates(hashes, max_distance=max_distance, threads=threads)
     assert found.tolist() == find_near_slowly(hashes, max_distance)
     assert found.dtype == np.int64
     assert found.shape == (len(found), 2)
@@ -179,7 +184,7 @@ def test_the_pieces_of_the_search_leave_no_gap(rows: int, columns: int, monkeypa
     hashes[rng.random((100, 4)) < 0.2] = 0
     monkeypatch.setattr(duplicates, "ROWS", rows)
     monkeypatch.setattr(duplicates, "COLUMNS", columns)
-    found = find_near(hashes, max_distance=8)
+    found = find_near_duplicates(hashes, max_distance=8)
     assert found.tolist() == find_near_slowly(hashes, 8)
     assert len(found) > 20
 
@@ -187,11 +192,11 @@ def test_the_pieces_of_the_search_leave_no_gap(rows: int, columns: int, monkeypa
 def test_more_pairs_than_memory_should_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "MAX_PAIRS", 100)
     with pytest.raises(InputError, match="At most 100 pairs of samples must look the same"):
-        find_near(np.ones((20, 4), np.uint64))
+        find_near_duplicates(np.ones((20, 4), np.uint64))
 
 
 def test_thousands_of_blank_samples_are_no_pairs() -> None:
-    assert find_near(np.zeros((20_000, 4), np.uint64)).shape == (0, 2)
+    assert find_near_duplicates(np.zeros((20_000, 4), np.uint64)).shape == (0, 2)
 
 
 @settings(deadline=None)
@@ -233,7 +238,7 @@ def test_a_real_sample_looks_like_its_other_export_and_like_no_other_sample(real
     folder = real_data / "kaggle" / "train"
     ids = sorted(path.name.removesuffix("_red.png") for path in folder.glob("*_red.png"))
     images = [read_real_image(folder, name) for name in ids]
-    hashes = np.stack([hash_image(image) for image in (*images, *map(export_again, images))])
+    hashes = np.stack([perceptual_hash(image) for image in (*images, *map(export_again, images))])
     for max_distance in (MAX_DISTANCE // 2, 2 * MAX_DISTANCE):
-        found = find_near(hashes, max_distance=max_distance)
+        found = find_near_duplicates(hashes, max_distance=max_distance)
         assert found.tolist() == [[place, len(ids) + place] for place in range(len(ids))]

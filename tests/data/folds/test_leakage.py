@@ -67,7 +67,7 @@ def test_copies_train_where_their_parent_trains_and_nowhere_validate(  # noqa: P
     groups=hnp.arrays(np.int64, 20, elements=st.integers(0, 8)),
 )
 def test_a_leak_is_a_sample_that_validates_while_a_related_one_trains(folds: np.ndarray, groups: np.ndarray) -> None:
-    plan = FoldPlan(k=3, folds=folds, parents=np.full(20, -1))
+    plan = FoldPlan(n_folds=3, folds=folds, parents=np.full(20, -1))
     report = report_folds(plan, np.zeros((20, 2), np.uint8), Relations(groups={"copy": groups}), classes=("a", "b"))
     for fold in range(3):
         expected = sum(

@@ -11,12 +11,12 @@ from hpa_data.format.codecs import (
     CODECS,
     Codec,
     decode_chunk,
+    decode_shard_index,
     encode_chunk,
-    encode_rows,
-    find_codec,
-    index_shard,
-    read_index,
-    small_compressor,
+    encode_metadata_chunk,
+    encode_shard_index,
+    get_codec,
+    metadata_compressor,
     zarr_compressors,
 )
 from tests.builders import draw_image
@@ -39,19 +39,19 @@ def test_a_shard_has_the_bytes_that_zarr_writes(tmp_path: Path, codec: Codec) ->
     array[:] = IMAGES
     written = (tmp_path / "images" / "c" / "0" / "0" / "0" / "0").read_bytes()
     chunks = [encode_chunk(image, codec) for image in IMAGES]
-    assert b"".join(chunks) + index_shard([len(chunk) for chunk in chunks], shard_samples=8) == written
+    assert b"".join(chunks) + encode_shard_index([len(chunk) for chunk in chunks], shard_samples=8) == written
 
 
 @pytest.mark.parametrize(("dtype", "shape"), [("uint8", (100,)), ("uint32", (64,)), ("uint64", (70, 4, 2))])
 def test_rows_are_the_bytes_that_zarr_writes(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
     rows = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
     array = zarr.create_array(
-        tmp_path / "rows", shape=shape, chunks=(64, *shape[1:]), dtype=dtype, compressors=small_compressor()
+        tmp_path / "rows", shape=shape, chunks=(64, *shape[1:]), dtype=dtype, compressors=metadata_compressor()
     )
     array[:] = rows
     for chunk in range(-(-len(rows) // 64)):
         written = (tmp_path / "rows" / "c").joinpath(str(chunk), *["0"] * (len(shape) - 1)).read_bytes()
-        assert encode_rows(rows[chunk * 64 : (chunk + 1) * 64], chunk_rows=64) == written
+        assert encode_metadata_chunk(rows[chunk * 64 : (chunk + 1) * 64], chunk_rows=64) == written
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
@@ -76,18 +76,20 @@ def test_a_chunk_of_another_length_is_refused(codec: Codec, change) -> None:  # 
 @given(position=st.integers(0, 200), value=st.integers(0, 255), keep=st.integers(0, 230))
 def test_a_damaged_index_is_found(position: int, value: int, keep: int) -> None:
     chunks = [b"abc", b"", b"defgh"]
-    whole = np.frombuffer(b"".join(chunks) + index_shard([len(chunk) for chunk in chunks], shard_samples=12), np.uint8)
+    whole = np.frombuffer(
+        b"".join(chunks) + encode_shard_index([len(chunk) for chunk in chunks], shard_samples=12), np.uint8
+    )
     assert len(whole) == 8 + 12 * 16 + 4
     damaged = whole.copy()
     damaged[position] = value
     if (damaged == whole).all() or position < 8:
-        assert read_index(damaged, shard_samples=12)[:3].tolist() == [[0, 3], [3, 3], [3, 8]]
+        assert decode_shard_index(damaged, shard_samples=12)[:3].tolist() == [[0, 3], [3, 3], [3, 8]]
     else:
         with pytest.raises(ValueError, match="fails the checksum"):
-            read_index(damaged, shard_samples=12)
+            decode_shard_index(damaged, shard_samples=12)
     if keep < len(whole):
         with pytest.raises(ValueError, match="fewer than its index|fails the checksum"):
-            read_index(whole[:keep], shard_samples=12)
+            decode_shard_index(whole[:keep], shard_samples=12)
 
 
 def test_an_index_with_a_right_checksum_that_points_outside_is_refused() -> None:
@@ -97,9 +99,9 @@ def test_an_index_with_a_right_checksum_that_points_outside_is_refused() -> None
         index = np.array([pair], "<u8").tobytes()
         shard = b"8 bytes!" + index + int(google_crc32c.value(index)).to_bytes(4, "little")
         with pytest.raises(ValueError, match="outside the file"):
-            read_index(np.frombuffer(shard, np.uint8), shard_samples=1)
+            decode_shard_index(np.frombuffer(shard, np.uint8), shard_samples=1)
 
 
 def test_an_unknown_codec_is_refused() -> None:
     with pytest.raises(InputError, match="codec must be one of lz4hc, lz4, zstd, raw. Received: codec='gzip'"):
-        find_codec("gzip")
+        get_codec("gzip")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.reader.batches import Order, draw_symmetries, stream
+from hpa_data.reader.batches import BatchSampler, draw_orientations, iter_batches
 from hpa_data.store.store import Store, open_store
 
 
@@ -25,7 +25,7 @@ def test_each_epoch_holds_each_index_once(n_samples: int, batch_size: int, shuff
     if n_samples < least:
         return
     choice = {"drop_last": True} if unit == "batch" else {"multiple": least}
-    order = Order(np.arange(n_samples) + 7, batch_size, shuffle=shuffle, seed=seed, **choice)  # type: ignore[arg-type]
+    order = BatchSampler(np.arange(n_samples) + 7, batch_size, shuffle=shuffle, seed=seed, **choice)  # type: ignore[arg-type]
     for epoch in range(3):
         batches = [order.pick(epoch * order.n_steps + step) for step in range(order.n_steps)]
         seen = np.concatenate(batches)
@@ -39,28 +39,28 @@ def test_each_epoch_holds_each_index_once(n_samples: int, batch_size: int, shuff
 @pytest.mark.parametrize(("indices", "batch_size"), [([], 4), ([1], 0), ([True, False], 4), ([0.5], 4), ([[1]], 4)])
 def test_nothing_to_order_is_refused(indices: list[object], batch_size: int) -> None:
     with pytest.raises(ValueError, match="indices must be integers, at least one"):
-        Order(indices, batch_size)
+        BatchSampler(indices, batch_size)
 
 
 def test_dropping_the_only_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="drop_last and multiple must leave a batch"):
-        Order([1, 2], 3, drop_last=True)
+        BatchSampler([1, 2], 3, drop_last=True)
     with pytest.raises(ValueError, match="drop_last and multiple must leave a batch"):
-        Order([1], 4, multiple=2)
+        BatchSampler([1], 4, multiple=2)
     with pytest.raises(ValueError, match="must be a multiple of multiple=2. Received: batch_size=3"):
-        Order([1, 2], 3, multiple=2)
+        BatchSampler([1, 2], 3, multiple=2)
 
 
 @settings(deadline=None, max_examples=25)
 @given(epoch=st.integers(0, 2), step=st.integers(0, 3), ahead=st.integers(0, 3))
 def test_what_comes_after_a_stop_is_what_would_have_come(store: Store, epoch: int, step: int, ahead: int) -> None:
     with store.reader(threads=2) as reader:
-        order = Order(np.arange(1, 12), 4, seed=3)
-        whole = [(batch.images.copy(), batch.labels, batch.indices) for batch in stream(reader, order, epochs=3)]
+        order = BatchSampler(np.arange(1, 12), 4, seed=3)
+        whole = [(batch.images.copy(), batch.labels, batch.indices) for batch in iter_batches(reader, order, epochs=3)]
         assert len(whole) == 9
         rest = whole[order.count(epoch, min(step, 3)) :]
         n_seen = 0
-        for batch in stream(reader, order, epochs=3, start=(epoch, min(step, 3)), ahead=ahead):
+        for batch in iter_batches(reader, order, epochs=3, start=(epoch, min(step, 3)), ahead=ahead):
             for one, other in zip(batch, rest[n_seen], strict=True):
                 assert np.array_equal(one, other)
             n_seen += 1
@@ -70,13 +70,13 @@ def test_what_comes_after_a_stop_is_what_would_have_come(store: Store, epoch: in
 @pytest.mark.parametrize("start", [(-1, 0), (0, -1), (0, 4)])
 def test_a_start_that_is_no_step_is_refused(store: Store, start: tuple[int, int]) -> None:
     with store.reader() as reader, pytest.raises(ValueError, match="start must be an epoch, from 0"):
-        next(stream(reader, Order(np.arange(12), 4), start=start))
+        next(iter_batches(reader, BatchSampler(np.arange(12), 4), start=start))
 
 
 def test_images_come_with_their_own_labels_and_indices(store: Store) -> None:
     with store.reader() as reader:
         assert reader.labels is not None
-        for batch in stream(reader, Order(np.arange(12), 5, seed=1), epochs=2):
+        for batch in iter_batches(reader, BatchSampler(np.arange(12), 5, seed=1), epochs=2):
             assert batch.labels is not None
             assert (batch.images == reader.read(batch.indices)).all()
             assert (batch.labels == reader.labels[batch.indices]).all()
@@ -85,14 +85,15 @@ def test_images_come_with_their_own_labels_and_indices(store: Store) -> None:
 
 def test_without_a_number_of_epochs_it_goes_on(store: Store) -> None:
     with store.reader(["test"]) as reader:
-        batches = stream(reader, Order([0, 1, 2], 2))
+        batches = iter_batches(reader, BatchSampler([0, 1, 2], 2))
         assert sum(len(next(batches).images) for _ in range(50)) == 75
 
 
 def test_memory_is_used_again(store: Store) -> None:
     with store.reader() as reader:
         addresses = Counter(
-            batch.images.ctypes.data for batch in stream(reader, Order(np.arange(12), 4), epochs=20, ahead=1)
+            batch.images.ctypes.data
+            for batch in iter_batches(reader, BatchSampler(np.arange(12), 4), epochs=20, ahead=1)
         )
         gc.collect()
         assert len(addresses) <= 3
@@ -101,27 +102,27 @@ def test_memory_is_used_again(store: Store) -> None:
 @pytest.mark.parametrize("threads", [2, 8])
 def test_any_number_of_threads_gives_the_same_batches(store: Store, threads: int) -> None:
     with store.reader(threads=1) as one, store.reader(threads=threads) as many:
-        order = Order(np.arange(12), 5, seed=9)
-        for first, other in zip(stream(one, order, epochs=3), stream(many, order, epochs=3), strict=True):
+        order = BatchSampler(np.arange(12), 5, seed=9)
+        for first, other in zip(iter_batches(one, order, epochs=3), iter_batches(many, order, epochs=3), strict=True):
             assert (first.indices == other.indices).all()
             assert (first.images == other.images).all()
 
 
 def test_turns_are_a_function_of_seed_epoch_and_index_and_all_as_likely() -> None:
     indices = np.arange(80_000)
-    drawn = draw_symmetries(indices, seed=1, epoch=2)
+    drawn = draw_orientations(indices, seed=1, epoch=2)
     assert drawn.dtype == np.uint8
     counts = np.bincount(drawn, minlength=8)
     assert len(counts) == 8
     assert np.abs(counts / 10_000 - 1).max() < 0.05  # five standard deviations are 0.047
     shuffled = np.random.default_rng(0).permutation(indices)
-    assert (draw_symmetries(shuffled, seed=1, epoch=2) == drawn[shuffled]).all()
+    assert (draw_orientations(shuffled, seed=1, epoch=2) == drawn[shuffled]).all()
     for seed, epoch in ((1, 3), (2, 2)):
-        assert 0.1 < (draw_symmetries(indices, seed=seed, epoch=epoch) == drawn).mean() < 0.15
+        assert 0.1 < (draw_orientations(indices, seed=seed, epoch=epoch) == drawn).mean() < 0.15
 
 
 def test_batches_come_from_several_parts_and_from_a_store_opened_by_name(store: Store) -> None:
     with open_store(str(store.path)).reader(["train", "test"]) as reader:
-        (batch,) = stream(reader, Order([14, 0], 2, shuffle=False), epochs=1)
+        (batch,) = iter_batches(reader, BatchSampler([14, 0], 2, shuffle=False), epochs=1)
         assert batch.labels is None
         assert batch.indices.tolist() == [14, 0]

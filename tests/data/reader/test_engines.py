@@ -23,12 +23,12 @@ from zarr.codecs import BloscCodec, GzipCodec
 
 from hpa_data.augment.plan import plan_augmentation
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import Order, stream
+from hpa_data.reader.batches import BatchSampler, iter_batches
 from hpa_data.reader.cache import Cache, choose_cache_bytes
 from hpa_data.reader.reader import Reader
 from hpa_data.reader.tensorstore_engine import TensorStoreImages
 from hpa_data.stats.measure import measure_store
-from hpa_data.store.create import PartPlan, begin_part
+from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.memory import find_free_memory
 from hpa_data.verify import verify_store
@@ -87,7 +87,7 @@ def test_another_layout_is_read_by_tensorstore(foreign: Store, oracle: np.ndarra
             indices = rng.integers(0, 15, 7)
             assert (reader.read(indices) == oracle[indices]).all()
         assert reader.read([]).shape == (0, 512, 512, 4)
-        assert (reader.read_here(13) == oracle[13]).all()
+        assert (reader.read_one(13) == oracle[13]).all()
 
 
 def test_another_layout_is_neither_checked_nor_written(foreign: Store) -> None:
@@ -103,15 +103,15 @@ def test_another_layout_is_neither_checked_nor_written(foreign: Store) -> None:
         codec="lz4hc",
     )
     with pytest.raises(InputError, match="Shards must be laid out as `hpa convert` does it"):
-        begin_part(plan)
+        create_part(plan)
 
 
 @pytest.mark.parametrize("codec", ["lz4hc", "lz4", "zstd", "raw"])
 def test_both_engines_read_every_codec_alike(kaggle: Path, tmp_path: Path, codec: str) -> None:
     convert(kaggle / "test", tmp_path / "a.zarr", part="test", codec=codec)
     expected = zarr.open_group(tmp_path / "a.zarr", mode="r")["test"]["images"][:]
-    files = open_store(tmp_path / "a.zarr").part("test").files()
-    foreign = type(files)(**{**vars(files), "is_ours": False})
+    files = open_store(tmp_path / "a.zarr").part("test").reader_spec()
+    foreign = type(files)(**{**vars(files), "has_native_layout": False})
     for reader, engine in ((Reader([files]), "mapped"), (Reader([foreign]), "tensorstore")):
         with reader:
             assert reader.engine == engine
@@ -189,8 +189,8 @@ def test_a_store_on_s3_gives_the_same_bytes(s3_url: str, store: Store, oracle: n
         indices = np.random.default_rng(0).permutation(15)
         assert (reader.read(indices) == oracle[indices]).all()
     with remote.reader() as reader, store.reader() as local:
-        order = Order(np.arange(12), 5, seed=4)
-        for far, near in zip(stream(reader, order, epochs=1), stream(local, order, epochs=1), strict=True):
+        order = BatchSampler(np.arange(12), 5, seed=4)
+        for far, near in zip(iter_batches(reader, order, epochs=1), iter_batches(local, order, epochs=1), strict=True):
             assert (far.images == near.images).all()
             assert np.array_equal(far.labels, near.labels)  # type: ignore[arg-type]
 
@@ -325,7 +325,7 @@ def test_tensorstore_after_a_fork_is_refused(kaggle: Path, tmp_path: Path) -> No
     child = os.fork()
     if child == 0:
         with pytest.raises(InputError, match="opened anew after a fork"):
-            engine.read_here(0, np.empty((512, 512, 4), np.uint8))
+            engine.read_one(0, np.empty((512, 512, 4), np.uint8))
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
 
@@ -371,7 +371,7 @@ def test_a_closed_reader_says_so(store: Store) -> None:
         with pytest.raises(ValueError, match="A reader must be open"):
             use([0])
     with pytest.raises(ValueError, match="A reader must be open"):
-        reader.read_here(0)
+        reader.read_one(0)
 
 
 def test_no_threads_are_refused(store: Store) -> None:
@@ -413,7 +413,7 @@ def test_a_cache_is_safe_in_several_threads() -> None:
                 job.result()
             batch[absent] = images[samples[absent]]
             assert (batch == images[samples]).all()
-            cache.keep(samples, batch, absent)
+            cache.insert(samples, batch, absent)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
@@ -439,10 +439,10 @@ def test_a_cache_must_fit_into_free_memory() -> None:
 
 def test_memory_stays_flat_over_epochs(store: Store) -> None:
     with store.reader(["train", "test"], threads=2) as reader:
-        order = Order(np.arange(15), 4)
+        order = BatchSampler(np.arange(15), 4)
         sizes = []
         for epoch in range(20):
-            for batch in stream(reader, order, start=(epoch, 0), epochs=epoch + 1):
+            for batch in iter_batches(reader, order, start=(epoch, 0), epochs=epoch + 1):
                 assert batch.images.any()
             sizes.append(psutil.Process().memory_info().rss)
         assert max(sizes[2:]) - sizes[2] < 4 * 2**20  # less than a batch

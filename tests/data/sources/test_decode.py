@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from hpa_data.errors import InputError
-from hpa_data.sources.decode import MAX_DECODED_BYTES, Picture, open_picture
+from hpa_data.sources.decode import MAX_DECODED_BYTES, ImageFile, open_image
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (64, 80), np.uint8)
@@ -32,12 +32,12 @@ def write_tiff(pixels: np.ndarray, **options: object) -> bytes:
     return file.getvalue()
 
 
-def load_all(picture: Picture) -> np.ndarray:
+def load_all(picture: ImageFile) -> np.ndarray:
     return np.stack([picture.load(index) for index in range(picture.n_planes)])
 
 
 @pytest.mark.parametrize(
-    ("content", "planes", "is_colour", "full_scale"),
+    ("content", "planes", "is_colour", "max_value"),
     [
         (write_png(GRAY), GRAY[None], False, 255),
         (write_png(DEEP), DEEP[None], False, 65535),
@@ -58,16 +58,16 @@ def load_all(picture: Picture) -> np.ndarray:
         (write_tiff(np.moveaxis(STACK, 0, -1), photometric="minisblack", planarconfig="contig"), STACK, False, 65535),
     ],
 )
-def test_each_format_gives_its_planes(content: bytes, planes: np.ndarray, is_colour: bool, full_scale: int) -> None:
-    picture = open_picture(content, "a.png")
-    assert (picture.shape, picture.is_colour, picture.full_scale) == ((64, 80), is_colour, full_scale)
+def test_each_format_gives_its_planes(content: bytes, planes: np.ndarray, is_colour: bool, max_value: int) -> None:
+    picture = open_image(content, "a.png")
+    assert (picture.shape, picture.is_colour, picture.max_value) == ((64, 80), is_colour, max_value)
     assert (load_all(picture) == planes).all()
 
 
 def test_a_jpeg_is_read_as_pillow_does_whatever_its_name() -> None:
     file = io.BytesIO()
     Image.fromarray(COLOUR).save(file, "jpeg")
-    picture = open_picture(file.getvalue(), "a.png")
+    picture = open_image(file.getvalue(), "a.png")
     assert picture.form == "JPEG"
     assert (load_all(picture) == np.moveaxis(np.asarray(Image.open(file)), -1, 0)).all()
 
@@ -80,13 +80,13 @@ def test_a_jpeg_is_read_as_pillow_does_whatever_its_name() -> None:
     ],
 )
 def test_a_stack_tells_the_names_of_its_channels(content: bytes) -> None:
-    assert open_picture(content, "a.tif").names == tuple(NAMES)
+    assert open_image(content, "a.tif").names == tuple(NAMES)
 
 
 def test_the_scale_of_12_bits_is_4095() -> None:
     pixels = DEEP >> 4
-    picture = open_picture(_pack_12_bits(pixels), "a.tif")
-    assert picture.full_scale == 4095
+    picture = open_image(_pack_12_bits(pixels), "a.tif")
+    assert picture.max_value == 4095
     assert (picture.load(0) == pixels).all()
 
 
@@ -129,27 +129,27 @@ def claim_tiff(width: int, height: int) -> bytes:
 def test_a_claim_of_absurd_size_is_refused(claim: Callable[[int, int], bytes], size: tuple[int, int]) -> None:
     assert MAX_DECODED_BYTES < 60_000 * 60_000
     with pytest.raises(InputError, match=r"must be a whole image file\. Received: a\.png of .*cannot be decoded"):
-        open_picture(claim(*size), "a.png").load(0)
+        open_image(claim(*size), "a.png").load(0)
 
 
 @pytest.mark.parametrize("content", [write_png(GRAY), bytes(imagecodecs.jpeg8_encode(GRAY)), write_tiff(GRAY)])
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.95])
 def test_a_file_cut_short_is_refused(content: bytes, keep: float) -> None:
     with pytest.raises(InputError, match="cannot be decoded"):
-        open_picture(content[: int(len(content) * keep)], "a.png").load(0)
+        open_image(content[: int(len(content) * keep)], "a.png").load(0)
 
 
 def test_a_tiff_of_many_pages_is_refused_before_they_are_read() -> None:
     content = write_tiff(np.zeros((65, 16, 16), np.uint8), photometric="minisblack")
     with pytest.raises(InputError, match="more than 64 pages"):
-        open_picture(content, "a.tif")
+        open_image(content, "a.tif")
 
 
 def test_a_jpeg_cannot_hide_its_size_behind_a_false_header() -> None:
     content = bytes(imagecodecs.jpeg8_encode(GRAY))
     false = b"\xff\x00\x00\x02" + b"\xff\xc0\x00\x0b\x08\x00\x10\x00\x10\x01\x01\x11\x00"
     with pytest.raises(InputError, match="its header is damaged"):
-        open_picture(content[:2] + false + content[2:], "a.jpg")
+        open_image(content[:2] + false + content[2:], "a.jpg")
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,10 @@ def test_a_jpeg_cannot_hide_its_size_behind_a_false_header() -> None:
 )
 def test_a_tiff_that_may_unpack_to_more_than_it_says_is_refused(content: bytes, message: str | None) -> None:
     if message is None:
-        assert open_picture(content, "a.tif").load(0).shape == (64, 80)
+        assert open_image(content, "a.tif").load(0).shape == (64, 80)
         return
     with pytest.raises(InputError, match=message):
-        open_picture(content, "a.tif")
+        open_image(content, "a.tif")
 
 
 def test_a_stack_of_pages_of_several_kinds_is_refused() -> None:
@@ -176,13 +176,13 @@ def test_a_stack_of_pages_of_several_kinds_is_refused() -> None:
         for index, plane in enumerate(STACK[:4]):
             writer.write(plane, compression="lzw" if index else None, metadata=None)
     with pytest.raises(InputError, match="pages are of several kinds"):
-        open_picture(file.getvalue(), "a.tif")
+        open_image(file.getvalue(), "a.tif")
 
 
 def test_a_jpeg_with_more_scans_than_any_encoder_makes_is_refused() -> None:
     content = bytes(imagecodecs.jpeg8_encode(GRAY))
     with pytest.raises(InputError, match="more than 100 scans"):
-        open_picture(content[:-2] + b"\xff\xda" * 101 + content[-2:], "a.jpg")
+        open_image(content[:-2] + b"\xff\xda" * 101 + content[-2:], "a.jpg")
 
 
 @pytest.mark.parametrize(
@@ -197,4 +197,4 @@ def test_a_jpeg_with_more_scans_than_any_encoder_makes_is_refused() -> None:
 )
 def test_what_is_no_plane_or_stack_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        open_picture(content, "a.tif")
+        open_image(content, "a.tif")

@@ -14,12 +14,12 @@ from PIL import Image
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import CHANNELS, FILLED, OK
 from hpa_data.errors import InputError
-from hpa_data.sources.naming import SourceSettings, find_samples, list_missing, parse_channels
+from hpa_data.sources.naming import ImportOptions, find_samples, missing_channels, parse_channels
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.store import open_store
 from tests.builders import convert, draw_image, write_sample, write_table
 
-EXTERNAL = SourceSettings(source="hpav18")
+EXTERNAL = ImportOptions(source="hpav18")
 
 
 def write_external(folder: Path, stem: str, image: np.ndarray, *, extension: str = ".jpg") -> None:
@@ -93,7 +93,7 @@ def test_links_that_loop_are_walked_once_and_fail_as_files(tmp_path: Path) -> No
     (tmp_path / "1" / "again").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "1" / "p_A1_2_red.jpg").symlink_to("p_A1_2_red.jpg")
     whole, looping = find_samples(tmp_path, EXTERNAL)
-    assert (whole.id, list_missing(whole)) == ("1_p_A1_1", [])
+    assert (whole.id, missing_channels(whole)) == ("1_p_A1_1", [])
     with pytest.raises(InputError, match=r"symbolic links"):
         read_sample(looping._replace(planes=looping.planes[:1] * 4), EXTERNAL)
 
@@ -129,7 +129,7 @@ def test_a_colour_under_a_wrong_name_is_told_of_filled_samples_too(tmp_path: Pat
     red, blue = (tmp_path / "1" / f"p_A1_1_{colour}.jpg" for colour in ("red", "blue"))
     red.write_bytes(blue.read_bytes())
     (tmp_path / "1" / "p_A1_1_yellow.jpg").unlink()
-    done = convert(tmp_path, tmp_path / "a.zarr", settings=SourceSettings(source="hpav18", missing="fill"))
+    done = convert(tmp_path, tmp_path / "a.zarr", settings=ImportOptions(source="hpav18", missing="fill"))
     assert (done.n_filled, len(done.noted)) == (1, 1)
 
 
@@ -138,7 +138,7 @@ def test_a_stack_without_a_channel_is_filled_if_told(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "s1.tif", stack, photometric="minisblack")
     for missing, status in (("fill", [FILLED]), ("fail", [2])):
         channels = parse_channels("red=0,green=1,blue=2,yellow=3")
-        settings = SourceSettings(source="stack", channels=channels, missing=missing)
+        settings = ImportOptions(source="stack", channels=channels, missing=missing)
         convert(tmp_path, tmp_path / f"{missing}.zarr", settings=settings)
         assert open_store(tmp_path / f"{missing}.zarr").part("train").status.tolist() == status
     assert open_store(tmp_path / "fill.zarr").reader().read([0])[0, 0, 0].tolist() == [7, 7, 7, 0]
@@ -161,11 +161,11 @@ def test_a_stack_goes_by_number_or_by_the_file_s_names(tmp_path: Path) -> None:
     names = ["g", "b", "r", "y", "e", "f", "h"]
     tifffile.imwrite(tmp_path / "s1.ome.tif", stack, metadata={"axes": "CYX", "Channel": {"Name": names}})
     for text in ("red=2,green=0,blue=1,yellow=3", "red=R,green=g,blue=B,yellow=y"):
-        settings = SourceSettings(source="stack", channels=parse_channels(text))
+        settings = ImportOptions(source="stack", channels=parse_channels(text))
         (sample,) = find_samples(tmp_path, settings)
         assert sample.id == "s1"
         assert read_sample(sample, settings).image[0, 0].tolist() == [2, 0, 1, 3]
-    unnamed = SourceSettings(source="stack")
+    unnamed = ImportOptions(source="stack")
     with pytest.raises(InputError, match=r"'red' of s1\.ome\.tif, which has 7: g, b, .*Pass --channels"):
         read_sample(find_samples(tmp_path, unnamed)[0], unnamed)
 
@@ -174,9 +174,9 @@ def test_a_colour_composite_lacks_yellow(tmp_path: Path) -> None:
     folder = tmp_path / "source" / "30741"
     folder.mkdir(parents=True)
     Image.fromarray(draw_image(0)[..., :3]).save(folder / "800_A6_1_blue_red_green.png")
-    fill = SourceSettings(source="stack", missing="fill")
+    fill = ImportOptions(source="stack", missing="fill")
     (sample,) = find_samples(tmp_path / "source", fill)
-    assert (sample.id, list_missing(sample)) == ("30741_800_A6_1", ["yellow"])
+    assert (sample.id, missing_channels(sample)) == ("30741_800_A6_1", ["yellow"])
     read = read_sample(sample, fill)
     assert read.status == FILLED
     assert (read.image[..., :3] == draw_image(0)[..., :3]).all()
@@ -190,7 +190,7 @@ def test_a_missing_channel_fails_is_filled_or_skipped(kaggle: Path, tmp_path: Pa
     table = write_table(tmp_path / "t.csv", {"s1": "1", "s0": "0", "s2": "2"})
     told = {}
     for missing in ("fail", "fill", "skip"):
-        settings = SourceSettings(missing=missing)
+        settings = ImportOptions(missing=missing)
         done = convert(tmp_path / "source", tmp_path / missing, labels=table, settings=settings)
         part = open_store(tmp_path / missing).part("train")
         told[missing] = (part.ids, part.status.tolist(), done.skipped, len(done.failures), done.n_filled)
@@ -207,7 +207,7 @@ def test_a_missing_channel_fails_is_filled_or_skipped(kaggle: Path, tmp_path: Pa
 def test_every_sample_skipped_is_refused(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "a_red.png", np.zeros((512, 512), np.uint8))
     with pytest.raises(InputError, match="after 1 that lack a channel"):
-        plan_conversion(tmp_path, tmp_path / "a.zarr", settings=SourceSettings(missing="skip"))
+        plan_conversion(tmp_path, tmp_path / "a.zarr", settings=ImportOptions(missing="skip"))
 
 
 def test_notes_that_systems_leave_beside_files_are_passed_over(tmp_path: Path) -> None:
@@ -243,14 +243,14 @@ def test_channels_that_are_none_are_refused(text: str) -> None:
 )
 def test_settings_that_are_none_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        SourceSettings(**settings)  # type: ignore[arg-type]
+        ImportOptions(**settings)  # type: ignore[arg-type]
 
 
 def test_settings_come_back_from_a_manifest() -> None:
-    for settings in (SourceSettings(), SourceSettings(source="stack", channels={"red": 0, "blue": "B"})):
-        assert SourceSettings.decode(settings.encode() | {"codec": "raw"}) == settings
+    for settings in (ImportOptions(), ImportOptions(source="stack", channels={"red": 0, "blue": "B"})):
+        assert ImportOptions.decode(settings.encode() | {"codec": "raw"}) == settings
     with pytest.raises(InputError, match="must say so in its settings"):
-        SourceSettings.decode({"codec": "raw"})
+        ImportOptions.decode({"codec": "raw"})
 
 
 @pytest.mark.realdata
@@ -260,7 +260,7 @@ def test_the_four_real_kinds_land_in_one_store_with_the_right_pixels(real_data: 
     convert(real_data / "kaggle" / "train", path, labels=real_data / "kaggle" / "train.csv")
     convert(real_data / "fullsize" / "train", path, labels=real_data / "fullsize" / "train.csv", part="full")
     convert(real_data / "external", path, labels=real_data / "external" / "external.csv", part="ext", settings=EXTERNAL)
-    convert(real_data / "tiff", path, part="tiff", settings=SourceSettings(missing="fill"))
+    convert(real_data / "tiff", path, part="tiff", settings=ImportOptions(missing="fill"))
     store = open_store(path)
     assert store.parts() == ["ext", "full", "tiff", "train"]
     assert [store.part(name).count_readable() for name in store.parts()] == [1, 2, 1, 60]

@@ -6,22 +6,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpa_data.errors import InputError
-from hpa_data.sources.decode import Picture
-from hpa_data.sources.planes import Plane, pick_colour, pick_gray, pick_stacked, reduce_plane
+from hpa_data.sources.decode import ImageFile
+from hpa_data.sources.planes import Plane, extract_color, extract_gray, extract_plane, to_uint8
 
 
-def make_plane(pixels: np.ndarray, full_scale: int | None = None) -> Plane:
-    return Plane(file="a.png", pixels=pixels, full_scale=full_scale or int(np.iinfo(pixels.dtype).max))
+def make_plane(pixels: np.ndarray, max_value: int | None = None) -> Plane:
+    return Plane(file="a.png", pixels=pixels, max_value=max_value or int(np.iinfo(pixels.dtype).max))
 
 
-def make_picture(*planes: np.ndarray, is_colour: bool = False, names: tuple[str, ...] = ()) -> Picture:
-    return Picture(
+def make_picture(*planes: np.ndarray, is_colour: bool = False, names: tuple[str, ...] = ()) -> ImageFile:
+    return ImageFile(
         file="a.jpg",
         form="JPEG",
         shape=planes[0].shape,
         n_planes=len(planes),
         is_colour=is_colour,
-        full_scale=255,
+        max_value=255,
         names=names,
         load=lambda index: planes[index],
     )
@@ -37,7 +37,7 @@ def test_a_whole_factor_gives_the_rounded_mean_of_each_block(seed: int, factor: 
     top = np.iinfo(dtype).max
     pixels = np.random.default_rng(seed).integers(0, top + 1, (512 * factor, 512 * factor), dtype)
     means = pixels.reshape(512, factor, 512, factor).mean(axis=(1, 3)) * (255 / top)
-    reduced = reduce_plane(make_plane(pixels))
+    reduced = to_uint8(make_plane(pixels))
     # Half a gray level is as near as whole numbers come; float32 may decide a tie.
     assert np.abs(reduced - means).max() < 0.5 + 1e-3
 
@@ -50,13 +50,13 @@ def test_pixels_on_a_border_count_by_their_share() -> None:
         np.minimum(edges[1:, None], np.arange(1, 1729)) - np.maximum(edges[:-1, None], np.arange(1728)), 0, 1
     )
     weights = overlap / overlap.sum(axis=1, keepdims=True)
-    assert np.abs(reduce_plane(make_plane(pixels)) - weights @ pixels @ weights.T).max() < 0.51
+    assert np.abs(to_uint8(make_plane(pixels)) - weights @ pixels @ weights.T).max() < 0.51
 
 
 def test_a_plane_of_the_right_size_and_depth_is_left_as_it_is() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
     for intensity in ("full", "minmax", "percentile"):
-        assert (reduce_plane(make_plane(pixels), intensity=intensity) == pixels).all()
+        assert (to_uint8(make_plane(pixels), intensity=intensity) == pixels).all()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_plane_of_the_right_size_and_depth_is_left_as_it_is() -> None:
 )
 def test_16_bits_become_8_as_told(intensity: str, dark: float, bright: float) -> None:
     pixels = np.linspace(1000, 60_000, 512 * 512).astype(np.uint16).reshape(512, 512)
-    reduced = reduce_plane(make_plane(pixels), intensity=intensity)
+    reduced = to_uint8(make_plane(pixels), intensity=intensity)
     assert reduced.min() == pytest.approx(dark, abs=0.5)
     assert reduced.max() == pytest.approx(bright, abs=0.5)
     assert (np.diff(reduced.ravel().astype(int)) >= 0).all()
@@ -74,50 +74,50 @@ def test_a_hot_pixel_does_not_set_the_percentile() -> None:
     pixels = np.full((512, 512), 1000, np.uint16)
     pixels[::2] = 2000
     pixels[0, 0] = 65535
-    assert reduce_plane(make_plane(pixels), intensity="percentile")[2, 0] == 255
-    assert reduce_plane(make_plane(pixels), intensity="minmax")[2, 0] == 4
+    assert to_uint8(make_plane(pixels), intensity="percentile")[2, 0] == 255
+    assert to_uint8(make_plane(pixels), intensity="minmax")[2, 0] == 4
 
 
 def test_a_flat_plane_of_16_bits_has_no_range_and_is_black() -> None:
     pixels = np.full((512, 512), 1000, np.uint16)
-    assert not reduce_plane(make_plane(pixels), intensity="minmax").any()
+    assert not to_uint8(make_plane(pixels), intensity="minmax").any()
 
 
 def test_yellow_is_the_mean_of_red_and_green_without_overflow() -> None:
-    plane = pick_colour(make_picture(fill(250), fill(201), fill(3), is_colour=True), "yellow")
-    assert reduce_plane(plane)[0, 0] == 226  # 225.5, to the even neighbour
+    plane = extract_color(make_picture(fill(250), fill(201), fill(3), is_colour=True), "yellow")
+    assert to_uint8(plane)[0, 0] == 226  # 225.5, to the even neighbour
     assert plane.note == ""
 
 
 @pytest.mark.parametrize(("key", "value"), [("red", 9), ("green", 7), ("blue", 5)])
 def test_each_colour_is_its_own_plane(key: str, value: int) -> None:
     picture = make_picture(fill(9), fill(7), fill(5), is_colour=True)
-    plane = pick_colour(picture, key)
+    plane = extract_color(picture, key)
     assert plane.pixels[0, 0] == value
     assert plane.note == ("" if key == "red" else f"a.jpg: another colour than {key} is stronger")
 
 
 def test_yellow_must_be_stronger_than_blue() -> None:
-    assert pick_colour(make_picture(fill(9), fill(2), fill(5), is_colour=True), "yellow").note
-    assert not pick_colour(make_picture(fill(9), fill(6), fill(5), is_colour=True), "yellow").note
+    assert extract_color(make_picture(fill(9), fill(2), fill(5), is_colour=True), "yellow").note
+    assert not extract_color(make_picture(fill(9), fill(6), fill(5), is_colour=True), "yellow").note
 
 
 def test_gray_may_be_stored_as_colour_but_colours_are_no_gray() -> None:
-    assert (pick_gray(make_picture(fill(7), fill(7), fill(7), is_colour=True), "").pixels == 7).all()
+    assert (extract_gray(make_picture(fill(7), fill(7), fill(7), is_colour=True), "").pixels == 7).all()
     with pytest.raises(InputError, match="has colours. Pass --source hpav18"):
-        pick_gray(make_picture(fill(7), fill(7), fill(8), is_colour=True), "")
+        extract_gray(make_picture(fill(7), fill(7), fill(8), is_colour=True), "")
     with pytest.raises(InputError, match="with 4 planes. Pass --source stack"):
-        pick_gray(make_picture(*[fill(7)] * 4), "")
+        extract_gray(make_picture(*[fill(7)] * 4), "")
 
 
 def test_a_plain_gray_picture_is_any_colour() -> None:
-    assert (pick_colour(make_picture(fill(7)), "blue").pixels == 7).all()
+    assert (extract_color(make_picture(fill(7)), "blue").pixels == 7).all()
 
 
 def test_a_plane_of_a_stack_goes_by_number_or_name() -> None:
     picture = make_picture(fill(1), fill(2), fill(3), names=("ER", "DAPI", "ER"))
-    assert pick_stacked(picture, 2).pixels[0, 0] == 3
-    assert pick_stacked(picture, "dapi").pixels[0, 0] == 2
+    assert extract_plane(picture, 2).pixels[0, 0] == 3
+    assert extract_plane(picture, "dapi").pixels[0, 0] == 2
     for key in (3, "nucleus", "ER"):
         with pytest.raises(InputError, match=r"which has 3: ER, DAPI, ER\. Pass --channels"):
-            pick_stacked(picture, key)
+            extract_plane(picture, key)

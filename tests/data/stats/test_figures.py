@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hpa_data.stats.figures import DPI, WIDTH, write_figures
-from hpa_data.stats.intensities import describe_histogram
-from hpa_data.stats.labels import LabelStatistics, measure_labels
+from hpa_data.stats.intensities import intensity_statistics
+from hpa_data.stats.labels import LabelStatistics, label_statistics
 from hpa_data.stats.measure import StoreStatistics, measure_store
 from hpa_data.store.store import Store
 
@@ -24,7 +24,7 @@ def _labels(n_samples: int, n_copies: int = 0) -> LabelStatistics:
     rng = np.random.default_rng(0)
     share = np.geomspace(0.5, 1e-4, 28)
     rows = (rng.random((n_samples, 28)) < share).astype(np.uint8)
-    return measure_labels(rows, rows[rng.integers(0, n_samples, n_copies)] if n_copies else None)
+    return label_statistics(rows, rows[rng.integers(0, n_samples, n_copies)] if n_copies else None)
 
 
 @pytest.mark.parametrize(("n_samples", "n_copies"), [(1, 0), (60, 0), (31_072, 3_026)])
@@ -58,7 +58,7 @@ def test_a_store_gives_a_figure_of_intensities_too_for_any_number_of_parts(store
     }
     flat = np.zeros((4, 256), np.uint64)
     flat[:, 0] = 5
-    black = describe_histogram(
+    black = intensity_statistics(
         flat, part="a_part_with_a_name_that_is_rather_long_for_one", channels="rgby", n_samples=1
     )
     many = replace(told, labels=None, intensities=(*told.intensities, black, *[black] * 4))

@@ -14,15 +14,15 @@ from matplotlib.transforms import Bbox
 
 from hpa_data.dataset import CHANNELS
 from hpa_data.stats.figures import WIDTH, draw_correlation, draw_frequency, draw_intensities, draw_labels_per_sample
-from hpa_data.stats.intensities import IntensityStatistics, describe_histogram
-from hpa_data.stats.labels import LabelStatistics, measure_labels
+from hpa_data.stats.intensities import IntensityStatistics, intensity_statistics
+from hpa_data.stats.labels import LabelStatistics, label_statistics
 
 
 def _make_labels(n_samples: int, *, scale: int = 1, with_copies: bool = True) -> LabelStatistics:
     """Measure random rows, the classes as uneven as real ones; each count is `scale` times as large."""
     rng = np.random.default_rng(n_samples)
     labels = (rng.random((n_samples, 28)) < 0.4 / np.arange(1, 29) ** 1.5).astype(np.uint8)
-    told = measure_labels(labels, labels[labels[:, 0] == 0] if with_copies else None)
+    told = label_statistics(labels, labels[labels[:, 0] == 0] if with_copies else None)
     return dataclasses.replace(
         told,
         counts=tuple(scale * n for n in told.counts),
@@ -38,7 +38,7 @@ def _make_intensities(names: list[str], *, n_pixels: int = 10**9) -> tuple[Inten
     slopes = [20 + 5 * number for number in range(len(names))]
     rows = [np.exp(-levels / slope) * n_pixels / slope for slope in slopes]
     return tuple(
-        describe_histogram(np.tile(row, (4, 1)).astype(np.uint64), part=name, channels=CHANNELS, n_samples=31_072)
+        intensity_statistics(np.tile(row, (4, 1)).astype(np.uint64), part=name, channels=CHANNELS, n_samples=31_072)
         for name, row in zip(names, rows, strict=True)
     )
 
@@ -90,7 +90,7 @@ def test_the_figure_of_intensities_is_legible_for_any_number_of_parts(n_parts: i
 @settings(deadline=None, max_examples=4)
 @given(names=st.lists(st.text(st.characters(codec="ascii", categories=["L", "P", "S"]), max_size=80), min_size=3))
 def test_names_of_any_length_and_with_dollar_signs_are_legible(names: list[str]) -> None:
-    told = measure_labels(np.eye(3, dtype=np.uint8), classes=["$x_1$", "^" * 40, names[0]])
+    told = label_statistics(np.eye(3, dtype=np.uint8), classes=["$x_1$", "^" * 40, names[0]])
     assert_legible(draw_frequency(told))
     assert_legible(draw_correlation(told), least=5)
     assert_legible(draw_intensities(_make_intensities(names[:4])))
@@ -99,7 +99,7 @@ def test_names_of_any_length_and_with_dollar_signs_are_legible(names: list[str])
 def test_a_part_of_one_gray_level_can_be_drawn() -> None:
     counts = np.zeros((4, 256), np.uint64)
     counts[:, 0] = 512**2
-    told = describe_histogram(counts, part="black", channels=CHANNELS, n_samples=1)
+    told = intensity_statistics(counts, part="black", channels=CHANNELS, n_samples=1)
     figure = draw_intensities([told])
     assert_legible(figure)
     assert [text for text, *_ in _find_texts(figure)].count("100.00 %") == 4

@@ -14,10 +14,11 @@ from hypothesis.extra import numpy as hnp
 from hpa_data.augment.execute import augment_store
 from hpa_data.augment.plan import plan_augmentation
 from hpa_data.errors import InputError
-from hpa_data.stats.intensities import count_levels, describe_histogram, measure_intensities
-from hpa_data.stats.labels import correlate_classes, measure_labels, measure_table
+from hpa_data.stats.intensities import histogram, intensity_statistics, measure_intensities
+from hpa_data.stats.labels import correlate_classes, label_statistics, measure_table
 from hpa_data.stats.measure import measure_store
 from hpa_data.store.store import Store, open_store
+from hpa_data.system.progress import Progress
 from tests.builders import convert, draw_image, write_table
 
 ROWS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.just(5)), elements=st.integers(0, 1))
@@ -37,7 +38,7 @@ def test_correlation_is_pearson_s_and_undefined_for_constant_classes(labels: np.
 
 @given(labels=ROWS, copies=ROWS)
 def test_counts_are_those_of_originals_and_copies(labels: np.ndarray, copies: np.ndarray) -> None:
-    told = measure_labels(labels, copies, classes=NAMES)
+    told = label_statistics(labels, copies, classes=NAMES)
     assert told.counts == tuple(int(row.sum()) for row in labels.T)
     assert told.copies == tuple(int(row.sum()) for row in copies.T)
     assert sum(told.labels_per_sample) == told.n_samples == len(labels)
@@ -47,9 +48,9 @@ def test_counts_are_those_of_originals_and_copies(labels: np.ndarray, copies: np
 
 def test_labels_that_cannot_be_measured_are_refused() -> None:
     with pytest.raises(InputError, match="labels must have at least one sample"):
-        measure_labels(np.zeros((0, 28), np.uint8))
+        label_statistics(np.zeros((0, 28), np.uint8))
     with pytest.raises(InputError, match="must have a column for each of 28 classes"):
-        measure_labels(np.zeros((3, 2), np.uint8))
+        label_statistics(np.zeros((3, 2), np.uint8))
 
 
 @pytest.mark.realdata
@@ -65,14 +66,14 @@ def test_the_real_table_has_the_known_counts(real_data: Path) -> None:
 def test_levels_are_counted_exactly() -> None:
     image = draw_image(0)
     expected = [np.bincount(image[..., channel].ravel(), minlength=256) for channel in range(4)]
-    assert (count_levels(image) == expected).all()
+    assert (histogram(image) == expected).all()
 
 
 def test_a_histogram_says_what_the_pixels_say() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, 10_001)
     pixels[:300], pixels[300:400] = 0, 255
     histogram = np.bincount(pixels, minlength=256).astype(np.uint64)[None]
-    told = describe_histogram(histogram, part="train", channels=["red"], n_samples=1)
+    told = intensity_statistics(histogram, part="train", channels=["red"], n_samples=1)
     assert told.mean[0] == pytest.approx(pixels.mean())
     assert told.std[0] == pytest.approx(pixels.std())
     assert told.percentiles[0] == tuple(np.percentile(pixels, [1, 50, 99], method="inverted_cdf"))
@@ -100,7 +101,7 @@ def test_a_store_is_measured_with_copies_beside_originals_and_failed_samples_now
     store = open_store(tmp_path / "hpa.zarr")
     augment_store(plan_augmentation(store, min_count=5))
     seen: list[int] = []
-    told = measure_store(store, on_plan=seen.append, on_read=seen.append)
+    told = measure_store(store, progress=Progress(start=seen.append, advance=seen.append))
     assert told.labels is not None
     assert told.labels.counts[:3] == (3, 4, 4)
     assert told.labels.copies[:3] == (2, 1, 1)

@@ -23,12 +23,12 @@ from hpa_data.dataset import CHANNELS, CLASSES, Sample
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import CODECS
 from hpa_data.format.statistics import sum_pixels
-from hpa_data.sources.naming import SourceSettings
+from hpa_data.sources.naming import ImportOptions
 from hpa_data.store.create import PartPlan
 from hpa_data.store.failures import Failure
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import peak_bytes, write_shards
-from hpa_data.system.executor import Workers
+from hpa_data.system.executor import Parallelism
 from hpa_data.tables import read_label_table
 from tests.builders import assert_same_bytes, begin, convert, draw_image, list_files, write_sample, write_table
 
@@ -95,7 +95,7 @@ def test_the_manifest_holds_the_statistics_of_the_images(kaggle: Path, store: St
 
 def test_neither_workers_nor_place_change_a_byte(kaggle: Path, tmp_path: Path) -> None:
     for name, workers in (("one", 1), ("two", 2)):
-        convert(kaggle / "train", tmp_path / name, labels=kaggle / "train.csv", workers=Workers(threads=workers))
+        convert(kaggle / "train", tmp_path / name, labels=kaggle / "train.csv", workers=Parallelism(threads=workers))
     assert_same_bytes(tmp_path / "one", tmp_path / "two")
 
 
@@ -122,7 +122,7 @@ def test_a_conversion_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path, 
             raise Killed
         return read(index)
 
-    one = Workers(threads=1)
+    one = Parallelism(threads=1)
     ids = [f"s{index}" for index in range(10)]
     write_shards(begin(tmp_path / "whole", ids, shard_samples=4), range(10), read, workers=one)
     with pytest.raises(Killed):
@@ -231,7 +231,7 @@ def test_a_conversion_takes_no_more_memory_than_is_said(tmp_path: Path, threads:
             iio.imwrite(tmp_path / "source" / f"s{index:02}_{channel}.png", noise)
     plan = plan_conversion(tmp_path / "source", tmp_path / "a.zarr", codec="lz4")
     plan = replace(plan, part=replace(plan.part, shard_samples=4))
-    workers = Workers(threads=threads)
+    workers = Parallelism(threads=threads)
     layout = plan.part.layout
     convert(tmp_path / "source", tmp_path / "first.zarr")  # imports modules, which are not what is measured
     tracemalloc.start()
@@ -283,7 +283,7 @@ def test_the_same_command_again_changes_nothing(kaggle: Path, tmp_path: Path) ->
 
 def test_a_part_with_other_settings_is_refused_unless_overwritten(kaggle: Path, tmp_path: Path) -> None:
     convert(kaggle / "test", tmp_path / "a.zarr")
-    for change in ({"codec": "raw"}, {"settings": SourceSettings(missing="fill")}):
+    for change in ({"codec": "raw"}, {"settings": ImportOptions(missing="fill")}):
         with pytest.raises(InputError, match=r"was begun with .*=.*; this command says .*=.*--overwrite"):
             convert(kaggle / "test", tmp_path / "a.zarr", **change)  # type: ignore[arg-type]
     convert(kaggle / "test", tmp_path / "a.zarr", overwrite=True, codec="raw")
@@ -324,7 +324,7 @@ def test_overwriting_never_deletes_what_zarr_has_not_made(kaggle: Path, tmp_path
 
 def test_real_files_through_processes_give_the_same_store(kaggle: Path, tmp_path: Path) -> None:
     convert(kaggle / "train", tmp_path / "threads", labels=kaggle / "train.csv")
-    convert(kaggle / "train", tmp_path / "processes", labels=kaggle / "train.csv", workers=Workers(processes=2))
+    convert(kaggle / "train", tmp_path / "processes", labels=kaggle / "train.csv", workers=Parallelism(processes=2))
     assert_same_bytes(tmp_path / "threads", tmp_path / "processes")
 
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpa_data.system import atomic as whole
-from hpa_data.system.atomic import open_whole, write_whole
-from hpa_data.system.memory import Buffers
+from hpa_data.system.atomic import open_atomic, write_atomic
+from hpa_data.system.memory import BufferPool
 
 
-@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("page_cache", [True, False])
 @given(
     pieces=st.lists(
         # Whole blocks and pages among them, in memory that is aligned or is not.
@@ -25,13 +25,13 @@ from hpa_data.system.memory import Buffers
     )
 )
 def test_a_file_holds_what_was_written_to_it(
-    tmp_path_factory: pytest.TempPathFactory, cached: bool, pieces: list[tuple[int, bool]]
+    tmp_path_factory: pytest.TempPathFactory, page_cache: bool, pieces: list[tuple[int, bool]]
 ):
     path = tmp_path_factory.mktemp("whole") / "folder" / "file"
-    buffers, written = Buffers(), []
-    with open_whole(path, cached=cached) as file:
+    buffers, written = BufferPool(), []
+    with open_atomic(path, page_cache=page_cache) as file:
         for number, (size, is_aligned) in enumerate(pieces, start=1):
-            memory = buffers.take((size,)) if is_aligned else np.empty(size + 1, np.uint8)[1:]
+            memory = buffers.acquire((size,)) if is_aligned else np.empty(size + 1, np.uint8)[1:]
             memory[:] = number
             file.write(memory.data)
             written.append(memory.tobytes())
@@ -40,13 +40,13 @@ def test_a_file_holds_what_was_written_to_it(
     assert os.listdir(path.parent) == ["file"]
 
 
-@pytest.mark.parametrize("cached", [True, False])
-def test_a_file_whose_writing_fails_stays_what_it_was(tmp_path: Path, cached: bool):
+@pytest.mark.parametrize("page_cache", [True, False])
+def test_a_file_whose_writing_fails_stays_what_it_was(tmp_path: Path, page_cache: bool):
     path = tmp_path / "file"
-    write_whole(path, b"before")
+    write_atomic(path, b"before")
 
     def fail() -> None:
-        with open_whole(path, cached=cached) as file:
+        with open_atomic(path, page_cache=page_cache) as file:
             file.write(b"half")
             raise ValueError("no more")
 
@@ -69,7 +69,7 @@ def test_a_disk_that_takes_no_writes_past_the_cache_gets_them_through_it(
         return opened(path, flags, mode)
 
     monkeypatch.setattr(os, "open", refuse_open)
-    with open_whole(tmp_path / "one", cached=False) as file:
+    with open_atomic(tmp_path / "one", page_cache=False) as file:
         file.write(b"pixels")
     monkeypatch.setattr(os, "open", opened)
 
@@ -80,7 +80,7 @@ def test_a_disk_that_takes_no_writes_past_the_cache_gets_them_through_it(
         return written(file, content)
 
     monkeypatch.setattr(os, "write", refuse_write)
-    with open_whole(tmp_path / "two", cached=False) as file:
+    with open_atomic(tmp_path / "two", page_cache=False) as file:
         file.write(b"pixels")
     assert refused == ["open", "write"]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == b"pixels"

@@ -12,7 +12,7 @@ from distributed import LocalCluster
 from hpa_data.dataset import Sample
 from hpa_data.errors import InputError
 from hpa_data.store.write import write_shards
-from hpa_data.system.executor import Workers, check_workers, run_tasks
+from hpa_data.system.executor import Parallelism, check_workers, run_tasks
 from tests.builders import assert_same_bytes, begin, draw_image
 
 N_SAMPLES = 11
@@ -24,19 +24,19 @@ def read(index: int) -> Sample:
     return Sample(image=draw_image(index), note="seven" if index == 7 else "")
 
 
-def write(path: Path, workers: Workers) -> Path:
+def write(path: Path, workers: Parallelism) -> Path:
     ids = [f"s{index}" for index in range(N_SAMPLES)]
     assert len(write_shards(begin(path, ids, shard_samples=2), range(N_SAMPLES), read, workers=workers)) == 1
     return path
 
 
 def test_threads_processes_and_a_cluster_write_the_same_store(tmp_path: Path) -> None:
-    one = write(tmp_path / "one", Workers(threads=1))
-    assert_same_bytes(one, write(tmp_path / "two", Workers(threads=2)))
-    assert_same_bytes(one, write(tmp_path / "many", Workers(threads=9)))
-    assert_same_bytes(one, write(tmp_path / "processes", Workers(processes=2)))
+    one = write(tmp_path / "one", Parallelism(threads=1))
+    assert_same_bytes(one, write(tmp_path / "two", Parallelism(threads=2)))
+    assert_same_bytes(one, write(tmp_path / "many", Parallelism(threads=9)))
+    assert_same_bytes(one, write(tmp_path / "processes", Parallelism(processes=2)))
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        workers = Workers(scheduler=cluster.scheduler_address)
+        workers = Parallelism(scheduler=cluster.scheduler_address)
         check_workers(workers)
         assert_same_bytes(one, write(tmp_path / "cluster", workers))
 
@@ -46,11 +46,11 @@ def test_a_cluster_without_workers_is_refused(tmp_path: Path) -> None:
         LocalCluster(n_workers=0, dashboard_address=None) as cluster,
         pytest.raises(InputError, match="must have workers"),
     ):
-        check_workers(Workers(scheduler=cluster.scheduler_address))
+        check_workers(Parallelism(scheduler=cluster.scheduler_address))
 
 
-@pytest.mark.parametrize("workers", [Workers(threads=1), Workers(processes=2)])
-def test_a_task_s_error_reaches_the_caller(workers: Workers) -> None:
+@pytest.mark.parametrize("workers", [Parallelism(threads=1), Parallelism(processes=2)])
+def test_a_task_s_error_reaches_the_caller(workers: Parallelism) -> None:
     with pytest.raises(ZeroDivisionError):
         run_tasks(divide, [1, 0, 1], workers=workers, on_done=lambda task: None)
 
@@ -72,7 +72,7 @@ def test_an_interrupt_lets_tasks_end_and_begins_no_other() -> None:
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(run, range(50), workers=Workers(threads=1), on_done=lambda task: None)
+        run_tasks(run, range(50), workers=Parallelism(threads=1), on_done=lambda task: None)
     assert sorted(begun) == sorted(ended)
     assert len(begun) < 10
     assert signal.getsignal(signal.SIGINT) == before
@@ -88,13 +88,13 @@ def test_a_second_interrupt_does_not_wait() -> None:
         ended.append(task)
 
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(run, [0], workers=Workers(threads=1), on_done=lambda task: None)
+        run_tasks(run, [0], workers=Parallelism(threads=1), on_done=lambda task: None)
     assert not ended
 
 
 def test_a_worker_that_is_killed_is_told_in_one_line() -> None:
     with pytest.raises(InputError, match="A worker process must live.*fewer workers"):
-        run_tasks(die, [0, 1], workers=Workers(processes=1), on_done=lambda task: None)
+        run_tasks(die, [0, 1], workers=Parallelism(processes=1), on_done=lambda task: None)
 
 
 def die(task: int) -> None:
@@ -103,7 +103,7 @@ def die(task: int) -> None:
 
 def test_tasks_begin_in_their_order() -> None:
     begun: list[int] = []
-    run_tasks(begun.append, range(120), workers=Workers(threads=1), on_done=lambda task: None)
+    run_tasks(begun.append, range(120), workers=Parallelism(threads=1), on_done=lambda task: None)
     assert sorted(begun) == list(range(120))
     assert begun[:2] == [0, 1]
     assert begun.index(100) > 90
@@ -119,4 +119,4 @@ def test_tasks_begin_in_their_order() -> None:
 )
 def test_workers_that_are_none_are_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Workers(**given)  # type: ignore[arg-type]
+        Parallelism(**given)  # type: ignore[arg-type]

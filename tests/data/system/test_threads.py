@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.system.threads import Threads
+from hpa_data.system.threads import ThreadTeam
 
 
 @settings(deadline=None, max_examples=50)
 @given(n_threads=st.integers(1, 5), turns=st.lists(st.integers(1, 30), min_size=1, max_size=8))
 def test_each_turn_of_each_job_is_done_once(n_threads: int, turns: list[int]) -> None:
-    threads = Threads(n_threads)
+    threads = ThreadTeam(n_threads)
     done: list[list[int]] = [[] for _ in turns]
     jobs = [threads.start(own.append, n_turns) for own, n_turns in zip(done, turns, strict=True)]
     for job, own, n_turns in zip(jobs, done, turns, strict=True):
@@ -29,7 +29,7 @@ def test_each_turn_of_each_job_is_done_once(n_threads: int, turns: list[int]) ->
 
 
 def test_what_goes_wrong_is_raised_where_it_is_waited_for() -> None:
-    threads = Threads(2)
+    threads = ThreadTeam(2)
     others: list[int] = []
 
     def work(turn: int) -> None:
@@ -47,7 +47,7 @@ def test_what_goes_wrong_is_raised_where_it_is_waited_for() -> None:
 
 def test_closing_waits_for_what_was_begun_and_ends_the_threads() -> None:
     before = threading.active_count()
-    threads = Threads(3)
+    threads = ThreadTeam(3)
     done: list[int] = []
 
     def work(turn: int) -> None:
@@ -62,7 +62,7 @@ def test_closing_waits_for_what_was_begun_and_ends_the_threads() -> None:
 
 
 def test_threads_begin_anew_after_a_fork() -> None:
-    threads = Threads(2)
+    threads = ThreadTeam(2)
     held = threading.Event()
     threads.start(lambda _: held.wait(), 1)  # goes on in the parent alone
     with threads._lock:  # as another thread may at that moment
@@ -81,7 +81,7 @@ def test_threads_end_when_nobody_has_them_any_more() -> None:
     def count() -> int:
         return sum(thread.name.startswith("forgotten-") for thread in threading.enumerate())
 
-    threads = Threads(3, name="forgotten")
+    threads = ThreadTeam(3, name="forgotten")
     assert count() == 0
     threads.start(lambda _: None, 3).result()
     assert count() == 3
@@ -110,13 +110,13 @@ def test_python_ends_after_what_was_begun_and_begins_nothing_more() -> None:
                 print(error)
 
         atexit.register(ask_late)
-        from hpa_data.system.threads import Threads
+        from hpa_data.system.threads import ThreadTeam
 
         def work(turn):
             time.sleep(0.02)
             done.append(turn)
 
-        threads = Threads(2)
+        threads = ThreadTeam(2)
         begun.append(threads.start(work, 9))
         """
     ended = subprocess.run(

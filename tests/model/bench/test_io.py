@@ -15,14 +15,14 @@ from hpa_data.store.store import Store, open_store
 from hpa_model.bench.io import CodecFigures, IoReport, _judge, measure_io
 from hpa_model.bench.limits import limit_copy, limit_decode, limit_disk
 from hpa_model.bench.step import measure_step
-from hpa_model.bench.timing import Row, describe_timings, measure
+from hpa_model.bench.timing import Workload, describe_timings, measure
 from hpa_model.commands.bench import describe_io
 from tests.builders import convert, draw_image, write_sample, write_table
 
 
 @pytest.fixture(scope="module")
 def report(store: Store, kaggle: Path) -> IoReport:
-    return measure_io(store, png=kaggle / "train", n_samples=8, batch_size=3, rounds=1, least_s=0.0)
+    return measure_io(store, png=kaggle / "train", n_samples=8, batch_size=3, rounds=1, min_seconds=0.0)
 
 
 def test_every_row_is_measured(report: IoReport) -> None:
@@ -47,14 +47,14 @@ def test_every_codec_is_tried(report: IoReport, store: Store) -> None:
 def test_a_store_that_is_not_mapped_is_measured_without_its_limits(store: Store) -> None:
     class Foreign(Store):
         def reader(self, *given: object, **named: object) -> Reader:
-            files = self.part("train").files()
-            return Reader([type(files)(**{**vars(files), "is_ours": False})], threads=1)
+            files = self.part("train").reader_spec()
+            return Reader([type(files)(**{**vars(files), "has_native_layout": False})], threads=1)
 
         def part(self, name: str) -> Part:
             part = super().part(name)
-            return type(part)(**{**_fields(part), "is_ours": False})
+            return type(part)(**{**_fields(part), "has_native_layout": False})
 
-    done = measure_io(Foreign(path=store.path), n_samples=4, batch_size=2, rounds=1, least_s=0.0)
+    done = measure_io(Foreign(path=store.path), n_samples=4, batch_size=2, rounds=1, min_seconds=0.0)
     assert done.engine == "tensorstore"
     assert [row.name for row in done.rows] == ["memcpy", "NumPy", "tf.data"]
     assert all(codec.cold is None for codec in done.codecs)
@@ -66,7 +66,7 @@ def _fields(part: object) -> dict[str, object]:
 
 
 def say(own: str, share: float, disk: float, free: float) -> str:
-    rows = measure([Row(name=name, shows="", run=lambda: 1) for name in ("NumPy", "disk")], rounds=1)
+    rows = measure([Workload(name=name, description="", run=lambda: 1) for name in ("NumPy", "disk")], rounds=1)
     rates = {"NumPy": 1000.0, "disk": disk}
     told = {row.name: type(row)(**vars(row) | {"rate": rates[row.name], "share": share}) for row in rows}
     codecs = (
@@ -120,7 +120,7 @@ def test_limits_do_all_of_their_work(store: Store) -> None:
         order = np.arange(12)
         assert limit_decode(reader, "lz4hc", order, threads=2, n_images=4)() == 12
         assert limit_decode(reader, "zstd", order, threads=3, n_images=1)() == 12
-        images = [reader.read_here(0)] * 5
+        images = [reader.read_one(0)] * 5
         assert limit_copy(images, threads=2, n_images=4)() == 5
         # Each is really taken: one of another shape, wherever it is, cannot be copied.
         for place in range(5):
@@ -136,8 +136,8 @@ def test_limits_do_all_of_their_work(store: Store) -> None:
 def test_rows_are_timed_in_turn_after_a_round_that_does_not_count() -> None:
     calls: list[str] = []
     rows = [
-        Row(name="a", shows="first", run=lambda: calls.append("a") or 3, prepare=lambda: calls.append("-")),
-        Row(name="b", shows="second", run=lambda: calls.append("b") or 1, limit="a"),
+        Workload(name="a", description="first", run=lambda: calls.append("a") or 3, prepare=lambda: calls.append("-")),
+        Workload(name="b", description="second", run=lambda: calls.append("b") or 1, limit="a"),
     ]
     done = measure(rows, rounds=2)
     assert "".join(calls) == "-ab" * 3
@@ -150,9 +150,9 @@ def test_training_is_measured_fed_and_resident(store: Store) -> None:
     done = measure_step(store, image_size=76, batch_size=4, n_steps=2)
     assert done.precision == "float32"
     assert done.batch_size == 4
-    assert done.fed > 0
-    assert done.resident > 0
-    assert 0 <= done.waiting < 1
+    assert done.from_store_rate > 0
+    assert done.on_device_rate > 0
+    assert 0 <= done.wait_fraction < 1
     with pytest.raises(InputError, match="must have labels"):
         measure_step(store, ("test",))
 

@@ -21,7 +21,7 @@ from hpa_model.evaluation.scores import find_confusion, score_rows
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.folder import RunDescription, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
-from hpa_model.thresholds import predict_across_folds, search_thresholds
+from hpa_model.thresholds import predict_cross_fitted, search_thresholds
 from tests.builders import RUN_CLASSES, make_rows, make_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -30,10 +30,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def test_a_report_counts_as_scikit_learn_does() -> None:
     rows = make_rows()
     scores = score_rows(rows, RUN_CLASSES)
-    honest = predict_across_folds(rows.labels, rows.probs, rows.folds)
+    honest = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
     precision, recall, f1, support = precision_recall_fscore_support(rows.labels, honest, zero_division=0)
     for k, score in enumerate(scores.classes):
-        assert (score.precision, score.recall, score.f1_honest) == pytest.approx((precision[k], recall[k], f1[k]))
+        assert (score.precision, score.recall, score.f1_cross_fitted) == pytest.approx((precision[k], recall[k], f1[k]))
         assert score.support == support[k]
     assert scores.absent == ("Never $seen$",)
 
@@ -46,23 +46,23 @@ def test_each_fold_is_scored_on_its_own_rows() -> None:
         own = rows.folds == fold.fold
         labels, probs = rows.labels[own], rows.probs[own]
         best = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs))).mean()
-        assert fold.macro_f1_same_rows == pytest.approx(best)
-        assert fold.macro_f1_half <= best
-        assert fold.macro_f1_honest <= best
+        assert fold.macro_f1_in_sample == pytest.approx(best)
+        assert fold.macro_f1_at_half <= best
+        assert fold.macro_f1_cross_fitted <= best
 
 
 def test_confusions_name_what_a_class_is_taken_for() -> None:
     labels = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
     guess = np.array([[0, 1, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0], [1, 0, 1]], np.uint8)
     confusion = find_confusion(labels, guess, 0, ("a", "b", "c"))
-    assert (confusion.n_missed, confusion.instead) == (2, (("b", 2), ("c", 1)))
-    assert (confusion.n_false, confusion.truly) == (2, (("b", 1),))
+    assert (confusion.n_false_negatives, confusion.predicted_instead) == (2, (("b", 2), ("c", 1)))
+    assert (confusion.n_false_positives, confusion.was_actually) == (2, (("b", 1),))
 
 
 def test_examples_are_the_surest_hits_and_the_largest_losses() -> None:
     rows = make_rows(400)
     hits, misses = pick_examples(rows)
-    guess = predict_across_folds(rows.labels, rows.probs, rows.folds)
+    guess = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
     exact = (guess == rows.labels).all(axis=1)
     assert exact[hits].all()
     assert not exact[misses].any()
@@ -88,7 +88,7 @@ def test_runs_are_compared_best_first(tmp_path: Path) -> None:
     with (tmp_path / "table.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["run"] for row in table] == ["good", "bad"]
-    assert float(table[0]["macro_f1_honest"]) == pytest.approx(done.rows[0].macro_f1_honest)
+    assert float(table[0]["macro_f1_cross_fitted"]) == pytest.approx(done.rows[0].macro_f1_cross_fitted)
     picture = cv2.imdecode(np.frombuffer(figures.render_png(figures.draw_comparison(done)), np.uint8), 1)
     assert picture.std() > 5
     with pytest.raises(InputError, match="at least one"):
@@ -129,7 +129,7 @@ def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     ).write(run)
     done = write_report(run)
-    assert done.no_pictures == ""
+    assert done.missing_images_reason == ""
     return done.page
 
 

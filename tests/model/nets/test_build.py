@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hpa_data.errors import InputError
 from hpa_model import nets
 from hpa_model.nets.resize import AreaResize, area_weights
-from hpa_model.nets.symmetry import add_turns, turn
+from hpa_model.nets.symmetry import apply_symmetry, with_symmetry_input
 from tests.builders import randomise
 
 
@@ -112,7 +112,7 @@ def test_a_resizing_network_has_no_more_weights() -> None:
 
 def test_images_are_turned_as_their_codes_say() -> None:
     images = np.random.default_rng(0).integers(0, 255, (8, 5, 5, 4), np.uint8)
-    turned = keras.ops.convert_to_numpy(turn(images, np.arange(8, dtype=np.uint8)))
+    turned = keras.ops.convert_to_numpy(apply_symmetry(images, np.arange(8, dtype=np.uint8)))
     assert turned.dtype == np.uint8
     for code in range(8):
         expected = images[code]
@@ -121,14 +121,14 @@ def test_images_are_turned_as_their_codes_say() -> None:
         expected = expected.transpose(1, 0, 2) if code & 4 else expected
         assert (turned[code] == expected).all()
     one = np.broadcast_to(images[:1], images.shape)
-    assert len({image.tobytes() for image in keras.ops.convert_to_numpy(turn(one, np.arange(8)))}) == 8
+    assert len({image.tobytes() for image in keras.ops.convert_to_numpy(apply_symmetry(one, np.arange(8)))}) == 8
 
 
 def test_a_network_with_turns_before_it_shares_its_weights() -> None:
     model = nets.build("gapnet", (76, 76, 4), 28)
-    turning = add_turns(model)
+    turning = with_symmetry_input(model)
     images = np.random.default_rng(0).integers(0, 255, (3, 76, 76, 4), np.uint8)
     codes = np.array([0, 3, 6], np.uint8)
-    expected = model.predict_on_batch(keras.ops.convert_to_numpy(turn(images, codes)))
+    expected = model.predict_on_batch(keras.ops.convert_to_numpy(apply_symmetry(images, codes)))
     assert np.allclose(turning.predict_on_batch([images, codes]), expected, atol=1e-6)
     assert turning.count_params() == model.count_params()

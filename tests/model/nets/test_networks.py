@@ -8,8 +8,8 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_model import nets
-from hpa_model.nets.head import freeze_chain
-from hpa_model.nets.summary import count_multiply_adds
+from hpa_model.nets.head import freeze_backbone
+from hpa_model.nets.summary import count_macs
 from tests.builders import randomise
 
 
@@ -24,8 +24,8 @@ def test_each_network_has_as_many_parameters_as_it_should(name: str, n_parameter
 
 
 def test_the_arithmetic_is_counted() -> None:
-    assert count_multiply_adds(nets.build("gapnet")) / 1e9 == pytest.approx(2.91, abs=0.005)
-    assert count_multiply_adds(nets.build("gapnet", options={"stride": 1})) / 1e9 == pytest.approx(11.4, abs=0.05)
+    assert count_macs(nets.build("gapnet")) / 1e9 == pytest.approx(2.91, abs=0.005)
+    assert count_macs(nets.build("gapnet", options={"stride": 1})) / 1e9 == pytest.approx(11.4, abs=0.05)
 
 
 class Weights:
@@ -198,7 +198,7 @@ def test_the_momentum_of_batch_statistics_reaches_every_layer() -> None:
 @pytest.mark.parametrize("name", list(nets.NETS))
 def test_freezing_leaves_the_dense_net_alone(name: str) -> None:
     model = nets.build(name, (128, 128, 4))
-    frozen = freeze_chain(model)
+    frozen = freeze_backbone(model)
     trained = [layer.name for layer in model.layers if layer.trainable_weights]
     assert trained
     assert all(layer.startswith("head_") for layer in trained)

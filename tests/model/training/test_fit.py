@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store, open_store
+from hpa_data.system.progress import Progress
 from hpa_data.verify import verify_store
 from hpa_model import nets
 from hpa_model.config import TrainConfig, make_config, merge_settings, parse_setting
@@ -27,7 +28,7 @@ from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.finetune import finetune, name_finetuned, train_and_finetune
 from hpa_model.training.fit import fit_fold, make_optimizer
-from hpa_model.training.job import Care, Fold, Job, Progress
+from hpa_model.training.job import Checkpointing, Fold, FoldJob
 from hpa_model.training.train import build_network, describe_run, train
 from tests.builders import convert
 
@@ -52,7 +53,7 @@ def stop_at(batch: int) -> Progress:
         if len(done) == batch:
             raise Killed
 
-    return Progress(on_batch=count)
+    return Progress(advance=count)
 
 
 def read_weights(run: Path, fold: int, name: str = "last.keras") -> list[np.ndarray]:
@@ -81,8 +82,8 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
     records: list[EpochRecord] = []
     for batch in (2, 2, 5):  # in mid-epoch; at an epoch's last step; in the next epoch
         with pytest.raises(Killed):
-            train(store, CONFIG, out, progress=stop_at(batch), care=Care(checkpoint_s=0))
-    train(store, CONFIG, out, progress=Progress(on_epoch=lambda fold, record: records.append(record)))
+            train(store, CONFIG, out, progress=stop_at(batch), checkpointing=Checkpointing(checkpoint_s=0))
+    train(store, CONFIG, out, on_epoch=lambda fold, record: records.append(record))
     assert_same_models(run, out)
     assert (read_out_of_fold(out).probs == read_out_of_fold(run).probs).all()
     for one, other in zip(read_history(run, 2), read_history(out, 2), strict=True):
@@ -98,7 +99,7 @@ def test_a_run_that_is_finished_is_only_scored_again(run: Path, store: Store) ->
     def fail(*_: object) -> None:
         raise AssertionError("nothing is to be trained")
 
-    scores = train(store, CONFIG, run, progress=Progress(on_batch=fail))
+    scores = train(store, CONFIG, run, progress=Progress(advance=fail))
     assert scores.n_samples == 12
     assert before == {path: path.stat().st_mtime_ns for path in run.glob("fold*/*")}
 
@@ -111,7 +112,7 @@ def test_ctrl_c_ends_a_step_and_writes_a_checkpoint(run: Path, store: Store, tmp
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train(store, CONFIG, out, progress=Progress(on_batch=interrupt))
+        train(store, CONFIG, out, progress=Progress(advance=interrupt))
     assert signal.getsignal(signal.SIGINT) is before
     with np.load(out / "fold0" / "checkpoint.npz", allow_pickle=False) as file:
         assert '"step": 1' in str(file["state"])
@@ -130,7 +131,7 @@ def test_a_run_has_one_writer(run: Path, store: Store, tmp_path: Path) -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        train(store, CONFIG, tmp_path / "run", progress=Progress(on_batch=train_too))
+        train(store, CONFIG, tmp_path / "run", progress=Progress(advance=train_too))
     assert len(faults) == 1
     assert "A run must have one writer at a time" in faults[0]
     assert not (run / ".lock").exists()
@@ -139,7 +140,7 @@ def test_a_run_has_one_writer(run: Path, store: Store, tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_refused(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(Killed):
-        train(store, CONFIG, out, progress=stop_at(2), care=Care(checkpoint_s=0))
+        train(store, CONFIG, out, progress=stop_at(2), checkpointing=Checkpointing(checkpoint_s=0))
     saved = out / "fold0" / "checkpoint.npz"
     content = saved.read_bytes()
     saved.write_bytes(content[: len(content) // 2])
@@ -218,7 +219,7 @@ def test_numbers_that_are_none_are_named_and_leave_a_checkpoint_from_before(  # 
     monkeypatch.setitem(LOSSES, "bce", lambda _labels, probs: loss(probs))
     config = dataclasses.replace(CONFIG, optimizer="sgd", learning_rate=0.9, symmetries=False)
     with pytest.raises(InputError, match=message):
-        train(store, config, tmp_path / "run", care=Care(checkpoint_s=0))
+        train(store, config, tmp_path / "run", checkpointing=Checkpointing(checkpoint_s=0))
     saved = tmp_path / "run" / "fold0" / "checkpoint.npz"
     assert saved.exists() == (n_kept > 0)
     if n_kept:
@@ -234,7 +235,7 @@ def test_a_plateau_lowers_the_learning_rate(store: Store, tmp_path: Path) -> Non
         description = describe_run(store, config, reader)
         fold = Fold(number=0, folder=tmp_path / "fold0", training=np.arange(6), validation=np.arange(6, 12))
         fold.folder.mkdir()
-        job = Job(config=config, reader=reader, fold=fold, classes=description.classes)
+        job = FoldJob(config=config, reader=reader, fold=fold, classes=description.classes)
         fit_fold(build_network(description, fold=0), job)
     (history,) = read_history(tmp_path, 1)
     rate, best, since = 0.3, np.inf, 0
@@ -261,7 +262,7 @@ def test_tables_that_a_kill_left_behind_the_checkpoint_are_written_again(
     (out / "fold0" / ".probs.npz.1-2.part").touch()
     monkeypatch.undo()
     planned: list[int] = []
-    train(store, config, out, progress=Progress(on_plan=planned.append))
+    train(store, config, out, progress=Progress(start=planned.append))
     assert planned == [6]  # the other fold's; the epoch of this one is done
     assert list(map(len, read_history(out, 2))) == [1, 1]
     assert {path.name for path in (out / "fold0").iterdir()} == FOLD_FILES
@@ -333,7 +334,7 @@ def test_every_loss_and_precision_trains(loss: str, store: Store, tmp_path: Path
         CONFIG, epochs=1, batch_size=6, symmetries=False, **{"loss": loss, "precision": precision}
     )
     scores = train(store, config, tmp_path / "run")
-    assert np.isfinite(scores.macro_f1_half)
+    assert np.isfinite(scores.macro_f1_at_half)
     model = load_model(tmp_path / "run" / "fold0" / "best.keras")
     assert {str(layer.compute_dtype) for layer in model.layers if isinstance(layer, keras.layers.Conv2D)} == {
         precision.removeprefix("mixed_")
@@ -345,7 +346,9 @@ def test_every_loss_and_precision_trains(loss: str, store: Store, tmp_path: Path
 def test_figures_are_logged_for_tensorboard(run: Path, store: Store, tmp_path: Path) -> None:
     out = tmp_path / "run"
     began = time.perf_counter()
-    train(store, dataclasses.replace(CONFIG, epochs=1, batch_size=6), out, care=Care(tensorboard=True))
+    train(
+        store, dataclasses.replace(CONFIG, epochs=1, batch_size=6), out, checkpointing=Checkpointing(tensorboard=True)
+    )
     # No second is counted twice.
     assert sum(record.seconds for history in read_history(out, 2) for record in history) < time.perf_counter() - began
     (path,) = (out / "tensorboard").iterdir()
@@ -405,7 +408,7 @@ def test_the_best_fold_alone_is_fine_tuned_as_in_the_paper(run: Path, store: Sto
     other = rows.folds != best
     assert (rows.probs[other] == before.probs[other]).all()
     assert (rows.probs[~other] != before.probs[~other]).any()
-    scores = {fold.fold: fold.macro_f1_same_rows for fold in done.scores.folds}
+    scores = {fold.fold: fold.macro_f1_in_sample for fold in done.scores.folds}
     assert scores[1 - best] == pytest.approx(max(fold for number, fold in scores.items() if number != best))
 
 
@@ -441,7 +444,7 @@ def test_a_recipe_may_fine_tune_afterwards(run: Path, store: Store, tmp_path: Pa
     shutil.copytree(run, source)
     config = dataclasses.replace(CONFIG, finetune_epochs=1, finetune_loss="focal", finetune_folds="all")
     # What is done already is not done again, whatever comes after it.
-    done = train_and_finetune(store, config, source, care=Care(tensorboard=True))
+    done = train_and_finetune(store, config, source, checkpointing=Checkpointing(tensorboard=True))
     assert not (source / "tensorboard").exists()
     assert (done[1].run / "tensorboard").is_dir()
     assert [trained.run.name for trained in done] == ["run", "run-finetuned-focal"]

@@ -19,8 +19,7 @@ from hpa_model.predict import predict_probs, predict_submission
 from hpa_model.runs.folder import EpochRecord, read_run
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold, read_thresholds
-from hpa_model.submission import check_submission, choose_classes, read_sample_submission
-from hpa_model.training.job import Progress
+from hpa_model.submission import check_submission, predict_at_least_one, read_sample_submission
 from hpa_model.training.train import train
 from tests.builders import begin, convert
 
@@ -36,7 +35,7 @@ def records() -> list[tuple[int, EpochRecord]]:
 def run(store: Store, records: list[tuple[int, EpochRecord]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hold a finished run; not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    train(store, CONFIG, out, progress=Progress(on_epoch=lambda fold, record: records.append((fold, record))))
+    train(store, CONFIG, out, on_epoch=lambda fold, record: records.append((fold, record)))
     return out
 
 
@@ -116,7 +115,7 @@ def test_thresholds_and_scores_follow_from_the_out_of_fold_rows(run: Path, tmp_p
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["n_samples"] == 12
     rows = read_out_of_fold(run)
     thresholds = read_thresholds(run, read_run(run).classes)
-    assert scores.macro_f1_same_rows == pytest.approx(macro_f1(rows.labels, rows.probs, thresholds))
+    assert scores.macro_f1_in_sample == pytest.approx(macro_f1(rows.labels, rows.probs, thresholds))
     assert len(scores.absent) == 24
     assert (thresholds[4:] == 1).all()
 
@@ -134,7 +133,7 @@ def test_a_submission_is_in_the_order_of_the_sample_submission(
     rows = read_rows(out)
     assert rows[0] == ["Id", "Predicted"]
     assert [row[0] for row in rows[1:]] == ["new-2", "new-0", "new-1"] == read_sample_submission(out)
-    assert (done.n_rows, done.unpredicted) == (3, ())
+    assert (done.n_rows, done.failed) == (3, ())
     for _, predicted in rows[1:]:
         numbers = [int(word) for word in predicted.split()]
         assert numbers
@@ -147,7 +146,7 @@ def test_a_prediction_is_the_mean_over_the_folds(run: Path, store: Store, tmp_pa
         images = reader.read([0, 1, 2])
     models = [load_model(run / f"fold{fold}" / "best.keras") for fold in range(2)]
     probs = np.mean([np.asarray(model(images, training=False)) for model in models], axis=0)
-    expected = choose_classes(probs, read_thresholds(run, read_run(run).classes))
+    expected = predict_at_least_one(probs, read_thresholds(run, read_run(run).classes))
     predict_submission(run, store.path, tmp_path / "submission.csv")
     rows = read_rows(tmp_path / "submission.csv")[1:]
     assert [row[1] for row in rows] == [" ".join(map(str, np.flatnonzero(row))) for row in expected]
@@ -199,7 +198,7 @@ def test_a_bad_file_costs_one_row_which_is_listed(run: Path, kaggle: Path, tmp_p
     convert(tmp_path / "test", tmp_path / "a.zarr", part="test")
     for source in (tmp_path / "test", tmp_path / "a.zarr"):
         done = predict_submission(run, source, tmp_path / "submission.csv")
-        assert done.unpredicted == ("new-1",)
+        assert done.failed == ("new-1",)
         rows = dict(read_rows(tmp_path / "submission.csv")[1:])
         assert rows["new-1"] == ""
         assert rows["new-0"]
@@ -229,13 +228,13 @@ def test_a_sample_submission_that_is_none_is_refused(tmp_path: Path, content: st
 
 def test_rows_stay_empty_only_if_asked() -> None:
     probs, thresholds = np.array([[0.1, 0.45, 0.2]]), np.array([0.2, 0.5, 1.0])
-    assert choose_classes(probs, thresholds).tolist() == [[0, 1, 0]]
-    assert choose_classes(probs, thresholds, allow_empty=True).tolist() == [[0, 0, 0]]
+    assert predict_at_least_one(probs, thresholds).tolist() == [[0, 1, 0]]
+    assert predict_at_least_one(probs, thresholds, allow_empty=True).tolist() == [[0, 0, 0]]
 
 
 def test_a_class_that_is_never_predicted_does_not_fill_an_empty_row_either() -> None:
     probs, thresholds = np.array([[0.01, 0.99]]), np.array([0.4, 1.0])
-    assert choose_classes(probs, thresholds).tolist() == [[1, 0]]
+    assert predict_at_least_one(probs, thresholds).tolist() == [[1, 0]]
 
 
 def test_a_run_that_exists_is_refused_unless_overwritten(run: Path, store: Store, tmp_path: Path) -> None:
