@@ -1,0 +1,77 @@
+"""Frozen dataclasses to and from JSON, so that files of every version go on being read.
+
+A missing key takes the value that its absence means: ``metadata={"absent": value}`` of the field, or its default. A
+field with ``absent`` is written only where it differs from that, so that a new setting changes no file that does not
+use it. An unknown key is refused: a newer version wrote it, and guessing its meaning would be wrong in silence.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from hpa_data.errors import InputError
+
+Record = TypeVar("Record")
+
+
+def encode_record(record: Any) -> dict[str, Any]:
+    """Return a dataclass as JSON values, its keys in the order of the fields; `decode_record` is the inverse."""
+    fields = dataclasses.fields(record)
+    absent = {field.name: field.metadata["absent"] for field in fields if "absent" in field.metadata}
+    values = dataclasses.asdict(record)
+    kept = {name: value for name, value in values.items() if name not in absent or value != absent[name]}
+    return dict(json.loads(json.dumps(kept)))
+
+
+def decode_record(kind: type[Record], raw: Any, *, name: str, version: str = "", text: bool = False) -> Record:
+    """Read a dataclass from JSON values, or from text.
+
+    Parameters
+    ----------
+    kind : a dataclass
+    raw : mapping of str to JSON values
+    name : str
+        What is read, for messages.
+    version : str
+        The version of hpa that wrote it, where that is known.
+    text : bool
+        Whether numbers may stand as text, as in a CSV file.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown, a key without a default is missing, or a value is of another type.
+    """
+    if not isinstance(raw, Mapping):
+        raise InputError(f"Cannot read {name}: it is not a table of settings. Make it again.")
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    absent = {field.name: field.metadata["absent"] for field in fields if "absent" in field.metadata}
+    try:
+        record = msgspec.convert(absent | dict(raw), kind, strict=not text)
+    except (msgspec.ValidationError, InputError) as error:
+        raise InputError(f"Cannot read {name}: {error}. Make it again.") from error
+    unknown = sorted(_list_unknown(record, raw))
+    if unknown:
+        writer = f"hpa {version}" if version else "a newer version of hpa"
+        raise InputError(
+            f"Cannot read {name}: it has {', '.join(map(repr, unknown[:3]))}, which this version does not know. It was "
+            f"written by {writer}. Install that version or a newer one."
+        )
+    return record
+
+
+def _list_unknown(value: Any, raw: Any) -> Iterator[str]:
+    """List the keys of JSON values that the dataclass read from them, or one inside it, has no field for."""
+    if dataclasses.is_dataclass(value) and isinstance(raw, Mapping):
+        known = {field.name for field in dataclasses.fields(value)}
+        for key in raw:
+            if key not in known:
+                yield str(key)
+            else:
+                yield from _list_unknown(getattr(value, key), raw[key])
+    elif isinstance(value, list | tuple) and isinstance(raw, list | tuple):
+        for part, raw_part in zip(value, raw, strict=True):
+            yield from _list_unknown(part, raw_part)

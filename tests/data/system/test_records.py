@@ -1,0 +1,54 @@
+import re
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpa_data.errors import InputError
+from hpa_data.system.records import decode_record, encode_record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    size: int
+    rate: float = 0.5
+    inner: Inner | None = None
+    mode: str = field(default="new", metadata={"absent": "old"})
+
+
+@given(st.builds(Settings, inner=st.none() | st.builds(Inner)))
+def test_a_record_comes_back(settings: Settings) -> None:
+    if settings.rate == settings.rate and abs(settings.rate) != float("inf"):
+        assert decode_record(Settings, encode_record(settings), name="a file") == settings
+
+
+def test_a_missing_key_means_what_its_absence_meant() -> None:
+    assert decode_record(Settings, {"size": 3}, name="a file") == Settings(size=3, mode="old")
+
+
+def test_a_later_setting_is_written_only_where_it_differs() -> None:
+    assert encode_record(Settings(size=3, mode="old")) == {"size": 3, "rate": 0.5, "inner": None}
+    assert encode_record(Settings(size=3))["mode"] == "new"
+
+
+def test_an_unknown_key_names_the_newer_version() -> None:
+    with pytest.raises(
+        InputError, match=re.escape("has 'hue', which this version does not know. It was written by hpa 9.1")
+    ):
+        decode_record(Settings, {"size": 3, "hue": 1}, name="a file", version="9.1")
+
+
+@pytest.mark.parametrize("raw", [{}, {"size": "3"}, {"size": 3, "inner": {"names": [1]}}, [], None, {"size": True}])
+def test_what_is_not_such_a_record_is_refused(raw: object) -> None:
+    with pytest.raises(InputError, match="Cannot read a file: "):
+        decode_record(Settings, raw, name="a file")
+
+
+def test_numbers_may_stand_as_text_where_that_is_said() -> None:
+    assert decode_record(Settings, {"size": "3", "rate": "1e-3"}, name="a file", text=True).rate == 0.001
