@@ -1,10 +1,13 @@
 from . import execute as execute
 from . import operations as operations
+from . import options as options
 from . import oversample as oversample
 from . import plan as plan
 from . import policies as policies
 from . import transform as transform
 from .execute import augment_store as augment_store
+from .options import Order as Order
+from .options import Policy as Policy
 from .oversample import plan_copies as plan_copies
 from .plan import AugmentationPlan as AugmentationPlan
 from .plan import plan_augmentation as plan_augmentation

@@ -1,11 +1,12 @@
 """Which samples are copied how often, until each class has enough. Pure."""
 
+from typing import get_args
+
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.augment.options import Order
 from hpa_data.errors import InputError
-
-ORDERS = ("index", "rarest")
 
 # More copies of one class than any training could go through; a slip of the finger asks for them.
 MAX_COUNT = 100_000
@@ -54,7 +55,7 @@ def plan_copies(
         raise InputError(
             f"min_count must be from 1 to {MAX_COUNT}. Received: min_count={min_count}. Pass another number."
         )
-    if order not in ORDERS:
+    if order not in get_args(Order):
         raise InputError(f"order must be index or rarest. Received: order={order!r}. Choose one of them.")
     counts = labels.sum(axis=0, dtype=np.int64)
     by_count = np.argsort(counts, kind="stable") if order == "rarest" else np.arange(len(counts))
