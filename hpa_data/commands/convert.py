@@ -8,6 +8,7 @@ import typer.core
 
 from hpa_data.commands.console import Json, Overwrite, Threads, progress, shorten, show
 from hpa_data.errors import InputError
+from hpa_data.format.options import DEFAULT_CODEC, CodecName
 
 if TYPE_CHECKING:
     from hpa_data.convert.estimate import ConversionEstimate
@@ -27,7 +28,9 @@ def convert(
     ] = None,
     missing: Annotated[str, typer.Option(help="A channel is missing: fail, fill with zeros, or skip it.")] = "fail",
     intensity: Annotated[str, typer.Option(help="16 to 8 bit by full scale, minmax or percentile.")] = "full",
-    codec: Annotated[str, typer.Option(help="lz4hc, lz4 (fast to write), zstd (smallest) or raw.")] = "lz4hc",
+    codec: Annotated[
+        CodecName, typer.Option(help="lz4hc, lz4 (fast to write), zstd (smallest) or raw.")
+    ] = DEFAULT_CODEC,
     on_error: Annotated[str, typer.Option(help="A sample cannot be read: skip (and list it) or fail.")] = "skip",
     threads: Threads = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes, in place of threads.")] = None,

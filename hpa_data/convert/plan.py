@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.sources.naming import ImportOptions, SampleFiles, find_samples, missing_channels
 from hpa_data.store.create import PartPlan
 from hpa_data.tables import LabelTable, read_label_table
@@ -52,7 +53,7 @@ def plan_conversion(
     labels: str | Path | None = None,
     part: str = "train",
     settings: ImportOptions | None = None,
-    codec: str = "lz4hc",
+    codec: CodecName = DEFAULT_CODEC,
 ) -> ConversionPlan:
     """Find the samples of a source and pair them with a label table; nothing is written.
 

@@ -1,4 +1,5 @@
 from . import codecs as codecs
 from . import layout as layout
 from . import manifest as manifest
+from . import options as options
 from . import statistics as statistics

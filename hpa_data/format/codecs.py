@@ -17,6 +17,7 @@ import numpy.typing as npt
 from zarr.codecs import BloscCodec
 
 from hpa_data.errors import InputError
+from hpa_data.format.options import CodecName
 
 # What the format writes as offset and length of a chunk that does not exist.
 ABSENT = 2**64 - 1
@@ -45,13 +46,13 @@ class Codec:
         Bytes of a channel that are compressed together; 0 lets Blosc choose.
     """
 
-    name: str
+    name: CodecName
     cname: str
     level: int
     block: int = 0
 
 
-CODECS = {
+CODECS: dict[str, Codec] = {
     codec.name: codec
     for codec in (
         # As fast to read as lz4, and smaller. Its block fits into a processor's first cache: decoding is 4 % faster

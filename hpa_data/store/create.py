@@ -18,6 +18,7 @@ from hpa_data.errors import InputError
 from hpa_data.format.codecs import get_codec, metadata_compressor, zarr_compressors
 from hpa_data.format.layout import SHARD_SAMPLES, Layout
 from hpa_data.format.manifest import Manifest, Provenance, fingerprint
+from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_data.system.lock import LOCK_NAME
@@ -58,7 +59,7 @@ class PartPlan:
     ids: tuple[str, ...]
     labels: npt.NDArray[np.uint8] | None
     settings: dict[str, Any]
-    codec: str = "lz4hc"
+    codec: CodecName = DEFAULT_CODEC
     shard_samples: int = SHARD_SAMPLES
     copies: Provenance | None = None
 

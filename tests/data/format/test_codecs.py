@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from hpa_data.format.codecs import (
     metadata_compressor,
     zarr_compressors,
 )
+from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from tests.builders import draw_image
 
 IMAGES = np.stack([draw_image(0), np.zeros((512, 512, 4), np.uint8), draw_image(1)])
@@ -105,3 +107,8 @@ def test_an_index_with_a_right_checksum_that_points_outside_is_refused() -> None
 def test_an_unknown_codec_is_refused() -> None:
     with pytest.raises(InputError, match="codec must be one of lz4hc, lz4, zstd, raw. Received: codec='gzip'"):
         get_codec("gzip")
+
+
+def test_the_command_offers_each_codec() -> None:
+    assert get_args(CodecName) == tuple(CODECS)
+    assert DEFAULT_CODEC in CODECS

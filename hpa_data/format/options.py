@@ -1,0 +1,8 @@
+"""Choices that concern the format of a store. Imports nothing, so that the command line can offer them at once."""
+
+from typing import Final, Literal
+
+CodecName = Literal["lz4hc", "lz4", "zstd", "raw"]
+"""A name in `codecs.CODECS`."""
+
+DEFAULT_CODEC: Final = "lz4hc"
