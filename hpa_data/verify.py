@@ -17,7 +17,8 @@ from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_chunk, decode_shard_index, get_codec
 from hpa_data.format.layout import ShardTask, plan_shards
 from hpa_data.format.statistics import channel_statistics, compute_checksum, sum_pixels
-from hpa_data.sources.naming import ImportOptions, SampleFiles, find_samples
+from hpa_data.sources.naming import SampleFiles, find_samples
+from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.create import remove_partial_files
 from hpa_data.store.part import Part

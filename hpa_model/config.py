@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hpa_data.errors import InputError
-from hpa_data.folds.options import Method
+from hpa_data.folds.options import FoldMethod
 
 Loss = Literal["bce", "f1", "focal"]
 Optimizer = Literal["adam", "sgd"]
@@ -83,7 +83,7 @@ class TrainConfig:
     bn_momentum: float = 0.99
     parts: tuple[str, ...] = ("train",)
     folds: int = 3
-    fold_method: Method = "stratified"
+    fold_method: FoldMethod = "stratified"
     legacy_leak: bool = False
     epochs: int = 50
     batch_size: int = 20
@@ -108,7 +108,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check each value on its own."""
         for name, choice in (
-            ("fold_method", Method),
+            ("fold_method", FoldMethod),
             ("loss", Loss),
             ("optimizer", Optimizer),
             ("precision", Precision),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hpa_data.convert.execute import Conversion, convert_files
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import CHANNELS
-from hpa_data.sources.naming import ImportOptions
+from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.part import Part
 from hpa_data.system.executor import Parallelism

@@ -21,7 +21,7 @@ from hpa_data.augment.plan import plan_augmentation
 from hpa_data.convert.execute import Conversion, convert_files
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import is_readable
-from hpa_data.sources.naming import ImportOptions
+from hpa_data.sources.options import ImportOptions
 from hpa_data.stats.measure import measure_store
 from hpa_data.store.store import open_store
 from hpa_data.system.progress import SILENT, Progress

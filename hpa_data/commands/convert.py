@@ -43,16 +43,17 @@ def convert(
     from hpa_data.convert.estimate import estimate_conversion
     from hpa_data.convert.execute import convert_files
     from hpa_data.convert.plan import plan_conversion
-    from hpa_data.sources.naming import ImportOptions, parse_channels
+    from hpa_data.sources.naming import parse_channels
+    from hpa_data.sources.options import ImportOptions
     from hpa_data.system.executor import Parallelism
 
     if on_error not in {"skip", "fail"}:
         raise InputError(f"on-error must be skip or fail. Received: {on_error!r}. Choose one.")
     settings = ImportOptions(
-        source=form,
+        source=form,  # type: ignore[arg-type]
         channels=parse_channels(channels) if channels is not None else None,
-        missing=missing,
-        intensity=intensity,
+        missing=missing,  # type: ignore[arg-type]
+        intensity=intensity,  # type: ignore[arg-type]
     )
     doing = Parallelism(threads=threads, processes=workers, scheduler=scheduler)
     plan = plan_conversion(source, store, labels=labels, part=part, settings=settings, codec=codec)

@@ -17,7 +17,7 @@ from hpa_data.commands.console import (
     show,
     split_names,
 )
-from hpa_data.folds.options import Method
+from hpa_data.folds.options import FoldMethod
 
 if TYPE_CHECKING:
     from hpa_data.folds.leakage import FoldReport
@@ -30,7 +30,7 @@ def folds(
         str | None, typer.Option(help="Parts of the store, with commas between; by default all with labels.")
     ] = None,
     k: Annotated[int, typer.Option("--folds", min=2, help="How many.")] = 3,
-    method: Annotated[Method, typer.Option(help="How samples are spread over folds.")] = "stratified",
+    method: Annotated[FoldMethod, typer.Option(help="How samples are spread over folds.")] = "stratified",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     min_count: Annotated[
         int | None, typer.Option(min=1, help="With --labels: as if copies had been made up to this count.")

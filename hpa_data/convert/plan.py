@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
-from hpa_data.sources.naming import ImportOptions, SampleFiles, find_samples, missing_channels
+from hpa_data.sources.naming import SampleFiles, find_samples, missing_channels
+from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan
 from hpa_data.tables import LabelTable, read_label_table
 

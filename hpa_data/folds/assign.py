@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.folds.options import Method
+from hpa_data.folds.options import FoldMethod
 
 
 def assign_folds(
     labels: npt.NDArray[np.uint8],
     n_folds: int,
-    method: Method = "stratified",
+    method: FoldMethod = "stratified",
     groups: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> npt.NDArray[np.int64]:
@@ -49,9 +49,9 @@ def assign_folds(
     array([0, 0, 0, 1, 1, 2, 2])
     """
     n_samples = len(labels)
-    if method not in get_args(Method):
+    if method not in get_args(FoldMethod):
         raise InputError(
-            f"method must be one of {', '.join(get_args(Method))}. Received: method={method!r}. Choose one of them."
+            f"method must be one of {', '.join(get_args(FoldMethod))}. Received: method={method!r}. Choose one of them."
         )
     if (groups is not None) != (method == "grouped-stratified"):
         raise InputError(

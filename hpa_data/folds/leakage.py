@@ -11,7 +11,7 @@ from hpa_data.augment.oversample import plan_copies
 from hpa_data.dataset import CLASSES, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds
-from hpa_data.folds.options import Method
+from hpa_data.folds.options import FoldMethod
 from hpa_data.folds.plan import FoldPlan, _singletons, plan_folds
 from hpa_data.folds.relations import RELATIONS, Relations, find_relations, group_by_antibody
 from hpa_data.reader.reader import ORIGINAL
@@ -107,7 +107,7 @@ def audit_store_folds(
     parts: Sequence[str] | None,
     n_folds: int,
     *,
-    method: Method = "stratified",
+    method: FoldMethod = "stratified",
     seed: int = 0,
     legacy_leak: bool = False,
     near: bool = True,
@@ -158,7 +158,7 @@ def audit_table_folds(
     path: Path,
     n_folds: int,
     *,
-    method: Method = "stratified",
+    method: FoldMethod = "stratified",
     seed: int = 0,
     min_count: int | None = None,
     order: str = "index",

@@ -2,4 +2,4 @@
 
 from typing import Literal
 
-Method = Literal["stratified", "contiguous", "grouped-stratified"]
+FoldMethod = Literal["stratified", "contiguous", "grouped-stratified"]

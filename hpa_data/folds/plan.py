@@ -9,7 +9,7 @@ import numpy.typing as npt
 from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds, split_fold
-from hpa_data.folds.options import Method
+from hpa_data.folds.options import FoldMethod
 from hpa_data.folds.relations import find_relations
 from hpa_data.reader.reader import ABSENT, ORIGINAL, Reader
 from hpa_data.store.store import Store
@@ -43,7 +43,7 @@ def plan_folds(
     reader: Reader,
     n_folds: int,
     *,
-    method: Method = "stratified",
+    method: FoldMethod = "stratified",
     groups: npt.NDArray[np.int64] | None = None,
     seed: int = 0,
     legacy_leak: bool = False,
@@ -104,7 +104,7 @@ def plan_training(
     reader: Reader,
     n_folds: int,
     *,
-    method: Method,
+    method: FoldMethod,
     seed: int,
     legacy_leak: bool,
     progress: Progress = SILENT,
@@ -119,6 +119,6 @@ def plan_training(
     return plan_folds(reader, n_folds, method=method, groups=relations.join(), seed=seed)
 
 
-def _singletons(reader: Reader, method: Method) -> npt.NDArray[np.int64] | None:
+def _singletons(reader: Reader, method: FoldMethod) -> npt.NDArray[np.int64] | None:
     """Return groups of one sample each for a method that asks for groups."""
     return np.arange(len(reader)) if method == "grouped-stratified" else None

@@ -1,9 +1,10 @@
 from . import decode as decode
 from . import files as files
 from . import naming as naming
+from . import options as options
 from . import planes as planes
 from . import samples as samples
-from .naming import ImportOptions as ImportOptions
 from .naming import find_samples as find_samples
+from .options import ImportOptions as ImportOptions
 from .samples import FolderReader as FolderReader
 from .samples import read_sample as read_sample

@@ -6,17 +6,15 @@ A source is a function from the names of files to samples; `SOURCES` lists them.
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hpa_data.dataset import CHANNELS
 from hpa_data.errors import InputError
 from hpa_data.sources.files import Listing, is_unsafe, list_files
-from hpa_data.sources.planes import INTENSITY_SCALINGS
+from hpa_data.sources.options import ImportOptions
 
 EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
-MISSING = ("fail", "fill", "skip")
 
 
 class PlaneFile(NamedTuple):
@@ -54,65 +52,6 @@ class SampleFiles(NamedTuple):
     id: str
     planes: tuple[PlaneFile | None, ...]
     fault: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportOptions:
-    """How files are understood; part of what decides a store's bytes.
-
-    Attributes
-    ----------
-    source : str
-        A name in `SOURCES`.
-    channels : mapping of str to (int or str), optional
-        For ``stack``: the plane of each channel, by its number from 0 or by the file's own name for it.
-    missing : str
-        What to do with a sample that lacks a channel: ``fail`` lists it as failed, ``fill`` makes the channel black,
-        ``skip`` leaves the sample out.
-    intensity : str
-        How more than 8 bits become 8; see `images.to_uint8`.
-    """
-
-    source: str = "kaggle"
-    channels: Mapping[str, int | str] | None = None
-    missing: str = "fail"
-    intensity: str = "full"
-
-    def __post_init__(self) -> None:
-        """Check each setting."""
-        for name, allowed in (("source", tuple(SOURCES)), ("missing", MISSING), ("intensity", INTENSITY_SCALINGS)):
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"{name} must be one of {', '.join(allowed)}. Received: {name}={getattr(self, name)!r}. Choose one."
-                )
-        if self.channels is None:
-            return
-        if self.source != "stack":
-            raise InputError(
-                f"channels are for the source stack. Received: source={self.source!r}. Pass --source stack, or leave "
-                "them out."
-            )
-        unknown = [name for name in self.channels if name not in CHANNELS]
-        if unknown or not self.channels:
-            raise InputError(
-                f"channels must name some of {', '.join(CHANNELS)}. Received: {', '.join(unknown) or 'none'}. Pass, "
-                "say, red=2,green=0,blue=1,yellow=3."
-            )
-
-    def encode(self) -> dict[str, Any]:
-        """Return the settings as JSON values; `decode` is the inverse."""
-        return asdict(self) | {"channels": self.channels and dict(self.channels)}
-
-    @staticmethod
-    def decode(settings: Mapping[str, Any]) -> "ImportOptions":
-        """Read the settings out of a manifest's; InputError if the part was not made from files."""
-        names = ("source", "channels", "missing", "intensity")
-        if not all(name in settings for name in names):
-            raise InputError(
-                f"A part made from files must say so in its settings. Received: one with {', '.join(settings)}. "
-                "Convert its source again."
-            )
-        return ImportOptions(**{name: settings[name] for name in names})
 
 
 def parse_channels(text: str) -> dict[str, int | str]:

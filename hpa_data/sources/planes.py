@@ -9,11 +9,10 @@ import numpy.typing as npt
 from hpa_data.dataset import IMAGE_SIZE
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import ImageFile, Pixels
+from hpa_data.sources.options import IntensityScaling
 
 # Of `intensity="percentile"`: 0.1 % of the pixels at either end say nothing of the range (dead and hot pixels).
 PERCENTILES = (0.1, 99.9)
-
-INTENSITY_SCALINGS = ("full", "minmax", "percentile")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,7 @@ def extract_plane(picture: ImageFile, key: str | int) -> Plane:
     return Plane(file=picture.file, pixels=picture.load(index), max_value=picture.max_value)
 
 
-def to_uint8(plane: Plane, *, intensity: str = "full") -> npt.NDArray[np.uint8]:
+def to_uint8(plane: Plane, *, intensity: IntensityScaling = "full") -> npt.NDArray[np.uint8]:
     """Bring a plane to 512 x 512 and 8 bit.
 
     Larger planes are averaged over areas; pixels that straddle a border count by their share. What has more than 8 bits
@@ -143,7 +142,7 @@ def to_uint8(plane: Plane, *, intensity: str = "full") -> npt.NDArray[np.uint8]:
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
-def _find_range(pixels: Pixels, intensity: str) -> tuple[float, float]:
+def _find_range(pixels: Pixels, intensity: IntensityScaling) -> tuple[float, float]:
     """Return the values that become black and white."""
     if intensity == "minmax":
         return float(pixels.min()), float(pixels.max())

@@ -10,7 +10,8 @@ from hpa_data.dataset import CHANNELS, FAILED, FILLED, IMAGE_SIZE, OK, Sample
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import ImageFile, open_image
 from hpa_data.sources.files import read_file
-from hpa_data.sources.naming import ImportOptions, SampleFiles, missing_channels
+from hpa_data.sources.naming import SampleFiles, missing_channels
+from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.planes import Plane, extract_color, extract_gray, extract_plane, find_plane, to_uint8
 from hpa_data.system.memory import BufferPool
 

@@ -22,7 +22,7 @@ import tifffile
 
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import CHANNELS
-from hpa_data.sources.naming import ImportOptions
+from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import open_store
 from tests.builders import assert_same_bytes, write_sample, write_table
 

@@ -14,7 +14,8 @@ from PIL import Image
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import CHANNELS, FILLED, OK
 from hpa_data.errors import InputError
-from hpa_data.sources.naming import ImportOptions, find_samples, missing_channels, parse_channels
+from hpa_data.sources.naming import find_samples, missing_channels, parse_channels
+from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.store import open_store
 from tests.builders import convert, draw_image, write_sample, write_table
@@ -237,7 +238,7 @@ def test_channels_that_are_none_are_refused(text: str) -> None:
         ({"source": "cagle"}, "source must be one of kaggle, hpav18, stack"),
         ({"missing": "guess"}, "missing must be one of fail, fill, skip"),
         ({"intensity": "auto"}, "intensity must be one of full, minmax, percentile"),
-        ({"channels": {"red": 0}}, "channels are for the source stack"),
+        ({"channels": {"red": 0}}, "channels must come with the naming scheme stack"),
         ({"source": "stack", "channels": {"violet": 0}}, "channels must name some of red, .*Received: violet"),
     ],
 )
@@ -249,7 +250,7 @@ def test_settings_that_are_none_are_refused(settings: dict[str, object], message
 def test_settings_come_back_from_a_manifest() -> None:
     for settings in (ImportOptions(), ImportOptions(source="stack", channels={"red": 0, "blue": "B"})):
         assert ImportOptions.decode(settings.encode() | {"codec": "raw"}) == settings
-    with pytest.raises(InputError, match="must say so in its settings"):
+    with pytest.raises(InputError, match="was not converted from files"):
         ImportOptions.decode({"codec": "raw"})
 
 

@@ -23,7 +23,7 @@ from hpa_data.dataset import CHANNELS, CLASSES, Sample
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import CODECS
 from hpa_data.format.statistics import sum_pixels
-from hpa_data.sources.naming import ImportOptions
+from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan
 from hpa_data.store.failures import Failure
 from hpa_data.store.store import Store, open_store

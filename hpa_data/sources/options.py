@@ -1,0 +1,75 @@
+"""What a user may choose about reading image files. Imports nothing heavy, so that the command line can offer it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from hpa_data.errors import InputError
+from hpa_data.system.records import decode_record, encode_record
+
+Naming = Literal["kaggle", "hpav18", "stack"]
+MissingPolicy = Literal["fail", "fill", "skip"]
+IntensityScaling = Literal["full", "minmax", "percentile"]
+
+# What a part's settings hold besides these options: they describe the part's arrays, not its source.
+_ARRAY_SETTINGS = {"codec", "shard_samples", "image_size"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """How image files are read; part of what decides a store's bytes.
+
+    The names of the fields are keys in the manifest of a part.
+    """
+
+    source: Naming = "kaggle"
+    """How files are named; see `naming.NAMING_SCHEMES`."""
+
+    channels: Mapping[str, int | str] | None = None
+    """For ``stack``: the plane of each channel, by its number from 0 or by its name in the file."""
+
+    missing: MissingPolicy = "fail"
+    """What to do with a sample that lacks a channel: ``fail`` lists it as failed, ``fill`` makes the channel black,
+    ``skip`` leaves the sample out."""
+
+    intensity: IntensityScaling = "full"
+    """How more than 8 bits become 8; see `planes.to_uint8`."""
+
+    def __post_init__(self) -> None:
+        """Check each option."""
+        for name, choices in (("source", Naming), ("missing", MissingPolicy), ("intensity", IntensityScaling)):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(
+                    f"{name} must be one of {', '.join(get_args(choices))}. Received: {name}={getattr(self, name)!r}. "
+                    "Choose one."
+                )
+        if self.channels is None:
+            return
+        if self.source != "stack":
+            raise InputError(
+                f"channels must come with the naming scheme stack. Received: source={self.source!r}. Pass stack, or "
+                "leave the channels out."
+            )
+        from hpa_data.dataset import CHANNELS  # loads NumPy
+
+        unknown = [name for name in self.channels if name not in CHANNELS]
+        if unknown or not self.channels:
+            raise InputError(
+                f"channels must name some of {', '.join(CHANNELS)}. Received: {', '.join(unknown) or 'none'}. Pass, "
+                "for example, red=2,green=0,blue=1,yellow=3."
+            )
+
+    def encode(self) -> dict[str, Any]:
+        """Return the options as JSON values; `decode` is the inverse."""
+        return encode_record(self)
+
+    @staticmethod
+    def decode(settings: Mapping[str, Any]) -> "ImportOptions":
+        """Read the options from the settings of a part; InputError if the part was not converted from files."""
+        if "source" not in settings:
+            raise InputError(
+                "Cannot find out how the part's files were read: its settings are those of a part that was not "
+                f"converted from files ({', '.join(settings)}). Convert its source again."
+            )
+        options = {name: value for name, value in settings.items() if name not in _ARRAY_SETTINGS}
+        return decode_record(ImportOptions, options, name="the settings of the part")
