@@ -214,7 +214,7 @@ def _draw_families(
         raise InputError("columns must be at least 2 to show a parent and a copy. Received: 1. Pass more.")
     copies: Provenance = part.copies
     families: dict[tuple[str, str], list[int]] = {}
-    for row in np.flatnonzero(is_readable(part.status)).tolist():
+    for row in np.flatnonzero(is_readable(part.read_status())).tolist():
         families.setdefault((copies.parts[row], copies.parents[row]), []).append(row)
     keys = list(families)
     names = [name for _, name in keys]

@@ -226,11 +226,11 @@ def _find_files(part: Part, source: str | Path, settings: ImportOptions) -> list
 
 def _has_right_statistics(part: Part) -> bool:
     """Tell whether the manifest of a part that is whole has the statistics of its samples."""
-    status = part.status
+    status = part.read_status()
     if (status == PENDING).any():
         return part.manifest.statistics is None or not part.manifest.statistics.n_samples
     y, x, _ = part.layout.image_shape
-    return part.manifest.statistics == channel_statistics(part.sums[is_readable(status)], pixels=y * x)
+    return part.manifest.statistics == channel_statistics(part.read_sums()[is_readable(status)], pixels=y * x)
 
 
 def _choose_repairs(found: Sequence[Found], origin: _Origin) -> npt.NDArray[np.bool_]:
@@ -274,7 +274,12 @@ class _Check:
         """Check the samples of some shards; returns kind and reason of each, in order."""
         self.progress.start(sum(task.stop - task.start for task in tasks))
         part = self.part
-        rows = _Rows(status=part.status, checksum=part.checksum, sums=part.sums, notes=part.notes)
+        rows = _Rows(
+            status=part.read_status(),
+            checksum=part.read_checksums(),
+            sums=part.read_sums(),
+            notes=part.read_notes(),
+        )
         found: list[Found] = []
         check = partial(_check_shard, self.part, rows, self.origin)
         for checked in sample_pool(self.workers.threads_per_task).map(check, tasks):

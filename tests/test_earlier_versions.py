@@ -111,7 +111,7 @@ def test_a_part_opens_with_its_ids_states_and_pixels(part: str) -> None:
     assert store.parts() == list(PARTS)
     assert opened.ids == expected["ids"][part]
     assert opened.manifest.fingerprint == expected["fingerprints"][part]
-    assert opened.status.tolist() == expected["parts"][part]["status"]
+    assert opened.read_status().tolist() == expected["parts"][part]["status"]
     assert hash_pixels(store.path, part) == expected["parts"][part]["sha256"]
     assert (opened.labels is None) == (part == "test")
 
@@ -155,11 +155,11 @@ def test_the_same_conversion_of_a_whole_part_changes_nothing(files: Path) -> Non
 
 def test_a_file_mended_since_is_converted_and_the_others_stay(files: Path) -> None:
     shutil.copy(files / "source" / "train" / "cell-01_green.png", files / "source" / "train" / f"{FAILED_ID}_green.png")
-    before = open_store(files / "store.zarr").part("train").checksum
+    before = open_store(files / "store.zarr").part("train").read_checksums()
     assert convert_train(files, "store.zarr").failures == ()
     part = open_store(files / "store.zarr").part("train")
     other = np.array([name != FAILED_ID for name in part.ids])
-    assert (part.checksum[other] == before[other]).all()
+    assert (part.read_checksums()[other] == before[other]).all()
     counts = verify_store(files / "store.zarr", part="train", source=files / "source" / "train").counts
     assert (counts["ok"], counts["filled"], counts["failed"]) == (8, 1, 0)
 

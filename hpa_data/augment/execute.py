@@ -4,12 +4,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from hpa_data.augment.oversample import plan_copies
 from hpa_data.augment.plan import NOISE_SIZE_FACTOR, AugmentationPlan, plan_augmentation
 from hpa_data.augment.transform import close_readers, copy_function, replay
-from hpa_data.dataset import FAILED, PENDING, is_readable
+from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.statistics import ChannelStatistics
 from hpa_data.store.create import create_part, find_existing
@@ -92,13 +90,13 @@ def augment_store(
     with hold_store(store):
         check_augmentation(plan, overwrite=overwrite)
         begun = create_part(plan.part, overwrite=overwrite)
-        progress.start(int(np.isin(begun.status, (PENDING, FAILED)).sum()))
+        progress.start(begun.count_pending())
         try:
             write_shards(begun, plan.tasks, copy_function(store), workers=workers, progress=progress.part())
         finally:
             close_readers()
         done = open_store(store).part(plan.part.name)
-        status = done.status
+        status = done.read_status()
         return Augmentation(
             store=store,
             part=done.name,
@@ -124,7 +122,7 @@ def check_augmentation(plan: AugmentationPlan, *, overwrite: bool = False) -> No
         if store.part(name).manifest.fingerprint != mark:
             raise InputError(f"Parts that are copied must stay as they are. Received: {name!r}, changed. Try again.")
     begun = None if overwrite else find_existing(plan.part)
-    share = 1.0 if begun is None else float((begun.status == PENDING).mean())
+    share = 1.0 if begun is None else float((begun.read_status() == PENDING).mean())
     free_bytes = shutil.disk_usage(plan.part.path).free
     if overwrite:  # what is at the part's place is deleted first
         old = plan.part.path / plan.part.name

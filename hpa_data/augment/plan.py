@@ -225,9 +225,9 @@ def _gather_originals(store: Store, names: Sequence[str]) -> _Originals:
         ids=ids,
         places=[(part.name, row) for part in parts for row in range(len(part.ids))],
         labels=np.concatenate([part.labels for part in parts if part.labels is not None]),
-        status=np.concatenate([part.status for part in parts]),
-        checksum=np.concatenate([part.checksum for part in parts]),
-        black=~np.concatenate([part.sums[..., 0].any(axis=1) for part in parts]),
+        status=np.concatenate([part.read_status() for part in parts]),
+        checksum=np.concatenate([part.read_checksums() for part in parts]),
+        black=~np.concatenate([part.read_sums()[..., 0].any(axis=1) for part in parts]),
     )
 
 
@@ -237,7 +237,7 @@ def _open_parent(store: Store, name: str) -> Part:
     for is_wrong, what in (
         (part.labels is None, "without labels. Convert it with --labels"),
         (part.copies is not None, "of copies. Name parts of originals"),
-        ((part.status == PENDING).any(), "that is not finished. Run the same `hpa convert` again"),
+        ((part.read_status() == PENDING).any(), "that is not finished. Run the same `hpa convert` again"),
     ):
         if is_wrong:
             raise InputError(

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from hpa_data.convert.plan import ConversionPlan
-from hpa_data.dataset import FAILED, PENDING
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import encode_chunk, get_codec
 from hpa_data.sources.decode import open_image
@@ -166,7 +165,7 @@ def check_disk(plan: ConversionPlan, *, overwrite: bool = False) -> None:
 def _count_pending(plan: ConversionPlan, *, overwrite: bool) -> int:
     """Count the samples that a conversion would write."""
     begun = None if overwrite else find_existing(plan.part)
-    return len(plan.samples) if begun is None else int(np.isin(begun.status, (PENDING, FAILED)).sum())
+    return len(plan.samples) if begun is None else begun.count_pending()
 
 
 def _count_free(path: Path) -> int:

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from hpa_data.convert.estimate import check_disk
 from hpa_data.convert.plan import ConversionPlan
-from hpa_data.dataset import FAILED, FILLED, PENDING, is_readable
+from hpa_data.dataset import FILLED, is_readable
 from hpa_data.format.statistics import ChannelStatistics
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.create import create_part, remove_stale
@@ -101,7 +99,7 @@ def convert_files(
         remove_stale(plan.part)
         check_disk(plan, overwrite=overwrite)
         begun = create_part(plan.part, overwrite=overwrite)
-        progress.start(int(np.isin(begun.status, (PENDING, FAILED)).sum()))
+        progress.start(begun.count_pending())
         write_shards(
             begun,
             plan.samples,
@@ -111,9 +109,9 @@ def convert_files(
             progress=progress.part(),
         )
         done = open_store(store).part(plan.part.name)
-        status = done.status
+        status = done.read_status()
         readable = is_readable(status).tolist()
-        noted = [note for (note, _), is_good in zip(done.notes, readable, strict=True) if note and is_good]
+        noted = [note for (note, _), is_good in zip(done.read_notes(), readable, strict=True) if note and is_good]
         return Conversion(
             store=store,
             part=done.name,

@@ -76,8 +76,8 @@ def find_relations(
     Relations
     """
     opened = [store.part(name) for name in parts]
-    sums = np.concatenate([part.sums for part in opened])
-    checksums = np.concatenate([part.checksum for part in opened])
+    sums = np.concatenate([part.read_sums() for part in opened])
+    checksums = np.concatenate([part.read_checksums() for part in opened])
     is_copy = reader.parents != ORIGINAL
     n_samples, pixels = len(reader), int(np.prod(reader.image_shape[:2]))
     left_out = find_uniform(sums, pixels=pixels) | is_copy | ~is_readable(reader.status)

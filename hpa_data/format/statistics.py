@@ -48,14 +48,21 @@ def channel_statistics(sums: npt.NDArray[np.uint64], *, pixels: int) -> ChannelS
     """
     if not len(sums):
         return None
-    count = len(sums) * pixels
-    # Python's integers: the square of a sum over 31,072 samples does not fit in 64 bits.
-    totals = [(int(total), int(squares)) for total, squares in sums.sum(axis=0)]
+    n_pixels = len(sums) * pixels
+    moments = [mean_and_std(n_pixels, int(total), int(squares)) for total, squares in sums.sum(axis=0)]
     return ChannelStatistics(
         n_samples=len(sums),
-        mean=tuple(total / count for total, _ in totals),
-        std=tuple(math.sqrt(squares * count - total**2) / count for total, squares in totals),
+        mean=tuple(mean for mean, _ in moments),
+        std=tuple(std for _, std in moments),
     )
+
+
+def mean_and_std(n: int, total: int, squares: int) -> tuple[float, float]:
+    """Return mean and standard deviation of `n` integers from their sum and the sum of their squares, both exact.
+
+    Python's integers throughout: the square of a sum over 31,072 images does not fit in 64 bits.
+    """
+    return total / n, math.sqrt(squares * n - total**2) / n
 
 
 def compute_checksum(image: npt.NDArray[np.uint8]) -> int:

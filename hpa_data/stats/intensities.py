@@ -1,6 +1,5 @@
 """Intensity histograms of each channel."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
+from hpa_data.format.statistics import mean_and_std
 from hpa_data.store.store import Store
 from hpa_data.system.executor import Parallelism, sample_pool
 from hpa_data.system.progress import SILENT, Progress
@@ -149,18 +149,17 @@ def intensity_statistics(
     >>> told.mean, told.percentiles, told.black, told.saturated
     ((66.25,), ((0, 0, 255),), (0.5,), (0.25,))
     """
-    # Python's integers: the square of a sum over 31,072 samples does not fit in 64 bits.
     counts: list[list[int]] = histogram.tolist()
     n_pixels = [sum(row) for row in counts]
     totals = [sum(level * n for level, n in enumerate(row)) for row in counts]
     squares = [sum(level**2 * n for level, n in enumerate(row)) for row in counts]
-    channel_sums = list(zip(n_pixels, totals, squares, strict=True))
+    moments = list(map(mean_and_std, n_pixels, totals, squares))
     return IntensityStatistics(
         part=part,
         channels=tuple(channels),
         histogram=tuple(map(tuple, counts)),
-        mean=tuple(total / n for n, total, _ in channel_sums),
-        std=tuple(math.sqrt(square * n - total**2) / n for n, total, square in channel_sums),
+        mean=tuple(mean for mean, _ in moments),
+        std=tuple(std for _, std in moments),
         percentiles=tuple(tuple(_find_percentile(row, percent) for percent in PERCENTS) for row in counts),
         black=tuple(row[0] / n for row, n in zip(counts, n_pixels, strict=True)),
         saturated=tuple(row[-1] / n for row, n in zip(counts, n_pixels, strict=True)),

@@ -79,7 +79,7 @@ def measure_store(
             f"has {', '.join(store.parts()) or 'none'}. Name parts of the store."
         )
     opened = [store.part(name) for name in names]
-    readable = {part.name: is_readable(part.status) for part in opened}
+    readable = {part.name: is_readable(part.read_status()) for part in opened}
     n_readable = {name: int(rows.sum()) for name, rows in readable.items()}
     if not any(n_readable.values()):
         raise InputError(

@@ -37,8 +37,8 @@ class Failure:
 
 def list_failures(part: Part) -> list[Failure]:
     """List the failed samples of a part, in their order."""
-    failed = np.flatnonzero(part.status == FAILED).tolist()
-    notes = part.notes if failed else []
+    failed = np.flatnonzero(part.read_status() == FAILED).tolist()
+    notes = part.read_notes() if failed else []
     return [Failure(id=part.ids[i], file=notes[i][1], reason=notes[i][0]) for i in failed]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from hpa_data.dataset import is_readable
+from hpa_data.dataset import FAILED, PENDING, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import Codec, get_codec
 from hpa_data.format.layout import Layout, find_shard
@@ -71,24 +71,20 @@ class Part:
         checksums = tuple(self._read("parent_checksum").tolist())
         return Provenance(parents=columns[0], parts=columns[1], checksums=checksums, recipes=columns[2])
 
-    @property
-    def status(self) -> npt.NDArray[np.uint8]:
-        """What became of each sample, uint8 (N,), as the disk has it now."""
+    def read_status(self) -> npt.NDArray[np.uint8]:
+        """Read what became of each sample, uint8 (N,)."""
         return self._read("status")
 
-    @property
-    def checksum(self) -> npt.NDArray[np.uint32]:
-        """CRC-32 of each image's bytes, uint32 (N,), as the disk has it now."""
+    def read_checksums(self) -> npt.NDArray[np.uint32]:
+        """Read the CRC-32 of each image's bytes, uint32 (N,)."""
         return self._read("checksum")
 
-    @property
-    def notes(self) -> list[tuple[str, str]]:
-        """What to know of each sample, and the file that it is about; both mostly empty."""
+    def read_notes(self) -> list[tuple[str, str]]:
+        """Read the note on each sample and the file that it is about; most are empty."""
         return [(str(note), str(file)) for note, file in zip(self._read("note"), self._read("note_file"), strict=True)]
 
-    @property
-    def sums(self) -> npt.NDArray[np.uint64]:
-        """Sum and sum of squares of each image's channels, uint64 (N, C, 2), as the disk has them now."""
+    def read_sums(self) -> npt.NDArray[np.uint64]:
+        """Read sum and sum of squares of each image's channels, uint64 (N, C, 2)."""
         return self._read("sums")
 
     def shard_path(self, shard: int) -> Path:
@@ -104,8 +100,12 @@ class Part:
             )
 
     def count_readable(self) -> int:
-        """Count the samples that were written without fault."""
-        return int(is_readable(self.status).sum())
+        """Count the samples whose image can be read."""
+        return int(is_readable(self.read_status()).sum())
+
+    def count_pending(self) -> int:
+        """Count the samples that a conversion would write: pending or failed ones."""
+        return int(np.isin(self.read_status(), (PENDING, FAILED)).sum())
 
     def count_bytes(self) -> int:
         """Count the bytes on disk of the images."""
@@ -122,7 +122,7 @@ class Part:
             codec=get_codec(self.manifest.settings["codec"]),
             ids=self.ids,
             labels=self.labels,
-            status=self.status,
+            status=self.read_status(),
             copies=self.copies,
         )
 

@@ -127,7 +127,7 @@ class Store:
                     f"Copies must be those of the store's own samples. Received: part {part.name!r}, made of another "
                     f"part {name!r} than {self.location} has now. Run `hpa augment` again with --overwrite."
                 )
-            rows = zip(parent.ids, parent.checksum.tolist(), parent.status.tolist(), strict=True)
+            rows = zip(parent.ids, parent.read_checksums().tolist(), parent.read_status().tolist(), strict=True)
             known |= {(name, own_id): (row, *numbers) for row, (own_id, *numbers) in enumerate(rows)}
         found = []
         told = zip(part.copies.parts, part.copies.parents, part.copies.checksums, strict=True)

@@ -162,7 +162,7 @@ def write_shards(
         After an interrupt, at a border between shards.
     """
     workers = workers or Parallelism()
-    status = part.status
+    status = part.read_status()
     if redo is None:
         redo = (status == PENDING) | (status == FAILED)
     size = part.layout.shard_samples
@@ -188,7 +188,7 @@ def write_shards(
         progress.advance(int(redo[job.task.start : job.task.stop].sum()))
 
     run_tasks(_write_shard, jobs, workers=workers, on_done=note_done)
-    status = part.status
+    status = part.read_status()
     if (status[redo] == PENDING).any():
         raise RuntimeError(f"shards of {part.path} were told to be written and are not")
     _finish(part, is_readable(status))
@@ -329,7 +329,7 @@ def _clean_text(text: str) -> str:
 def _finish(part: Part, good: npt.NDArray[np.bool_]) -> None:
     """Write the statistics over the good samples into the manifest, and the list of failures into the store."""
     y, x, _ = part.layout.image_shape
-    manifest = replace(part.manifest, statistics=channel_statistics(part.sums[good], pixels=y * x))
+    manifest = replace(part.manifest, statistics=channel_statistics(part.read_sums()[good], pixels=y * x))
     if manifest != part.manifest:
         part.group.attrs.put(manifest.encode())
     write_failures(part.path.parent)

@@ -222,13 +222,14 @@ def _list_disk(store: Store, parts: tuple[str, ...], *, threads: int) -> list[Wo
         return []
     paths, n_bytes, n_samples = [], 0, 0
     for part in opened:
+        readable = is_readable(part.read_status())
         for shard in range(part.layout.n_shards):
             path = part.shard_path(shard)
             if n_bytes < DISK_BYTES and path.is_file():
                 first = shard * part.layout.shard_samples
                 paths.append(path)
                 n_bytes += path.stat().st_size
-                n_samples += int(is_readable(part.status[first : first + part.layout.shard_samples]).sum())
+                n_samples += int(readable[first : first + part.layout.shard_samples].sum())
     description = f"shards past the page cache, {n_bytes / 1e6:.0f} MB"
     return [Workload(name="disk", description=description, run=limit_disk(paths, n_samples, threads=threads))]
 

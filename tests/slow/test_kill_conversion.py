@@ -222,12 +222,12 @@ def test_thousands_of_damaged_files_cost_their_samples_and_nothing_else(tmp_path
     assert process.returncode == 1, err
     assert "Traceback" not in err
     part = open_store(tmp_path / "a.zarr").part("train")
-    status = part.status
+    status = part.read_status()
     assert len(status) == n_samples
     assert set(status.tolist()) <= {1, 2}
     listed = (tmp_path / "a.zarr" / "failures.csv").read_text().splitlines()
     assert len(listed) - 1 == (status == 2).sum() > n_samples / 4
-    assert all(note for (note, _), state in zip(part.notes, status.tolist(), strict=True) if state == 2)
+    assert all(note for (note, _), state in zip(part.read_notes(), status.tolist(), strict=True) if state == 2)
     # Two threads with a picture of 256 MiB each, decoded and taken apart; the libraries; two shards.
     assert peak < 2 * 3 * 256 * 2**20 + 600 * 2**20
     print(f"{form}: {(status == 2).sum()} of {n_samples} failed, peak {peak / 1e6:.0f} MB")

@@ -129,7 +129,7 @@ def test_the_order_of_the_parts_around_a_sample_does_not_change_its_copies(kaggl
     found = []
     for name in ("one", "other"):
         part = open_store(tmp_path / name).part("augmented")
-        found.append(dict(zip(part.ids, part.checksum.tolist(), strict=True)))
+        found.append(dict(zip(part.ids, part.read_checksums().tolist(), strict=True)))
     assert found[0] == found[1]
 
 

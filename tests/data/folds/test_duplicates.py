@@ -122,10 +122,10 @@ def test_a_sample_that_cannot_be_read_counts_as_blank(tmp_path: Path) -> None:
     write_sample(tmp_path / "files", "d", np.zeros((512, 512, 4), np.uint8))
     convert(tmp_path / "files", tmp_path / "store")
     part = open_store(tmp_path / "store").part("train")
-    is_blank = find_uniform(part.sums, pixels=512 * 512)
+    is_blank = find_uniform(part.read_sums(), pixels=512 * 512)
     hashes = hash_part(open_store(tmp_path / "store"), "train")
     assert is_blank.tolist() == (hashes == 0).all(axis=1).tolist() == [False, True, False, True]
-    assert find_exact_duplicates(part.checksum, part.sums, is_blank).tolist() == [[0, 2]]
+    assert find_exact_duplicates(part.read_checksums(), part.read_sums(), is_blank).tolist() == [[0, 2]]
     assert find_near_duplicates(hashes).tolist() == [[0, 2]]
 
 

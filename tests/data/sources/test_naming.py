@@ -141,7 +141,7 @@ def test_a_stack_without_a_channel_is_filled_if_told(tmp_path: Path) -> None:
         channels = parse_channels("red=0,green=1,blue=2,yellow=3")
         settings = ImportOptions(source="stack", channels=channels, missing=missing)
         convert(tmp_path, tmp_path / f"{missing}.zarr", settings=settings)
-        assert open_store(tmp_path / f"{missing}.zarr").part("train").status.tolist() == status
+        assert open_store(tmp_path / f"{missing}.zarr").part("train").read_status().tolist() == status
     assert open_store(tmp_path / "fill.zarr").reader().read([0])[0, 0, 0].tolist() == [7, 7, 7, 0]
 
 
@@ -194,7 +194,7 @@ def test_a_missing_channel_fails_is_filled_or_skipped(kaggle: Path, tmp_path: Pa
         settings = ImportOptions(missing=missing)
         done = convert(tmp_path / "source", tmp_path / missing, labels=table, settings=settings)
         part = open_store(tmp_path / missing).part("train")
-        told[missing] = (part.ids, part.status.tolist(), done.skipped, len(done.failures), done.n_filled)
+        told[missing] = (part.ids, part.read_status().tolist(), done.skipped, len(done.failures), done.n_filled)
     assert told == {
         "fail": (["s1", "s0", "s2"], [2, 1, 1], (), 1, 0),
         "fill": (["s1", "s0", "s2"], [3, 1, 1], (), 0, 1),

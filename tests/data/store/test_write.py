@@ -130,7 +130,7 @@ def test_a_conversion_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path, 
     calls.clear()
     part = begin(tmp_path / "killed", ids, shard_samples=4)
     assert part.manifest.statistics is None
-    pending = np.flatnonzero(part.status == 0).tolist()
+    pending = np.flatnonzero(part.read_status() == 0).tolist()
     assert stop_at in pending
     assert write_shards(part, range(10), read, workers=one) == []
     assert sorted(calls) == pending  # whole shards that were written are not read again
@@ -171,7 +171,7 @@ def test_a_conversion_that_goes_on_lists_the_failures_of_before(tmp_path: Path, 
         write_shards(begin(path, "abcd", shard_samples=2), range(4), lambda index: read(index, kill_at))
     failures = write_shards(begin(path, "abcd", shard_samples=2), range(4), lambda index: read(index, -1))
     assert failures == [Failure(id="b", file="b.png", reason="no such luck")]
-    assert open_store(path).part("train").status.tolist() == [1, 2, 1, 1]
+    assert open_store(path).part("train").read_status().tolist() == [1, 2, 1, 1]
     assert (path / "failures.csv").read_text() == "part,id,file,reason\ntrain,b,b.png,no such luck\n"
 
 
@@ -254,7 +254,7 @@ def test_a_bad_file_costs_one_sample_and_is_listed(kaggle: Path, tmp_path: Path)
     assert [failure.id for failure in done.failures] == ["new-1"]
     assert "new-1_blue.png" in done.failures[0].reason
     part = open_store(tmp_path / "a.zarr").part("test")
-    assert part.status.tolist() == [1, 2, 1]
+    assert part.read_status().tolist() == [1, 2, 1]
     assert part.manifest.statistics is not None
     assert part.manifest.statistics.n_samples == 2
 
@@ -263,7 +263,7 @@ def test_a_black_image_is_not_a_missing_one(tmp_path: Path) -> None:
     write_sample(tmp_path / "source", "black", np.zeros((512, 512, 4), np.uint8))
     convert(tmp_path / "source", tmp_path / "a.zarr")
     part = open_store(tmp_path / "a.zarr").part("train")
-    assert part.status.tolist() == [1]
+    assert part.read_status().tolist() == [1]
     assert (open_store(tmp_path / "a.zarr").reader().read([0]) == 0).all()
 
 
