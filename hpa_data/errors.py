@@ -17,6 +17,6 @@ class InputError(ValueError):
         self.file = file
 
 
-def shorten(error: Exception) -> str:
-    """Return the first line of what an error says, or its kind."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type where it has no message."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,6 +1,7 @@
 """CSV tables: which sample shows which classes."""
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import encode_labels
 from hpa_data.errors import InputError
+from hpa_data.system.atomic import write_atomic
 
 # Letters. The longest row of a known table has some 100; without an end, a line could fill the memory.
 MAX_LINE = 1_000_000
@@ -140,3 +142,31 @@ def first_duplicate(ids: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file atomically.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it exists.
+    header : sequence of str
+        Names of the columns.
+    rows : iterable of sequences
+        One value per column, written as `str` gives it, None as nothing.
+    """
+    write_atomic(path, encode_table(header, rows))
+
+
+def encode_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    r"""Return a CSV file as UTF-8 text with plain line feeds; see `write_table`.
+
+    Examples
+    --------
+    >>> encode_table(("id", "fold"), [("a", 0), ("b, c", None)])
+    b'id,fold\na,0\n"b, c",\n'
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue().encode()

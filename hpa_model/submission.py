@@ -1,7 +1,5 @@
 """The submission: predictions as a CSV file."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +8,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import decode_labels
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import write_atomic
-from hpa_data.tables import first_duplicate, read_columns
+from hpa_data.tables import first_duplicate, read_columns, write_table
 from hpa_model.metrics import predict_classes
 from hpa_model.thresholds import NEVER
 
@@ -71,13 +68,9 @@ def write_submission(path: Path, order: Sequence[str], predictions: Mapping[str,
     predictions : mapping of str to array of uint8, shape (K,)
         Of each id; an id without any gets an empty row.
     """
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(("Id", "Predicted"))
-    for name in order:
-        row = predictions.get(name)
-        writer.writerow((name, "" if row is None else decode_labels(row[None])[0]))
-    write_atomic(path, lines.getvalue().encode())
+    rows = [predictions.get(name) for name in order]
+    targets = ["" if row is None else decode_labels(row[None])[0] for row in rows]
+    write_table(path, ("Id", "Predicted"), zip(order, targets, strict=True))
 
 
 def check_submission(path: Path, order: Sequence[str], n_classes: int) -> int:

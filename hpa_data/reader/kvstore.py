@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hpa_data.errors import InputError, shorten
+from hpa_data.errors import InputError, first_line
 
 SCHEMES = ("s3", "gs", "http", "https")
 
@@ -58,7 +58,7 @@ def make_kvstore(location: str | Path) -> dict[str, Any]:
     try:
         spec: dict[str, Any] = import_tensorstore().KvStore.Spec(url.rstrip("/") + "/").to_json()
     except ValueError as error:
-        raise InputError(f"A URL must name a place. Received: {url}: {shorten(error)}. Correct it.") from error
+        raise InputError(f"A URL must name a place. Received: {url}: {first_line(error)}. Correct it.") from error
     if spec["driver"] == "s3":
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import InputError, shorten
+from hpa_data.errors import InputError, first_line
 from hpa_data.reader.engine import ReaderSpec
 from hpa_data.reader.kvstore import import_tensorstore, make_kvstore, make_retries
 
@@ -78,7 +78,7 @@ class TensorStoreImages:
         except (ValueError, OSError) as error:
             raise InputError(
                 f"The images of part {part.name!r} must be a Zarr array that TensorStore reads. Received: "
-                f"{part.images}: {shorten(error)}. Convert the part again."
+                f"{part.images}: {first_line(error)}. Convert the part again."
             ) from error
         expected = (part.layout.n_samples, *part.layout.image_shape)
         if (array.dtype.name, tuple(array.shape)) != ("uint8", expected):
@@ -106,5 +106,5 @@ class _Reading:
                 remedy = "Serve it by a server that answers requests for ranges."
             raise InputError(
                 f"The bytes of a sample must be there and whole. Received: part {self._part.name!r} in "
-                f"{self._part.images}: {shorten(error)}. {remedy}"
+                f"{self._part.images}: {first_line(error)}. {remedy}"
             ) from error

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 
 Pixels = npt.NDArray[np.unsignedinteger]
 
@@ -112,7 +112,7 @@ def open_image(content: bytes, file: str) -> ImageFile:
 
 
 def _damaged(file: str, n_bytes: int, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    reason = first_line(error)[:200]
     return InputError(
         f"A plane must be a whole image file. Received: {file} of {n_bytes} bytes, which cannot be decoded: {reason}. "
         "Fetch the file again.",

@@ -1,8 +1,6 @@
 """The samples of a store that could not be converted."""
 
 import contextlib
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from hpa_data.dataset import FAILED
 from hpa_data.errors import InputError
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
-from hpa_data.system.atomic import write_atomic
+from hpa_data.tables import write_table
 
 FAILURES_NAME = "failures.csv"
 
@@ -49,9 +47,7 @@ def write_failures(store: Path) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([("part", "id", "file", "reason"), *rows])
-    write_atomic(path, text.getvalue().encode())
+    write_table(path, ("part", "id", "file", "reason"), rows)
 
 
 def _list_all_failures(store: Path) -> Iterator[tuple[str, str, str, str]]:

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from hpa_data.errors import InputError, shorten
+from hpa_data.errors import InputError, first_line
 from hpa_data.reader.kvstore import import_tensorstore, make_kvstore, make_retries
 
 # All arrays that a part may have beside its images.
@@ -69,7 +69,7 @@ class Mirror:
         except (ValueError, NotImplementedError) as error:
             raise InputError(
                 f"The parts of a store at a URL must be named if its server does not list them. Received: {self.url}: "
-                f"{shorten(error)}. Name the part."
+                f"{first_line(error)}. Name the part."
             ) from error
         names = [key.decode("utf-8", "replace").split("/") for key in keys]
         return sorted({name[0] for name in names if len(name) == 2 and name[1] == "zarr.json"})
@@ -105,7 +105,7 @@ class Mirror:
             return future.result()
         except (ValueError, OSError) as error:
             raise InputError(
-                f"A store at a URL must be readable. Received: {self.url}: {shorten(error)}. Check the address, the "
+                f"A store at a URL must be readable. Received: {self.url}: {first_line(error)}. Check the address, the "
                 "network and the credentials."
             ) from error
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import zarr
 
 from hpa_data.dataset import FAILED, PENDING, is_readable
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_data.format.codecs import Codec, get_codec
 from hpa_data.format.layout import Layout, find_shard
 from hpa_data.format.manifest import Manifest, Provenance, fingerprint
@@ -131,7 +131,7 @@ class Part:
             return self.group[name][:]  # type: ignore[index]
         # Whatever a damaged chunk makes its codecs raise.
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise InputError(
                 f"A part must be whole. Received: {self.path}, whose {name} cannot be read: {reason}. Convert it again "
                 "with --overwrite."

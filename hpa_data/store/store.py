@@ -14,7 +14,7 @@ from pathlib import Path
 import zarr
 
 from hpa_data.dataset import FILLED, OK, PENDING
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.reader import Reader
 from hpa_data.store.mirror import Mirror
@@ -74,7 +74,7 @@ class Store:
         except InputError:
             raise
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise InputError(
                 f"A part must be whole. Received: {name} of {self.location} with a fault: {reason}. Convert it again "
                 "with --overwrite."
@@ -164,7 +164,7 @@ def open_store(path: str | Path) -> Store:
     try:
         store.parts()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise InputError(
             f"A store must be a folder written by `hpa convert`. Received: {path}: {reason}. Check the path."
         ) from error

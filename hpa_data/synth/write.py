@@ -1,6 +1,5 @@
 """Write folders of made-up samples in Kaggle's format."""
 
-import csv
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from hpa_data.errors import InputError
 from hpa_data.synth.labels import draw_split_labels
 from hpa_data.synth.sample import draw_sample
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.tables import write_table
 
 SPLITS = ("train", "test")
 # The last numbers of the streams of chance that a sample's id and pixels come from.
@@ -112,9 +112,9 @@ def write_samples(
             progress.advance(1)
 
     if n_test:
-        write_table(folder / "test_truth.csv", "Target", ids[1], decode_labels(splits[1]))
-        write_table(folder / "sample_submission.csv", "Predicted", ids[1], ["0"] * n_test)
-    write_table(folder / "train.csv", "Target", ids[0], decode_labels(splits[0]))
+        write_labels(folder / "test_truth.csv", "Target", ids[1], decode_labels(splits[1]))
+        write_labels(folder / "sample_submission.csv", "Predicted", ids[1], ["0"] * n_test)
+    write_labels(folder / "train.csv", "Target", ids[0], decode_labels(splits[0]))
     return SynthSummary(folder=folder, n_samples=n_samples, n_test=n_test, n_bytes=n_bytes)
 
 
@@ -191,9 +191,6 @@ def write_png(path: Path, plane: npt.NDArray[np.uint8]) -> int:
     return path.write_bytes(data.tobytes())
 
 
-def write_table(path: Path, column: str, ids: Sequence[str], values: Sequence[str]) -> None:
+def write_labels(path: Path, column: str, ids: Sequence[str], values: Sequence[str]) -> None:
     """Write a table of ids and one more column, sorted by id as Kaggle's are."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("Id", column))
-        writer.writerows(sorted(zip(ids, values, strict=True)))
+    write_table(path, ("Id", column), sorted(zip(ids, values, strict=True)))

@@ -20,7 +20,7 @@ import dask
 from dask.callbacks import Callback
 from dask.system import CPU_COUNT
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_data.system.threads import ThreadTeam
 
 Task = TypeVar("Task")
@@ -262,7 +262,7 @@ def _connect(address: str) -> Any:
             "A Dask cluster must have distributed. Received: no such package. Run: pip install '.[cluster]'"
         ) from error
     except (OSError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise InputError(
             f"scheduler must be the address of a Dask cluster. Received: {address!r}: {reason}. Start one with `dask "
             "scheduler` and `dask worker`, or leave it out."

@@ -1,14 +1,12 @@
 """Runs side by side, as the paper's table 4.1 has its networks."""
 
-import csv
-import io
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import write_atomic
+from hpa_data.tables import write_table
 from hpa_model.evaluation.scores import Scores, score_run
 from hpa_model.runs.folder import RunDescription, read_history, read_run
 
@@ -127,8 +125,4 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
     """Write the table as CSV, a row a run."""
-    lines = io.StringIO()
-    writer = csv.DictWriter(lines, list(RunRow.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in comparison.rows)
-    write_atomic(path, lines.getvalue().encode())
+    write_table(path, [field.name for field in fields(RunRow)], [astuple(row) for row in comparison.rows])

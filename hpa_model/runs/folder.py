@@ -1,7 +1,6 @@
 """The run folder: what is in it under which name, and what it says of itself."""
 
 import csv
-import io
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import write_atomic
+from hpa_data.tables import write_table
 from hpa_model.config import MAX_PIXELS, TrainConfig, make_config
 
 CONFIG_FILE = "config.json"
@@ -240,11 +240,7 @@ def write_class_f1(folder: Path, classes: Sequence[str], class_f1: Sequence[Sequ
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write a CSV table of numbers, of one row at least."""
-    lines = io.StringIO()
-    writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
-    write_atomic(path, lines.getvalue().encode())
+    write_table(path, list(rows[0]), [[f"{value:.6g}" for value in row.values()] for row in rows])
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

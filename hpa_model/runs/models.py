@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_model.nets import LAYERS
 from hpa_model.runs.folder import RunDescription
 
@@ -39,7 +39,7 @@ def load_model(path: Path, description: RunDescription | None = None) -> keras.M
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS)
     except Exception as error:  # Keras and the formats below it raise a dozen kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise InputError(f"A model must be whole. Received: {path}: {reason}. Train the run again.") from error
     if description is not None:
         shapes = (None, *description.image_shape), (None, len(description.classes))

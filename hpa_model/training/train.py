@@ -1,7 +1,5 @@
 """Training: k folds, one model each, straight down the page."""
 
-import csv
-import io
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ from hpa_data.store.store import Store
 from hpa_data.system.atomic import open_atomic, write_atomic
 from hpa_data.system.lock import LOCK_NAME, hold_store
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.tables import encode_table
 from hpa_model import nets
 from hpa_model.backend import check_devices, make_deterministic, on_tensorflow
 from hpa_model.config import TrainConfig
@@ -300,11 +299,7 @@ def check_folds(run: Path, plan: FoldPlan, ids: list[str]) -> None:
 
 def _list_folds(plan: FoldPlan, ids: list[str]) -> bytes:
     """Say in which fold each sample validates, as a CSV table."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(("id", "fold"))
-    writer.writerows((ids[index], plan.folds[index]) for index in np.flatnonzero(plan.folds >= 0))
-    return lines.getvalue().encode()
+    return encode_table(("id", "fold"), [(ids[index], plan.folds[index]) for index in np.flatnonzero(plan.folds >= 0)])
 
 
 def is_done(fold: Fold) -> bool:

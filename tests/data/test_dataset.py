@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from hpa_data.dataset import CLASSES, SYNONYMS, decode_labels, encode_labels
 from hpa_data.errors import InputError
 from hpa_data.format.manifest import Manifest, fingerprint
 from hpa_data.format.statistics import ChannelStatistics, channel_statistics
-from hpa_data.tables import read_label_table
 
 multi_hot = hnp.arrays(np.uint8, st.tuples(st.integers(0, 20), st.just(28)), elements=st.integers(0, 1))
 
@@ -36,55 +34,6 @@ def test_class_names_and_their_synonyms_are_numbers() -> None:
 
 def test_numbers_may_be_parted_as_in_later_tables() -> None:
     assert decode_labels(encode_labels(["14|0", "3, 5", "3 5;7"])) == ["0 14", "3 5", "3 5 7"]
-
-
-def test_the_names_of_columns_may_differ(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("ID,Other,Label\na,x,Nucleus\n")
-    assert decode_labels(read_label_table(tmp_path / "a.csv").labels) == ["0"]
-
-
-@pytest.mark.realdata
-def test_the_external_table_is_read_whole(real_data: Path) -> None:
-    table = read_label_table(real_data / "labels" / "HPAv18RBGY_wodpl.csv")
-    assert len(table.ids) == 74_606
-    assert len({name.partition("_")[0] for name in table.ids}) == 12_815
-
-
-def test_the_table_keeps_the_order_of_the_file(kaggle: Path) -> None:
-    table = read_label_table(kaggle / "train.csv")
-    assert table.ids[0] == "sample-11"
-    assert table.ids[-1] == "sample-00"
-    assert decode_labels(table.labels)[:4] == ["0 3", "1 3", "2 3", "0 3"]
-
-
-def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "train.csv"
-    path.write_bytes('\ufeffName,Target,Id\r\n"a, b",3 1,one\r\n\r\nc,,two\r\n'.encode())
-    table = read_label_table(path)
-    assert table.ids == ("one", "two")
-    assert decode_labels(table.labels) == ["1 3", ""]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "must have the columns Id, Target"),
-        (b"Name,Target\na,1\n", "without Id"),
-        (b"Id,Target\na,1\nb\n", "2 columns.* line 3"),
-        (b"Id,Target\na,16,0\n", "2 columns.* line 2"),
-        (b"Id,Target,Target\na,16,0\n", "one column Target or Label. Received: 2"),
-        (b"Id,Target\na,1\na,2\n", "must be unique. Received: 'a'"),
-        (b"Id,Target\na,28\n", "Received: '28' in row 1"),
-        (b"Id,Target\n\xff\xfe,1\n", "CSV text in UTF-8"),
-        (b"Id,Target," + b"x," * 600_000 + b"\n", "up to 1000000 letters"),
-        (b'Id,Target\n"' + b"a" * 200_000 + b'",1\n', "CSV text"),
-    ],
-)
-def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "train.csv"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        read_label_table(path)
 
 
 def test_a_manifest_comes_back_from_its_attributes() -> None:
@@ -133,12 +82,3 @@ def test_statistics_are_those_of_numpy_and_do_not_depend_on_order(images: np.nda
 
 def test_there_are_28_different_classes() -> None:
     assert len(set(CLASSES)) == 28
-
-
-@pytest.mark.realdata
-def test_the_real_table_has_the_known_counts(real_data: Path) -> None:
-    table = read_label_table(real_data / "labels" / "train.csv")
-    assert table.labels.shape == (31_072, 28)
-    assert table.labels.sum(axis=0).max() == 12_885
-    assert table.labels.sum(axis=0).min() == 11
-    assert np.bincount(table.labels.sum(axis=1)).tolist() == [0, 15126, 12485, 3160, 299, 2]
