@@ -1,21 +1,20 @@
-"""The settings of a training, and recipes: files of what differs from their defaults."""
+"""The settings of a training, and recipes: files of what differs from their defaults. Imports nothing heavy."""
 
-import dataclasses
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from hpa_data.errors import InputError
 from hpa_data.folds.options import FoldMethod
+from hpa_data.format.layout import MAX_PIXELS
+from hpa_data.system.records import decode_record
 
 Loss = Literal["bce", "f1", "focal"]
 Optimizer = Literal["adam", "sgd"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-# Rows or columns; no store has larger images.
-MAX_PIXELS = 2**15
 # Which folds' models are fine-tuned: the paper took the one that scored best.
 FoldChoice = Literal["best", "all"]
 
@@ -24,120 +23,105 @@ FoldChoice = Literal["best", "all"]
 class TrainConfig:
     """The settings of a training; the defaults are the paper's.
 
-    Attributes
-    ----------
-    model : str
-        A name in `nets.NETS`.
-    options : dict of str to float, int or str
-        What differs from the network's own options, see `nets.NETS`.
-    image_size : int
-        Rows and columns that the network sees; 0: the network's own, for most those of the store.
-    bn_momentum : float
-        See `nets.build`.
-    parts : tuple of str
-        Parts of the store whose samples are trained and validated on.
-    folds : int
-        One model is trained for each; each validates on its own fold.
-    fold_method : {"stratified", "contiguous", "grouped-stratified"}
-        See `hpa_data.folds.assign_folds`. Groups are duplicates, and samples of one antibody.
-    legacy_leak : bool
-        Take copies for samples and cut all into contiguous folds, as the paper probably did: scores flatter.
-    epochs, batch_size : int
-    loss : {"bce", "f1", "focal"}
-        See `losses`.
-    optimizer : {"adam", "sgd"}
-    learning_rate : float
-        To begin with.
-    momentum : float
-        Of SGD.
-    weight_decay : float
-        Share of each weight, times the learning rate, that a step takes off it.
-    clip_norm : float
-        The largest norm that all gradients together may have; 0: any.
-    plateau_epochs : int
-        After so many epochs without a lower validation loss, the learning rate is multiplied by `plateau_factor`; 0:
-        never.
-    plateau_factor : float
-    symmetries : bool
-        Turn each training image in one of the eight ways, by chance and anew in each epoch, on the device.
-    precision : {"float32", "mixed_bfloat16", "mixed_float16"}
-        Of the arithmetic; weights stay float32.
-    xla : bool
-        Compile with XLA. On CPUs it trains `gapnet` at less than half the speed.
-    devices : int
-        GPUs of this machine (or logical devices) that share each batch equally: `devices` - 1 images an epoch at most,
-        other ones each time, are left out for that.
-    deterministic : bool
-        Let sums of threads round the same way each time, at some cost.
-    seed : int
-        Decides folds, weights, order, turns and dropout.
-    finetune_epochs : int
-        Fine-tune for so many epochs afterwards, see `finetune`; 0: not.
-    finetune_loss : {"bce", "f1", "focal"}
-    finetune_folds : {"best", "all"}
+    Its fields are what a recipe may set, and are recorded in `config.json` under these names. A setting that is added
+    later takes its default in older runs; where that would change what they did, give the field
+    ``metadata={"absent": …}``.
     """
 
     model: str = "gapnet"
+    """A name in `nets.NETS`."""
+
     options: dict[str, float | int | str] = field(default_factory=dict)
+    """Differences from the network's default options, see `nets.NETS`."""
+
     image_size: int = 0
+    """Rows and columns that the network sees. 0: the network's default, for most networks the size in the store."""
+
     bn_momentum: float = 0.99
+    """Momentum of the moving averages in batch normalization. Lower it when an epoch has few steps."""
+
     parts: tuple[str, ...] = ("train",)
+    """Parts of the store to train and validate on."""
+
     folds: int = 3
+    """Number of folds. One model is trained per fold, and validated on that fold."""
+
     fold_method: FoldMethod = "stratified"
+    """See `hpa_data.folds.assign_folds`. Groups are duplicates, and samples of one antibody."""
+
     legacy_leak: bool = False
+    """Treat copies as independent samples and cut all into contiguous folds, as the paper probably did: optimistic."""
+
     epochs: int = 50
     batch_size: int = 20
+
     loss: Loss = "bce"
+    """See `losses.LOSSES`."""
+
     optimizer: Optimizer = "adam"
+
     learning_rate: float = 1e-3
+    """At the start."""
+
     momentum: float = 0.9
+    """Of SGD."""
+
     weight_decay: float = 0.0
+    """Decoupled: per step, each weight loses this fraction of itself, times the learning rate."""
+
     clip_norm: float = 0.0
+    """Maximum global norm of the gradients. 0: no clipping."""
+
     plateau_epochs: int = 0
+    """Epochs without a lower validation loss after which the learning rate is multiplied by `plateau_factor`. 0: never.
+    """
+
     plateau_factor: float = 0.5
+
     symmetries: bool = False
+    """Apply one of the eight flips and rotations of a square to each training image, drawn anew in each epoch, on the
+    device."""
+
     precision: Precision = "float32"
+    """Of the arithmetic; weights stay float32."""
+
     xla: bool = False
+    """Compile with XLA. On CPUs it trains `gapnet` at less than half the speed."""
+
     devices: int = 1
+    """GPUs of this machine (or logical devices) that share each batch equally. Up to `devices` - 1 images are skipped
+    per epoch, different ones each time."""
+
     deterministic: bool = False
+    """Use deterministic kernels, which are slower."""
+
     seed: int = 0
+    """Of folds, weights, order, symmetries and dropout."""
+
     finetune_epochs: int = 0
+    """Epochs of fine-tuning after the training, see `training.finetune`. 0: none."""
+
     finetune_loss: Loss = "bce"
     finetune_folds: FoldChoice = "best"
 
     def __post_init__(self) -> None:
-        """Check each value on its own."""
-        for name, choice in (
-            ("fold_method", FoldMethod),
-            ("loss", Loss),
-            ("optimizer", Optimizer),
-            ("precision", Precision),
-            ("finetune_loss", Loss),
-            ("finetune_folds", FoldChoice),
-        ):
-            value = getattr(self, name)
-            if value not in get_args(choice):
-                allowed = ", ".join(get_args(choice))
-                raise InputError(f"{name} must be one of {allowed}. Received: {name}={value!r}. Choose one of them.")
-        for name, lowest, highest in (
-            *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
-            *(("image_size", 0, MAX_PIXELS), ("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
-            *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
-        ):
+        """Check each value."""
+        for name in CHOICES:
+            _check_choice(name, getattr(self, name))
+        for name, lowest, highest in RANGES:
             value = getattr(self, name)
             if not lowest <= value <= highest:  # so that NaN is refused, too
                 raise InputError(
-                    f"{name} must be at least {lowest}, and {highest} at most. Received: {name}={value}. Pass another "
-                    "number."
+                    f"{name} must be from {lowest} to {highest}. Received: {name}={value}. Pass another number."
                 )
         if self.batch_size % self.devices:
             raise InputError(
                 f"batch_size must be a multiple of devices. Received: batch_size={self.batch_size}, "
-                f"devices={self.devices}. Pass another number."
+                f"devices={self.devices}. Change one of them."
             )
         if not self.parts or len(set(self.parts)) < len(self.parts):
             # A part given twice would put each of its samples into training and validation.
-            raise InputError(f"parts must be named, each once. Received: parts={self.parts}. Name each part once.")
+            raise InputError(f"parts must be different names. Received: parts={self.parts}. Name each part once.")
         for name in ("learning_rate", "plateau_factor"):
             value = getattr(self, name)
             if not 0 < value < 1:
@@ -150,19 +134,42 @@ class TrainConfig:
                 )
 
 
+# The lowest and the highest value of the settings that have both.
+RANGES: tuple[tuple[str, float, float], ...] = (
+    *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
+    *(("image_size", 0, MAX_PIXELS), ("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
+    *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
+)
+# The settings that are one of a few words, from their types.
+CHOICES: dict[str, tuple[str, ...]] = {
+    each.name: get_args(each.type) for each in fields(TrainConfig) if get_origin(each.type) is Literal
+}
+
+
+def _check_choice(name: str, value: object) -> None:
+    if value not in CHOICES[name]:
+        raise InputError(
+            f"{name} must be one of {', '.join(CHOICES[name])}. Received: {name}={value!r}. Choose one of them."
+        )
+
+
+# For help texts.
+DEFAULTS = TrainConfig()
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """Read a recipe, a TOML file of settings that differ from the defaults.
 
     Raises
     ------
     InputError
-        If the file is missing or no TOML. Names and types are checked by `make_config`.
+        If the file cannot be read as TOML. Names and types are checked by `make_config`.
     """
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
     except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
-        raise InputError(f"A recipe must be a TOML file. Received: {path}: {error}. Check the file.") from error
+        raise InputError(f"Cannot read recipe {path}: {error}. Correct the file.") from error
 
 
 def parse_setting(text: str) -> dict[str, Any]:
@@ -171,7 +178,7 @@ def parse_setting(text: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If there is no name, or the value is none of TOML's.
+        If there is no name, or the value is not TOML.
 
     Examples
     --------
@@ -190,7 +197,7 @@ def parse_setting(text: str) -> dict[str, Any]:
 
 
 def merge_settings(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Put settings over others; options of the network are merged one by one."""
+    """Merge settings; those of `other` win. Options of the network are merged one by one."""
     merged = dict(settings) | dict(other)
     both = [given["options"] for given in (settings, other) if isinstance(given.get("options"), Mapping)]
     if len(both) == 2:
@@ -199,37 +206,26 @@ def merge_settings(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dic
 
 
 def make_config(settings: Mapping[str, Any]) -> TrainConfig:
-    """Build a configuration from plain values, such as a recipe's or a JSON file's.
+    """Build a configuration from plain values, such as those of a recipe.
 
     Raises
     ------
     InputError
-        If a name is unknown, or a value has another type than its default.
+        If a name is unknown, or a value has another type than its default or is out of range.
     """
-    values: dict[str, Any] = {}
-    default = TrainConfig()
-    names = [field.name for field in dataclasses.fields(TrainConfig)]
-    for name, given in settings.items():
-        value = given
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f" ({near[0]}?)" if near else ""
-            raise InputError(
-                f"A setting must be one of {', '.join(names)}. Received: {name!r}. Correct its name{hint}."
-            )
-        kind = type(getattr(default, name))
-        if kind is tuple and isinstance(value, list | tuple):
-            value = tuple(map(str, value))
-        elif kind is float and type(value) is int:
-            value = float(value)
-        elif kind is dict and isinstance(value, Mapping):
-            value = dict(value)
-        if type(value) is not kind:
-            raise InputError(
-                f"Setting {name} must be of type {kind.__name__}. Received: {name}={value!r}. Correct the value."
-            )
-        values[name] = value
-    return TrainConfig(**values)
+    known = [each.name for each in fields(TrainConfig)]
+    for name, value in settings.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            remedy = f"Did you mean {close[0]!r}?" if close else "Correct its name."
+            raise InputError(f"A setting must be one of {', '.join(known)}. Received: {name!r}. {remedy}")
+        if name in CHOICES:
+            _check_choice(name, value)
+    try:
+        return decode_record(TrainConfig, settings, name="the settings", remedy="Correct the value.")
+    except InputError as error:
+        # A check of the configuration itself says all that is to be said.
+        raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
 
 
 def check_finetuning(loss: str, folds: str) -> None:

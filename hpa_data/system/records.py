@@ -26,7 +26,15 @@ def encode_record(record: Any) -> dict[str, Any]:
     return dict(json.loads(json.dumps(kept)))
 
 
-def decode_record(kind: type[Record], raw: Any, *, name: str, version: str = "", text: bool = False) -> Record:
+def decode_record(
+    kind: type[Record],
+    raw: Any,
+    *,
+    name: str,
+    version: str = "",
+    text: bool = False,
+    remedy: str = "Make it again.",
+) -> Record:
     """Read a dataclass from JSON values, or from text.
 
     Parameters
@@ -39,20 +47,26 @@ def decode_record(kind: type[Record], raw: Any, *, name: str, version: str = "",
         The version of hpa that wrote it, where that is known.
     text : bool
         Whether numbers may stand as text, as in a CSV file.
+    remedy : str
+        What to do about a value that cannot be used, one sentence.
 
     Raises
     ------
     InputError
-        If a key is unknown, a key without a default is missing, or a value is of another type.
+        If a key is unknown, a key without a default is missing, or a value is of another type. Its cause is the
+        InputError of the dataclass's own check, where that refused the values.
     """
     if not isinstance(raw, Mapping):
-        raise InputError(f"Cannot read {name}: it is not a table of settings. Make it again.")
+        raise InputError(f"Cannot read {name}: it is not a table of settings. {remedy}")
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     absent = {field.name: field.metadata["absent"] for field in fields if "absent" in field.metadata}
     try:
         record = msgspec.convert(absent | dict(raw), kind, strict=not text)
     except (msgspec.ValidationError, InputError) as error:
-        raise InputError(f"Cannot read {name}: {error}. Make it again.") from error
+        rule = error if isinstance(error, InputError) else error.__cause__
+        if isinstance(rule, InputError):  # of the dataclass itself, with its own remedy
+            raise InputError(f"Cannot read {name}: {rule}") from rule
+        raise InputError(f"Cannot read {name}: {_explain(error)}. {remedy}") from error
     unknown = sorted(_list_unknown(record, raw))
     if unknown:
         writer = f"hpa {version}" if version else "a newer version of hpa"
@@ -61,6 +75,13 @@ def decode_record(kind: type[Record], raw: Any, *, name: str, version: str = "",
             f"written by {writer}. Install that version or a newer one."
         )
     return record
+
+
+def _explain(error: Exception) -> str:
+    """Say which value is wrong and why, key first: msgspec says it the other way round, in its own notation."""
+    reason, _, path = str(error).partition(" - at `$")
+    key = path.strip("`.")
+    return f"{key}: {reason[:1].lower()}{reason[1:]}" if key else reason
 
 
 def _list_unknown(value: Any, raw: Any) -> Iterator[str]:

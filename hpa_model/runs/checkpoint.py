@@ -1,147 +1,181 @@
-"""A training in the middle of its way, on disk: every number that decides how it goes on. No pickle."""
+"""Checkpoints: all that a training needs to resume, in one file without pickles."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from keras import ops
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import open_atomic
+from hpa_data.system.records import decode_record, encode_record
 from hpa_model.runs.folder import CORRUPTION_ERRORS, EpochRecord, read_arrays
+
+# What some fields are called in the file.
+DISK_NAMES = {"elapsed_s": "trained_s", "epochs_since_best": "since_lower"}
+REMEDY = "Pass --overwrite to train again from the start."
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
-    """Where the training of a fold stands.
+class TrainingState:
+    """The progress of a fold's training. A field that is added later has a default, which older checkpoints take."""
 
-    Attributes
-    ----------
-    epoch, step : int
-        The next step to do; both count from 0.
-    loss_sum : float
-        Of the epoch's images so far.
-    n_images : int
-        The epoch's images so far.
-    trained_s : float
-        The time that they took.
-    best_epoch : int
-        The epoch with the lowest validation loss; -1 before the first.
-    best_loss : float
-    since_lower : int
-        Epochs since the validation loss was lower than ever, or since the learning rate was lowered for that.
-    history : tuple of EpochRecord
-        One of each epoch that is done.
-    class_f1 : tuple of tuple of float
-        F1 of each class after each of them.
-    """
+    epoch: int
+    """Of the next step, from 0."""
 
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    n_images: int = 0
-    trained_s: float = 0.0
-    best_epoch: int = -1
-    best_loss: float = float("inf")
-    since_lower: int = 0
-    history: tuple[EpochRecord, ...] = ()
-    class_f1: tuple[tuple[float, ...], ...] = ()
+    step: int
+    """The next step of the epoch, from 0."""
 
-    def begin_epoch(self, epoch: int) -> "State":
-        """Return the state at the beginning of an epoch."""
-        return replace(self, epoch=epoch, step=0, loss_sum=0.0, n_images=0, trained_s=0.0)
+    loss_sum: float
+    """Sum of the losses of the epoch's images so far."""
 
-    @staticmethod
-    def decode(raw: Mapping[str, Any]) -> "State":
-        """Read a state from JSON values; ValueError or another of `runs.CORRUPTION_ERRORS` if it is none."""
-        state = State(
-            epoch=int(raw["epoch"]),
-            step=int(raw["step"]),
-            loss_sum=float(raw["loss_sum"]),
-            n_images=int(raw["n_images"]),
-            trained_s=float(raw["trained_s"]),
-            best_epoch=int(raw["best_epoch"]),
-            best_loss=float(raw["best_loss"]),
-            since_lower=int(raw["since_lower"]),
-            history=tuple(EpochRecord.decode(record) for record in raw["history"]),
-            class_f1=tuple(tuple(map(float, row)) for row in raw["class_f1"]),
+    n_images: int
+    """The epoch's images so far."""
+
+    elapsed_s: float
+    """The time that they took."""
+
+    best_epoch: int
+    """The epoch with the lowest validation loss; -1 before the first."""
+
+    best_loss: float
+
+    epochs_since_best: int
+    """Epochs since the validation loss was lowest, or since the learning rate was lowered for that."""
+
+    history: tuple[EpochRecord, ...]
+    """One per finished epoch."""
+
+    class_f1: tuple[tuple[float, ...], ...]
+    """The F1 score of each class after each finished epoch."""
+
+    def __post_init__(self) -> None:
+        """Check that the values fit together; ValueError if they do not."""
+        counts = self.epoch, self.step, self.n_images, self.epochs_since_best, self.best_epoch + 1
+        if min(counts) < 0 or self.best_epoch >= self.epoch:
+            raise ValueError("a count is negative, or of an epoch that has not been trained")
+        if not np.isfinite([self.loss_sum, self.elapsed_s]).all() or np.isnan(self.best_loss):
+            raise ValueError("a number is not finite")
+        if not len(self.history) == len(self.class_f1) == self.epoch:
+            raise ValueError(f"the history has {len(self.history)} epochs, the state {self.epoch}")
+
+    def after_epoch(self, record: EpochRecord, class_f1: Iterable[float]) -> "TrainingState":
+        """Return the state at the start of the next epoch.
+
+        Parameters
+        ----------
+        record : EpochRecord
+            Of the epoch that has just ended.
+        class_f1 : iterable of float, length K
+            F1 score of each class after it.
+        """
+        is_best = record.val_loss < self.best_loss
+        return replace(
+            self,
+            epoch=self.epoch + 1,
+            step=0,
+            loss_sum=0.0,
+            n_images=0,
+            elapsed_s=0.0,
+            best_epoch=self.epoch if is_best else self.best_epoch,
+            best_loss=record.val_loss if is_best else self.best_loss,
+            epochs_since_best=0 if is_best else self.epochs_since_best + 1,
+            history=(*self.history, record),
+            class_f1=(*self.class_f1, tuple(class_f1)),
         )
-        counts = state.epoch, state.step, state.n_images, state.since_lower, state.best_epoch + 1
-        if min(counts) < 0 or state.best_epoch >= state.epoch:
-            raise ValueError("a count that is none")
-        if not np.isfinite([state.loss_sum, state.trained_s]).all() or np.isnan(state.best_loss):
-            raise ValueError("a number that is not finite")
-        if not len(state.history) == len(state.class_f1) == state.epoch:
-            raise ValueError("a history of another length")
-        return state
 
 
-def save_checkpoint(path: Path, state: State, network: keras.Model, optimizer: keras.Optimizer) -> None:
-    """Write a state with all weights, averages, random states and the optimiser's memory, whole or not at all.
+# Before the first step.
+START = TrainingState(
+    epoch=0,
+    step=0,
+    loss_sum=0.0,
+    n_images=0,
+    elapsed_s=0.0,
+    best_epoch=-1,
+    best_loss=float("inf"),
+    epochs_since_best=0,
+    history=(),
+    class_f1=(),
+)
+
+
+def save_checkpoint(path: Path, state: TrainingState, network: keras.Model, optimizer: keras.Optimizer) -> None:
+    """Write a state with all variables of a network and its optimizer, random states included. Atomic.
 
     Raises
     ------
     InputError
-        If one of them is no finite number: nothing is written then, so that what was saved before can be gone on from.
+        If a variable is not finite. Nothing is written then, so that the training can resume from before.
     """
     values = {}
     for number, variable in enumerate(_list_variables(network, optimizer)):
         value = values[f"v{number}"] = ops.convert_to_numpy(variable)
         if not np.isfinite(value).all():
             raise InputError(
-                f"Weights must stay finite. Received: NaN or infinity in {variable.path} of {path.parent.name}, before "
-                f"epoch {state.epoch + 1}, step {state.step + 1}. Lower the learning rate, or clip gradients "
-                "(clip_norm)."
+                f"Cannot train {path.parent.name} further: {variable.path} has NaN or infinity before epoch "
+                f"{state.epoch + 1}, step {state.step + 1}. Lower the learning rate, or clip gradients (clip_norm)."
             )
+    raw = {DISK_NAMES.get(name, name): value for name, value in encode_record(state).items()}
     with open_atomic(path) as file:
-        np.savez(file, state=np.array(json.dumps(asdict(state))), **values)
+        np.savez(file, state=np.array(json.dumps(raw)), **values)
 
 
-def read_state(path: Path) -> State:
-    """Read where a checkpoint was written; InputError if it is damaged."""
-    try:
-        return State.decode(json.loads(str(read_arrays(path)["state"])))
-    except CORRUPTION_ERRORS as error:
-        raise _refuse_checkpoint(path, error) from error
+def read_state(path: Path) -> TrainingState:
+    """Read the state of a checkpoint; InputError if it is damaged."""
+    return _decode_state(_read_checkpoint(path), path)
 
 
-def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer) -> State:
-    """Bring a network and its optimiser to where a checkpoint was written.
+def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer) -> TrainingState:
+    """Set a network and its optimizer to what a checkpoint holds, and return its state.
 
     Raises
     ------
     InputError
-        If the file is damaged, or of another network or optimiser; both are then as they were.
+        If the file is damaged, or of another network or optimizer. Both are unchanged then.
     """
     variables = _list_variables(network, optimizer)
+    arrays = _read_checkpoint(path)
+    state = _decode_state(arrays, path)
     try:
-        arrays = read_arrays(path)
-        state = State.decode(json.loads(str(arrays.pop("state"))))
         values = [arrays.pop(f"v{i}") for i in range(len(variables))]
         if arrays:
-            raise ValueError(f"{len(arrays)} arrays too many")
+            raise ValueError(f"it has {len(arrays)} arrays too many")
         for variable, value in zip(variables, values, strict=True):
             if tuple(variable.shape) != value.shape or str(value.dtype) != variable.dtype:
-                raise ValueError(f"{variable.path} of shape {value.shape} and type {value.dtype}")
+                raise ValueError(f"it has {variable.path} of shape {value.shape} and type {value.dtype}")
             if not np.isfinite(value).all():
-                raise ValueError(f"{variable.path} with NaN or infinity")
+                raise ValueError(f"it has {variable.path} with NaN or infinity")
     except CORRUPTION_ERRORS as error:
-        raise _refuse_checkpoint(path, error) from error
+        raise InputError(f"Cannot read checkpoint {path}: {first_line(error)}. {REMEDY}") from error
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return state
 
 
-def _refuse_checkpoint(path: Path, reason: object) -> InputError:
-    return InputError(
-        f"A checkpoint must be whole and of this run. Received: {path}: {reason}. Pass --overwrite to begin anew."
-    )
+def _read_checkpoint(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read all arrays of a checkpoint."""
+    try:
+        return read_arrays(path)
+    except ValueError as error:
+        raise InputError(f"Cannot read checkpoint {path}: {error}. {REMEDY}") from error
+
+
+def _decode_state(arrays: dict[str, npt.NDArray[Any]], path: Path) -> TrainingState:
+    """Take the state out of the arrays of a checkpoint."""
+    fields = {name: field for field, name in DISK_NAMES.items()}
+    try:
+        raw = {fields.get(name, name): value for name, value in json.loads(str(arrays.pop("state"))).items()}
+    except CORRUPTION_ERRORS as error:
+        raise InputError(f"Cannot read checkpoint {path}: {first_line(error)}. {REMEDY}") from error
+    return decode_record(TrainingState, raw, name=f"checkpoint {path}", remedy=REMEDY)
 
 
 def _list_variables(network: keras.Model, optimizer: keras.Optimizer) -> list[Any]:
-    """List all that changes while a network is trained, the random states of dropout included."""
+    """List all variables that training changes, random states of dropout included."""
     return [*network.variables, *optimizer.variables]

@@ -1,10 +1,12 @@
-"""The run folder: what is in it under which name, and what it says of itself."""
+"""The run folder: the names of its files, its description, and the history of each fold."""
 
+import contextlib
 import csv
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
+from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
+from hpa_data.system.records import decode_record, encode_record
 from hpa_data.tables import write_table
-from hpa_model.config import MAX_PIXELS, TrainConfig, make_config
+from hpa_model.config import TrainConfig
 
 CONFIG_FILE = "config.json"
 RECIPE_FILE = "recipe.toml"
@@ -34,10 +38,10 @@ CHECKPOINT_FILE = "checkpoint.npz"
 PROBS_FILE = "probs.npz"
 TENSORBOARD_FOLDER = "tensorboard"
 
-# Whose versions decide what a run computes.
+# The packages that the results depend on.
 RECORDED_PACKAGES = ("hpa", "keras", "tensorflow", "jax", "numpy", "zarr", "numcodecs")
 
-# What reading a damaged file of a run raises, from JSON and CSV to compressed arrays.
+# What reading a damaged file of a run may raise, from JSON and CSV to compressed arrays.
 CORRUPTION_ERRORS = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
     *(EOFError, RuntimeError, csv.Error, BadZipFile, zlib.error),
@@ -46,108 +50,81 @@ CORRUPTION_ERRORS = (
 
 @dataclass(frozen=True, kw_only=True)
 class RunDescription:
-    """What a run folder says of itself in `config.json`.
-
-    Attributes
-    ----------
-    config : TrainConfig
-    store : str
-        The path or URL that it was trained from.
-    channels, classes : tuple of str
-        Of the data it was trained on.
-    image_shape : tuple of int
-        (Y, X, C) of the images it was fed.
-    n_left_out : int
-        Samples of the parts that could not be converted and so took no part.
-    fingerprints : dict of str to str
-        Of each part it was trained on.
-    versions : dict of str to str
-        Of the packages that made it, and Keras's backend.
-    finetuned_from : str
-        The run whose models were fine-tuned; empty for a training from the beginning.
-    finetuned_folds : tuple of int
-        The folds whose models were; the others are that run's.
-    base_models : tuple of str, length `config.folds`
-        SHA-256 of that run's best models, in hexadecimal.
-    """
+    """What `config.json` records of a run, under the names of the fields."""
 
     config: TrainConfig
     store: str
+    """The path or URL of the store that it was trained from."""
+
     channels: tuple[str, ...]
     classes: tuple[str, ...]
+
     image_shape: tuple[int, int, int]
+    """(Y, X, C) of the images in the store."""
+
     n_left_out: int
+    """Samples of the parts that could not be converted, and so were not used."""
+
     fingerprints: dict[str, str]
+    """The fingerprint of each part, by its name."""
+
     versions: dict[str, str]
+    """Versions of the packages that wrote it, and Keras's backend."""
+
     finetuned_from: str = ""
+    """The run whose models were fine-tuned; empty for a training from scratch."""
+
     finetuned_folds: tuple[int, ...] = ()
+    """The folds whose models were fine-tuned; the other models are copies of that run's."""
+
     base_models: tuple[str, ...] = ()
+    """SHA-256 of the best models of that run, in hexadecimal, one per fold."""
+
+    def __post_init__(self) -> None:
+        """Check that the values fit together; ValueError if they do not."""
+        for name in ("channels", "classes", "finetuned_folds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values) or not (values or name == "finetuned_folds"):
+                raise ValueError(f"{name} must be different, and at least one. Received: {list(values)}")
+        if not all(1 <= side <= MAX_PIXELS for side in self.image_shape):
+            raise ValueError(f"image_shape must have sizes from 1 to {MAX_PIXELS}. Received: {self.image_shape}")
+        if not all(0 <= fold < self.config.folds for fold in self.finetuned_folds):
+            raise ValueError(f"finetuned_folds must be below {self.config.folds}. Received: {self.finetuned_folds}")
+        if set(self.fingerprints) != set(self.config.parts):
+            raise ValueError(f"fingerprints must be of the parts. Received: {', '.join(self.fingerprints)}")
 
     @property
     def trained_folds(self) -> tuple[int, ...]:
-        """The folds whose models were trained for this run, and not taken from another."""
+        """The folds whose models were trained in this run, not copied from another."""
         return self.finetuned_folds if self.finetuned_from else tuple(range(self.config.folds))
 
     def write(self, run: Path) -> None:
         """Write the description into a run folder."""
-        write_atomic(run / CONFIG_FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_atomic(run / CONFIG_FILE, (json.dumps(encode_record(self), indent=2) + "\n").encode())
 
 
 def fold_folder(run: Path, fold: int) -> Path:
-    """Name the folder of a fold in a run folder; folds count from 0, folders too."""
+    """Return the path of a fold's folder; folds count from 0."""
     return run / f"fold{fold}"
 
 
 def read_run(run: Path) -> RunDescription:
-    """Read the description of a run folder; InputError if it has none that can be used."""
+    """Read the description of a run; InputError if the folder is not a run, or its description is damaged."""
     path = run / CONFIG_FILE
     if not path.is_file():
-        raise InputError(f"A run must be a folder written by `hpa train`. Received: {run}. Check the path.")
+        raise InputError(f"Cannot read run {run}: it has no {CONFIG_FILE}. Pass a folder that `hpa train` wrote.")
     try:
-        return _decode_run(json.loads(path.read_text()))
-    except InputError as error:
-        raise InputError(f"{path} must hold settings that can be used. {error}") from error
+        raw = json.loads(path.read_text())
     except CORRUPTION_ERRORS as error:
-        raise InputError(
-            f"{path} must be as `hpa train` wrote it. Received: a fault at {error}. Train again."
-        ) from error
-
-
-def _decode_run(raw: dict[str, Any]) -> RunDescription:
-    """Decode a description; ValueError or another of `CORRUPTION_ERRORS` if a value is none that a run has."""
-    description = RunDescription(
-        config=make_config(raw["config"]),
-        store=str(raw["store"]),
-        channels=tuple(map(str, raw["channels"])),
-        classes=tuple(map(str, raw["classes"])),
-        image_shape=tuple(map(int, raw["image_shape"])),  # type: ignore[arg-type]
-        n_left_out=int(raw["n_left_out"]),
-        fingerprints={str(name): str(mark) for name, mark in raw["fingerprints"].items()},
-        versions={str(name): str(number) for name, number in raw["versions"].items()},
-        finetuned_from=str(raw["finetuned_from"]),
-        finetuned_folds=tuple(map(int, raw["finetuned_folds"])),
-        base_models=tuple(map(str, raw.get("base_models", ()))),
-    )
-    folds = description.config.folds
-    told = json.loads(json.dumps(asdict(description)))
-    odd = [name for name, value in raw.items() if name != "config" and told.get(name) != value]  # of another type
-    for name in ("channels", "classes", "finetuned_folds"):
-        values = getattr(description, name)
-        if len(set(values)) < len(values) or not (values or name == "finetuned_folds"):
-            odd.append(name)
-    if len(description.image_shape) != 3 or not all(1 <= side <= MAX_PIXELS for side in description.image_shape):
-        odd.append("image_shape")
-    if not all(0 <= fold < folds for fold in description.finetuned_folds):
-        odd.append("finetuned_folds")
-    if set(description.fingerprints) != set(description.config.parts):
-        odd.append("fingerprints")
-    if odd:
-        raise ValueError(odd[0])
-    return description
+        raise InputError(f"Cannot read {path}: {first_line(error)}. Train again.") from error
+    version = ""
+    with contextlib.suppress(LookupError, TypeError):
+        version = str(raw["versions"]["hpa"])
+    return decode_record(RunDescription, raw, name=str(path), version=version, remedy="Train again.")
 
 
 def read_versions() -> dict[str, str]:
-    """Look up the versions of the packages that decide what a run computes."""
+    """Return the versions of the packages whose versions a run records."""
     versions = {}
     for name in RECORDED_PACKAGES:
         try:
@@ -159,50 +136,49 @@ def read_versions() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One line of a fold's history.
+    """One epoch in the history of a fold, and a line of `history.csv`, under the names of the fields.
 
-    Attributes
-    ----------
-    epoch : int
-        From 1.
-    loss : float
-        Averaged over the training images, with dropout, as the weights changed; with the penalties on weights that
-        `gapnet-pl` has.
-    val_loss : float
-        Over the whole validation set after the epoch; without penalties.
-    val_macro_f1, val_macro_f1_best : float
-        Over the whole validation set: with the threshold 0.5 for all classes, and with the best ones for these rows.
-    val_accuracy : float
-        Share of labels, 0 and 1 alike, that the threshold 0.5 predicts right.
-    learning_rate : float
-        During the epoch.
-    images_per_s : float
-        Trained, validation not counted.
-    seconds : float
-        The whole epoch, validation included.
+    A metric that is added later has the default NaN, which it then is in older runs.
     """
 
     epoch: int
-    loss: float
-    val_loss: float
-    val_macro_f1: float
-    val_macro_f1_best: float
-    val_accuracy: float
-    learning_rate: float
-    images_per_s: float
-    seconds: float
+    """From 1."""
 
-    @staticmethod
-    def decode(raw: Mapping[str, Any]) -> "EpochRecord":
-        """Read a record from numbers or their text; one of `CORRUPTION_ERRORS` if one is missing or infinite."""
-        values = {name: float(raw[name]) for name in EpochRecord.__dataclass_fields__}
-        if not np.isfinite(list(values.values())).all():
-            raise ValueError("a value that is not finite")
-        return EpochRecord(epoch=int(values.pop("epoch")), **values)
+    loss: float
+    """Mean over the training images, with dropout, as the weights changed. Includes the weight penalties of
+    `gapnet-pl`."""
+
+    val_loss: float
+    """Over the whole validation set after the epoch. Without penalties."""
+
+    val_macro_f1: float
+    """Over the whole validation set, with the threshold 0.5 for all classes."""
+
+    val_macro_f1_best: float
+    """The same, with the thresholds that are best for these samples."""
+
+    val_accuracy: float
+    """Fraction of labels, 0 and 1 alike, that the threshold 0.5 predicts correctly."""
+
+    learning_rate: float
+    """During the epoch."""
+
+    images_per_s: float
+    """Of training, without validation."""
+
+    seconds: float
+    """The whole epoch, with validation."""
+
+    def __post_init__(self) -> None:
+        """Check that all are finite, or NaN where that means "not measured"; ValueError if not."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not (math.isfinite(value) or (math.isnan(value) and each.default is not MISSING)):
+                raise ValueError(f"{each.name} must be finite. Received: {value}")
 
 
 def write_history(folder: Path, history: Sequence[EpochRecord]) -> None:
-    """Write a fold's history into its folder as a CSV table."""
+    """Write the history of a fold into its folder as a CSV table."""
     _write_table(folder / HISTORY_FILE, [asdict(record) for record in history])
 
 
@@ -212,48 +188,48 @@ def read_history(run: Path, folds: int) -> list[list[EpochRecord]]:
     Raises
     ------
     InputError
-        If a table is damaged.
+        If a table is damaged, or has a column that this version does not know.
     """
-    histories = []
-    for fold in range(folds):
-        path = fold_folder(run, fold) / HISTORY_FILE
-        try:
-            with path.open(newline="") as file:
-                history = [EpochRecord.decode(row) for row in csv.DictReader(file)]
-            if not history:  # none is written before an epoch's end
-                raise ValueError("its first line")
-            histories.append(history)
-        except FileNotFoundError:
-            histories.append([])
-        except CORRUPTION_ERRORS as error:
-            raise InputError(
-                f"A history must be as it was written. Received: {path}: a fault at {error}. Remove it."
-            ) from error
-    return histories
+    return [_read_epochs(fold_folder(run, fold) / HISTORY_FILE) for fold in range(folds)]
+
+
+def _read_epochs(path: Path) -> list[EpochRecord]:
+    """Read the history of a fold."""
+    remedy = "Remove the file: only learning curves and speeds are read from it."
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not rows or any(None in row for row in rows):  # it is first written at the end of an epoch
+            raise ValueError("it has no epoch" if not rows else "a line has too many values")
+    except FileNotFoundError:
+        return []
+    except CORRUPTION_ERRORS as error:
+        raise InputError(f"Cannot read {path}: {first_line(error)}. {remedy}") from error
+    return [decode_record(EpochRecord, row, name=str(path), text=True, remedy=remedy) for row in rows]
 
 
 def write_class_f1(folder: Path, classes: Sequence[str], class_f1: Sequence[Sequence[float]]) -> None:
-    """Write each class's F1 after each epoch into a fold's folder as a CSV table."""
+    """Write the F1 score of each class after each epoch into the folder of a fold as a CSV table."""
     rows = [{"epoch": epoch, **dict(zip(classes, row, strict=True))} for epoch, row in enumerate(class_f1, start=1)]
     _write_table(folder / CLASS_F1_FILE, rows)
 
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write a CSV table of numbers, of one row at least."""
+    """Write a CSV table of numbers, at least one row."""
     write_table(path, list(rows[0]), [[f"{value:.6g}" for value in row.values()] for row in rows])
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read all arrays of an ``.npz`` file, none of which may hold objects; ValueError if it is damaged."""
+    """Read all arrays of an ``.npz`` file; ValueError if it is damaged or holds Python objects."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except CORRUPTION_ERRORS as error:
-        # NumPy's advice for what it takes for a pickle is a dangerous one.
-        raise ValueError("no archive of arrays" if "pickle" in str(error) else str(error)) from error
+        # NumPy's advice for what it takes for a pickle, to allow pickles, is dangerous.
+        raise ValueError("it is not an archive of arrays" if "pickle" in str(error) else first_line(error)) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed left half written in a folder; none may write to it."""
+def remove_partial_files(folder: Path) -> None:
+    """Remove the partial files of a killed process from a folder; no process may be writing to it."""
     for path in (*folder.glob(".*.part"), *folder.glob("unfinished-*")):
         path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from hpa_data.errors import InputError
 from hpa_model.metrics import LOSSES as SET_LOSSES
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
 from hpa_model.predict import predict_probs
-from hpa_model.runs.checkpoint import State, save_checkpoint
+from hpa_model.runs.checkpoint import TrainingState, save_checkpoint
 from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE, EpochRecord, write_class_f1, write_history
 from hpa_model.runs.models import save_model
 from hpa_model.thresholds import search_thresholds
@@ -36,7 +36,7 @@ class TrainingCallback(keras.callbacks.Callback):
     """Watch each step; after each epoch validate, keep the best model, write checkpoint and history."""
 
     def __init__(
-        self, network: keras.Model, learner: keras.Model, trained: keras.Model, job: FoldJob, state: State
+        self, network: keras.Model, learner: keras.Model, trained: keras.Model, job: FoldJob, state: TrainingState
     ) -> None:
         super().__init__()
         self._network = network
@@ -94,21 +94,14 @@ class TrainingCallback(keras.callbacks.Callback):
             val_macro_f1_best=float(class_f1.mean()),
             val_accuracy=binary_accuracy(labels, probs),
             learning_rate=rate,
-            images_per_s=self._job.n_images / state.trained_s,
-            seconds=self._state.trained_s + time.perf_counter() - self._began,
+            images_per_s=self._job.n_images / state.elapsed_s,
+            seconds=self._state.elapsed_s + time.perf_counter() - self._began,
         )
-        lower = record.val_loss < state.best_loss
-        state = replace(
-            state.begin_epoch(epoch + 1),
-            best_epoch=epoch if lower else state.best_epoch,
-            best_loss=min(record.val_loss, state.best_loss),
-            since_lower=0 if lower else state.since_lower + 1,
-            history=(*state.history, record),
-            class_f1=(*state.class_f1, tuple(class_f1.tolist())),
-        )
-        if self._job.config.plateau_epochs and state.since_lower >= self._job.config.plateau_epochs:
+        state = state.after_epoch(record, class_f1.tolist())
+        lower = state.best_epoch == epoch
+        if self._job.config.plateau_epochs and state.epochs_since_best >= self._job.config.plateau_epochs:
             self._trained.optimizer.learning_rate = rate * self._job.config.plateau_factor
-            state = replace(state, since_lower=0)
+            state = replace(state, epochs_since_best=0)
 
         # The best model, under a name of its own until the checkpoint knows of it.
         if lower:
@@ -123,7 +116,7 @@ class TrainingCallback(keras.callbacks.Callback):
         if self.asked_to_stop:
             raise KeyboardInterrupt
 
-    def _advance(self, step: int) -> State:
+    def _advance(self, step: int) -> TrainingState:
         """Return the state before a step of this epoch; InputError if the loss is no number any more."""
         loss = self._check_pending()
         n_images = min(step * self._job.config.batch_size, self._job.n_images)
@@ -133,7 +126,7 @@ class TrainingCallback(keras.callbacks.Callback):
             step=step,
             loss_sum=self._state.loss_sum + loss * (n_images - self._state.n_images),
             n_images=n_images,
-            trained_s=self._state.trained_s + time.perf_counter() - self._began,
+            elapsed_s=self._state.elapsed_s + time.perf_counter() - self._began,
         )
 
     def _check_pending(self) -> float:
@@ -149,7 +142,7 @@ class TrainingCallback(keras.callbacks.Callback):
             )
         return loss
 
-    def _save(self, state: State) -> None:
+    def _save(self, state: TrainingState) -> None:
         """Write a checkpoint; a state at the beginning of an epoch is also the one to count on from."""
         if hasattr(self._trained, "jax_state_sync"):  # JAX keeps the weights elsewhere while it trains
             self._trained.jax_state_sync()
@@ -181,7 +174,7 @@ def _ask_to_stop(keeper: TrainingCallback) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _write_tables(job: FoldJob, state: State) -> None:
+def _write_tables(job: FoldJob, state: TrainingState) -> None:
     """Write the tables of the epochs that are done; a process that was stopped may have left them behind the state."""
     if state.history:
         write_history(job.fold.folder, state.history)
@@ -192,7 +185,7 @@ def _name_best(epoch: int) -> str:
     return f"epoch{epoch}.keras"
 
 
-def _settle_best(folder: Path, state: State) -> None:
+def _settle_best(folder: Path, state: TrainingState) -> None:
     """Give the best model its name, and remove those that no checkpoint knows of."""
     for path in folder.glob("epoch*.keras"):
         if path.name == _name_best(state.best_epoch):

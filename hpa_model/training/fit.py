@@ -7,7 +7,7 @@ from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_
 from hpa_model.config import TrainConfig
 from hpa_model.losses import LOSSES
 from hpa_model.nets.symmetry import with_symmetry_input
-from hpa_model.runs.checkpoint import State, load_checkpoint
+from hpa_model.runs.checkpoint import START, load_checkpoint
 from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
 from hpa_model.runs.models import save_model
 from hpa_model.training.callback import (
@@ -51,7 +51,7 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
 
     # From the beginning, or from where it was stopped
     saved = fold.folder / CHECKPOINT_FILE
-    state = load_checkpoint(saved, learner, optimizer) if saved.exists() else State()
+    state = load_checkpoint(saved, learner, optimizer) if saved.exists() else START
     if (
         state.epoch > config.epochs
         or state.step >= job.n_steps

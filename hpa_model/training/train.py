@@ -25,7 +25,7 @@ from hpa_model.backend import check_devices, make_deterministic, on_tensorflow
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.scores import Scores, score_run
 from hpa_model.predict import predict_probs
-from hpa_model.runs.checkpoint import State, read_state
+from hpa_model.runs.checkpoint import START, read_state
 from hpa_model.runs.folder import (
     BEST_FILE,
     CHECKPOINT_FILE,
@@ -38,7 +38,7 @@ from hpa_model.runs.folder import (
     read_arrays,
     read_run,
     read_versions,
-    remove_leftovers,
+    remove_partial_files,
 )
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
@@ -185,7 +185,7 @@ def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iter
                 elif path.name not in {LOCK_NAME, CONFIG_FILE}:  # without the latter it would be no run to replace
                     path.unlink()
             description.write(out)
-        remove_leftovers(out)
+        remove_partial_files(out)
         yield
 
 
@@ -259,7 +259,7 @@ def train_folds(
         training, validation = plan.split(number)
         fold = Fold(number=number, folder=fold_folder(out, number), training=training, validation=validation)
         fold.folder.mkdir(exist_ok=True)
-        remove_leftovers(fold.folder)
+        remove_partial_files(fold.folder)
         if not is_done(fold):
             folds.append(fold)
     progress.start(sum(count_left(config, fold) for fold in folds if fold.number in description.trained_folds))
@@ -312,7 +312,7 @@ def is_done(fold: Fold) -> bool:
 def count_left(config: TrainConfig, fold: Fold) -> int:
     """Count the images that a fold is still to be trained on, all epochs together."""
     saved = fold.folder / CHECKPOINT_FILE
-    state = read_state(saved) if saved.exists() else State()
+    state = read_state(saved) if saved.exists() else START
     return (config.epochs - state.epoch) * count_images(config, fold) - state.n_images
 
 

@@ -243,7 +243,7 @@ def test_a_run_that_exists_is_refused_unless_overwritten(run: Path, store: Store
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").touch()
     (tmp_path / "thesis" / "config.json").write_text('{"mine": 1}')
-    with pytest.raises(InputError, match="must be as `hpa train` wrote it"):
+    with pytest.raises(InputError, match=r"Cannot read .*config\.json: "):
         train(store, CONFIG, tmp_path / "thesis", overwrite=True)
     assert (tmp_path / "thesis" / "chapter.txt").exists()
 
@@ -266,17 +266,17 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: 
     ("settings", "message"),
     [
         ({"epoch": 3}, "must be one of model, .* Received: 'epoch'"),
-        ({"epochs": "3"}, "epochs must be of type int"),
-        ({"epochs": True}, "epochs must be of type int"),
-        ({"epochs": 0}, "epochs must be at least 1"),
-        ({"clip_norm": float("inf")}, "clip_norm must be at least 0, and 1000000000 at most"),
+        ({"epochs": "3"}, "epochs: expected `int`, got `(str|bool)`"),
+        ({"epochs": True}, "epochs: expected `int`, got `(str|bool)`"),
+        ({"epochs": 0}, "epochs must be from 1 to"),
+        ({"clip_norm": float("inf")}, "clip_norm must be from 0 to 1000000000"),
         ({"fold_method": "random"}, "must be one of stratified, contiguous"),
         ({"learning_rate": -1}, "between 0 and 1"),
         ({"bn_momentum": 1.0}, "at least 0 and below 1"),
         ({"learning_rate": float("nan")}, "between 0 and 1"),
-        ({"parts": []}, "each once"),
-        ({"seed": 2**32}, "4294967295 at most"),
-        ({"parts": ["train", "train"]}, "each once"),
+        ({"parts": []}, "parts must be different names"),
+        ({"seed": 2**32}, "to 4294967295"),
+        ({"parts": ["train", "train"]}, "Name each part once"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
@@ -289,12 +289,12 @@ def test_a_recipe_holds_the_differences_from_the_defaults(tmp_path: Path) -> Non
     config = make_config(read_recipe(tmp_path / "a.toml"))
     assert config == TrainConfig(parts=("train", "external"), epochs=4, learning_rate=0.01)
     (tmp_path / "a.toml").write_text("epochs =")
-    with pytest.raises(InputError, match="must be a TOML file"):
+    with pytest.raises(InputError, match=r"Cannot read recipe .*a\.toml"):
         read_recipe(tmp_path / "a.toml")
 
 
 def test_a_run_folder_that_is_none_or_damaged_is_refused(run: Path, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must be a folder written by `hpa train`"):
+    with pytest.raises(InputError, match="Cannot read run .* has no config.json"):
         read_run(tmp_path)
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "fold1" / "best.keras").write_bytes(b"PK\x03\x04 no model")
@@ -304,7 +304,7 @@ def test_a_run_folder_that_is_none_or_damaged_is_refused(run: Path, store: Store
     with pytest.raises(InputError, match=r"a threshold outside 0\.\.1"):
         predict_submission(tmp_path / "run", store.path, tmp_path / "out.csv")
     (tmp_path / "run" / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="a fault at 'config'"):
+    with pytest.raises(InputError, match="missing required field `config`"):
         read_run(tmp_path / "run")
     (tmp_path / "run" / "out_of_fold.npz").write_bytes((run / "out_of_fold.npz").read_bytes()[:300])
     (tmp_path / "run" / "config.json").write_text((run / "config.json").read_text())
