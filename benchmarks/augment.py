@@ -3,7 +3,7 @@
     python -m benchmarks.augment [FOLDER] [--rounds 5] [--threads 2] [--samples 64] [--copies 512] [--codecs lz4hc lz4]
 
 FOLDER holds Kaggle's planes; without it, samples are made up first. They are converted once, not timed, and given so
-many copies. The limit of a codec is the decoding of each copy's parent, what its recipe says and the encoding of what
+many copies. The limit of a codec is the decoding of each copy's parent, its transform and the encoding of what
 comes out, in as many threads, with nothing read from or written to a file. Prints a table; RESULTS.md holds what was
 measured.
 """
@@ -54,7 +54,7 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str], n
                 order = plan.tasks[place]
                 image = np.empty((512, 512, 4), np.uint8)
                 decode_chunk(chunks[order.row], image, CODECS[codec])
-                return len(encode_chunk(replay(image, order.recipe), CODECS[codec]))
+                return len(encode_chunk(replay(image, order.transform), CODECS[codec]))
 
             return len(list(pool.map(run, range(len(plan.tasks)))))
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.augment.policies import describe_transform
+from hpa_data.augment.transform import describe_transform
 from hpa_data.dataset import CHANNELS, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.manifest import Provenance

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.augment.transform import copy_function, list_copy_tasks
+from hpa_data.augment.copy_task import copy_function, list_copy_tasks
 from hpa_data.dataset import CHANNELS, FAILED, FILLED, OK, PENDING, Sample, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_chunk, decode_shard_index, get_codec

@@ -1,3 +1,4 @@
+from . import copy_task as copy_task
 from . import execute as execute
 from . import operations as operations
 from . import options as options

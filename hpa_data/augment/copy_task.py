@@ -1,4 +1,4 @@
-"""How one augmented copy is made of its parent in the store."""
+"""How one augmented copy is made from its parent in the store."""
 
 import uuid
 from collections.abc import Callable
@@ -6,10 +6,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from hpa_data.dataset import CHANNELS, Sample
+from hpa_data.augment.transform import replay
+from hpa_data.dataset import Sample
 from hpa_data.errors import InputError
 from hpa_data.format.statistics import compute_checksum
 from hpa_data.reader.reader import Reader
@@ -18,94 +16,57 @@ from hpa_data.store.store import Store, open_store
 
 
 class CopyTask(NamedTuple):
-    """One copy to make: of which sample, and how.
-
-    Attributes
-    ----------
-    part : str
-        The parent's part.
-    row : int
-        The parent's place in it.
-    checksum : int
-        CRC-32 that the parent's bytes must have.
-    status : int
-        The parent's, which is the copy's too.
-    recipe : str
-    """
+    """One copy to make."""
 
     part: str
+    """Of the parent."""
     row: int
+    """Of the parent in its part."""
     checksum: int
+    """CRC-32 that the parent's bytes must have."""
     status: int
-    recipe: str
+    """Of the parent, and so of the copy."""
+    transform: str
+    """See `augment.transform`."""
 
 
 def list_copy_tasks(store: Store, part: Part) -> list[CopyTask]:
-    """List how each copy of a part was made, as the store says.
+    """List, from what a part stores, how each of its copies was made.
 
     Raises
     ------
     InputError
-        If the part holds no copies, or its parents are not what they were.
+        If the part holds no copies, or its parents have changed since.
     """
-    if part.copies is None:
-        raise InputError(f"A part to make again must hold copies. Received: {part.name!r}, without. Name another.")
-    told = zip(part.copies.parts, store.find_parents(part), part.copies.checksums, part.copies.recipes, strict=True)
-    return [CopyTask(name, row, checksum, status, recipe) for name, (row, status), checksum, recipe in told]
+    copies = part.copies
+    if copies is None:
+        raise InputError(f"part must hold copies. Received: part={part.name!r}, which holds none. Name another part.")
+    columns = zip(copies.parts, store.find_parents(part), copies.checksums, copies.recipes, strict=True)
+    return [CopyTask(name, row, checksum, status, transform) for name, (row, status), checksum, transform in columns]
 
 
 def copy_function(store: Path) -> Callable[[CopyTask], Sample]:
-    """Return the function that makes one copy after the other from the parents in a store, in any thread or process."""
+    """Return the function that makes a copy from the parents in a store, in any thread or process."""
     return partial(_make_copy, store, uuid.uuid4().hex)
 
 
 def close_readers() -> None:
-    """Let go of the parts that this process has opened to copy from."""
+    """Close the parts that this process has opened to copy from."""
     _open_reader.cache_clear()
 
 
 def _make_copy(store: Path, run: str, task: CopyTask) -> Sample:
-    """Read a parent, hold it against its checksum, and do to it what the recipe says."""
+    """Read a parent, verify its checksum, and apply the transform."""
     image = _open_reader(store, task.part, run).read_one(task.row)
     if compute_checksum(image) != task.checksum:
         raise InputError(
-            f"A parent must be whole to be copied. Received: sample {task.row} of part {task.part!r}, whose pixels "
-            "fail the checksum. Run `hpa verify` with --source and --repair."
+            f"Cannot copy sample {task.row} of part {task.part!r}: its pixels fail the checksum. Run `hpa verify` with "
+            "--source and --repair."
         )
-    return Sample(image=replay(image, task.recipe), status=task.status)
-
-
-def replay(image: npt.NDArray[np.uint8], recipe: str) -> npt.NDArray[np.uint8]:
-    """Do to an image what a recipe says.
-
-    Parameters
-    ----------
-    image : array of uint8, shape (Y, X, 4)
-        Stays as it is.
-    recipe : str
-        As a part of copies keeps it; see `policies`.
-
-    Returns
-    -------
-    array of uint8, shape (Y, X, 4)
-        C-contiguous. The same pixels whoever does it, with the same versions of imgaug and OpenCV.
-
-    Raises
-    ------
-    InputError
-        If the recipe is none, or the image is not of that kind.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != len(CHANNELS):
-        raise InputError(
-            f"image must be uint8 of shape (Y, X, {len(CHANNELS)}). Received: {image.dtype} of {image.shape}. Pass one "
-            "sample of a store."
-        )
-    from hpa_data.augment.operations import apply_transform  # imgaug takes two seconds to import
-
-    return apply_transform(recipe, image)
+    return Sample(image=replay(image, task.transform), status=task.status)
 
 
 @lru_cache(maxsize=8)
 def _open_reader(store: Path, part: str, _run: str) -> Reader:
-    """Open a part once in a process for one run: what lies at a path may be another store in the next."""
+    """Open a part once per process and run: another run may find another store at the same path."""
     return open_store(store).reader([part], threads=1)

@@ -4,9 +4,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpa_data.augment.copy_task import close_readers, copy_function
 from hpa_data.augment.oversample import plan_copies
 from hpa_data.augment.plan import NOISE_SIZE_FACTOR, AugmentationPlan, plan_augmentation
-from hpa_data.augment.transform import close_readers, copy_function, replay
+from hpa_data.augment.transform import replay
 from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.statistics import ChannelStatistics

@@ -1,73 +1,156 @@
-"""The operations that make copies, in imgaug's hands, each with its parameters given.
+"""The augmentation operations, one `Operation` each: its parameters, what it does, and its words.
 
-imgaug's own seeding of pipelines does not reproduce; here every augmenter is made anew with fixed numbers.
+To add one, write a function and an entry of `OPERATIONS`; `policies` decides which copies get it. A stored copy keeps
+the names of operations and parameters, so they never change.
+
+The pixels are imgaug's work. Its random pipelines are not reproducible, so every augmenter is created with all its
+parameters fixed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-import imgaug.augmenters as iaa
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.augment.policies import read_recipe
 from hpa_data.dataset import CHANNELS
-from hpa_data.errors import InputError
 
 Image = npt.NDArray[np.uint8]
 
+# Larger parameters make no sensible image, and imgaug would need hours for some of them.
+MAX_PARAMETER = 100
 
-def apply_transform(recipe: str, image: Image) -> Image:
-    """Do to an image what a recipe says; see `augment.replay`."""
-    for step in read_recipe(recipe):
-        if step.pop("done"):
-            name = step.pop("operation")
-            try:
-                image = OPERATIONS[name](image, **step)
-            except MemoryError:
-                raise
-            except Exception as error:  # whatever imgaug and OpenCV make of parameters that nobody drew
-                raise InputError(
-                    f"A recipe must be one that can be carried out. Received: {name} with {step}: {error}. Make the "
-                    "copies again."
-                ) from error
-    return np.ascontiguousarray(image)
+# Decimals that a stored parameter keeps: a ten-thousandth of a pixel at the border of an image.
+DECIMALS = 7
 
 
-def _mirror(image: Image, *, axis: str) -> Image:
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """A parameter of one or more numbers, each uniform in [low, high)."""
+
+    low: float
+    high: float
+    n: int = 1
+    """How many numbers: one is stored as a number, more as a list."""
+    independent_p: float = 1.0
+    """The probability that the numbers are drawn independently; otherwise all are equal."""
+
+    def draw(self, rng: np.random.Generator) -> float | list[float]:
+        """Draw a value."""
+        drawn = [round(float(number), DECIMALS) for number in rng.uniform(self.low, self.high, self.n)]
+        if self.n == 1:
+            return drawn[0]
+        return drawn if rng.random() < self.independent_p else drawn[:1] * self.n
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a stored value has the right type and length.
+
+        It may lie outside of the range: a stored transform stays valid when a range changes.
+        """
+        numbers: list[Any] = value if isinstance(value, list) else [value]
+        return len(numbers) == self.n and all(type(x) in {int, float} and abs(x) <= MAX_PARAMETER for x in numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A parameter that has one of several values, all equally likely."""
+
+    values: tuple[Any, ...]
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """Draw a value."""
+        return self.values[int(rng.integers(len(self.values)))]
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a stored value is one of the values, of the same type."""
+        return any(type(value) is type(known) and value == known for known in self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """A parameter that seeds the noise of an operation, 0 to 2**31 - 1."""
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Draw a value."""
+        return int(rng.integers(2**31))
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a stored value is a seed."""
+        return type(value) is int and 0 <= value < 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One way to change an image, such as a blur."""
+
+    name: str
+    """As stored with each copy."""
+    parameters: Mapping[str, Range | Choice | Seed]
+    """How each parameter is drawn, in this order."""
+    apply: Callable[..., Image]
+    """``apply(image, **parameters)``: image is uint8 (Y, X, C), not modified; the result has its shape and type."""
+    describe: Callable[[Mapping[str, Any]], str]
+    """The parameters in a few words; empty where they change nothing."""
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw all parameters."""
+        return {name: parameter.draw(rng) for name, parameter in self.parameters.items()}
+
+    def accepts(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether stored values are complete, and each of the right type."""
+        return values.keys() == self.parameters.keys() and all(
+            parameter.accepts(values[name]) for name, parameter in self.parameters.items()
+        )
+
+
+@lru_cache(maxsize=1)
+def _imgaug() -> Any:
+    """Import imgaug on first use: it takes two seconds."""
+    import imgaug.augmenters
+
+    return imgaug.augmenters
+
+
+def _flip(image: Image, *, axis: str) -> Image:
+    iaa = _imgaug()
     return (iaa.Fliplr(1.0) if axis == "x" else iaa.Flipud(1.0))(image=image)
 
 
-def _turn(image: Image, *, quarters: int) -> Image:
-    return iaa.Rot90(quarters)(image=image)
+def _rotate90(image: Image, *, quarters: int) -> Image:
+    return _imgaug().Rot90(quarters)(image=image)
 
 
 def _blur(image: Image, *, sigma: float) -> Image:
-    return iaa.GaussianBlur(sigma=sigma)(image=image)
+    return _imgaug().GaussianBlur(sigma=sigma)(image=image)
 
 
 def _crop(image: Image, *, sides: Sequence[float]) -> Image:
-    """Crop, and stretch to the size that it had."""
-    return iaa.Crop(percent=tuple(sides), keep_size=True)(image=image)
+    """Crop, then resize to the original size."""
+    return _imgaug().Crop(percent=tuple(sides), keep_size=True)(image=image)
 
 
-def _contrast(image: Image, *, factor: float) -> Image:
-    """Stretch gray levels around 127."""
-    return iaa.LinearContrast(factor)(image=image)
+def _change_contrast(image: Image, *, factor: float) -> Image:
+    """Scale gray levels around 127."""
+    return _imgaug().LinearContrast(factor)(image=image)
 
 
-def _noise(image: Image, *, sigma: float, per_channel: bool, seed: int) -> Image:
-    return iaa.AdditiveGaussianNoise(scale=sigma, per_channel=per_channel, seed=seed)(image=image)
+def _add_noise(image: Image, *, sigma: float, per_channel: bool, seed: int) -> Image:
+    return _imgaug().AdditiveGaussianNoise(scale=sigma, per_channel=per_channel, seed=seed)(image=image)
 
 
-def _brightness(image: Image, *, factors: Sequence[float]) -> Image:
-    # Imgaug changes the image that it is given.
-    return iaa.arithmetic.multiply_scalar(image.copy(), np.array(factors))
+def _change_brightness(image: Image, *, factors: Sequence[float]) -> Image:
+    # imgaug modifies its argument here.
+    return _imgaug().arithmetic.multiply_scalar(image.copy(), np.array(factors))
 
 
-def _affine(image: Image, *, scale: Sequence[float], translate: Sequence[float], rotate: float, shear: float) -> Image:
-    """Move pixels with linear interpolation; what comes from outside is black."""
+def _transform_affine(
+    image: Image, *, scale: Sequence[float], translate: Sequence[float], rotate: float, shear: float
+) -> Image:
+    """Interpolate linearly; pixels from outside of the image are black."""
     axes = ("x", "y")
-    augmenter = iaa.Affine(
+    augmenter = _imgaug().Affine(
         scale=dict(zip(axes, scale, strict=True)),
         translate_percent=dict(zip(axes, translate, strict=True)),
         rotate=rotate,
@@ -76,23 +159,111 @@ def _affine(image: Image, *, scale: Sequence[float], translate: Sequence[float],
     return augmenter(image=image)
 
 
-def _elastic(image: Image, *, alpha: float, sigma: float, seed: int) -> Image:
-    return iaa.ElasticTransformation(alpha=alpha, sigma=sigma, mode="reflect", seed=seed)(image=image)
+def _deform(image: Image, *, alpha: float, sigma: float, seed: int) -> Image:
+    return _imgaug().ElasticTransformation(alpha=alpha, sigma=sigma, mode="reflect", seed=seed)(image=image)
 
 
-def _drop(image: Image, *, channel: str) -> Image:
+def _drop_channel(image: Image, *, channel: str) -> Image:
+    iaa = _imgaug()
     return iaa.WithChannels([CHANNELS.index(channel)], iaa.Multiply(0))(image=image)
 
 
-OPERATIONS: dict[str, Callable[..., Image]] = {
-    "mirror": _mirror,
-    "turn": _turn,
-    "blur": _blur,
-    "crop": _crop,
-    "contrast": _contrast,
-    "noise": _noise,
-    "brightness": _brightness,
-    "affine": _affine,
-    "elastic": _elastic,
-    "drop": _drop,
+def _describe_brightness(values: Mapping[str, Any]) -> str:
+    factors = [f"{factor:.2f}" for factor in values["factors"]]
+    return "brightness x " + " ".join(factors[:1] if len(set(values["factors"])) == 1 else factors)
+
+
+def _describe_affine(values: Mapping[str, Any]) -> str:
+    x_scale, y_scale = values["scale"]
+    x_shift, y_shift = (100 * share for share in values["translate"])
+    return (
+        f"rotate {values['rotate']:z.0f}°, shear {values['shear']:z.0f}°, scale {x_scale:.2f} x {y_scale:.2f}, "
+        f"shift {x_shift:z.0f} x {y_shift:z.0f} %"
+    )
+
+
+# The ranges of blur, contrast and brightness are in the text of the paper (2018, section "Preprocessing"), the levels
+# of noise in a public script of its time. It gives no numbers for crop and affine: those are of the first example in
+# imgaug's documentation, which the text follows line by line. Elastic deformation, 90° rotations and dropped channels
+# are not in the paper.
+OPERATIONS: dict[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        Operation(
+            name="mirror",
+            parameters={"axis": Choice(values=("x", "y"))},
+            apply=_flip,
+            describe=lambda values: f"flip along {values['axis']}",
+        ),
+        Operation(
+            name="turn",
+            parameters={"quarters": Choice(values=(0, 1, 2, 3))},  # clockwise
+            apply=_rotate90,
+            describe=lambda values: f"rotate by {90 * values['quarters']}°" if values["quarters"] else "",
+        ),
+        Operation(
+            name="blur",
+            parameters={"sigma": Range(low=0, high=0.5)},  # pixels
+            apply=_blur,
+            describe=lambda values: f"blur, sigma {values['sigma']:.2f} px",
+        ),
+        Operation(
+            name="crop",
+            parameters={"sides": Range(low=0, high=0.1, n=4)},  # fractions of the size: top, right, bottom, left
+            apply=_crop,
+            describe=lambda values: "crop " + " ".join(f"{100 * side:.0f}" for side in values["sides"]) + " %",
+        ),
+        Operation(
+            name="contrast",
+            parameters={"factor": Range(low=0.5, high=1.5)},
+            apply=_change_contrast,
+            describe=lambda values: f"contrast x {values['factor']:.2f}",
+        ),
+        Operation(
+            name="noise",
+            parameters={
+                "sigma": Range(low=0, high=0.05 * 255),  # gray levels
+                "per_channel": Choice(values=(False, True)),
+                "seed": Seed(),
+            },
+            apply=_add_noise,
+            describe=lambda values: (
+                f"noise, sigma {values['sigma']:.1f}" + (", per channel" if values["per_channel"] else "")
+            ),
+        ),
+        Operation(
+            name="brightness",
+            parameters={"factors": Range(low=0.8, high=1.2, n=len(CHANNELS), independent_p=0.2)},
+            apply=_change_brightness,
+            describe=_describe_brightness,
+        ),
+        Operation(
+            name="affine",
+            parameters={
+                "scale": Range(low=0.8, high=1.2, n=2),  # x, y
+                "translate": Range(low=-0.2, high=0.2, n=2),  # fractions of the size: x, y
+                "rotate": Range(low=-25, high=25),  # degrees
+                "shear": Range(low=-8, high=8),  # degrees
+            },
+            apply=_transform_affine,
+            describe=_describe_affine,
+        ),
+        Operation(
+            name="elastic",
+            parameters={
+                "alpha": Range(low=20, high=80),  # pixels
+                "sigma": Range(low=6, high=10),  # pixels
+                "seed": Seed(),
+            },
+            apply=_deform,
+            describe=lambda values: f"elastic, {values['alpha']:.0f} px over {values['sigma']:.0f} px",
+        ),
+        Operation(
+            name="drop",
+            # Never the protein's channel: the labels describe it.
+            parameters={"channel": Choice(values=tuple(name for name in CHANNELS if name != "green"))},
+            apply=_drop_channel,
+            describe=lambda values: f"without {values['channel']}",
+        ),
+    )
 }

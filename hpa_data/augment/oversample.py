@@ -1,4 +1,4 @@
-"""Which samples are copied how often, until each class has enough. Pure."""
+"""Oversampling: which samples are copied, how often, until each class has enough. Pure."""
 
 from typing import get_args
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from hpa_data.augment.options import Order
 from hpa_data.errors import InputError
 
-# More copies of one class than any training could go through; a slip of the finger asks for them.
+# More copies than any training could use: a typing error.
 MAX_COUNT = 100_000
 MAX_COPIES = 300_000
 
@@ -16,35 +16,35 @@ MAX_COPIES = 300_000
 def plan_copies(
     labels: npt.NDArray[np.uint8],
     min_count: int = 500,
-    order: str = "index",
+    order: Order = "index",
     *,
     eligible: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Choose which samples to copy until each class has enough.
 
-    The classes below `min_count` are gone through one after the other; each goes round the samples that carry it, in
-    their order, and adds a copy of one after the other until it has enough. A copy counts for all its classes.
+    Take the classes with fewer than `min_count` samples in turn. Copy the samples of the class one after the other,
+    in the order of their rows and then from the first again, until it has enough. A copy counts for all its classes.
 
     Parameters
     ----------
     labels : array of uint8, shape (N, K)
         Multi-hot.
     min_count : int
-        Samples that each class is to have, copies counted, 1..100,000.
+        Samples that each class is to have, copies included, 1..100,000.
     order : {"index", "rarest"}
-        Classes by number, as the paper had them, or the rarest first, which takes fewer copies.
+        Take the classes by their index, as in the paper, or the rarest first, which needs fewer copies.
     eligible : array of bool, shape (N,), optional
-        Samples that may be copied; the others count, but are left alone. By default all.
+        Samples that may be copied; the others are only counted. By default all.
 
     Returns
     -------
     array of int64, shape (M,)
-        The row of each copy's parent. A class none of whose samples may be copied gets no copies.
+        The row of each copy's parent. A class without an eligible sample stays below `min_count`.
 
     Raises
     ------
     InputError
-        If `min_count` or `order` cannot be used.
+        If `min_count` or `order` is not one of those, or the copies would be more than 300,000.
 
     Examples
     --------
@@ -64,13 +64,13 @@ def plan_copies(
         carriers = labels[:, k] > 0
         rows = np.flatnonzero(carriers if eligible is None else carriers & eligible)
         if len(rows) and counts[k] < min_count:
-            # Each of its copies adds one to the class itself, so that their number is known.
+            # Each copy adds one to the class itself, so the number of copies is known.
             chosen = np.resize(rows, min_count - counts[k])
             counts += labels[chosen].sum(axis=0, dtype=np.int64)
             parents.append(chosen)
         if sum(map(len, parents)) > MAX_COPIES:
             raise InputError(
-                f"There must be at most {MAX_COPIES} copies. Received: min_count={min_count}, which takes more. Pass a "
-                "smaller number."
+                f"min_count must need at most {MAX_COPIES} copies. Received: min_count={min_count}, which needs more. "
+                "Pass a smaller number."
             )
     return np.concatenate(parents)

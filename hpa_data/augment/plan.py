@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.augment.copy_task import CopyTask
+from hpa_data.augment.options import Order, Policy
 from hpa_data.augment.oversample import plan_copies
-from hpa_data.augment.policies import UNCHANGED, describe_transform, draw_transform
-from hpa_data.augment.transform import CopyTask
+from hpa_data.augment.policies import draw_transform
+from hpa_data.augment.transform import UNCHANGED, describe_transform
 from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.manifest import Provenance
@@ -96,8 +98,8 @@ def plan_augmentation(
     *,
     parts: Sequence[str] = ("train",),
     min_count: int = 500,
-    order: str = "index",
-    policy: str = "paper",
+    order: Order = "index",
+    policy: Policy = "paper",
     seed: int = 0,
     into: str = COPIES_PART,
 ) -> AugmentationPlan:

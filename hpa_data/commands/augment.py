@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer.core
 
+from hpa_data.augment.options import Order, Policy
 from hpa_data.commands.console import (
     STORE,
     Json,
@@ -25,8 +26,8 @@ def augment(
     store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
     min_count: Annotated[int, typer.Option(min=1, help="Samples that each class is to have.")] = 500,
     parts: Annotated[str, typer.Option(help="Parts to copy from, with commas between.")] = "train",
-    order: Annotated[str, typer.Option(help="Classes by index, or rarest first, which takes fewer copies.")] = "index",
-    policy: Annotated[str, typer.Option(help="What is done to copies: paper, or strong.")] = "paper",
+    order: Annotated[Order, typer.Option(help="Classes by index, or the rarest first: fewer copies.")] = "index",
+    policy: Annotated[Policy, typer.Option(help="What is done to copies: paper, or strong.")] = "paper",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     into: Annotated[str, typer.Option(help="Name of the part to make.")] = "augmented",
     threads: Threads = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpa_data.augment.options import Order
 from hpa_data.commands.console import (
     STORE,
     Json,
@@ -35,7 +36,7 @@ def folds(
     min_count: Annotated[
         int | None, typer.Option(min=1, help="With --labels: as if copies had been made up to this count.")
     ] = None,
-    order: Annotated[str, typer.Option(help="With --min-count: index, or rarest.")] = "index",
+    order: Annotated[Order, typer.Option(help="With --min-count: index, or rarest.")] = "index",
     legacy_leak: Annotated[
         bool, typer.Option("--legacy-leak", help="Cut copies and samples alike into runs, as the paper probably did.")
     ] = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer.core
 
+from hpa_data.augment.options import Order
 from hpa_data.commands.console import (
     STORE,
     Json,
@@ -31,7 +32,7 @@ def stats(
     min_count: Annotated[
         int | None, typer.Option(min=1, help="With --labels: as if copies had been made up to this count.")
     ] = None,
-    order: Annotated[str, typer.Option(help="With --min-count: index, or rarest.")] = "index",
+    order: Annotated[Order, typer.Option(help="With --min-count: index, or rarest.")] = "index",
     figures: Annotated[Path | None, typer.Option(help="A folder for figures, as PNG and PDF.")] = None,
     pixels: Annotated[bool, typer.Option(help="Read every image for the intensities of the channels.")] = True,
     threads: Threads = None,

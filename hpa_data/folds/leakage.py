@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.augment.options import Order
 from hpa_data.augment.oversample import plan_copies
 from hpa_data.dataset import CLASSES, is_readable
 from hpa_data.errors import InputError
@@ -161,7 +162,7 @@ def audit_table_folds(
     method: FoldMethod = "stratified",
     seed: int = 0,
     min_count: int | None = None,
-    order: str = "index",
+    order: Order = "index",
     legacy_leak: bool = False,
 ) -> FoldReport:
     """Assign the rows of a label table to folds, and report classes and what copies would leak; no image is needed.

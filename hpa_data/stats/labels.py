@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.augment.options import Order
 from hpa_data.augment.oversample import plan_copies
 from hpa_data.dataset import CLASSES
 from hpa_data.errors import InputError
@@ -131,7 +132,7 @@ def correlate_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return correlation
 
 
-def measure_table(path: Path, *, min_count: int | None = None, order: str = "index") -> LabelStatistics:
+def measure_table(path: Path, *, min_count: int | None = None, order: Order = "index") -> LabelStatistics:
     """Measure a label table alone.
 
     Parameters

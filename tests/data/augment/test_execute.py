@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hpa_data.augment.execute import augment_store, plan_copies, replay
+from hpa_data.augment.execute import augment_store
+from hpa_data.augment.oversample import plan_copies
 from hpa_data.augment.plan import plan_augmentation
+from hpa_data.augment.transform import replay
 from hpa_data.errors import InputError
 from hpa_data.format.manifest import fingerprint
 from hpa_data.reader.reader import ABSENT, ORIGINAL
