@@ -1,8 +1,8 @@
-# `make demo` does the main job, `make test` the tests; each sets itself up from a bare python3 (3.11 to 3.13) first.
+# `make demo` runs the whole flow, `make test` the tests. Each first sets up .venv from a bare python3 (3.11 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# A file that is newer than what it was installed from.
+# Newer than the files it was installed from, once the set-up is done.
 READY := .venv/ready
 
 .PHONY: setup demo test test-slow lint format bench clean
@@ -12,10 +12,10 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python must be 3.11, 3.12 or 3.13. Received: $$($(PYTHON) --version 2>&1). Run: make PYTHON=python3.12 ..."; exit 2; }
-	@echo "Setting up .venv (some minutes, once)"
+	@echo "Setting up .venv (a few minutes, once)"
 	@$(PYTHON) -m venv --clear .venv
 	@$(PIP) install --constraint constraints.txt --editable '.[augment,figures,train,dev]'
-	@# imaug asks for OpenCV twice, and both wheels fill the same folder: keep the one that needs no window system.
+	@# imaug requires both OpenCV wheels, which install into the same folder: keep the one that needs no window system.
 	@$(PIP) uninstall --yes opencv-python
 	@$(PIP) install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless
 	@touch $(READY)
