@@ -1,4 +1,4 @@
-"""Batches for whatever Keras runs on: `tf.data` under TensorFlow, a plain generator under any other backend."""
+"""What differs between the backends of Keras: batches, devices, determinism."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ JAX_FLAG = "--xla_gpu_deterministic_ops=true"
 
 
 def on_tensorflow() -> bool:
-    """Tell whether Keras runs on TensorFlow, which is not imported otherwise."""
+    """Return whether Keras runs on TensorFlow, which is imported only then."""
     return str(keras.backend.backend()) == "tensorflow"
 
 
@@ -27,42 +27,51 @@ def feed(
     shuffle: bool = True,
     seed: int = 0,
     epochs: int | None = None,
-    start: tuple[int, int] = (0, 0),
-    multiple: int = 1,
+    resume_at: tuple[int, int] = (0, 0),
+    divisible_by: int = 1,
     symmetries: bool = False,
 ) -> Any:
-    """Deliver the batches that `pipeline.dataset` would, in a form that the backend takes.
+    """Make the batches that `pipeline.dataset` makes, in a form that the backend accepts.
 
     Returns
     -------
     tf.data.Dataset or generator
-        Of images (or a pair of images and turns) and labels, or of images alone if the reader has no labels.
+        Of images (or pairs of images and orientations) and labels, or of images alone if the reader has no labels.
     """
     if on_tensorflow():
         from hpa_model.pipeline import dataset
 
         return dataset(
-            *(reader, indices, batch_size, shuffle, seed, epochs), start=start, multiple=multiple, symmetries=symmetries
+            *(reader, indices, batch_size, shuffle, seed, epochs),
+            resume_at=resume_at,
+            divisible_by=divisible_by,
+            symmetries=symmetries,
         )
-    order = BatchSampler(indices, batch_size, shuffle=shuffle, seed=seed, multiple=multiple)
-    return _generate(reader, order, seed, epochs, start, symmetries)
+    sampler = BatchSampler(indices, batch_size, shuffle=shuffle, seed=seed, divisible_by=divisible_by)
+    return _generate(reader, sampler, epochs=epochs, resume_at=resume_at, seed=seed if symmetries else None)
 
 
-def _generate(  # noqa: PLR0917 - called in one place
-    reader: BatchReader, order: BatchSampler, seed: int, epochs: int | None, start: tuple[int, int], symmetries: bool
+def _generate(
+    reader: BatchReader,
+    sampler: BatchSampler,
+    *,
+    epochs: int | None,
+    resume_at: tuple[int, int],
+    seed: int | None,
 ) -> Iterator[Any]:
-    step = order.count(*start)
-    for batch in iter_batches(reader, order, epochs=epochs, start=start):
+    """Yield batches; with orientations drawn from `seed`, unless it is None."""
+    step = sampler.global_step(*resume_at)
+    for batch in iter_batches(reader, sampler, epochs=epochs, resume_at=resume_at):
         images: Any = batch.images
-        if symmetries:
-            images = (images, draw_orientations(batch.indices, seed=seed, epoch=step // order.n_steps))
+        if seed is not None:
+            images = (images, draw_orientations(batch.indices, seed=seed, epoch=step // sampler.n_steps))
         yield images if batch.labels is None else (images, batch.labels)
         step += 1
         del batch, images
 
 
 def reraise_reader_errors(reader: BatchReader) -> AbstractContextManager[BatchReader]:
-    """Let a fault of a reader come through the backend as the exception that it was; see `pipeline`."""
+    """Raise an error of a reader as it was, whatever the backend makes of it; see `pipeline`."""
     if not on_tensorflow():
         return nullcontext(reader)
     from hpa_model import pipeline
@@ -71,7 +80,7 @@ def reraise_reader_errors(reader: BatchReader) -> AbstractContextManager[BatchRe
 
 
 def check_devices(devices: int) -> None:
-    """Refuse to train on more than one device where there are not as many, or the backend is not TensorFlow."""
+    """Check that training on this many devices is possible: several need TensorFlow; InputError if it is not."""
     if devices == 1:
         return
     if not on_tensorflow():
@@ -79,27 +88,27 @@ def check_devices(devices: int) -> None:
             f"devices must be 1 unless Keras runs on TensorFlow. Received: devices={devices} on "
             f"{keras.backend.backend()}. Set KERAS_BACKEND=tensorflow."
         )
-    from hpa_model.pipeline import pick_devices
+    from hpa_model.pipeline import select_devices
 
-    pick_devices(devices)
+    select_devices(devices)
 
 
 def device_scope(devices: int) -> AbstractContextManager[Any]:
-    """Let what is built inside be shared by several devices of this machine, each with its part of a batch."""
+    """Distribute the model that is built in this scope: each device takes its share of every batch."""
     if devices == 1:
         return nullcontext()
-    from hpa_model.pipeline import mirror
+    from hpa_model.pipeline import mirrored_scope
 
-    return mirror(devices)
+    return mirrored_scope(devices)
 
 
 def make_deterministic() -> None:
-    """Let the backend's sums round the same way each time, for the rest of the process.
+    """Make the backend's sums round the same way in every run, for the rest of the process.
 
     Raises
     ------
     InputError
-        If only the environment can see to that, and it does not.
+        If the backend cannot, or only if an environment variable is set.
     """
     if on_tensorflow():
         from hpa_model import pipeline
@@ -110,14 +119,14 @@ def make_deterministic() -> None:
     if backend == "jax":
         import jax
 
-        # On CPUs, XLA's sums do not depend on when its threads come.
+        # On CPUs, XLA's sums do not depend on the timing of its threads.
         if jax.default_backend() == "cpu" or JAX_FLAG in os.environ.get("XLA_FLAGS", ""):
             return
         raise InputError(
-            f"deterministic must be asked of XLA itself on a GPU. Received: no {JAX_FLAG}. Set XLA_FLAGS={JAX_FLAG} in "
-            "the environment."
+            f"Cannot train deterministically: JAX needs {JAX_FLAG} on a GPU. Set XLA_FLAGS={JAX_FLAG} in the "
+            "environment."
         )
     raise InputError(
-        f"deterministic must be left out unless Keras runs on TensorFlow or JAX. Received: {backend}. Set "
-        "KERAS_BACKEND=tensorflow."
+        f"Cannot train deterministically: Keras runs on {backend}. Set KERAS_BACKEND=tensorflow, or leave "
+        "deterministic out."
     )

@@ -1,7 +1,8 @@
-"""Batches of a store as a `tf.data` pipeline. The only module of the trainer that imports TensorFlow."""
+"""A store's batches as a `tf.data` pipeline. The only module of the trainer that imports TensorFlow."""
 
 import atexit
 import math
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -13,15 +14,15 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchReader, BatchSampler, Started, draw_orientations
+from hpa_data.reader.batches import BatchReader, BatchSampler, PendingImages, draw_orientations
 
-# TensorFlow asks for the next batch some microseconds after it got one, if it wants one.
+# After a batch, TensorFlow requests the next one within microseconds, if at all.
 QUIET_S = 0.02
-# Somebody who goes on asking in a thread of their own must not keep Python from ending.
+# A thread that never stops requesting batches must not keep Python from exiting.
 MAX_WAIT_S = 60.0
 
 
-def dataset(  # noqa: PLR0917 - the project's public face, called by position from outside
+def dataset(  # noqa: PLR0917 - a public function that callers call by position
     reader: BatchReader,
     indices: npt.ArrayLike,
     batch_size: int = 20,
@@ -29,135 +30,156 @@ def dataset(  # noqa: PLR0917 - the project's public face, called by position fr
     seed: int = 0,
     epochs: int | None = None,
     *,
-    start: tuple[int, int] = (0, 0),
+    resume_at: tuple[int, int] = (0, 0),
     drop_last: bool = False,
-    multiple: int = 1,
+    divisible_by: int = 1,
     symmetries: bool = False,
 ) -> tf.data.Dataset:
-    """Stream samples in batches, each pairing images with their labels.
+    """Make a dataset of batches, each pairing images with their labels.
 
     Parameters
     ----------
     reader : Reader
         Of a store, or of a folder.
     indices : sequence of int, length M
-        The samples to stream.
+        The samples to deliver.
     batch_size : int
         B; the last batch of an epoch may be smaller.
     shuffle : bool
-        Permute each epoch anew, exactly and over all samples, as a function of (seed, epoch); otherwise keep the order.
+        Permute each epoch anew, over all samples, as a function of (seed, epoch); otherwise keep the given order.
     seed : int
     epochs : int, optional
-        The epoch to end before, counted from 0; without end if None.
-    start : (int, int)
-        Epoch and step to begin at: what comes is what an uninterrupted stream would have delivered from there on.
+        Stop before this epoch, counted from 0; never if None.
+    resume_at : (int, int)
+        Epoch and step of the first batch. The batches are those that an uninterrupted iteration would have delivered
+        from there on.
     drop_last : bool
-        Leave out an epoch's last batch if it is smaller than the others.
-    multiple : int
-        Cut an epoch to a multiple of so many samples, for devices that share each batch.
+        Leave out the last batch of an epoch if it is smaller than the others.
+    divisible_by : int
+        Shorten each epoch so that the size of every batch is divisible by this number, for devices that share a batch.
     symmetries : bool
-        Deliver with the images how each is to be turned, for `nets.symmetry.turn` to do on the device; a function of
-        (seed, epoch, index).
+        Deliver the orientation of each image with it, for `nets.symmetry.apply_symmetry` to apply on the device; a
+        function of (seed, epoch, index).
 
     Returns
     -------
     tf.data.Dataset
         Of (uint8 (B, Y, X, C), float32 (B, K)), or of images alone if the reader has no labels. With `symmetries`,
-        images are a pair: uint8 (B, Y, X, C) and uint8 (B,). Each epoch holds each index exactly once, except what
-        `drop_last` or `multiple` leave out: other samples in each epoch that is shuffled. Images are not copied on
-        their way. One call into Python a batch; one batch is ready and one being read, ahead of the one in use.
+        the images are a pair: uint8 (B, Y, X, C) and uint8 (B,). Each epoch holds each index exactly once, except
+        those that `drop_last` or `divisible_by` leave out, other samples in each shuffled epoch. Images are not
+        copied. There is one call into Python per batch; one batch is ready and one being read ahead of the one in use.
 
     Raises
     ------
     ValueError
-        If there are no samples, no batch, or the batch size is below 1.
+        If there are no samples, if an epoch would have no batch, or if `batch_size` is below 1 or not divisible by
+        `divisible_by`.
     """
-    order = BatchSampler(indices, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, multiple=multiple)
-    first = order.count(*start)
-    last = None if epochs is None else order.n_steps * epochs
-    labels = None if reader.labels is None else reader.labels.astype(np.float32)
-    begun: dict[int, Started] = {}
+    sampler = BatchSampler(
+        indices, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, divisible_by=divisible_by
+    )
+    first = sampler.global_step(*resume_at)
+    end = None if epochs is None else sampler.n_steps * epochs
+    source = _BatchSource(reader, sampler, end=end, seed=seed if symmetries else None)
+    n_images = batch_size if drop_last else None
+    specs = [tf.TensorSpec((n_images, *reader.image_shape), tf.uint8)]
+    if symmetries:
+        specs.append(tf.TensorSpec((n_images,), tf.uint8))
+    if source.labels is not None:
+        specs.append(tf.TensorSpec((n_images, source.labels.shape[1]), tf.float32))
 
-    def read(number: Any) -> tuple[npt.NDArray[Any], ...]:
-        with _CALLS.enter():
-            return read_step(int(number))
+    def fetch(step: tf.Tensor) -> Any:
+        tensors = list(tf.numpy_function(source.read, [step], [spec.dtype for spec in specs]))
+        for tensor, spec in zip(tensors, specs, strict=True):
+            tensor.set_shape(spec.shape)
+        labels = [] if source.labels is None else [tensors.pop()]
+        images = tuple(tensors) if symmetries else tensors[0]
+        return (images, *labels) if labels else images
 
-    def read_step(step: int) -> tuple[npt.NDArray[Any], ...]:
-        started = begun.pop(step, None) or reader.start(order.pick(step))
-        begun.clear()  # of an iterator that was given up
-        if last is None or step + 1 < last:
-            with suppress(IndexError, InputError):  # which come again when it is that batch's turn
-                begun[step + 1] = reader.start(order.pick(step + 1))
-        chosen = order.pick(step)
-        delivered: tuple[npt.NDArray[Any], ...] = (started.result(),)
-        if symmetries:
-            delivered += (draw_orientations(chosen, seed=seed, epoch=step // order.n_steps),)
-        return delivered if labels is None else (*delivered, labels[chosen])
-
-    def fetch(number: tf.Tensor) -> Any:
-        kinds = (tf.uint8,) + (tf.uint8,) * symmetries + (tf.float32,) * (labels is not None)
-        tensors = list(tf.numpy_function(read, [number], kinds))
-        n_images = batch_size if drop_last else None
-        tensors[0].set_shape((n_images, *reader.image_shape))
-        images: Any = tensors.pop(0)
-        if symmetries:
-            tensors[0].set_shape((n_images,))
-            images = (images, tensors.pop(0))
-        if labels is None:
-            return images
-        tensors[0].set_shape((n_images, labels.shape[1]))
-        return images, tensors[0]
-
-    numbers = tf.data.Dataset.counter(first) if last is None else tf.data.Dataset.range(first, max(first, last))
+    steps = tf.data.Dataset.counter(first) if end is None else tf.data.Dataset.range(first, max(first, end))
     options = tf.data.Options()
-    # Nothing here is to be tuned, and the thread that would do it sleeps for up to a minute before a pipeline can end.
+    # There is nothing to tune, and the thread that would tune sleeps for up to a minute before a pipeline can end.
     options.autotune.enabled = False
-    # The reader's threads do the work; more of TensorFlow's would only get in their way.
+    # The reader's threads do the work; more of TensorFlow's would only compete with them.
     options.threading.private_threadpool_size = 1
     options.threading.max_intra_op_parallelism = 1
-    return numbers.map(fetch).prefetch(1).with_options(options)
+    return steps.map(fetch).prefetch(1).with_options(options)
 
 
-class _Calls:
-    """Calls of TensorFlow's threads into Python. None may be under way when Python ends.
+class _BatchSource:
+    """Reads the batches of one dataset, one ahead of the one that TensorFlow requests.
 
-    Python would stop its thread for ever, and TensorFlow, which lets go of its pipelines after that, wait for it.
+    `end` is the step to stop before; `seed` that of the orientations, None if there are none to deliver.
+    """
+
+    def __init__(self, reader: BatchReader, sampler: BatchSampler, *, end: int | None, seed: int | None) -> None:
+        self.labels = None if reader.labels is None else reader.labels.astype(np.float32)
+        self._reader = reader
+        self._sampler = sampler
+        self._end = end
+        self._seed = seed
+        self._pending: dict[int, PendingImages] = {}
+
+    def read(self, step: Any) -> tuple[npt.NDArray[Any], ...]:
+        """Return images, orientations if there are any, labels if there are any. Called in TensorFlow's threads."""
+        with _ACTIVE_CALLS:
+            return self._read(int(step))
+
+    def _read(self, step: int) -> tuple[npt.NDArray[Any], ...]:
+        indices = self._sampler.indices(step)
+        pending = self._pending.pop(step, None) or self._reader.read_async(indices)
+        self._pending.clear()  # of an abandoned iterator
+        if self._end is None or step + 1 < self._end:
+            with suppress(IndexError, InputError):  # raised again when that batch is requested
+                self._pending[step + 1] = self._reader.read_async(self._sampler.indices(step + 1))
+        arrays: tuple[npt.NDArray[Any], ...] = (pending.result(),)
+        if self._seed is not None:
+            epoch = step // self._sampler.n_steps
+            arrays += (draw_orientations(indices, seed=self._seed, epoch=epoch),)
+        return arrays if self.labels is None else (*arrays, self.labels[indices])
+
+
+class _ActiveCalls:
+    """Counts the calls of TensorFlow's threads into Python that are in progress: a context manager around each.
+
+    Python must not exit during one: it would freeze the thread, and TensorFlow, which releases its pipelines later,
+    would wait for it forever.
     """
 
     def __init__(self) -> None:
-        # What several threads do to a list at once is done one after the other.
-        self._under_way: list[None] = []
+        self._lock = threading.Lock()
+        self._n_active = 0
         self._ended_s = -math.inf
 
-    @contextmanager
-    def enter(self) -> Iterator[None]:
-        self._under_way.append(None)
-        try:
-            yield
-        finally:
-            self._ended_s = time.monotonic()
-            self._under_way.pop()
+    def __enter__(self) -> None:
+        with self._lock:
+            self._n_active += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._ended_s = time.monotonic()
+        with self._lock:
+            self._n_active -= 1
 
     def wait(self) -> None:
-        """Wait until TensorFlow has read ahead as far as it wants to, and asks for nothing more."""
+        """Wait until TensorFlow has prefetched all that it wants to and requests nothing more."""
         latest_s = time.monotonic() + MAX_WAIT_S
-        while self._under_way or time.monotonic() < self._ended_s + QUIET_S:
+        while self._n_active or time.monotonic() < self._ended_s + QUIET_S:
             if time.monotonic() > latest_s:
                 break
             time.sleep(QUIET_S / 4)
 
 
-_CALLS = _Calls()
-atexit.register(_CALLS.wait)
+_ACTIVE_CALLS = _ActiveCalls()
+atexit.register(_ACTIVE_CALLS.wait)
 
 
 def png_dataset(paths: list[list[str]], batch_size: int) -> tf.data.Dataset:
-    """Read PNG planes as TensorFlow's documentation does it: what a store is held against.
+    """Read PNG planes as TensorFlow's documentation recommends: the baseline that a store is compared with.
 
     Parameters
     ----------
     paths : list of lists of str
-        Of each sample, a file a channel.
+        For each sample, the file of each channel.
     batch_size : int
 
     Returns
@@ -167,7 +189,7 @@ def png_dataset(paths: list[list[str]], batch_size: int) -> tf.data.Dataset:
     """
 
     def read(files: tf.Tensor) -> tf.Tensor:
-        planes = [tf.io.decode_png(tf.io.read_file(files[place]), channels=1) for place in range(len(paths[0]))]
+        planes = [tf.io.decode_png(tf.io.read_file(files[channel]), channels=1) for channel in range(len(paths[0]))]
         return tf.concat(planes, axis=-1)  # (Y, X, C)
 
     samples = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths))
@@ -180,76 +202,79 @@ def list_gpus() -> list[str]:
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found]
 
 
-def pick_devices(devices: int) -> list[str]:
-    """Name so many GPUs, or logical CPUs where there is none; InputError if there are not as many."""
+def select_devices(devices: int) -> list[str]:
+    """Return the names of this many GPUs, or of logical CPUs if there is no GPU; InputError if there are too few."""
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(found) < devices:
-        raise InputError(f"devices must not exceed those there are. Received: {devices} of {len(found)}. Lower it.")
+        raise InputError(
+            f"devices must be at most {len(found)}, the number of devices of this machine. Received: "
+            f"devices={devices}. Lower it."
+        )
     return [device.name for device in found[:devices]]
 
 
-def mirror(devices: int) -> AbstractContextManager[Any]:
-    """Let what is built inside be mirrored on several devices, see `pick_devices`."""
-    return _pick_strategy(tuple(pick_devices(devices))).scope()
+def mirrored_scope(devices: int) -> AbstractContextManager[Any]:
+    """Mirror the variables that are created in this scope on several devices, see `select_devices`."""
+    return _get_strategy(tuple(select_devices(devices))).scope()
 
 
 @lru_cache
-def _pick_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
-    """Make a strategy once for its devices: the sums of a second one are mixed up with those of the first."""
+def _get_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """Make one strategy for each choice of devices: a second one would mix its sums with those of the first."""
     return tf.distribute.MirroredStrategy(devices)
 
 
 def make_deterministic() -> None:
-    """Let TensorFlow's sums round the same way each time, for the rest of the process."""
+    """Make TensorFlow's sums round the same way in every run, for the rest of the process."""
     tf.config.experimental.enable_op_determinism()
 
 
-class _Remembering:
-    """A reader that remembers what went wrong in it: TensorFlow hands on the text of an exception alone."""
+class _RecordingReader:
+    """A reader that keeps its last error: TensorFlow passes on only the text of an exception."""
 
     def __init__(self, reader: BatchReader) -> None:
         self.labels = reader.labels
         self.image_shape = reader.image_shape
-        self.fault: Exception | None = None
+        self.error: Exception | None = None
         self._reader = reader
 
     def __len__(self) -> int:
         return len(self._reader)
 
-    def start(self, indices: npt.ArrayLike) -> Started:
-        with self.remember():
-            return _RememberingBatch(self, self._reader.start(indices))
+    def read_async(self, indices: npt.ArrayLike) -> PendingImages:
+        with self.record():
+            return _RecordingBatch(self, self._reader.read_async(indices))
 
     @contextmanager
-    def remember(self) -> Iterator[None]:
+    def record(self) -> Iterator[None]:
         try:
             yield
-        except Exception as fault:
-            self.fault = fault
+        except Exception as error:
+            self.error = error
             raise
 
 
-class _RememberingBatch:
-    def __init__(self, reader: _Remembering, started: Started) -> None:
+class _RecordingBatch:
+    def __init__(self, reader: _RecordingReader, pending: PendingImages) -> None:
         self._reader = reader
-        self._started = started
+        self._pending = pending
 
     def result(self) -> npt.NDArray[np.uint8]:
-        with self._reader.remember():
-            return self._started.result()
+        with self._reader.record():
+            return self._pending.result()
 
 
 @contextmanager
 def reraise_reader_errors(reader: BatchReader) -> Iterator[BatchReader]:
-    """Let a fault of a reader come through TensorFlow as the exception that it was.
+    """Raise an error of a reader as it was, instead of TensorFlow's error with its text.
 
-    Build the pipeline over the reader that is yielded; run it inside the ``with``.
+    Build the pipeline over the reader that is yielded, and run it inside the ``with``.
     """
-    remembering = _Remembering(reader)
+    recording = _RecordingReader(reader)
     try:
-        yield remembering
+        yield recording
     except tf.errors.OpError as error:
-        # What went wrong in reading ahead of a step that failed for a reason of its own is not that reason.
-        if remembering.fault is not None and str(remembering.fault) in str(error):
-            raise remembering.fault from None
+        # If the step failed for another reason, an error in prefetching is not the one to raise.
+        if recording.error is not None and str(recording.error) in str(error):
+            raise recording.error from None
         raise

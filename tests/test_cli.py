@@ -138,7 +138,7 @@ def test_a_failed_sample_makes_the_status_1(
         ("train {store} --set options.depth=3 --out run", "one of its own: dropout, stride, padding"),
         ("train {store} --precision half --out run", "precision must be one of float32"),
         ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
-        ("train {store} --devices 64 --batch-size 64 --out run", "devices must not exceed those there are"),
+        ("train {store} --devices 64 --batch-size 64 --out run", "devices must be at most"),
         ("finetune {kaggle}", "must be a folder written by `hpa train`"),
         ("finetune {kaggle} --loss l2", "finetune_loss must be one of bce, f1, focal"),
         ("compare {kaggle}", "must be a folder written by `hpa train`"),

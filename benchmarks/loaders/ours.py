@@ -30,7 +30,7 @@ def open_numpy(codec: str, setup: Setup) -> Epoch:
     order = BatchSampler(np.arange(len(reader)), setup.batch_size, seed=setup.seed)
 
     def run(epoch: int) -> Iterator[Images]:
-        for batch in iter_batches(reader, order, start=(epoch, 0), epochs=epoch + 1):
+        for batch in iter_batches(reader, order, resume_at=(epoch, 0), epochs=epoch + 1):
             yield batch.images
 
     return run
@@ -43,7 +43,7 @@ def open_read(codec: str, setup: Setup) -> Epoch:
 
     def run(epoch: int) -> Iterator[Images]:
         for step in range(order.n_steps):
-            yield reader.read(order.pick(epoch * order.n_steps + step))
+            yield reader.read(order.indices(epoch * order.n_steps + step))
 
     return run
 

@@ -1,4 +1,4 @@
-"""Random batches out of a store, as NumPy arrays."""
+"""Random batches from a store, as NumPy arrays."""
 
 import lazy_loader
 

@@ -1,6 +1,6 @@
-"""Which samples make which batch, and batches as plain NumPy arrays.
+"""Which samples make up which batch, and batches as plain NumPy arrays.
 
-What a batch holds is a function of (seed, epoch, step) alone, so that training can go on anywhere.
+The contents of a batch are a function of (seed, epoch, step) alone, so that training can resume at any step.
 """
 
 import itertools
@@ -14,23 +14,24 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 
-# Images may be mirrored in Y, mirrored in X and transposed, each or not.
+# Flip in Y, flip in X, transpose: each applied or not. The eight symmetries of a square.
 N_SYMMETRIES = 8
 
-# Multipliers of SplitMix64 (Steele, Lea and Flood 2014), which turns any two different numbers into unrelated ones.
+# Multipliers of SplitMix64 (Steele, Lea and Flood 2014), which maps neighboring numbers to unrelated ones. It stays,
+# although `Generator.integers` would be shorter: unfinished runs of earlier versions resume bit for bit.
 SPLITMIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
-class Started(Protocol):
-    """A batch that is being read."""
+class PendingImages(Protocol):
+    """The images of a batch that is being read."""
 
     def result(self) -> npt.NDArray[np.uint8]:
-        """Wait until it is read; uint8 (B, Y, X, C)."""
+        """Wait for the images, uint8 (B, Y, X, C)."""
         ...
 
 
 class BatchReader(Protocol):
-    """What batches are made of: the reader of a store, or of a folder."""
+    """What batches are read from: the reader of a store, or of a folder."""
 
     labels: npt.NDArray[np.uint8] | None
     image_shape: tuple[int, int, int]
@@ -39,30 +40,26 @@ class BatchReader(Protocol):
         """Return N."""
         ...
 
-    def start(self, indices: npt.ArrayLike) -> Started:
-        """Begin to read samples by index."""
+    def read_async(self, indices: npt.ArrayLike) -> PendingImages:
+        """Start to read samples by index."""
         ...
 
 
 class Batch(NamedTuple):
-    """A batch.
-
-    Attributes
-    ----------
-    images : array of uint8, shape (B, Y, X, C)
-        Its memory is used again once nothing refers to it.
-    labels : array of float32, shape (B, K), or None
-    indices : array of int64, shape (B,)
-        Into the reader.
-    """
+    """One batch of samples."""
 
     images: npt.NDArray[np.uint8]
+    """Shape (B, Y, X, C). The memory is reused once nothing refers to it."""
+
     labels: npt.NDArray[np.float32] | None
+    """Multi-hot, shape (B, K)."""
+
     indices: npt.NDArray[np.int64]
+    """Shape (B,), into the reader."""
 
 
 class BatchSampler:
-    """The batches of every epoch.
+    """The indices of each batch of each epoch.
 
     Parameters
     ----------
@@ -71,23 +68,24 @@ class BatchSampler:
     batch_size : int
         B.
     shuffle : bool
-        Permute each epoch anew, exactly and over all samples, as a function of (seed, epoch); otherwise keep the order.
+        Permute each epoch anew, over all samples, as a function of (seed, epoch); otherwise keep the given order.
     seed : int
     drop_last : bool
-        Leave out an epoch's last batch if it is smaller than the others.
-    multiple : int
-        Cut an epoch to a multiple of so many samples, of which `batch_size` is one, too: several devices can then share
-        each batch equally.
+        Leave out the last batch of an epoch if it is smaller than the others.
+    divisible_by : int
+        Shorten each epoch so that the size of every batch is divisible by this number, so that several devices can
+        share a batch equally. `batch_size` must be divisible by it.
 
     Attributes
     ----------
     n_steps : int
-        Batches an epoch.
+        Batches per epoch.
 
     Raises
     ------
     ValueError
-        If there are no samples, or no batch, or the batch size is below 1 or no multiple of `multiple`.
+        If there are no samples, if an epoch would have no batch, or if `batch_size` is below 1 or not divisible by
+        `divisible_by`.
     """
 
     def __init__(
@@ -98,37 +96,35 @@ class BatchSampler:
         shuffle: bool = True,
         seed: int = 0,
         drop_last: bool = False,
-        multiple: int = 1,
+        divisible_by: int = 1,
     ) -> None:
         given = np.asarray(indices)
-        if (
-            given.ndim != 1
-            or len(given) == 0
-            or not np.issubdtype(given.dtype, np.integer)
-            or not _is_count(batch_size)
-        ):
+        if given.ndim != 1 or len(given) == 0 or not np.issubdtype(given.dtype, np.integer):
             raise ValueError(
-                "indices must be integers, at least one, and batch_size at least 1. Received: "
-                f"shape {given.shape} of dtype {given.dtype}, {batch_size=}. Pass other values (np.flatnonzero of a "
-                "mask)."
+                "indices must be a sequence of at least one integer. Received: an array of shape "
+                f"{given.shape}, dtype {given.dtype}. Pass indices (np.flatnonzero of a mask)."
             )
-        if not _is_count(multiple) or batch_size % multiple:
+        if not _is_positive(batch_size):
             raise ValueError(
-                f"batch_size must be a multiple of {multiple=}. Received: {batch_size=}. Take another batch."
+                f"batch_size must be an integer of at least 1. Received: {batch_size=}. Pass a larger one."
             )
-        unit = batch_size if drop_last else multiple
+        if not _is_positive(divisible_by) or batch_size % divisible_by:
+            raise ValueError(
+                f"batch_size must be divisible by {divisible_by}. Received: {batch_size=}. Pass another batch_size."
+            )
+        unit = batch_size if drop_last else divisible_by
         if len(given) < unit:
             raise ValueError(
-                f"drop_last and multiple must leave a batch. Received: {len(given)} samples, {batch_size=}, "
-                f"{multiple=}. Take a smaller batch."
+                f"indices must fill at least one batch of {unit}. Received: {len(given)} samples. Pass a smaller "
+                "batch_size."
             )
         self._batch_size = batch_size
         self._n_samples = len(given) // unit * unit
         self.n_steps = -(-self._n_samples // batch_size)
         chosen = given.astype(np.int64)
-        chosen.flags.writeable = False  # what is picked is a view
+        chosen.flags.writeable = False  # `indices` returns views of it
 
-        # Two epochs, because reading ahead crosses the border between them.
+        # Two epochs, because prefetching crosses the border between them.
         @lru_cache(maxsize=2)
         def permute_epoch(epoch: int) -> npt.NDArray[np.int64]:
             order = permute(chosen, seed=seed, epoch=epoch) if shuffle else chosen
@@ -137,83 +133,87 @@ class BatchSampler:
 
         self._permute = permute_epoch
 
-    def pick(self, step: int) -> npt.NDArray[np.int64]:
-        """Return the indices of a batch, int64 (B,); steps count from 0 on through all epochs."""
-        epoch, place = divmod(step, self.n_steps)
-        return self._permute(epoch)[: self._n_samples][place * self._batch_size : (place + 1) * self._batch_size]
+    def indices(self, step: int) -> npt.NDArray[np.int64]:
+        """Return the indices of a batch, int64 (B,), by its global step: one that counts on through all epochs."""
+        epoch, position = divmod(step, self.n_steps)
+        first = position * self._batch_size
+        return self._permute(epoch)[: self._n_samples][first : first + self._batch_size]
 
-    def count(self, epoch: int, step: int) -> int:
-        """Return the number of steps before a step of an epoch; ValueError if it has no such step."""
+    def global_step(self, epoch: int, step: int) -> int:
+        """Return the number of steps before a step of an epoch; ValueError if the epoch has no such step."""
         if epoch < 0 or not 0 <= step <= self.n_steps:
             raise ValueError(
-                f"start must be an epoch, from 0, and a step of it, from 0 to {self.n_steps}. Received: {epoch}, "
-                f"{step}. Pass the place that training came to."
+                f"resume_at must be an epoch, at least 0, and a step of it, from 0 to {self.n_steps}. Received: "
+                f"resume_at={(epoch, step)}. Pass the epoch and step that training stopped at."
             )
         return epoch * self.n_steps + step
 
 
 def iter_batches(
     reader: BatchReader,
-    order: BatchSampler,
+    sampler: BatchSampler,
     *,
     epochs: int | None = None,
-    start: tuple[int, int] = (0, 0),
-    ahead: int = 1,
+    resume_at: tuple[int, int] = (0, 0),
+    prefetch: int = 1,
 ) -> Iterator[Batch]:
-    """Deliver batches as NumPy arrays, for any framework or none.
+    """Iterate over batches as NumPy arrays, for any framework or none.
 
     Parameters
     ----------
     reader : Reader
-    order : BatchSampler
+    sampler : BatchSampler
     epochs : int, optional
-        The epoch to end before, counted from 0; without end if None.
-    start : (int, int)
-        Epoch and step to begin at: what comes is what an uninterrupted stream would have delivered from there on.
-    ahead : int
-        Batches to read ahead of the one that is in use, in the reader's own threads.
+        Stop before this epoch, counted from 0; never if None.
+    resume_at : (int, int)
+        Epoch and step of the first batch. The batches are those that an uninterrupted iteration would have delivered
+        from there on.
+    prefetch : int
+        Batches to read ahead of the one in use, in the reader's threads.
 
     Yields
     ------
     Batch
-        Each epoch holds each index exactly once. Let go of a batch (``del``) before asking for the next one, and fewer
-        buffers take turns, which is faster the more of them fit into the processor's cache.
+        Each epoch holds each index exactly once. Delete a batch (``del``) before requesting the next, so that its
+        memory is reused while it is still in the processor's cache.
     """
-    first = order.count(*start)
-    steps = itertools.count(first) if epochs is None else range(first, order.n_steps * epochs)
-    begun = (_begin(reader, indices) for indices in map(order.pick, steps))
+    first = sampler.global_step(*resume_at)
+    steps = itertools.count(first) if epochs is None else range(first, sampler.n_steps * epochs)
+    started = (_start(reader, indices) for indices in map(sampler.indices, steps))
     labels = None if reader.labels is None else reader.labels.astype(np.float32)
-    waiting = deque(itertools.islice(begun, ahead))
+    queue = deque(itertools.islice(started, prefetch))
     while True:
-        waiting.extend(itertools.islice(begun, 1))
-        if not waiting:
+        queue.extend(itertools.islice(started, 1))
+        if not queue:
             return
-        indices, started = waiting.popleft()
-        if isinstance(started, Exception):
-            raise started
-        yield Batch(started.result(), None if labels is None else labels[indices], indices)
-        del started  # else the memory of this batch could not be used for the next one but one
+        indices, pending = queue.popleft()
+        if isinstance(pending, Exception):
+            raise pending
+        yield Batch(pending.result(), None if labels is None else labels[indices], indices)
+        del pending  # it would keep the memory of this batch from being reused for the next but one
 
 
-def _begin(reader: BatchReader, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Started | Exception]:
-    """Begin a batch; what goes wrong is kept until it is its turn, so that the batches before it are delivered."""
+def _start(
+    reader: BatchReader, indices: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], PendingImages | Exception]:
+    """Start to read a batch. An error is kept until the batches before it are delivered."""
     try:
-        return indices, reader.start(indices)
-    except (IndexError, InputError) as fault:
-        return indices, fault
+        return indices, reader.read_async(indices)
+    except (IndexError, InputError) as error:
+        return indices, error
 
 
-def _is_count(number: object) -> bool:
+def _is_positive(number: object) -> bool:
     return isinstance(number, int | np.integer) and int(number) >= 1
 
 
 def permute(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Shuffle indices as a function of (seed, epoch) alone; a uniform draw over all orders."""
+    """Shuffle indices as a function of (seed, epoch) alone; every order is equally likely."""
     return np.random.default_rng([seed, epoch]).permutation(indices)
 
 
 def draw_orientations(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.uint8]:
-    """Draw how each sample is turned in an epoch, as a function of (seed, epoch, index) alone.
+    """Draw the orientation of each sample in an epoch, as a function of (seed, epoch, index) alone.
 
     Parameters
     ----------
@@ -222,7 +222,8 @@ def draw_orientations(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) 
     Returns
     -------
     array of uint8, shape (B,)
-        0..7, each as likely: 1 for a mirror in Y, plus 2 for one in X, plus 4 for a transposition, done in that order.
+        0 to 7, equally likely: 1 for a flip in Y, plus 2 for a flip in X, plus 4 for a transpose, applied in that
+        order.
     """
     key = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
     mixed = (indices.astype(np.uint64) + np.uint64(1)) * np.uint64(SPLITMIX[0]) + key

@@ -1,4 +1,4 @@
-"""Decoded samples that are kept in memory."""
+"""A cache of decoded samples in memory."""
 
 import os
 import threading
@@ -11,18 +11,18 @@ from hpa_data.errors import InputError
 from hpa_data.system.memory import allocate, find_free_memory
 from hpa_data.system.threads import Job, ThreadTeam
 
-# Left to the rest of the machine when nobody says how much to insert.
+# Of free memory, used when no size is given; the rest of the machine keeps the other half.
 FREE_FRACTION = 0.5
 
-# In place of the slot of a sample: it has none, or is on its way into one.
+# Values in place of a slot: the sample has none, or is being copied into one.
 EMPTY, RESERVED = -1, -2
 
 
 class Cache:
-    """The first samples that were read, as many as there is room for.
+    """Keeps the first samples that are read, as many as fit.
 
-    Nothing is ever thrown out: an epoch reads each sample once in a new order, so that what was used last is as good as
-    anything else. Safe to use from several threads.
+    The cache never evicts: an epoch reads each sample once in a new order, so that the most recently used samples are
+    no better to keep than any others. Safe to use from several threads.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class Cache:
     image_shape : tuple of int
         (Y, X, C).
     n_bytes : int
-        What it may hold at most; taken from the system as it fills.
+        Maximum size; memory is taken from the system as the cache fills.
     threads : int
-        That copy, once there is something to copy.
+        Threads that copy. They start with the first copy.
     """
 
     def __init__(self, n_samples: int, image_shape: tuple[int, int, int], n_bytes: int, *, threads: int = 1) -> None:
@@ -45,72 +45,72 @@ class Cache:
         self._slots = np.full(n_samples, EMPTY)
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._n_kept = 0
+        self._n_inserted = 0
         self._threads = ThreadTeam(threads, name="hpa-cache")
 
-    def start(
+    def copy_async(
         self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.int64], Sequence[Job]]:
-        """Begin to copy what is there of `samples`, int64 (B,), into their places in `batch`.
+        """Start to copy those of `samples`, int64 (B,), that are cached to their positions in `batch`.
 
-        Returns the places of the rest, int64 (M,), and what has begun.
+        Returns the positions of the others, int64 (M,), and the jobs to wait for.
         """
         slots = self._slots[samples]
-        places = np.flatnonzero(slots >= 0).tolist()
-        if not places:
+        positions = np.flatnonzero(slots >= 0).tolist()
+        if not positions:
             return np.arange(len(samples)), []
 
-        def work(turn: int) -> None:
-            np.copyto(batch[places[turn]], self._images[slots[places[turn]]])
+        def copy(item: int) -> None:
+            np.copyto(batch[positions[item]], self._images[slots[positions[item]]])
 
-        return np.flatnonzero(slots < 0), [self._threads.start(work, len(places))]
+        return np.flatnonzero(slots < 0), [self._threads.start(copy, len(positions))]
 
     def insert(
-        self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
+        self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], positions: npt.NDArray[np.int64]
     ) -> None:
-        """Keep `samples[places]`, which lie in `batch[places]`, while there is room."""
-        if self._n_kept == self.capacity:
+        """Insert `samples[positions]`, whose images are `batch[positions]`, while there is room."""
+        if self._n_inserted == self.capacity:
             return
-        if self._process != os.getpid():  # a fork may have come while another thread held the lock
+        if self._process != os.getpid():  # another thread may have held the lock during the fork
             self._lock, self._process = threading.Lock(), os.getpid()
         new: list[tuple[int, int, int]] = []
         with self._lock:
-            for place, sample in zip(places.tolist(), samples[places].tolist(), strict=True):
-                if self._n_kept < self.capacity and self._slots[sample] == EMPTY:
+            for position, sample in zip(positions.tolist(), samples[positions].tolist(), strict=True):
+                if self._n_inserted < self.capacity and self._slots[sample] == EMPTY:
                     self._slots[sample] = RESERVED
-                    new.append((place, sample, self._n_kept))
-                    self._n_kept += 1
+                    new.append((position, sample, self._n_inserted))
+                    self._n_inserted += 1
 
-        def work(turn: int) -> None:
-            place, sample, slot = new[turn]
-            np.copyto(self._images[slot], batch[place])
+        def copy(item: int) -> None:
+            position, sample, slot = new[item]
+            np.copyto(self._images[slot], batch[position])
             self._slots[sample] = slot
 
-        self._threads.start(work, len(new)).result()
+        self._threads.start(copy, len(new)).result()
 
 
-def choose_cache_bytes(asked_bytes: int | None, wanted_bytes: int) -> int:
-    """Decide how much a cache may hold.
+def choose_cache_bytes(requested_bytes: int | None, total_bytes: int) -> int:
+    """Choose the size of a cache.
 
     Parameters
     ----------
-    asked_bytes : int or None
-        What the user wants it to hold at most; None for half of the free memory.
-    wanted_bytes : int
-        All samples, decoded.
+    requested_bytes : int or None
+        Upper limit given by the user; None for half of the free memory.
+    total_bytes : int
+        Size of all samples, decoded.
 
     Raises
     ------
     InputError
-        If what is asked for, and wanted, is not free.
+        If the requested size is not free.
     """
     free = find_free_memory()
-    if asked_bytes is None:
-        return min(wanted_bytes, int(free * FREE_FRACTION))
-    needed = min(asked_bytes, wanted_bytes)
+    if requested_bytes is None:
+        return min(total_bytes, int(free * FREE_FRACTION))
+    needed = min(requested_bytes, total_bytes)
     if needed > free:
         raise InputError(
-            f"A cache must fit into free memory. Received: {needed / 2**30:.1f} GiB, with {free / 2**30:.1f} GiB free. "
-            "Ask for less."
+            f"Cannot cache samples in memory: the cache needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are "
+            "free. Request a smaller cache."
         )
     return needed

@@ -1,4 +1,4 @@
-"""What the engines of a reader are told of a part."""
+"""The interface between a reader and the engines that read images for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,53 +15,47 @@ from hpa_data.format.manifest import Provenance
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderSpec:
-    """One part as a reader sees it: where its images lie and what its samples are.
-
-    Attributes
-    ----------
-    name : str
-        The part's name, for messages.
-    images : Path or str
-        The folder of the array of images, or its URL.
-    has_native_layout : bool
-        Whether the array is laid out as `writer` does it, so that its shards can be read without a Zarr library.
-    layout : Layout
-    codec : Codec
-    ids : list of str, length N
-    labels : array of uint8, shape (N, K), or None
-    status : array of uint8, shape (N,)
-    copies : Provenance, optional
-        What the samples are copies of.
-    """
+    """One part as a reader needs it: where its images are and what its samples are."""
 
     name: str
+
     images: Path | str
+    """Folder or URL of the array of images."""
+
     has_native_layout: bool
+    """Whether the array has the layout that `hpa convert` writes, so that its shards can be read without a Zarr
+    library."""
+
     layout: Layout
     codec: Codec
     ids: list[str]
     labels: npt.NDArray[np.uint8] | None
+    """Multi-hot, shape (N, K)."""
+
     status: npt.NDArray[np.uint8]
+    """Shape (N,)."""
+
     copies: Provenance | None = None
+    """The parents of the samples, if they are augmented copies."""
 
 
 class Job(Protocol):
-    """Something that has begun."""
+    """Work in progress."""
 
     def result(self) -> None:
-        """Wait for its end; raise what went wrong."""
+        """Wait until it is done; raise its error."""
         ...
 
 
 class Engine(Protocol):
-    """What reads images. Samples are numbered part after part; they are known to be readable."""
+    """Reads images. Samples are numbered across all parts; the caller has checked that they are readable."""
 
     name: str
 
-    def start(
-        self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]
+    def read_async(
+        self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], positions: npt.NDArray[np.int64]
     ) -> Sequence[Job]:
-        """Begin to read `samples`, int64 (M,), into `batch[places]`."""
+        """Start to read `samples`, int64 (M,), into `batch[positions]`."""
         ...
 
     def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
@@ -69,5 +63,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """End threads, let go of files."""
+        """Stop the threads and release the files."""
         ...

@@ -1,4 +1,4 @@
-"""How TensorStore finds a store: folders, URLs, credentials, retries."""
+"""TensorStore key-value stores for folders and URLs: endpoints, credentials, retries."""
 
 import os
 import re
@@ -9,18 +9,17 @@ from hpa_data.errors import InputError, first_line
 
 SCHEMES = ("s3", "gs", "http", "https")
 
-
-# A host that does not answer is given up after some seconds, not after TensorStore's usual minutes.
+# A host that does not answer is given up after a few seconds; TensorStore would try for minutes.
 RETRIES = {"max_retries": 4, "initial_delay": "200ms", "max_delay": "2s"}
 
 
 def is_url(location: str | Path) -> bool:
-    """Tell a URL from a path."""
+    """Return whether a location is a URL, not a path."""
     return isinstance(location, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location) is not None
 
 
 def make_retries(driver: str) -> dict[str, Any]:
-    """Say, as TensorStore's context does, how often one of its drivers asks a host again."""
+    """Make the part of a TensorStore context that limits the retries of a driver."""
     return {f"{name}_request_retries": RETRIES for name in ("s3", "gcs", "http") if name in driver}
 
 
@@ -30,22 +29,23 @@ def import_tensorstore() -> Any:
         import tensorstore
     except ImportError as error:
         raise InputError(
-            "TensorStore must be installed to read what is no local store of hpa's own layout. Received: a Python "
-            "without it. Run: pip install '.[remote]'."
+            "Cannot read a store at a URL, or one that `hpa convert` did not write: TensorStore is not installed. Run: "
+            "pip install '.[remote]'."
         ) from error
     return tensorstore
 
 
 def make_kvstore(location: str | Path) -> dict[str, Any]:
-    """Describe a folder or a URL to TensorStore.
+    """Make the TensorStore specification of a folder or a URL.
 
-    S3 takes its endpoint, region and credentials from the environment, as the tools of AWS do: AWS_ENDPOINT_URL,
-    AWS_REGION, AWS_ACCESS_KEY_ID and so on; AWS_SKIP_SIGNATURE=true for a public bucket without credentials.
+    The endpoint, region and credentials of S3 come from the environment variables that the AWS tools use:
+    AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and so on; AWS_SKIP_SIGNATURE=true for a public bucket without
+    credentials.
 
     Raises
     ------
     InputError
-        If the URL is none that can be read.
+        If the URL is malformed or its scheme is not supported.
     """
     if not is_url(location):
         return {"driver": "file", "path": f"{os.path.abspath(location)}/"}
@@ -53,17 +53,19 @@ def make_kvstore(location: str | Path) -> dict[str, Any]:
     if url.split("://", maxsplit=1)[0].lower() not in SCHEMES:
         raise InputError(
             f"A URL must begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}. Received: {url}. Pass "
-            "another, or a path."
+            "another URL, or a path."
         )
     try:
         spec: dict[str, Any] = import_tensorstore().KvStore.Spec(url.rstrip("/") + "/").to_json()
     except ValueError as error:
-        raise InputError(f"A URL must name a place. Received: {url}: {first_line(error)}. Correct it.") from error
+        raise InputError(
+            f"A URL must name a bucket or host and a path. Received: {url}: {first_line(error)}. Correct the URL."
+        ) from error
     if spec["driver"] == "s3":
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if endpoint:
-            # Another server than Amazon's asks for some region, and seldom minds which.
+            # Servers other than Amazon's require a region too, but seldom check it.
             spec |= {"endpoint": endpoint, "aws_region": region or "us-east-1"}
         elif region:
             spec |= {"aws_region": region}

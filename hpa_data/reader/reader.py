@@ -1,4 +1,4 @@
-"""Random batches of a store: what every engine has in common, and which engine reads."""
+"""The reader of a store: random batches from one or several parts, by whichever engine fits them."""
 
 import os
 import traceback
@@ -18,73 +18,74 @@ from hpa_data.reader.mmap_engine import MappedShards
 from hpa_data.reader.tensorstore_engine import TensorStoreImages
 from hpa_data.system.memory import BufferPool
 
-# Values of `Reader.parents` that are no index.
+# Values of `Reader.parents` that are not an index.
 ORIGINAL, ABSENT = -1, -2
-
 
 # More than any machine has cores for.
 MAX_THREADS = 1024
 
 
 class PendingBatch:
-    """A batch that is being read, in the process that began it."""
+    """A batch that is being read; to be waited for in the process that requested it."""
 
-    def __init__(self, images: npt.NDArray[np.uint8], jobs: Sequence[Job], on_end: Callable[[], None]) -> None:
+    def __init__(self, images: npt.NDArray[np.uint8], jobs: Sequence[Job], on_read: Callable[[], None]) -> None:
         self._images = images
         self._jobs = jobs
-        self._on_end = on_end
+        self._on_read = on_read
         self._process = os.getpid()
 
     def result(self) -> npt.NDArray[np.uint8]:
-        """Wait until it is read; uint8 (B, Y, X, C), as `Reader.read` returns it and raises."""
+        """Wait for the images, uint8 (B, Y, X, C); returns and raises as `Reader.read` does."""
         if self._process != os.getpid():
             raise ValueError(
-                "A batch must be taken in the process that began to read it. Received: one from before a fork. Begin "
-                "it after the fork."
+                "A batch must be waited for in the process that requested it. Received: a batch requested before a "
+                "fork. Request it after the fork."
             )
-        fault = self._wait()
-        if fault is not None:
-            traceback.clear_frames(fault.__traceback__)  # as in `threads`
+        error = self._wait()
+        if error is not None:
+            traceback.clear_frames(error.__traceback__)  # no cycle may keep the memory, see `ThreadTeam`
             try:
-                raise fault
+                raise error
             finally:
-                del fault, self
-        self._on_end()
+                del error, self
+        self._on_read()
         return self._images
 
     def _wait(self) -> InputError | None:
-        """Wait for all jobs, even if one fails: memory must not be used again while another still writes into it."""
-        faults = []
+        """Wait for all jobs, even if one fails: the memory must not be reused while another job writes to it."""
+        errors = []
         for job in self._jobs:
             try:
                 job.result()
-            except InputError as fault:
-                faults.append(fault)
-        return faults[0] if faults else None
+            except InputError as error:
+                errors.append(error)
+        return errors[0] if errors else None
 
 
 class Reader:
     """Reads any samples of one or several parts, in any order.
 
-    Safe to use from several threads at once, and in a process that it was sent to; after a fork too, if it is the
-    engine ``mapped`` and no batch was being read. A context manager; `close` ends its threads.
+    A context manager. Safe to use from several threads at once, and from other processes: one that it is sent to (it
+    opens its files again there), and, with the engine ``mapped``, one that is forked. `multiprocessing` before Python
+    3.14, and with it the workers of PyTorch's `DataLoader`, fork a process that already holds the reader. So each
+    class below that has threads or a lock makes new ones in a child; only batches requested before a fork cannot be
+    waited for after it. TensorStore cannot be forked and refuses.
 
     Attributes
     ----------
     engine : {"mapped", "tensorstore"}
-        What reads: mapped shard files where all parts are local and laid out as `hpa convert` does it, else
-        TensorStore.
+        What reads the images: ``mapped`` if all parts are local and have the layout that `hpa convert` writes.
     ids : list of str, length N
         Sample ids, part after part.
     labels : array of uint8, shape (N, K), or None
         Multi-hot; None if a part has no labels.
     status : array of uint8, shape (N,)
-        1 ok, 2 failed, 3 ok with a filled channel, 0 not yet written.
+        1 ok, 2 failed, 3 ok with a filled channel, 0 pending.
     parents : array of int64, shape (N,)
-        The index of the sample that a copy was made of; ORIGINAL for what is no copy, ABSENT where the parent is in no
-        part that is read.
+        Index of the sample that an augmented copy was made from; ORIGINAL if the sample is no copy, ABSENT if its
+        parent is in none of these parts.
     codecs : list of str, length N
-        Name of the profile that each sample was converted with.
+        Name of each sample's codec.
     image_shape : tuple of int
         (Y, X, C).
     """
@@ -92,10 +93,13 @@ class Reader:
     def __init__(self, parts: Sequence[ReaderSpec], *, threads: int | None = None, cache_bytes: int = 0) -> None:
         shapes = {part.layout.image_shape for part in parts}
         if len(shapes) != 1:
-            raise InputError(f"Parts read together must have one image shape. Received: {shapes}. Choose other parts.")
+            raise InputError(
+                f"parts must have the same image shape. Received: {', '.join(map(str, sorted(shapes))) or 'no parts'}. "
+                "Read them one by one."
+            )
         if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MAX_THREADS):
             raise InputError(
-                f"threads must be from 1 to {MAX_THREADS}. Received: threads={threads}. Leave it out for one a core."
+                f"threads must be from 1 to {MAX_THREADS}. Received: threads={threads}. Leave it out for one per core."
             )
         if cache_bytes < 0:
             raise InputError(f"cache_bytes must be at least 0. Received: cache_bytes={cache_bytes}. Leave it out.")
@@ -107,7 +111,7 @@ class Reader:
         self.labels = np.concatenate(labels) if len(labels) == len(parts) else None
         self.codecs = [part.codec.name for part in parts for _ in range(part.layout.n_samples)]
         self.parents = _find_parents(parts)
-        self._remake = (tuple(parts), threads, cache_bytes)
+        self._arguments = (tuple(parts), threads, cache_bytes)
         self._buffers = BufferPool()
         self._cache = Cache(len(self.ids), self.image_shape, cache_bytes, threads=threads or CPU_COUNT)
         self._engine: Engine = _open_engine(parts, threads or CPU_COUNT)
@@ -115,7 +119,7 @@ class Reader:
 
     @property
     def engine(self) -> str:
-        """Name of what reads the images."""
+        """Name of the engine that reads the images."""
         return self._engine.name
 
     def __len__(self) -> int:
@@ -128,13 +132,13 @@ class Reader:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remake, self._remake
+        return _reopen, self._arguments
 
     def close(self) -> None:
-        """End the threads and let go of the files; batches handed out stay valid."""
+        """Stop the threads and release the files; batches that were returned stay valid."""
         self._is_open = False
         self._engine.close()
-        # TensorFlow keeps what its pipelines have called for as long as the process lives.
+        # TensorFlow keeps every reader that its pipelines have called until the process ends: release what is large.
         self._cache = Cache(len(self.ids), self.image_shape, 0)
         self._buffers.clear()
 
@@ -149,7 +153,7 @@ class Reader:
         Returns
         -------
         array of uint8, shape (B, Y, X, C)
-            C-contiguous and page-aligned. Its memory is used again once nothing refers to it or to a view of it.
+            C-contiguous and page-aligned. The memory is reused once nothing refers to it or to a view of it.
 
         Raises
         ------
@@ -157,26 +161,26 @@ class Reader:
             If an index is out of range.
         InputError
             If a sample is pending or failed, or its bytes are missing or cannot be decoded. Checksums are not
-            compared: `hpa verify` does that.
+            checked here, but by `hpa verify`.
         ValueError
             If the reader is closed.
         """
-        return self.start(indices).result()
+        return self.read_async(indices).result()
 
-    def start(self, indices: npt.ArrayLike) -> PendingBatch:
-        """Begin to read samples by index, and go on with something else: its `result` gives what `read` returns."""
+    def read_async(self, indices: npt.ArrayLike) -> PendingBatch:
+        """Start to read samples by index and return at once; `result` of the batch returns what `read` does."""
         self._check_open()
         samples = self._check(indices)
         batch = self._buffers.acquire((len(samples), *self.image_shape))  # (B, Y, X, C)
         if not self._cache.capacity:
-            return PendingBatch(batch, self._engine.start(samples, batch, np.arange(len(samples))), lambda: None)
+            return PendingBatch(batch, self._engine.read_async(samples, batch, np.arange(len(samples))), lambda: None)
         cache = self._cache
-        absent, copying = cache.start(samples, batch)
-        reading = self._engine.start(samples[absent], batch, absent)
-        return PendingBatch(batch, [*copying, *reading], lambda: cache.insert(samples, batch, absent))
+        missing, copies = cache.copy_async(samples, batch)
+        reads = self._engine.read_async(samples[missing], batch, missing)
+        return PendingBatch(batch, [*copies, *reads], lambda: cache.insert(samples, batch, missing))
 
     def read_one(self, index: int) -> npt.NDArray[np.uint8]:
-        """Read one sample in the calling thread, for callers that have threads of their own.
+        """Read one sample in the calling thread, for callers that already use threads.
 
         Parameters
         ----------
@@ -186,7 +190,7 @@ class Reader:
         Returns
         -------
         array of uint8, shape (Y, X, C)
-            Its own memory. Raises as `read` does.
+            In memory of its own. Raises as `read` does.
         """
         self._check_open()
         image = np.empty(self.image_shape, np.uint8)
@@ -194,9 +198,9 @@ class Reader:
         return image
 
     def encoded_chunk(self, index: int) -> npt.NDArray[np.uint8] | None:
-        """Return the encoded bytes of a sample, uint8 (n_bytes,), as they lie in the map; None without a map.
+        """Return a view of the encoded bytes of a sample, uint8 (n_bytes,); None if the engine is not ``mapped``.
 
-        Not to be written to, nor used after `close`. Raises as `read` does.
+        Do not write to it, nor use it after `close`. Raises as `read` does.
         """
         self._check_open()
         (sample,) = self._check([index])
@@ -204,53 +208,54 @@ class Reader:
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise ValueError("A reader must be open. Received: one that was closed. Open another.")
+            raise ValueError("A reader must be open. Received: a closed reader. Open a new one.")
 
     def _check(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return the indices as int64 (B,), each of a sample that can be read."""
+        """Return the indices as int64 (B,); an error unless each is of a readable sample."""
         given = np.asarray(indices)
         if given.ndim != 1 or not (given.size == 0 or given.dtype.kind in "iu"):
             raise IndexError(
-                f"indices must be a sequence of integers. Received: shape {given.shape}, {given.dtype}. Pass a list."
+                f"indices must be a sequence of integers. Received: an array of shape {given.shape}, dtype "
+                f"{given.dtype}. Pass a list of integers."
             )
         if given.size and (given.min() < 0 or given.max() >= len(self)):
             outside = given[(given < 0) | (given >= len(self))]
-            raise IndexError(f"indices must be from 0 to {len(self) - 1}. Received: {outside[0]}. Take it out.")
+            raise IndexError(f"indices must be from 0 to {len(self) - 1}. Received: {outside[0]}. Remove it.")
         chosen = given.astype(np.int64)
         readable = self._is_readable[chosen]
         if not readable.all():
             index = chosen[readable.argmin()]
             failed = self.status[index] == FAILED
             raise InputError(
-                f"Samples to read must have been converted. Received: index {index}, sample {self.ids[index]!r}, which "
-                f"{'failed to convert' if failed else 'is not yet converted'}. Leave it out (see `status`), or convert "
-                f"the part again{' with --overwrite' if failed else ''}."
+                f"Cannot read sample {self.ids[index]!r}, index {index}: "
+                f"{'its conversion failed' if failed else 'it is not converted yet'}. Leave it out (see `status`), or "
+                f"convert the part again{' with --overwrite' if failed else ''}."
             )
         return chosen
 
 
 def _open_engine(parts: Sequence[ReaderSpec], threads: int) -> Engine:
-    """Choose what reads these parts: the faster engine if it can read them all."""
+    """Open the engine for these parts: the fast one if it can read them all."""
     if all(part.has_native_layout and isinstance(part.images, Path) for part in parts):
         return MappedShards(parts, threads=threads)
     return TensorStoreImages(parts, threads=threads)
 
 
-def _remake(parts: Sequence[ReaderSpec], threads: int | None, cache_bytes: int) -> Reader:
-    """Open the same reader again, in another process."""
+def _reopen(parts: Sequence[ReaderSpec], threads: int | None, cache_bytes: int) -> Reader:
+    """Open a reader again in the process that it was sent to."""
     return Reader(parts, threads=threads, cache_bytes=cache_bytes)
 
 
 def _find_parents(parts: Sequence[ReaderSpec]) -> npt.NDArray[np.int64]:
-    """Find the index of each sample's parent, int64 (N,)."""
+    """Return the index of the parent of each sample, int64 (N,)."""
     if not any(part.copies for part in parts):
         return np.full(sum(len(part.ids) for part in parts), ORIGINAL)
-    places = {key: i for i, key in enumerate((part.name, name) for part in parts for name in part.ids)}
+    positions = {key: i for i, key in enumerate((part.name, name) for part in parts for name in part.ids)}
     found: list[int] = []
     for part in parts:
         if part.copies is None:
             found += [ORIGINAL] * len(part.ids)
         else:
             keys = zip(part.copies.parts, part.copies.parents, strict=True)
-            found += [places.get(key, ABSENT) for key in keys]
+            found += [positions.get(key, ABSENT) for key in keys]
     return np.array(found, np.int64)

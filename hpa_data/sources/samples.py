@@ -117,7 +117,7 @@ class FolderReader:
     def __exit__(self, *_: object) -> None:
         """Have nothing to close."""
 
-    def start(self, indices: npt.ArrayLike) -> "_Deferred":
+    def read_async(self, indices: npt.ArrayLike) -> "_Deferred":
         """Put off reading samples by index until somebody waits for them: files have no threads to be read in."""
         return _Deferred(self, indices)
 

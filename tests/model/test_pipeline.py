@@ -39,7 +39,7 @@ class NumberReader:
     def __len__(self) -> int:
         return self._n_samples
 
-    def start(self, indices: np.ndarray) -> "Numbers":
+    def read_async(self, indices: np.ndarray) -> "Numbers":
         self.n_calls += 1
         return Numbers(indices)
 
@@ -104,8 +104,8 @@ def test_images_reach_tensorflow_without_a_copy(store: Store) -> None:
     addresses = set()
 
     class Spy(Reader):
-        def start(self, indices: object) -> PendingBatch:
-            started = super().start(indices)  # type: ignore[arg-type]
+        def read_async(self, indices: object) -> PendingBatch:
+            started = super().read_async(indices)  # type: ignore[arg-type]
             addresses.add(started.result().ctypes.data)
             return started
 
@@ -117,7 +117,7 @@ def test_images_reach_tensorflow_without_a_copy(store: Store) -> None:
 def test_a_fault_of_the_reader_comes_through_as_it_was(store: Store) -> None:
     with (
         store.reader() as reader,
-        pytest.raises(IndexError, match=r"^indices must be from 0 to 11\. Received: 12\. Take it out\.$"),
+        pytest.raises(IndexError, match=r"^indices must be from 0 to 11\. Received: 12\. Remove it\.$"),
         reraise_reader_errors(reader) as watched,
     ):
         list(dataset(watched, [12], epochs=1))
@@ -128,9 +128,9 @@ def test_a_fault_that_is_not_the_reader_s_stays_tensorflow_s() -> None:
         tf.reshape(tf.zeros(3), (2, 2))
 
 
-@pytest.mark.parametrize(("indices", "batch_size"), [([], 4), ([1], 0), ([True, False], 4), ([0.5], 4)])
+@pytest.mark.parametrize(("indices", "batch_size"), [([], 4), ([True, False], 4), ([0.5], 4)])
 def test_nothing_to_stream_is_refused(indices: list[int], batch_size: int) -> None:
-    with pytest.raises(ValueError, match="indices must be integers, at least one"):
+    with pytest.raises(ValueError, match="indices must be a sequence of at least one integer"):
         dataset(FolderReader([]), indices, batch_size)
 
 
@@ -143,7 +143,7 @@ def test_going_on_in_mid_epoch_gives_what_would_have_come(store: Store, epoch: i
         n_steps = len(whole) // 3
         assert n_steps == (2 if drop_last else 3)
         place = (epoch, min(step, n_steps))
-        rest = list(dataset(reader, np.arange(11), **given, start=place))
+        rest = list(dataset(reader, np.arange(11), **given, resume_at=place))
         assert len(rest) == len(whole) - epoch * n_steps - place[1]
         for one, other in zip(rest, whole[len(whole) - len(rest) :], strict=True):
             for left, right in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
@@ -164,9 +164,9 @@ def test_each_image_comes_with_how_it_is_to_be_turned(store: Store) -> None:
         batches = dataset(reader, np.arange(12), 5, seed=2, epochs=2, symmetries=True)
         (images, codes), labels = batches.element_spec
         assert (images.dtype, codes.dtype, labels.dtype) == (tf.uint8, tf.uint8, tf.float32)
-        order = BatchSampler(np.arange(12), 5, seed=2)
+        sampler = BatchSampler(np.arange(12), 5, seed=2)
         for step, ((images, codes), _) in enumerate(batches):
-            chosen = order.pick(step)
+            chosen = sampler.indices(step)
             assert (images.numpy() == reader.read(chosen)).all()
             assert (codes.numpy() == draw_orientations(chosen, seed=2, epoch=step // 3)).all()
 
@@ -188,7 +188,7 @@ def test_python_ends_while_a_batch_is_being_read(tmp_path: Path) -> None:
             labels, image_shape = None, (2, 2, 1)
             def __len__(self):
                 return 9
-            def start(self, indices):
+            def read_async(self, indices):
                 return self
             def result(self):
                 time.sleep(1)

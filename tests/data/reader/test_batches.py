@@ -1,11 +1,11 @@
-"""Orders of batches, and batches as NumPy arrays."""
+"""The indices of each batch, and batches as NumPy arrays."""
 
 import gc
 from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hpa_data.reader.batches import BatchSampler, draw_orientations, iter_batches
@@ -22,55 +22,64 @@ from hpa_data.store.store import Store, open_store
 )
 def test_each_epoch_holds_each_index_once(n_samples: int, batch_size: int, shuffle: bool, unit: str, seed: int) -> None:
     least = {"one": 1, "some": next(d for d in (3, 2, 1) if batch_size % d == 0), "batch": batch_size}[unit]
-    if n_samples < least:
-        return
-    choice = {"drop_last": True} if unit == "batch" else {"multiple": least}
-    order = BatchSampler(np.arange(n_samples) + 7, batch_size, shuffle=shuffle, seed=seed, **choice)  # type: ignore[arg-type]
+    assume(n_samples >= least)
+    choice = {"drop_last": True} if unit == "batch" else {"divisible_by": least}
+    sampler = BatchSampler(np.arange(n_samples) + 7, batch_size, shuffle=shuffle, seed=seed, **choice)  # type: ignore[arg-type]
     for epoch in range(3):
-        batches = [order.pick(epoch * order.n_steps + step) for step in range(order.n_steps)]
+        batches = [sampler.indices(epoch * sampler.n_steps + step) for step in range(sampler.n_steps)]
         seen = np.concatenate(batches)
         assert len(set(seen.tolist())) == len(seen)
         assert set(seen.tolist()) <= set(range(7, n_samples + 7))
         assert len(seen) == n_samples - n_samples % least
-        assert [len(batch) for batch in batches[:-1]] == [batch_size] * (order.n_steps - 1)
+        assert [len(batch) for batch in batches[:-1]] == [batch_size] * (sampler.n_steps - 1)
         assert all(len(batch) % least == 0 for batch in batches)
 
 
-@pytest.mark.parametrize(("indices", "batch_size"), [([], 4), ([1], 0), ([True, False], 4), ([0.5], 4), ([[1]], 4)])
-def test_nothing_to_order_is_refused(indices: list[object], batch_size: int) -> None:
-    with pytest.raises(ValueError, match="indices must be integers, at least one"):
-        BatchSampler(indices, batch_size)
+@pytest.mark.parametrize("indices", [[], [True, False], [0.5], [[1]]])
+def test_indices_that_are_not_a_sequence_of_integers_are_refused(indices: list[object]) -> None:
+    with pytest.raises(ValueError, match="indices must be a sequence of at least one integer"):
+        BatchSampler(indices, 4)
 
 
-def test_dropping_the_only_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match="drop_last and multiple must leave a batch"):
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0])
+def test_a_batch_size_below_one_is_refused(batch_size: int) -> None:
+    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1"):
+        BatchSampler([1], batch_size)
+
+
+def test_an_epoch_without_a_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="indices must fill at least one batch"):
         BatchSampler([1, 2], 3, drop_last=True)
-    with pytest.raises(ValueError, match="drop_last and multiple must leave a batch"):
-        BatchSampler([1], 4, multiple=2)
-    with pytest.raises(ValueError, match="must be a multiple of multiple=2. Received: batch_size=3"):
-        BatchSampler([1, 2], 3, multiple=2)
+    with pytest.raises(ValueError, match="indices must fill at least one batch"):
+        BatchSampler([1], 4, divisible_by=2)
+    with pytest.raises(ValueError, match="must be divisible by 2. Received: batch_size=3"):
+        BatchSampler([1, 2], 3, divisible_by=2)
 
 
 @settings(deadline=None, max_examples=25)
-@given(epoch=st.integers(0, 2), step=st.integers(0, 3), ahead=st.integers(0, 3))
-def test_what_comes_after_a_stop_is_what_would_have_come(store: Store, epoch: int, step: int, ahead: int) -> None:
+@given(epoch=st.integers(0, 2), step=st.integers(0, 3), prefetch=st.integers(0, 3))
+def test_a_resumed_iteration_delivers_what_an_uninterrupted_one_would(
+    store: Store, epoch: int, step: int, prefetch: int
+) -> None:
     with store.reader(threads=2) as reader:
-        order = BatchSampler(np.arange(1, 12), 4, seed=3)
-        whole = [(batch.images.copy(), batch.labels, batch.indices) for batch in iter_batches(reader, order, epochs=3)]
+        sampler = BatchSampler(np.arange(1, 12), 4, seed=3)
+        whole = [
+            (batch.images.copy(), batch.labels, batch.indices) for batch in iter_batches(reader, sampler, epochs=3)
+        ]
         assert len(whole) == 9
-        rest = whole[order.count(epoch, min(step, 3)) :]
+        rest = whole[sampler.global_step(epoch, min(step, 3)) :]
         n_seen = 0
-        for batch in iter_batches(reader, order, epochs=3, start=(epoch, min(step, 3)), ahead=ahead):
+        for batch in iter_batches(reader, sampler, epochs=3, resume_at=(epoch, min(step, 3)), prefetch=prefetch):
             for one, other in zip(batch, rest[n_seen], strict=True):
                 assert np.array_equal(one, other)
             n_seen += 1
         assert n_seen == len(rest)
 
 
-@pytest.mark.parametrize("start", [(-1, 0), (0, -1), (0, 4)])
-def test_a_start_that_is_no_step_is_refused(store: Store, start: tuple[int, int]) -> None:
-    with store.reader() as reader, pytest.raises(ValueError, match="start must be an epoch, from 0"):
-        next(iter_batches(reader, BatchSampler(np.arange(12), 4), start=start))
+@pytest.mark.parametrize("resume_at", [(-1, 0), (0, -1), (0, 4)])
+def test_resuming_at_a_step_that_does_not_exist_is_refused(store: Store, resume_at: tuple[int, int]) -> None:
+    with store.reader() as reader, pytest.raises(ValueError, match="resume_at must be an epoch, at least 0"):
+        next(iter_batches(reader, BatchSampler(np.arange(12), 4), resume_at=resume_at))
 
 
 def test_images_come_with_their_own_labels_and_indices(store: Store) -> None:
@@ -83,17 +92,17 @@ def test_images_come_with_their_own_labels_and_indices(store: Store) -> None:
             assert batch.labels.dtype == np.float32
 
 
-def test_without_a_number_of_epochs_it_goes_on(store: Store) -> None:
+def test_without_a_number_of_epochs_iteration_never_ends(store: Store) -> None:
     with store.reader(["test"]) as reader:
         batches = iter_batches(reader, BatchSampler([0, 1, 2], 2))
         assert sum(len(next(batches).images) for _ in range(50)) == 75
 
 
-def test_memory_is_used_again(store: Store) -> None:
+def test_the_memory_of_batches_is_reused(store: Store) -> None:
     with store.reader() as reader:
         addresses = Counter(
             batch.images.ctypes.data
-            for batch in iter_batches(reader, BatchSampler(np.arange(12), 4), epochs=20, ahead=1)
+            for batch in iter_batches(reader, BatchSampler(np.arange(12), 4), epochs=20, prefetch=1)
         )
         gc.collect()
         assert len(addresses) <= 3
@@ -102,13 +111,15 @@ def test_memory_is_used_again(store: Store) -> None:
 @pytest.mark.parametrize("threads", [2, 8])
 def test_any_number_of_threads_gives_the_same_batches(store: Store, threads: int) -> None:
     with store.reader(threads=1) as one, store.reader(threads=threads) as many:
-        order = BatchSampler(np.arange(12), 5, seed=9)
-        for first, other in zip(iter_batches(one, order, epochs=3), iter_batches(many, order, epochs=3), strict=True):
+        sampler = BatchSampler(np.arange(12), 5, seed=9)
+        for first, other in zip(
+            iter_batches(one, sampler, epochs=3), iter_batches(many, sampler, epochs=3), strict=True
+        ):
             assert (first.indices == other.indices).all()
             assert (first.images == other.images).all()
 
 
-def test_turns_are_a_function_of_seed_epoch_and_index_and_all_as_likely() -> None:
+def test_orientations_are_a_function_of_seed_epoch_and_index_and_equally_likely() -> None:
     indices = np.arange(80_000)
     drawn = draw_orientations(indices, seed=1, epoch=2)
     assert drawn.dtype == np.uint8
