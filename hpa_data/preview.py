@@ -1,4 +1,4 @@
-"""A look at samples: one picture of many, as colour composites or channel by channel, with ids, classes and recipes."""
+"""A look at samples: one picture of many, as colour composites or channel by channel, with ids, classes, transforms."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -231,7 +231,9 @@ def _draw_families(
                     tiles += _draw_sample(parents, places[key[1]], opened, "composite")
                     tiles += [
                         _draw_copy(
-                            reader, row, f"copy {number + 1} of {len(rows)}: {describe_transform(copies.recipes[row])}"
+                            reader,
+                            row,
+                            f"copy {number + 1} of {len(rows)}: " + describe_transform(copies.transforms[row]),
                         )
                         for number, row in enumerate(rows[: columns - 1])
                     ]

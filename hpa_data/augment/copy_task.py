@@ -41,7 +41,7 @@ def list_copy_tasks(store: Store, part: Part) -> list[CopyTask]:
     copies = part.copies
     if copies is None:
         raise InputError(f"part must hold copies. Received: part={part.name!r}, which holds none. Name another part.")
-    columns = zip(copies.parts, store.find_parents(part), copies.checksums, copies.recipes, strict=True)
+    columns = zip(copies.parts, store.find_parents(part), copies.checksums, copies.transforms, strict=True)
     return [CopyTask(name, row, checksum, status, transform) for name, (row, status), checksum, transform in columns]
 
 

@@ -1,10 +1,11 @@
-"""Which copies a store is to get, and of what."""
+"""The plan of an augmented part: its copies and the transform of each. Writes nothing."""
 
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,72 +25,59 @@ from hpa_data.tables import first_duplicate
 
 COPIES_PART = "augmented"
 
-
-# Copies with noise compress less than their parents: 60 real samples' copies took 1.10 times as much.
+# Noise compresses badly: the copies of 60 real samples took 1.10 times the bytes of their parents.
 NOISE_SIZE_FACTOR = 1.25
+
+
+class Copy(NamedTuple):
+    """A planned copy."""
+
+    parent: int
+    """Row of the parent among all originals."""
+    number: int
+    """Index among the copies of this parent, from 0."""
+    transform: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class CopySummary:
-    """What a plan of copies comes to.
-
-    Attributes
-    ----------
-    store : Path
-    part : str
-        That the copies are to make.
-    min_count : int
-    classes : tuple of str, length K
-    counts_before, counts_after : tuple of int, length K
-        Readable samples of each class, without the copies and with them.
-    n_samples : int
-        Readable samples of the parts that are copied from.
-    n_copies : int
-    n_parents : int
-        Samples that are copied.
-    max_copies_per_sample : int
-        Of one parent.
-    n_failed, n_black : int
-        Samples that carry a class below the minimum and are not copied, because they could not be read or are black.
-    n_unchanged : int
-        Copies whose recipe does nothing.
-    n_bytes : int
-        What the copies take on disk, about, judged by all samples that are copied from; noise takes more.
-    short : tuple of str
-        Names of the classes that stay below the minimum, because none of their samples can be copied.
-    """
+    """The numbers of a plan of copies."""
 
     store: Path
     part: str
+    """The part that will hold the copies."""
     min_count: int
     classes: tuple[str, ...]
+    """Length K."""
     counts_before: tuple[int, ...]
+    """Readable samples of each class without the copies, length K."""
     counts_after: tuple[int, ...]
+    """Readable samples of each class with the copies, length K."""
     n_samples: int
+    """Readable samples of the parts that are copied from."""
     n_copies: int
     n_parents: int
+    """Samples that are copied at least once."""
     max_copies_per_sample: int
     n_failed: int
+    """Samples of a class below the minimum that are not copied because they are unreadable."""
     n_black: int
+    """Samples of a class below the minimum that are not copied because they are black."""
     n_unchanged: int
+    """Copies whose transform changes nothing."""
     n_bytes: int
-    short: tuple[str, ...]
+    """Estimated size of the copies on disk, from the mean size of all originals; noise takes more."""
+    below_minimum: tuple[str, ...]
+    """Names of the classes that stay below the minimum, because none of their samples can be copied."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationPlan:
-    """Which copies a store is to get.
-
-    Attributes
-    ----------
-    part : PartPlan
-    tasks : tuple of CopyTask, length M
-        In the order of the part.
-    summary : CopySummary
-    """
+    """An augmented part to make."""
 
     part: PartPlan
     tasks: tuple[CopyTask, ...]
+    """One per copy, in the order of the part."""
     summary: CopySummary
 
 
@@ -101,131 +89,170 @@ def plan_augmentation(
     order: Order = "index",
     policy: Policy = "paper",
     seed: int = 0,
-    into: str = COPIES_PART,
+    part: str = COPIES_PART,
 ) -> AugmentationPlan:
-    """Plan the copies of a store's rare samples, each with what is to be done to it; nothing is written.
+    """Plan the copies of a store's rare samples and draw the transform of each; nothing is written.
 
     Parameters
     ----------
     store : Store
     parts : sequence of str
-        The parts to copy from, which have labels and are converted to their end.
+        Parts to copy from: originals with labels, completely converted.
     min_count, order
         See `plan_copies`. Failed samples do not count; black ones count and are not copied.
-    policy : str
-        A name in `policies.POLICIES`.
+    policy : {"paper", "strong"}
+        See `policies`.
     seed : int
-        What is done to a copy depends on it, on the parent's id and on the copy's number among those of its parent.
-    into : str
-        Name of the part to make.
+        The transform of a copy depends on it, on the parent's id and on the copy's number among those of its parent.
+    part : str
+        Name of the part that will hold the copies.
 
     Raises
     ------
     InputError
-        If a part cannot be copied from, or a setting cannot be used.
+        If a part cannot be copied from, or an argument is not valid.
     """
-    if into in store.parts() and not (store.require_local() / into / "recipe").exists():
+    # Not by opening it: a damaged part of copies may be made again.
+    if part in store.parts() and not (store.require_local() / part / "recipe").exists():
         raise InputError(
-            f"into must be a new part or one of copies. Received: into={into!r}, a part of originals. Use another name."
+            f"part must be new or hold copies. Received: part={part!r}, which holds originals. Choose another name."
         )
-    source = _gather_originals(store, parts)
+    originals = _gather_originals(store, parts)
     if seed < 0:
         raise InputError(f"seed must be at least 0. Received: seed={seed}. Pass another number.")
-    counted = source.labels * source.readable[:, None]  # (N, K)
-    rows = plan_copies(counted, min_count, order, eligible=source.readable & ~source.black).tolist()
-    numbers = _number_copies(rows)
-    recipes = [
-        draw_transform(policy, seed=seed, parent=source.ids[row], number=number)
-        for row, number in zip(rows, numbers, strict=True)
-    ]
+    copies = _draw_copies(originals, min_count=min_count, order=order, policy=policy, seed=seed)
     settings = {
-        "parents": {part.name: part.manifest.fingerprint for part in source.parts},
+        "parents": {parent.name: parent.manifest.fingerprint for parent in originals.parts},
         "min_count": min_count,
         "order": order,
         "policy": policy,
         "seed": seed,
     }
-    first = source.parts[0].manifest
-    planned = PartPlan(
-        path=Path(os.path.abspath(store.require_local())),
-        name=into,
-        ids=tuple(f"{source.ids[row]}-copy{number}" for row, number in zip(rows, numbers, strict=True)),
-        labels=source.labels[rows],
-        settings=settings,
-        codec=first.settings["codec"],
-        shard_samples=int(first.settings["shard_samples"]),
-        copies=Provenance(
-            parents=tuple(source.ids[row] for row in rows),
-            parts=tuple(source.places[row][0] for row in rows),
-            checksums=tuple(source.checksum[rows].tolist()),
-            recipes=tuple(recipes),
-        ),
+    path = Path(os.path.abspath(store.require_local()))
+    return AugmentationPlan(
+        part=_plan_part(copies, originals, path=path, name=part, settings=settings),
+        tasks=tuple(originals.task_of(copy) for copy in copies),
+        summary=summarize(copies, originals, store=store.require_local(), part=part, min_count=min_count),
     )
-    before = counted.sum(axis=0, dtype=np.int64)
-    after = before + source.labels[rows].sum(axis=0, dtype=np.int64)
-    rare = (source.labels[:, before < min_count] > 0).any(axis=1)
-    summary = CopySummary(
-        store=store.path,
-        part=into,
-        min_count=min_count,
-        classes=first.classes,
-        counts_before=tuple(before.tolist()),
-        counts_after=tuple(after.tolist()),
-        n_samples=int(source.readable.sum()),
-        n_copies=len(rows),
-        n_parents=len(set(rows)),
-        max_copies_per_sample=max(numbers, default=-1) + 1,
-        n_failed=int((rare & ~source.readable).sum()),
-        n_black=int((rare & source.readable & source.black).sum()),
-        n_unchanged=sum(describe_transform(recipe) == UNCHANGED for recipe in recipes),
-        n_bytes=round(source.mean_bytes * len(rows)),
-        short=tuple(first.classes[k] for k in np.flatnonzero(after < min_count)),
-    )
-    tasks = [source.task_of(row, recipe) for row, recipe in zip(rows, recipes, strict=True)]
-    return AugmentationPlan(part=planned, tasks=tuple(tasks), summary=summary)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Originals:
-    """The samples of all parts to copy from, one after the other."""
+class Originals:
+    """The samples of all parts to copy from, one part after the other."""
 
     parts: list[Part]
     ids: list[str]
-    places: list[tuple[str, int]]
+    """Length N."""
+    positions: list[tuple[str, int]]
+    """The part of each sample and its row there, length N."""
     labels: npt.NDArray[np.uint8]
+    """Multi-hot, shape (N, K)."""
     status: npt.NDArray[np.uint8]
+    """Shape (N,)."""
     checksum: npt.NDArray[np.uint32]
+    """CRC-32 of each image, shape (N,)."""
     black: npt.NDArray[np.bool_]
+    """Whether all pixels of a sample are 0, shape (N,)."""
 
     @property
     def readable(self) -> npt.NDArray[np.bool_]:
+        """Whether a sample can be read, shape (N,)."""
         return is_readable(self.status)
 
     @property
+    def counted_labels(self) -> npt.NDArray[np.uint8]:
+        """Labels of the readable samples, zeros for the others, shape (N, K)."""
+        return self.labels * self.readable[:, None]
+
+    @property
     def mean_bytes(self) -> float:
-        """Bytes that a readable sample takes on disk."""
+        """Mean size on disk of a readable sample."""
         return sum(part.count_bytes() for part in self.parts) / max(int(self.readable.sum()), 1)
 
-    def task_of(self, row: int, recipe: str) -> CopyTask:
-        return CopyTask(*self.places[row], int(self.checksum[row]), int(self.status[row]), recipe)
+    def task_of(self, copy: Copy) -> CopyTask:
+        """Return what has to be known to make a copy."""
+        part, row = self.positions[copy.parent]
+        return CopyTask(part, row, int(self.checksum[copy.parent]), int(self.status[copy.parent]), copy.transform)
 
 
-def _gather_originals(store: Store, names: Sequence[str]) -> _Originals:
+def summarize(copies: Sequence[Copy], originals: Originals, *, store: Path, part: str, min_count: int) -> CopySummary:
+    """Compute the numbers of a plan of copies."""
+    parents = [copy.parent for copy in copies]
+    before = originals.counted_labels.sum(axis=0, dtype=np.int64)  # (K,)
+    after = before + originals.labels[parents].sum(axis=0, dtype=np.int64)
+    is_rare = (originals.labels[:, before < min_count] > 0).any(axis=1)  # (N,)
+    classes = originals.parts[0].manifest.classes
+    return CopySummary(
+        store=store,
+        part=part,
+        min_count=min_count,
+        classes=classes,
+        counts_before=tuple(before.tolist()),
+        counts_after=tuple(after.tolist()),
+        n_samples=int(originals.readable.sum()),
+        n_copies=len(copies),
+        n_parents=len(set(parents)),
+        max_copies_per_sample=max((copy.number for copy in copies), default=-1) + 1,
+        n_failed=int((is_rare & ~originals.readable).sum()),
+        n_black=int((is_rare & originals.readable & originals.black).sum()),
+        n_unchanged=sum(describe_transform(copy.transform) == UNCHANGED for copy in copies),
+        n_bytes=round(originals.mean_bytes * len(copies)),
+        below_minimum=tuple(classes[k] for k in np.flatnonzero(after < min_count)),
+    )
+
+
+def _draw_copies(originals: Originals, *, min_count: int, order: Order, policy: Policy, seed: int) -> list[Copy]:
+    """Choose the samples to copy, and draw the transform of each copy."""
+    eligible = originals.readable & ~originals.black
+    numbers: Counter[int] = Counter()
+    copies = []
+    for parent in plan_copies(originals.counted_labels, min_count, order, eligible=eligible).tolist():
+        number = numbers[parent]
+        numbers[parent] += 1
+        transform = draw_transform(policy, seed=seed, parent=originals.ids[parent], number=number)
+        copies.append(Copy(parent, number, transform))
+    return copies
+
+
+def _plan_part(
+    copies: Sequence[Copy], originals: Originals, *, path: Path, name: str, settings: dict[str, Any]
+) -> PartPlan:
+    """Plan the part that holds the copies, with codec and shards of the first part that is copied from."""
+    parents = [copy.parent for copy in copies]
+    first = originals.parts[0].manifest.settings
+    return PartPlan(
+        path=path,
+        name=name,
+        ids=tuple(f"{originals.ids[copy.parent]}-copy{copy.number}" for copy in copies),
+        labels=originals.labels[parents],
+        settings=settings,
+        codec=first["codec"],
+        shard_samples=int(first["shard_samples"]),
+        copies=Provenance(
+            parents=tuple(originals.ids[parent] for parent in parents),
+            parts=tuple(originals.positions[parent][0] for parent in parents),
+            checksums=tuple(originals.checksum[parents].tolist()),
+            transforms=tuple(copy.transform for copy in copies),
+        ),
+    )
+
+
+def _gather_originals(store: Store, names: Sequence[str]) -> Originals:
     """Open the parts to copy from."""
-    parts = [_open_parent(store, name) for name in dict.fromkeys(names)]
+    parts = [_open_originals(store, name) for name in dict.fromkeys(names)]
     if not parts:
-        raise InputError("parts must be named. Received: none. Name those to copy from.")
+        raise InputError("parts must not be empty. Received: none. Name the parts to copy from.")
     ids = [name for part in parts for name in part.ids]
     repeated = first_duplicate(ids)
     if repeated is not None:
         raise InputError(
-            f"Ids of parts that are copied together must be unique. Received: {repeated!r} in two of "
-            f"{', '.join(names)}. Copy from one of them."
+            f"Cannot copy from parts {', '.join(names)} together: sample id {repeated!r} is in two of them. Copy from "
+            "one of them."
         )
-    return _Originals(
+    return Originals(
         parts=parts,
         ids=ids,
-        places=[(part.name, row) for part in parts for row in range(len(part.ids))],
+        positions=[(part.name, row) for part in parts for row in range(len(part.ids))],
         labels=np.concatenate([part.labels for part in parts if part.labels is not None]),
         status=np.concatenate([part.read_status() for part in parts]),
         checksum=np.concatenate([part.read_checksums() for part in parts]),
@@ -233,26 +260,15 @@ def _gather_originals(store: Store, names: Sequence[str]) -> _Originals:
     )
 
 
-def _open_parent(store: Store, name: str) -> Part:
-    """Open a part to copy from."""
+def _open_originals(store: Store, name: str) -> Part:
+    """Open a part to copy from; InputError if it has no labels, holds copies or is not completely converted."""
     part = store.part(name)
-    for is_wrong, what in (
-        (part.labels is None, "without labels. Convert it with --labels"),
-        (part.copies is not None, "of copies. Name parts of originals"),
-        ((part.read_status() == PENDING).any(), "that is not finished. Run the same `hpa convert` again"),
-    ):
-        if is_wrong:
-            raise InputError(
-                f"A part to copy from must be whole, with labels and no copies. Received: {name!r}, {what}."
-            )
+    if part.labels is None:
+        raise InputError(f"Cannot copy from part {name!r}: it has no labels. Convert it with --labels.")
+    if part.copies is not None:
+        raise InputError(f"Cannot copy from part {name!r}: it holds copies. Name parts of originals.")
+    if (part.read_status() == PENDING).any():
+        raise InputError(
+            f"Cannot copy from part {name!r}: its conversion is not finished. Run the same `hpa convert` again."
+        )
     return part
-
-
-def _number_copies(rows: Sequence[int]) -> list[int]:
-    """Give each copy its number among those of its parent, from 0."""
-    seen: Counter[int] = Counter()
-    numbers = []
-    for row in rows:
-        numbers.append(seen[row])
-        seen[row] += 1
-    return numbers

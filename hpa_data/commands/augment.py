@@ -51,7 +51,7 @@ def augment(
         order=order,
         policy=policy,
         seed=seed,
-        into=into,
+        part=into,
     )
     told = plan.summary
     if dry_run:
@@ -87,8 +87,8 @@ def describe_copies(told: "CopySummary") -> str:
     ]
     if told.n_unchanged:
         lines.append(f"Equal to their parent, as drawn: {told.n_unchanged} copies")
-    if told.short:
-        names = ", ".join(told.short)
+    if told.below_minimum:
+        names = ", ".join(told.below_minimum)
         lines.append(f"Stay below {told.min_count}, no sample that could be copied: {names}")
     if told.n_failed or told.n_black:
         lines.append(f"Not copied: {told.n_failed} samples that could not be read, {told.n_black} black ones")

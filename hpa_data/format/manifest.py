@@ -28,14 +28,14 @@ class Provenance:
         The part of each parent.
     checksums : tuple of int, length N
         CRC-32 of each parent's bytes when the copies were planned.
-    recipes : tuple of str, length N
-        What was done to each; see `copying.replay`.
+    transforms : tuple of str, length N
+        What was done to each; see `augment.transform`.
     """
 
     parents: tuple[str, ...]
     parts: tuple[str, ...]
     checksums: tuple[int, ...]
-    recipes: tuple[str, ...]
+    transforms: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,11 @@ def fingerprint(
     str
         SHA-256 in hexadecimal digits.
     """
-    what = [dict(settings), list(ids), labels is not None, *([asdict(copies)] if copies else [])]
+    what: list[object] = [dict(settings), list(ids), labels is not None]
+    if copies is not None:
+        # The names that version 0.1.0 hashed: another name would be another fingerprint.
+        sources = {"parents": copies.parents, "parts": copies.parts, "checksums": copies.checksums}
+        what.append(sources | {"recipes": copies.transforms})
     told = json.dumps(what, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(told.encode())
     if labels is not None:

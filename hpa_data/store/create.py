@@ -243,7 +243,7 @@ def _create_arrays(group: zarr.Group, plan: PartPlan) -> None:
         "id": ("sample", plan.ids),
     }
     if plan.copies is not None:
-        told = {"parent": plan.copies.parents, "parent_part": plan.copies.parts, "recipe": plan.copies.recipes}
+        told = {"parent": plan.copies.parents, "parent_part": plan.copies.parts, "recipe": plan.copies.transforms}
         names |= {name: ("sample", values) for name, values in told.items()}
         rows = min(n, ROWS_PER_CHUNK)
         _create_metadata_array(group, "parent_checksum", "uint32", (n,), (rows,), ("sample",))[:] = np.array(

@@ -69,7 +69,7 @@ class Part:
             return None
         columns = [tuple(str(text) for text in self._read(name)) for name in ("parent", "parent_part", "recipe")]
         checksums = tuple(self._read("parent_checksum").tolist())
-        return Provenance(parents=columns[0], parts=columns[1], checksums=checksums, recipes=columns[2])
+        return Provenance(parents=columns[0], parts=columns[1], checksums=checksums, transforms=columns[2])
 
     def read_status(self) -> npt.NDArray[np.uint8]:
         """Read what became of each sample, uint8 (N,)."""

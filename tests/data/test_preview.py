@@ -63,7 +63,7 @@ def test_parents_are_shown_beside_their_copies(store: Store, tmp_path: Path) -> 
     assert copies is not None
     with copied.reader(["train"]) as reader:
         parent = reader.read([reader.ids.index(shown[0])])[0]
-    copy = replay(parent, copies.recipes[copies.parents.index(shown[0])])
+    copy = replay(parent, copies.transforms[copies.parents.index(shown[0])])
     for place, image in enumerate((parent, copy)):
         tile = picture[:TILE, place * (TILE + GAP) :][:, :TILE].astype(int)
         assert np.abs(tile - to_rgb(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))).max() <= 1

@@ -162,7 +162,7 @@ def test_copies_of_failed_and_of_black_samples_are_not_made(kaggle: Path, tmp_pa
     assert (plan.summary.n_failed, plan.summary.n_black) == (1, 1)
     assert plan.part.copies is not None
     assert not {"sample-00", "sample-03"} & set(plan.part.copies.parents)
-    assert plan.summary.short[:2] == ("Nucleoli fibrillar center", "Nuclear speckles")
+    assert plan.summary.below_minimum[:2] == ("Nucleoli fibrillar center", "Nuclear speckles")
 
 
 def test_a_copy_of_a_damaged_parent_fails_and_is_listed(originals: Path) -> None:
@@ -197,11 +197,11 @@ def test_nothing_to_copy_is_said_and_nothing_written(originals: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "told"),
     [
-        (("test",), "without labels"),
-        (("augmented",), "of copies"),
-        (("train", "again"), "must be unique"),
+        (("test",), "has no labels"),
+        (("augmented",), "it holds copies"),
+        (("train", "again"), "is in two of them"),
         (("nothing",), "part must be in the store"),
-        ((), "parts must be named"),
+        ((), "parts must not be empty"),
     ],
 )
 def test_parts_that_cannot_be_copied_from_are_refused(
@@ -269,11 +269,11 @@ def test_a_repair_of_a_whole_store_without_a_source_is_refused_before_anything_i
     assert shard.read_bytes() == b""
 
 
-@pytest.mark.parametrize("into", ["train", "test"])
-def test_originals_are_never_replaced_by_copies(kaggle: Path, originals: Path, into: str) -> None:
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_originals_are_never_replaced_by_copies(kaggle: Path, originals: Path, part: str) -> None:
     convert(kaggle / "test", originals, part="test")
-    with pytest.raises(InputError, match="into must be a new part or one of copies"):
-        plan_augmentation(open_store(originals), min_count=9, into=into)
+    with pytest.raises(InputError, match="part must be new or hold copies"):
+        plan_augmentation(open_store(originals), min_count=9, part=part)
 
 
 def test_copies_of_other_pixels_than_the_parents_have_now_are_refused(kaggle: Path, originals: Path) -> None:
