@@ -1,17 +1,19 @@
-"""Losses, in Keras: what it has by name, and soft macro-F1, which it lacks."""
+"""Losses by name: those of Keras, and soft macro-F1, which Keras lacks."""
 
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 from keras import ops
 
-# Focal loss takes this power of what is missing to certainty (Lin et al. 2017).
+# The exponent of focal loss (Lin et al. 2017).
 FOCAL_GAMMA = 2.0
 
 
 def soft_macro_f1_loss(labels: Any, probs: Any) -> Any:
-    """Take 1 minus the mean over classes of F1, with probabilities in place of predictions.
+    """Return 1 minus macro-F1, with probabilities in place of predictions.
 
     Parameters
     ----------
@@ -22,8 +24,8 @@ def soft_macro_f1_loss(labels: Any, probs: Any) -> Any:
     Returns
     -------
     tensor, scalar
-        Of this batch: true positives are the sum of y p, false ones that of (1 - y) p, missed ones that of y (1 - p). A
-        class that no sample of the batch shows scores 0, and most rare classes are absent from a small batch.
+        Of this batch: true positives are the sum of y p, false positives that of (1 - y) p, false negatives that of
+        y (1 - p). A class without a sample in the batch scores 0, as most rare classes do in small batches.
     """
     labels = ops.cast(labels, probs.dtype)
     true_positives = ops.sum(labels * probs, axis=0)
@@ -31,8 +33,33 @@ def soft_macro_f1_loss(labels: Any, probs: Any) -> Any:
     return 1 - ops.mean(2 * true_positives / ops.maximum(total, keras.config.epsilon()))
 
 
+def focal_loss(labels: Any, probs: Any) -> Any:
+    """Return binary cross-entropy weighted by (1 - the probability of the truth) ^ `FOCAL_GAMMA`, shape (B,)."""
+    return keras.losses.binary_focal_crossentropy(labels, probs, gamma=FOCAL_GAMMA)
+
+
+# Each takes labels (B, K) and probabilities (B, K) and returns the loss of each sample (B,), or of the batch, a scalar.
+# A name here is also one of `config.Loss`.
 LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "bce": keras.losses.binary_crossentropy,
     "f1": soft_macro_f1_loss,
-    "focal": keras.losses.BinaryFocalCrossentropy(gamma=FOCAL_GAMMA),
+    "focal": focal_loss,
 }
+
+
+def loss_of_set(name: str, labels: npt.NDArray[np.generic], probs: npt.NDArray[np.floating]) -> float:
+    """Compute a loss over a whole set of samples at once.
+
+    For soft macro-F1 that is not the mean over batches. In float64 where Keras's backend has it (JAX has not by
+    default), because probabilities near 0 and 1 lose digits in float32.
+
+    Parameters
+    ----------
+    name : str
+        One of `LOSSES`.
+    labels : array of 0 and 1, shape (N, K)
+    probs : array of float, shape (N, K)
+        In [0, 1]. Keras clips them to [1e-7, 1 - 1e-7] for the cross-entropies.
+    """
+    tensors = [ops.convert_to_tensor(np.asarray(values, np.float64)) for values in (labels, probs)]
+    return float(np.mean(ops.convert_to_numpy(LOSSES[name](*tensors))))

@@ -82,18 +82,15 @@ def measure_step(
 
     gpus = list_gpus()
     precision = precision or ("mixed_bfloat16" if gpus else "float32")
-    before = keras.config.dtype_policy()
     with store.reader(parts) as reader:
         if reader.labels is None:
             raise InputError(f"Parts to train on must have labels. Received: {', '.join(parts)}. Choose others.")
         readable = np.flatnonzero(is_readable(reader.status))
         if not len(readable):
             raise InputError(NOTHING_TO_READ.format(store=store.location, parts=", ".join(parts)))
-        keras.config.set_dtype_policy(precision)
-        try:
-            network = nets.build(model, reader.image_shape, reader.labels.shape[1], image_size=image_size)
-        finally:
-            keras.config.set_dtype_policy(before)
+        network = nets.build(
+            model, reader.image_shape, reader.labels.shape[1], image_size=image_size, precision=precision
+        )
         network.compile("adam", "binary_crossentropy", jit_compile=False)
         batches = iter(dataset(reader, readable, batch_size, drop_last=len(readable) >= batch_size))
         images, labels = next(batches)

@@ -1,6 +1,7 @@
-"""Networks by name: uint8 images in, one sigmoid probability a class out."""
+"""Networks by name: uint8 images in, one sigmoid probability per class out."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import keras
@@ -16,54 +17,50 @@ from hpa_model.nets.resize import AreaResize
 
 @dataclass(frozen=True, kw_only=True)
 class Net:
-    """A network that can be built.
-
-    Attributes
-    ----------
-    build : function
-        Of image_shape (Y, X, C), n_classes, image_size and its options, to a model with fresh weights.
-    summary : str
-    min_size : int
-        Pixels that an image must have, so that something is left of it before the last layer.
-    image_size : int
-        Pixels to which it has images resized unless told otherwise; 0: none.
-    options : mapping of str to float, int or str
-        What may be chosen, and the default of each.
-    """
+    """A network that can be built."""
 
     build: Callable[..., keras.Model]
+    """From image_shape (Y, X, C), n_classes, image_size and the options to a model with fresh weights."""
+
     summary: str
+    """What it is, in a few words."""
+
     min_size: int
+    """The fewest rows and columns of which anything is left before the last layer."""
+
     image_size: int = 0
+    """Rows and columns to which images are resized by default; 0: they are not."""
+
     options: Mapping[str, float | int | str] = field(default_factory=dict)
+    """The options and their defaults."""
 
 
 NETS = {
     "gapnet": Net(
         build=build_gapnet,
-        summary="three depths pooled, dense net; Madeira and Parreira 2018",
+        summary="features pooled at three depths; Madeira and Parreira 2018",
         min_size=76,
         options={"dropout": 0.4, "stride": 2, "padding": "valid"},
     ),
     "gapnet-pl": Net(
         build=build_gapnet_pl,
-        summary="the original, self-normalising; Rumetshofer et al. 2018",
+        summary="the original, self-normalizing; Rumetshofer et al. 2018",
         min_size=16,
         options={"dropout": 0.3, "l1": 1e-7, "l2": 1e-5},
     ),
     "deepyeast": Net(
         build=build_deepyeast,
-        summary="eight convolutions, large dense net; Pärnamaa and Parts 2017",
+        summary="eight convolutions, large dense layers; Pärnamaa and Parts 2017",
         min_size=8,
         image_size=192,
         options={"dropout": 0.5},
     ),
-    "mcnn": Net(build=build_mcnn, summary="seven scales side by side; Godinez et al. 2017", min_size=128),
+    "mcnn": Net(build=build_mcnn, summary="seven scales in parallel; Godinez et al. 2017", min_size=128),
     "densenet121": Net(build=build_densenet121, summary="densely connected; Huang et al. 2016", min_size=32),
 }
-# Our own layers, which a saved model may have.
+# The custom layers that a saved model may have.
 LAYERS: dict[str, type[keras.layers.Layer]] = {"AreaResize": AreaResize, "ZScore": ZScore}
-# What an option may be, besides of its default's type.
+# What the value of an option must be, apart from the type of its default.
 OPTION_RULES: dict[str, tuple[str, Callable[[float | int | str], bool]]] = {
     "dropout": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
     "stride": ("1 or 2", lambda value: value in {1, 2}),
@@ -80,6 +77,7 @@ def build(
     *,
     image_size: int | None = None,
     bn_momentum: float = 0.99,
+    precision: str | None = None,
     options: Mapping[str, float | int | str] | None = None,
 ) -> keras.Model:
     """Build a network with fresh weights.
@@ -89,22 +87,23 @@ def build(
     name : str
         One of `NETS`.
     image_shape : tuple of int
-        (Y, X, C) of the images that will be fed.
+        (Y, X, C) of the input images.
     n_classes : int
         K.
     image_size : int, optional
-        Rows and columns to which the images are resized on the device before anything else; by default the network's
-        own, and for most they stay as they are.
+        Rows and columns to which the images are resized on the device first. By default `Net.image_size`; most networks
+        take the images as they are.
     bn_momentum : float
-        How much of the moving statistics of batch normalisation a step keeps, 0..1. 0.99 needs some hundred steps to
-        settle.
+        Momentum of the moving averages in batch normalization, 0..1. 0.99 needs some hundred steps to converge.
+    precision : str, optional
+        The dtype policy of the layers, for example ``mixed_bfloat16``. By default Keras's current one.
     options : mapping, optional
-        What differs from the network's own options, see `NETS`.
+        Differences from the default options of the network, see `NETS`.
 
     Returns
     -------
     keras.Model
-        From uint8 (B, Y, X, C) to float32 (B, K) in [0, 1]. Weights are drawn from Keras's seed.
+        From uint8 (B, Y, X, C) to float32 (B, K) in [0, 1]. The weights are a function of Keras's seed.
 
     Raises
     ------
@@ -116,33 +115,45 @@ def build(
     net = NETS[name]
     if image_size and image_size > min(image_shape[:2]):
         raise InputError(
-            f"image_size must be at most the images' own, {min(image_shape[:2])}. Received: image_size={image_size}. "
-            "Leave it out for their own size."
+            f"image_size must be at most {min(image_shape[:2])}, the size of the images. Received: "
+            f"image_size={image_size}. Leave it out to keep their size."
         )
     size = image_size or min(net.image_size, *image_shape[:2])
-    min_size = size or min(image_shape[:2])
-    if min_size < net.min_size:
+    n_pixels = size or min(image_shape[:2])
+    if n_pixels < net.min_size:
         raise InputError(
-            f"image_size must be at least {net.min_size} for {name}. Received: image_size={min_size}. Take larger "
+            f"image_size must be at least {net.min_size} for {name}. Received: image_size={n_pixels}. Use larger "
             "images."
         )
     chosen = _check_options(name, options or {})
-    model = net.build(image_shape, n_classes, image_size=size, **chosen)
+    with _dtype_policy(precision):
+        model = net.build(image_shape, n_classes, image_size=size, **chosen)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = bn_momentum
     return model
 
 
+@contextlib.contextmanager
+def _dtype_policy(name: str | None) -> Iterator[None]:
+    """Set Keras's dtype policy for a while."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name or before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def _check_options(name: str, options: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
-    """Return options that a network has, of the right types; InputError otherwise."""
+    """Return options with the types of their defaults; InputError if the network does not have them."""
     known = NETS[name].options
     checked: dict[str, float | int | str] = {}
     for option, value in options.items():
         if option not in known:
-            told = ", ".join(known) or "none"
             raise InputError(
-                f"An option of {name} must be one of its own: {told}. Received: {option!r}. Correct its name."
+                f"An option of {name} must be one of: {', '.join(known) or 'none'}. Received: {option!r}. Correct its "
+                "name."
             )
         wanted = type(known[option])
         given = float(value) if wanted is float and type(value) is int else value

@@ -1,4 +1,4 @@
-"""DeepYeast (Pärnamaa and Parts 2017), for larger images and several classes at once."""
+"""DeepYeast (Pärnamaa and Parts 2017), for larger images and several labels per image."""
 
 import keras
 from keras import layers
@@ -12,14 +12,14 @@ def build_deepyeast(
 ) -> keras.Model:
     """Build `deepyeast`: 78,110,876 parameters at 192 pixels, 4 channels and 28 classes; most of them in one layer.
 
-    Each convolution and hidden dense layer is followed by batch normalisation and ReLU.
+    Each convolution and hidden dense layer is followed by batch normalization and ReLU.
 
     Parameters
     ----------
     image_shape, n_classes, image_size
         As in `nets.build`.
     dropout : float
-        After each hidden dense layer.
+        Rate of dropout after each hidden dense layer.
     """
 
     def norm(x: keras.KerasTensor, name: str | None = None) -> keras.KerasTensor:

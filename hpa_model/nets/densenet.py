@@ -1,4 +1,4 @@
-"""DenseNet-121 (Huang et al. 2016), from Keras, with a stem for as many channels as there are."""
+"""DenseNet-121 (Huang et al. 2016), from Keras, with a first convolution for any number of channels."""
 
 import warnings
 
@@ -17,7 +17,7 @@ def build_densenet121(image_shape: tuple[int, int, int], n_classes: int, *, imag
     inputs, x = image_input(image_shape, image_size)
     x = layers.Rescaling(1 / 255)(x)
     with warnings.catch_warnings():
-        # 1 or 3 channels, which pretrained weights would need.
+        # It expects 1 or 3 channels, because pretrained weights would.
         warnings.filterwarnings("ignore", "This model usually expects")
-        chain = keras.applications.DenseNet121(include_top=False, weights=None, input_tensor=x, pooling="avg")
-    return keras.Model(inputs, add_outputs(chain.output, n_classes), name="densenet121")
+        backbone = keras.applications.DenseNet121(include_top=False, weights=None, input_tensor=x, pooling="avg")
+    return keras.Model(inputs, add_outputs(backbone.output, n_classes), name="densenet121")

@@ -1,9 +1,9 @@
-"""The GapNet variant of Madeira and Parreira (2018): pooled features of three depths, then a dense net."""
+"""The GapNet variant of Madeira and Parreira (2018): features pooled at three depths, then dense layers."""
 
 import keras
 from keras import layers
 
-from hpa_model.nets.head import add_outputs
+from hpa_model.nets.head import HEAD, add_outputs
 from hpa_model.nets.resize import image_input
 
 
@@ -18,16 +18,17 @@ def build_gapnet(
 ) -> keras.Model:
     """Build `gapnet`: 597,388 parameters at 4 channels and 28 classes, 2,120 of them not trainable.
 
-    Batch normalisation comes before each convolution and dense layer, dropout lies in line, so that each tap and the
-    next block see the same dropped features. Convolutions are 3 × 3.
+    Batch normalization precedes each convolution and dense layer. Dropout follows each block, so that the pooled
+    features and the next block see the same dropped values. Convolutions are 3 × 3.
 
     Parameters
     ----------
     image_shape, n_classes, image_size
         As in `nets.build`.
     dropout : float
+        Rate of dropout.
     stride : int
-        Of the first convolution of the second block. 1 costs 3.9 times the arithmetic.
+        Of the first convolution of the second block. 1 takes 3.9 times as many multiply-adds.
     padding : {"valid", "same"}
         Of the convolutions.
     """
@@ -53,7 +54,7 @@ def build_gapnet(
 
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(tap) for tap in (tap_1, tap_2, tap_3)])  # (B, 224)
     for number in (1, 2):
-        x = layers.BatchNormalization(name=f"head_norm_{number}")(x)
-        x = layers.Dense(256, activation="relu", name=f"head_dense_{number}")(x)
-        x = layers.Dropout(dropout, name=f"head_dropout_{number}")(x)
+        x = layers.BatchNormalization(name=f"{HEAD}norm_{number}")(x)
+        x = layers.Dense(256, activation="relu", name=f"{HEAD}dense_{number}")(x)
+        x = layers.Dropout(dropout, name=f"{HEAD}dropout_{number}")(x)
     return keras.Model(inputs, add_outputs(x, n_classes), name="gapnet")

@@ -1,23 +1,23 @@
-"""The original GapNet-PL (Rumetshofer et al. 2018): self-normalising, no batch normalisation."""
+"""The original GapNet-PL (Rumetshofer et al. 2018): self-normalizing, no batch normalization."""
 
 import keras
 from keras import layers, ops
 
-from hpa_model.nets.head import add_outputs
+from hpa_model.nets.head import HEAD, add_outputs
 from hpa_model.nets.resize import image_input
 
 
 class ZScore(layers.Layer):
-    """Bring each channel of each image to mean 0 and standard deviation 1; a channel of one level to 0.
+    """Standardize each channel of each image to mean 0 and standard deviation 1; a uniform channel to 0.
 
-    From (B, Y, X, C) of any dtype to the same shape, float. In float32, whatever the precision of the network.
+    From (B, Y, X, C) of any dtype to the same shape, float. Computed in float32, whatever the precision of the network.
     """
 
-    # Squared gray levels: it matters to a channel of one level alone.
+    # In squared gray levels; matters only for a uniform channel.
     EPSILON = 1e-3
 
     def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        """Normalise a batch."""
+        """Standardize a batch."""
         images = ops.cast(images, "float32")
         mean, variance = ops.moments(images, axes=(1, 2), keepdims=True)
         return ops.cast((images - mean) * ops.rsqrt(variance + self.EPSILON), self.compute_dtype)
@@ -34,16 +34,16 @@ def build_gapnet_pl(
 ) -> keras.Model:
     """Build `gapnet-pl`: 630,076 parameters at 4 channels and 28 classes.
 
-    Each image's channels are brought to mean 0 and standard deviation 1. Taps come after pooling, before anything else.
+    Each channel of each image is standardized first. Features for the dense layers are taken after max pooling.
 
     Parameters
     ----------
     image_shape, n_classes, image_size
         As in `nets.build`.
     dropout : float
-        Of alpha dropout after each hidden dense layer.
+        Rate of alpha dropout after each hidden dense layer.
     l1, l2 : float
-        Added to the loss: so much of the sum of magnitudes and of squares of all kernels.
+        Factors of the L1 and the L2 penalty on all kernels, which is added to the loss.
     """
     kernels = {
         "activation": "selu",
@@ -67,6 +67,6 @@ def build_gapnet_pl(
         x = conv(x, 128)
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(tap) for tap in (tap_1, tap_2, x)])  # (B, 224)
     for number in (1, 2):
-        x = layers.Dense(256, name=f"head_dense_{number}", **kernels)(x)
-        x = layers.AlphaDropout(dropout, name=f"head_dropout_{number}")(x)
+        x = layers.Dense(256, name=f"{HEAD}dense_{number}", **kernels)(x)
+        x = layers.AlphaDropout(dropout, name=f"{HEAD}dropout_{number}")(x)
     return keras.Model(inputs, add_outputs(x, n_classes), name="gapnet-pl")

@@ -1,30 +1,29 @@
-"""The end that all networks share, and the part of them that fine-tuning trains."""
+"""The classification head: the output layer that all networks share, and the layers that fine-tuning trains."""
 
 import keras
 from keras import layers
 
-# Layers with such a name are the dense net; all others are the chain of convolutions.
+# The layers whose names start so are the classification head; all others are the backbone.
 HEAD = "head_"
 
 
 def add_outputs(x: keras.KerasTensor, n_classes: int) -> keras.KerasTensor:
-    """End a network: features (B, F) to one probability a class (B, K), float32 under mixed precision too."""
+    """Add the output layer: features (B, F) to probabilities (B, K), float32 under mixed precision too."""
     return layers.Dense(n_classes, activation="sigmoid", dtype="float32", name=f"{HEAD}outputs")(x)
 
 
-def freeze_backbone(model: keras.Model) -> list[str]:
-    """Let only the dense net of a network learn; return the names of the layers that keep what they know.
+def freeze_backbone(model: keras.Model) -> None:
+    """Freeze all layers of a network but the classification head.
 
-    A frozen batch normalisation takes its moving statistics and leaves them as they are. Dropout stays as it is.
+    Frozen batch normalization uses its moving averages and does not update them. Frozen dropout still drops.
 
     Raises
     ------
     ValueError
-        If no layer belongs to a dense net.
+        If the network has no classification head.
     """
     frozen = [layer for layer in model.layers if not layer.name.startswith(HEAD)]
     if len(frozen) == len(model.layers):
-        raise ValueError(f"A network to fine-tune must have layers named {HEAD}… Received: none. Build it with nets.")
+        raise ValueError(f"model must have layers named {HEAD}… Received: none. Build it with hpa_model.nets.build.")
     for layer in frozen:
         layer.trainable = False
-    return [layer.name for layer in frozen]

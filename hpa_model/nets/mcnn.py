@@ -1,4 +1,4 @@
-"""M-CNN (Godinez et al. 2017): the same image at seven scales, each with convolutions of its own."""
+"""M-CNN (Godinez et al. 2017): the image at seven scales, with separate convolutions for each."""
 
 import keras
 from keras import layers
@@ -6,7 +6,7 @@ from keras import layers
 from hpa_model.nets.head import HEAD, add_outputs
 from hpa_model.nets.resize import image_input
 
-# Filters of the three convolutions at each scale, from the image's own size down to one 64th of it.
+# Filters of the three convolutions at each scale, from full size down to 1/64.
 WIDTHS = (16, 16, 16, 32, 32, 32, 64)
 
 

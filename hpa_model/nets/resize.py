@@ -9,10 +9,10 @@ from keras import ops
 
 
 class AreaResize(keras.layers.Layer):
-    """Resize images to a square by area averaging: each new pixel is the mean of the area that it covers.
+    """Resize images to a square by area averaging: each output pixel is the mean of the area that it covers.
 
-    Written with means and matrix products alone, because the antialiased resize of Keras has no kernel for GPU and XLA
-    under TensorFlow. From (B, Y, X, C) of any dtype to (B, size, size, C), float. No weights.
+    From (B, Y, X, C) of any dtype to (B, size, size, C), float. Uses only means and matrix products, because Keras's
+    antialiased resize has no GPU or XLA kernel under TensorFlow.
     """
 
     def __init__(self, size: int, **base: Any) -> None:
@@ -24,7 +24,7 @@ class AreaResize(keras.layers.Layer):
         _, y, x, c = images.shape
         size = self.size
         images = ops.cast(images, self.compute_dtype)
-        # One axis after the other: three times as fast on a CPU as pooling both at once.
+        # One axis at a time is three times as fast on a CPU as pooling both at once.
         if y % size == 0:
             images = ops.mean(ops.reshape(images, (-1, size, y // size, x * c)), axis=2)
         else:
@@ -41,7 +41,7 @@ class AreaResize(keras.layers.Layer):
 
 
 def image_input(image_shape: tuple[int, int, int], image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Begin a network: its input, uint8 (B, Y, X, C), and the images in the size that it wants, 0 for their own."""
+    """Return the input layer of a network, uint8 (B, Y, X, C), and the images resized to `image_size` (0: as is)."""
     inputs = keras.Input(image_shape, dtype="uint8")
     if not image_size or image_shape[:2] == (image_size, image_size):
         return inputs, inputs
@@ -49,7 +49,7 @@ def image_input(image_shape: tuple[int, int, int], image_size: int) -> tuple[ker
 
 
 def area_weights(n_from: int, n_to: int) -> npt.NDArray[np.float32]:
-    """Give the share of each old pixel in each new one along an axis.
+    """Return the weight of each input pixel in each output pixel along one axis.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiply-adds an image."""
+"""The size of a network: its parameters, and multiply-adds per image."""
 
 from dataclasses import dataclass
 
@@ -10,28 +10,24 @@ from hpa_model.nets import NETS, build
 
 @dataclass(frozen=True, kw_only=True)
 class NetSummary:
-    """A network in figures.
-
-    Attributes
-    ----------
-    name, about : str
-    image_size : int
-        Pixels that it sees, of images of 512.
-    n_parameters, n_frozen : int
-        All, and those that are not trained but counted: moving statistics.
-    n_macs : int
-        Of convolutions and dense layers, for one image.
-    options : dict of str to float, int or str
-        What may be chosen, with its default.
-    """
+    """The size of a network, and its options."""
 
     name: str
     summary: str
+
     image_size: int
+    """Rows and columns that it sees."""
+
     n_parameters: int
+
     n_frozen: int
+    """Of these, those that are not trained: moving averages."""
+
     n_macs: int
+    """Multiply-adds of the convolutions and dense layers per image."""
+
     options: dict[str, float | int | str]
+    """The options and their defaults."""
 
 
 def count_macs(model: keras.Model) -> int:
@@ -46,11 +42,11 @@ def count_macs(model: keras.Model) -> int:
 
 
 def list_nets(image_shape: tuple[int, int, int] = (512, 512, 4), n_classes: int = 28) -> list[NetSummary]:
-    """Build each network and count."""
-    figures = []
+    """Build and summarize each network."""
+    summaries = []
     for name, net in NETS.items():
         model = build(name, image_shape, n_classes)
-        figures.append(
+        summaries.append(
             NetSummary(
                 name=name,
                 summary=net.summary,
@@ -61,4 +57,4 @@ def list_nets(image_shape: tuple[int, int, int] = (512, 512, 4), n_classes: int 
                 options=dict(net.options),
             )
         )
-    return figures
+    return summaries

@@ -1,4 +1,4 @@
-"""Mirrors and right-angle rotations of a batch, on the device."""
+"""Flips and 90° rotations of a batch, on the device."""
 
 from typing import Any
 
@@ -7,14 +7,13 @@ from keras import ops
 
 
 def apply_symmetry(images: Any, codes: Any) -> Any:
-    """ApplySymmetry each image of a batch.
+    """Apply one of the eight symmetries of a square to each image of a batch.
 
     Parameters
     ----------
     images : tensor, shape (B, Y, X, C), with Y = X
     codes : tensor of integers, shape (B,)
-        0..7: 1 for a mirror in Y, plus 2 for one in X, plus 4 for a transposition, done in that order: the eight
-        symmetries of a square.
+        0..7, the sum of 1 for a flip of Y, 2 for a flip of X and 4 for a transposition, applied in this order.
 
     Returns
     -------
@@ -27,15 +26,15 @@ def apply_symmetry(images: Any, codes: Any) -> Any:
 
 
 class ApplySymmetry(keras.layers.Layer):
-    """`turn` as a layer, called with images and codes."""
+    """`apply_symmetry` as a layer, called with images and codes."""
 
     def call(self, images: Any, codes: Any) -> Any:
-        """ApplySymmetry each image."""
+        """Transform a batch."""
         return apply_symmetry(images, codes)
 
 
 def with_symmetry_input(model: keras.Model) -> keras.Model:
-    """Put `turn` before a network: the model takes images and codes, and shares all weights with the network."""
+    """Return a model that takes images and codes, transforms the images and shares all weights with `model`."""
     images = keras.Input(model.input_shape[1:], dtype="uint8", name="images")
     codes = keras.Input((), dtype="uint8", name="symmetry")
     return keras.Model([images, codes], model(ApplySymmetry()(images, codes)))

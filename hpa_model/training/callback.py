@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from hpa_data.errors import InputError
-from hpa_model.metrics import LOSSES as SET_LOSSES
+from hpa_model.losses import loss_of_set
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
 from hpa_model.predict import predict_probs
 from hpa_model.runs.checkpoint import TrainingState, save_checkpoint
@@ -89,7 +89,7 @@ class TrainingCallback(keras.callbacks.Callback):
         record = EpochRecord(
             epoch=epoch + 1,
             loss=state.loss_sum / state.n_images,
-            val_loss=SET_LOSSES[self._job.config.loss](labels, probs),
+            val_loss=loss_of_set(self._job.config.loss, labels, probs),
             val_macro_f1=macro_f1(labels, probs),
             val_macro_f1_best=float(class_f1.mean()),
             val_accuracy=binary_accuracy(labels, probs),

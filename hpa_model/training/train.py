@@ -149,19 +149,15 @@ def build_network(description: RunDescription, *, fold: int) -> keras.Model:
     """Build the network of a fold; its weights are a function of (seed, fold) and Keras's backend."""
     config = description.config
     seed_fold(config, fold)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)
-    try:
-        return nets.build(
-            config.model,
-            description.image_shape,
-            len(description.classes),
-            image_size=config.image_size or None,
-            bn_momentum=config.bn_momentum,
-            options=config.options,
-        )
-    finally:
-        keras.config.set_dtype_policy(before)
+    return nets.build(
+        config.model,
+        description.image_shape,
+        len(description.classes),
+        image_size=config.image_size or None,
+        bn_momentum=config.bn_momentum,
+        precision=config.precision,
+        options=config.options,
+    )
 
 
 def seed_fold(config: TrainConfig, fold: int) -> None:

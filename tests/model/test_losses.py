@@ -1,38 +1,87 @@
-"""Losses in Keras against what they come to over a whole set in NumPy."""
+"""Losses compared with their definitions in NumPy."""
+
+from typing import get_args
 
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from hpa_model import losses, metrics
+from hpa_model import losses
+from hpa_model.config import Loss
+from hpa_model.metrics import f1_per_class
 
 
+def cross_entropy(labels: np.ndarray, probs: np.ndarray, gamma: float) -> float:
+    """Compute the focal loss of Lin et al. (2017) in float64; with gamma 0, binary cross-entropy."""
+    p = probs.astype(np.float64)
+    wrong = np.where(labels == 1, 1 - p, p)
+    clipped = p.clip(1e-7, 1 - 1e-7)  # for the logarithm alone, as Keras does
+    return float((wrong**gamma * -np.log(np.where(labels == 1, clipped, 1 - clipped))).mean())
+
+
+def soft_f1(labels: np.ndarray, probs: np.ndarray) -> float:
+    y, p = labels.astype(np.float64), probs.astype(np.float64)
+    true_positives, false_positives, false_negatives = (y * p).sum(0), ((1 - y) * p).sum(0), (y * (1 - p)).sum(0)
+    total = 2 * true_positives + false_positives + false_negatives
+    return float(1 - (2 * true_positives / np.maximum(total, 1e-7)).mean())
+
+
+DEFINITIONS = {
+    "bce": lambda labels, probs: cross_entropy(labels, probs, 0),
+    "f1": soft_f1,
+    "focal": lambda labels, probs: cross_entropy(labels, probs, losses.FOCAL_GAMMA),
+}
+
+
+@st.composite
+def labels_and_probs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Draw labels and probabilities, (N, K), exactly 0 and 1 among them."""
+    shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 6)))
+    labels = draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 1)))
+    probs = draw(hnp.arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
+    return labels, probs
+
+
+def test_every_loss_that_may_be_chosen_is_there_and_defined() -> None:
+    assert tuple(losses.LOSSES) == get_args(Loss) == tuple(DEFINITIONS)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+@settings(deadline=None, max_examples=25)
+@given(rows=labels_and_probs())
+def test_the_loss_of_a_set_is_what_its_definition_gives(name: str, rows: tuple[np.ndarray, np.ndarray]) -> None:
+    assert losses.loss_of_set(name, *rows) == pytest.approx(DEFINITIONS[name](*rows), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 9), k=st.integers(1, 6))
-def test_a_loss_of_a_batch_is_that_of_the_set(seed: int, n: int, k: int) -> None:
+def test_the_loss_that_training_sees_is_that_of_the_set(name: str, seed: int, n: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     labels = (rng.random((n, k)) < 0.3).astype(np.float32)
     probs = rng.random((n, k)).astype(np.float32).clip(0.001, 0.999)
-    for name, loss in losses.LOSSES.items():
-        batch = float(np.mean(keras.ops.convert_to_numpy(loss(labels, probs))))
-        assert batch == pytest.approx(metrics.LOSSES[name](labels, probs), abs=1e-5), name
+    batch = np.mean(keras.ops.convert_to_numpy(losses.LOSSES[name](labels, probs)))
+    assert float(batch) == pytest.approx(losses.loss_of_set(name, labels, probs), abs=1e-5)
 
 
 def test_soft_f1_is_that_of_predictions_where_probabilities_are_certain() -> None:
     labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], np.float32)
-    guess = np.array([[1, 0, 0], [0, 1, 1], [1, 1, 0], [0, 0, 0]], np.float32)
-    # Class 0: one hit, one missed, one false: 0.5. Class 1: 1. Class 2: absent, and predicted once: 0.
-    assert metrics.f1_per_class(labels, guess).tolist() == [0.5, 1.0, 0.0]
-    assert metrics.soft_macro_f1_loss(labels, guess) == pytest.approx(0.5)
-    assert float(losses.soft_macro_f1_loss(labels, keras.ops.convert_to_tensor(guess))) == pytest.approx(0.5)
+    predictions = np.array([[1, 0, 0], [0, 1, 1], [1, 1, 0], [0, 0, 0]], np.float32)
+    # Class 0: one true positive, one false negative, one false positive: 0.5. Class 1: 1. Class 2: absent, and
+    # predicted once: 0.
+    assert f1_per_class(labels, predictions).tolist() == [0.5, 1.0, 0.0]
+    assert losses.loss_of_set("f1", labels, predictions) == pytest.approx(0.5)
+    assert float(losses.soft_macro_f1_loss(labels, keras.ops.convert_to_tensor(predictions))) == pytest.approx(0.5)
 
 
-def test_the_paper_s_example_of_soft_f1() -> None:
-    # A true label given 0.4 counts as 0.4 of a hit and 0.6 of a miss; a false one as 0.4 of a false alarm.
+def test_the_example_of_soft_f1_in_the_paper() -> None:
+    # A true label with probability 0.4 is 0.4 of a true positive and 0.6 of a false negative; a false one 0.4 of a
+    # false positive.
     labels, probs = np.array([[1.0], [0.0]]), np.array([[0.4], [0.4]])
-    assert metrics.soft_macro_f1_loss(labels, probs) == pytest.approx(1 - 2 * 0.4 / (2 * 0.4 + 0.4 + 0.6))
+    assert losses.loss_of_set("f1", labels, probs) == pytest.approx(1 - 2 * 0.4 / (2 * 0.4 + 0.4 + 0.6))
 
 
 def test_an_absent_class_leaves_the_gradient_finite() -> None:
@@ -42,15 +91,3 @@ def test_an_absent_class_leaves_the_gradient_finite() -> None:
     with tf.GradientTape() as tape:
         loss = losses.soft_macro_f1_loss(np.zeros((2, 3), np.float32), probs)
     assert np.isfinite(tape.gradient(loss, probs)).all()
-
-
-def test_focal_loss_is_cross_entropy_where_it_does_not_focus() -> None:
-    rng = np.random.default_rng(0)
-    labels, probs = (rng.random((50, 4)) < 0.3), rng.random((50, 4))
-    assert metrics.focal_cross_entropy(labels, probs, gamma=0) == pytest.approx(
-        metrics.binary_cross_entropy(labels, probs)
-    )
-
-
-def test_accuracy_counts_every_label() -> None:
-    assert metrics.binary_accuracy(np.array([[1, 0], [0, 0]]), np.array([[0.6, 0.5], [0.4, 0.9]])) == 0.75

@@ -1,4 +1,4 @@
-"""The network, held against a plain NumPy reading of its specification."""
+"""`nets.build` and `gapnet`, compared with a reference implementation in NumPy; resizing and symmetries."""
 
 import cv2
 import keras
@@ -63,8 +63,8 @@ def test_gapnet_computes_what_its_specification_says() -> None:
     assert probs == pytest.approx(expected, abs=1e-5)
 
 
-def test_dropout_lies_in_line_before_the_taps() -> None:
-    """With training on, the second block must see zeros where the first tap has them."""
+def test_dropout_comes_before_pooling_and_before_the_next_block() -> None:
+    """In training, the second block must see the same dropped values as the pooled features."""
     model = nets.build("gapnet", image_shape=(80, 80, 4))
     drops = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     assert [layer.rate for layer in drops] == [0.4] * 5
@@ -75,7 +75,7 @@ def test_dropout_lies_in_line_before_the_taps() -> None:
 
 
 @pytest.mark.parametrize("size", [75, 76])
-def test_the_smallest_image_is_the_one_that_is_said(size: int) -> None:
+def test_images_below_the_minimum_size_are_refused(size: int) -> None:
     if size >= 76:
         assert nets.build("gapnet", image_shape=(size, size, 4)).output.shape == (None, 28)
     else:
@@ -106,29 +106,29 @@ def test_resizing_is_that_of_opencv() -> None:
         assert np.asarray(AreaResize(size)(images))[0] == pytest.approx(expected, abs=0.01)
 
 
-def test_a_resizing_network_has_no_more_weights() -> None:
+def test_resizing_adds_no_weights() -> None:
     assert nets.build("gapnet", image_size=100).count_params() == 597_388
 
 
-def test_images_are_turned_as_their_codes_say() -> None:
+def test_each_code_is_its_own_flip_and_rotation() -> None:
     images = np.random.default_rng(0).integers(0, 255, (8, 5, 5, 4), np.uint8)
-    turned = keras.ops.convert_to_numpy(apply_symmetry(images, np.arange(8, dtype=np.uint8)))
-    assert turned.dtype == np.uint8
+    transformed = keras.ops.convert_to_numpy(apply_symmetry(images, np.arange(8, dtype=np.uint8)))
+    assert transformed.dtype == np.uint8
     for code in range(8):
         expected = images[code]
         expected = expected[::-1] if code & 1 else expected
         expected = expected[:, ::-1] if code & 2 else expected
         expected = expected.transpose(1, 0, 2) if code & 4 else expected
-        assert (turned[code] == expected).all()
+        assert (transformed[code] == expected).all()
     one = np.broadcast_to(images[:1], images.shape)
     assert len({image.tobytes() for image in keras.ops.convert_to_numpy(apply_symmetry(one, np.arange(8)))}) == 8
 
 
-def test_a_network_with_turns_before_it_shares_its_weights() -> None:
+def test_a_model_with_a_symmetry_input_shares_all_weights() -> None:
     model = nets.build("gapnet", (76, 76, 4), 28)
-    turning = with_symmetry_input(model)
+    wrapped = with_symmetry_input(model)
     images = np.random.default_rng(0).integers(0, 255, (3, 76, 76, 4), np.uint8)
     codes = np.array([0, 3, 6], np.uint8)
     expected = model.predict_on_batch(keras.ops.convert_to_numpy(apply_symmetry(images, codes)))
-    assert np.allclose(turning.predict_on_batch([images, codes]), expected, atol=1e-6)
-    assert turning.count_params() == model.count_params()
+    assert np.allclose(wrapped.predict_on_batch([images, codes]), expected, atol=1e-6)
+    assert wrapped.count_params() == model.count_params()

@@ -1,4 +1,4 @@
-"""The networks that the paper compares with, held against plain NumPy readings of their specifications."""
+"""The networks that the paper compares with, each compared with a reference implementation in NumPy."""
 
 from collections.abc import Callable, Iterator
 
@@ -17,13 +17,13 @@ from tests.builders import randomise
     ("name", "n_parameters"),
     [("gapnet-pl", 630_076), ("deepyeast", 78_110_876), ("mcnn", 9_035_724), ("densenet121", 7_069_340)],
 )
-def test_each_network_has_as_many_parameters_as_it_should(name: str, n_parameters: int) -> None:
+def test_each_network_has_its_published_number_of_parameters(name: str, n_parameters: int) -> None:
     model = nets.build(name, image_shape=(512, 512, 4), n_classes=28)
     assert model.count_params() == n_parameters
     assert (model.input.dtype, model.input.shape, model.output.shape) == ("uint8", (None, 512, 512, 4), (None, 28))
 
 
-def test_the_arithmetic_is_counted() -> None:
+def test_multiply_adds_are_counted() -> None:
     assert count_macs(nets.build("gapnet")) / 1e9 == pytest.approx(2.91, abs=0.005)
     assert count_macs(nets.build("gapnet", options={"stride": 1})) / 1e9 == pytest.approx(11.4, abs=0.05)
 
@@ -33,7 +33,7 @@ class Weights:
 
     def __init__(self, model: keras.Model) -> None:
         def take(kind: type) -> Iterator[list[np.ndarray]]:
-            # In the order in which they were built, which Keras counts in their names; those with names of ours last.
+            # In the order in which they were built, by the number in the names that Keras gives; ours come last.
             layers = [layer for layer in model.layers if isinstance(layer, kind)]
             if model.name != "densenet121":
                 layers.sort(
@@ -45,7 +45,7 @@ class Weights:
         self._norms = take(keras.layers.BatchNormalization)
 
     def conv(self, x: np.ndarray, stride: int = 1, pad: int | None = None) -> np.ndarray:
-        """Convolve as TensorFlow does with padding ``same``, or with so many zeros on each side."""
+        """Convolve as TensorFlow does with padding ``same``, or with `pad` zeros on each side."""
         kernel, *bias = next(self._convs)
         size = len(kernel)
         if pad is None:
@@ -67,7 +67,7 @@ class Weights:
 
 
 def pool(x: np.ndarray, size: int = 2, reduce: Callable[..., np.ndarray] = np.max) -> np.ndarray:
-    """Reduce squares of pixels to one; what is left over at the end is dropped."""
+    """Reduce each square of pixels to one; incomplete squares at the end are dropped."""
     y, x_ = (n // size for n in x.shape[1:3])
     squares = x[:, : y * size, : x_ * size].reshape(len(x), y, size, x_, size, -1)
     return reduce(squares, axis=(2, 4))
@@ -123,7 +123,7 @@ def run_mcnn(weights: Weights, images: np.ndarray) -> np.ndarray:
 
 
 def run_densenet121(weights: Weights, images: np.ndarray) -> np.ndarray:
-    epsilon = 1.001e-5  # Keras's own
+    epsilon = 1.001e-5  # as in Keras
     x = relu(weights.norm(weights.conv(images / 255, stride=2, pad=3), epsilon))
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     x = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2].max(axis=(-2, -1))
@@ -157,7 +157,7 @@ def test_each_network_computes_what_its_specification_says(
     assert np.asarray(model(images, training=False)) == pytest.approx(expected, abs=2e-4)
 
 
-def test_deepyeast_sees_192_pixels_unless_told_otherwise() -> None:
+def test_deepyeast_sees_192_pixels_by_default() -> None:
     first = next(layer for layer in nets.build("deepyeast").layers if isinstance(layer, keras.layers.Conv2D))
     assert first.input.shape == (None, 192, 192, 4)
     assert nets.build("deepyeast", image_size=64).count_params() < 20_000_000
@@ -166,7 +166,7 @@ def test_deepyeast_sees_192_pixels_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"drop": 0.1}, "one of its own: dropout, stride, padding. Received: 'drop'"),
+        ({"drop": 0.1}, "one of: dropout, stride, padding. Received: 'drop'"),
         ({"dropout": 1.0}, "dropout of gapnet must be at least 0 and below 1. Received: 1.0"),
         ({"dropout": float("nan")}, "dropout of gapnet must be"),
         ({"stride": 3}, "stride of gapnet must be 1 or 2"),
@@ -175,7 +175,7 @@ def test_deepyeast_sees_192_pixels_unless_told_otherwise() -> None:
         ({"padding": 1}, "padding of gapnet must be"),
     ],
 )
-def test_an_option_that_cannot_be_is_refused(options: dict[str, float], message: str) -> None:
+def test_an_invalid_option_is_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         nets.build("gapnet", options=options)
 
@@ -185,23 +185,33 @@ def test_options_reach_the_network() -> None:
     assert {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)} == {0.0}
     assert {layer.padding for layer in model.layers if isinstance(layer, keras.layers.Conv2D)} == {"same"}
     assert {layer.strides for layer in model.layers if isinstance(layer, keras.layers.Conv2D)} == {(1, 1)}
-    with pytest.raises(InputError, match="one of its own: none"):
+    with pytest.raises(InputError, match="one of: none"):
         nets.build("mcnn", options={"dropout": 0.1})
 
 
-def test_the_momentum_of_batch_statistics_reaches_every_layer() -> None:
+def test_the_momentum_of_batch_normalization_reaches_every_layer() -> None:
     for name in ("gapnet", "densenet121"):
         model = nets.build(name, (80, 80, 4), bn_momentum=0.7)
         assert {x.momentum for x in model.layers if isinstance(x, keras.layers.BatchNormalization)} == {0.7}
 
 
 @pytest.mark.parametrize("name", list(nets.NETS))
-def test_freezing_leaves_the_dense_net_alone(name: str) -> None:
+def test_freezing_leaves_only_the_classification_head_trainable(name: str) -> None:
     model = nets.build(name, (128, 128, 4))
-    frozen = freeze_backbone(model)
+    freeze_backbone(model)
     trained = [layer.name for layer in model.layers if layer.trainable_weights]
     assert trained
     assert all(layer.startswith("head_") for layer in trained)
-    chain = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    assert chain
-    assert {layer.name for layer in chain} <= set(frozen)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert convolutions
+    assert not any(layer.trainable for layer in convolutions)
+
+
+def test_precision_is_that_of_the_layers_and_of_nothing_else() -> None:
+    model = nets.build("gapnet", (80, 80, 4), precision="mixed_bfloat16")
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert {(layer.compute_dtype, layer.variable_dtype) for layer in convolutions} == {("bfloat16", "float32")}
+    assert keras.config.dtype_policy().name == "float32"
+    with pytest.raises(InputError, match="at least 76"):
+        nets.build("gapnet", (75, 75, 4), precision="mixed_bfloat16")
+    assert keras.config.dtype_policy().name == "float32"
