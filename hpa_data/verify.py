@@ -24,9 +24,10 @@ from hpa_data.store.create import remove_partial_files
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
-from hpa_data.system.executor import Parallelism, sample_pool
+from hpa_data.system.executor import Parallelism
 from hpa_data.system.lock import hold_store
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.system.threads import sample_threads
 
 # What a sample may be found to be. The last four are faults, which a repair takes on.
 KINDS = ("ok", "filled", "black", "missing", "failed", "corrupt", "differs")
@@ -282,9 +283,10 @@ class _Check:
         )
         found: list[Found] = []
         check = partial(_check_shard, self.part, rows, self.origin)
-        for checked in sample_pool(self.workers.threads_per_task).map(check, tasks):
-            found += checked
-            self.progress.advance(len(checked))
+        with sample_threads(self.workers.threads_per_task) as threads:
+            for checked in threads.map(check, tasks):
+                found += checked
+                self.progress.advance(len(checked))
         return found
 
 

@@ -15,7 +15,7 @@ from hpa_data.store.create import create_part, find_existing
 from hpa_data.store.failures import Failure, list_failures
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
-from hpa_data.system.executor import Parallelism, check_workers
+from hpa_data.system.executor import Parallelism, check_cluster
 from hpa_data.system.lock import hold_store
 from hpa_data.system.progress import SILENT, Progress
 
@@ -87,7 +87,7 @@ def augment_store(
         return Augmentation(
             store=store, part=plan.part.name, n_copies=0, n_ok=0, failures=(), n_bytes=0, statistics=None
         )
-    check_workers(workers, [str(store)])
+    check_cluster(workers, [str(store)])
     with hold_store(store):
         check_augmentation(plan, overwrite=overwrite)
         begun = create_part(plan.part, overwrite=overwrite)

@@ -19,7 +19,8 @@ from hpa_data.sources.samples import read_sample
 from hpa_data.store.create import find_existing
 from hpa_data.store.failures import Failure
 from hpa_data.store.write import peak_bytes
-from hpa_data.system.executor import Parallelism, check_workers, sample_pool
+from hpa_data.system.executor import Parallelism, check_cluster, count_slots
+from hpa_data.system.threads import sample_threads
 
 # Samples that are read to foresee a conversion: the size of the whole is then known to some 5 %.
 N_PROBES = 32
@@ -120,7 +121,7 @@ def estimate_conversion(
     error = 1.96 * spread / math.sqrt(len(sizes)) * math.sqrt(1 - len(probes) / len(plan.samples))
     seconds = sum(probe.seconds for probe in probes) / len(probes)
     layout = plan.part.layout
-    n_threads = check_workers(workers, plan.list_paths())
+    check_cluster(workers, plan.list_paths())
     return ConversionEstimate(
         store=plan.part.path,
         part=plan.part.name,
@@ -137,7 +138,7 @@ def estimate_conversion(
         n_bytes=round(n_pending * sizes.mean()),
         error_bytes=round(n_pending * error),
         free_bytes=_count_free(plan.part.path),
-        seconds=n_pending * seconds / n_threads,
+        seconds=n_pending * seconds / count_slots(workers),
         memory_bytes=peak_bytes(layout, workers, picture_bytes=max(probe.picture_bytes for probe in probes)),
     )
 
@@ -178,7 +179,8 @@ def _probe_samples(plan: ConversionPlan, n_sampled: int) -> list[_Probe]:
     """Read and encode some samples, evenly over the part."""
     chosen = np.unique(np.linspace(0, len(plan.samples) - 1, n_sampled).round().astype(int)).tolist()
     # In one thread that is not the main one, where Blosc uses several; as a conversion does.
-    return list(sample_pool(1).map(lambda index: _probe_sample(plan, plan.samples[index]), chosen))
+    with sample_threads(1) as threads:
+        return list(threads.map(lambda index: _probe_sample(plan, plan.samples[index]), chosen))
 
 
 def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:

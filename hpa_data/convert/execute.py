@@ -13,7 +13,7 @@ from hpa_data.store.create import create_part, remove_stale
 from hpa_data.store.failures import Failure, list_failures
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
-from hpa_data.system.executor import Parallelism, check_workers
+from hpa_data.system.executor import Parallelism, check_cluster
 from hpa_data.system.lock import hold_store
 from hpa_data.system.progress import SILENT, Progress
 
@@ -94,7 +94,7 @@ def convert_files(
     """
     workers = workers or Parallelism()
     store = plan.part.path
-    check_workers(workers, plan.list_paths())
+    check_cluster(workers, plan.list_paths())
     with hold_store(store):
         remove_stale(plan.part)
         check_disk(plan, overwrite=overwrite)

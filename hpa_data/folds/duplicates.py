@@ -18,8 +18,9 @@ from scipy.sparse.csgraph import connected_components
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
-from hpa_data.system.executor import Parallelism, sample_pool
+from hpa_data.system.executor import Parallelism
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.system.threads import sample_threads
 
 # How many of the 252 signs of four channels may differ between two pictures of one field.
 #
@@ -110,8 +111,8 @@ def hash_part(
         If the store has no such part, or a sample is damaged.
     """
     workers = Parallelism(threads=threads)
-    pool = sample_pool(workers.threads_per_task)
-    with store.reader([part], threads=workers.threads_per_task) as reader:
+    n_threads = workers.threads_per_task
+    with store.reader([part], threads=n_threads) as reader, sample_threads(n_threads) as pool:
         hashes = np.zeros((len(reader), reader.image_shape[-1]), np.uint64)
         readable = np.flatnonzero(is_readable(reader.status))
         progress.start(len(readable))
@@ -215,30 +216,30 @@ def find_near_duplicates(
     array([[0, 2]])
     """
     n_channels = hashes.shape[1]
-    pool = sample_pool(Parallelism(threads=threads).threads_per_task)
     patterns, numbers = np.unique(hashes != 0, axis=0, return_inverse=True)
     members = [np.flatnonzero(numbers.ravel() == number) for number in range(len(patterns))]
     pairs: list[npt.NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
     n_pairs = 0
-    for one, other in combinations_with_replacement(range(len(patterns)), 2):
-        common = patterns[one] & patterns[other]
-        if common.sum() < MIN_CHANNELS:
-            continue
-        search = _Search(
-            rows=members[one],
-            columns=members[other],
-            row_hashes=hashes[members[one]][:, common],
-            column_hashes=np.ascontiguousarray(hashes[members[other]][:, common].T),
-            limit=max_distance * int(common.sum()) // n_channels,
-        )
-        for found in pool.map(search.run, range(0, len(search.rows), ROWS)):
-            pairs.append(found)
-            n_pairs += len(found)
-            if n_pairs > MAX_PAIRS:
-                raise InputError(
-                    f"At most {MAX_PAIRS} pairs of samples must look the same. Received: more within a distance of "
-                    f"{max_distance}. Take out samples that show nothing, or leave near ones out (--no-near)."
-                )
+    with sample_threads(Parallelism(threads=threads).threads_per_task) as pool:
+        for one, other in combinations_with_replacement(range(len(patterns)), 2):
+            common = patterns[one] & patterns[other]
+            if common.sum() < MIN_CHANNELS:
+                continue
+            search = _Search(
+                rows=members[one],
+                columns=members[other],
+                row_hashes=hashes[members[one]][:, common],
+                column_hashes=np.ascontiguousarray(hashes[members[other]][:, common].T),
+                limit=max_distance * int(common.sum()) // n_channels,
+            )
+            for found in pool.map(search.run, range(0, len(search.rows), ROWS)):
+                pairs.append(found)
+                n_pairs += len(found)
+                if n_pairs > MAX_PAIRS:
+                    raise InputError(
+                        f"At most {MAX_PAIRS} pairs of samples must look the same. Received: more within a distance of "
+                        f"{max_distance}. Take out samples that show nothing, or leave near ones out (--no-near)."
+                    )
     return _sort_pairs(np.concatenate(pairs))
 
 

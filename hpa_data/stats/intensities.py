@@ -12,8 +12,9 @@ from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.statistics import mean_and_std
 from hpa_data.store.store import Store
-from hpa_data.system.executor import Parallelism, sample_pool
+from hpa_data.system.executor import Parallelism
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.system.threads import sample_threads
 
 LEVELS = 256  # of 8-bit gray
 
@@ -97,12 +98,12 @@ def measure_intensities(
                 "Convert it again, or name another."
             )
         progress.start(len(rows))
-        pool = sample_pool(workers.threads_per_task)
-        for start in range(0, len(rows), BATCH_SAMPLES):
-            batch = rows[start : start + BATCH_SAMPLES]
-            # Nothing here refers to the images: the reader needs their memory for the next batch.
-            total += sum(pool.map(histogram, reader.read(batch)))  # (B, Y, X, C) to (C, 256)
-            progress.advance(len(batch))
+        with sample_threads(workers.threads_per_task) as pool:
+            for start in range(0, len(rows), BATCH_SAMPLES):
+                batch = rows[start : start + BATCH_SAMPLES]
+                # Nothing here refers to the images: the reader needs their memory for the next batch.
+                total += sum(pool.map(histogram, reader.read(batch)))  # (B, Y, X, C) to (C, 256)
+                progress.advance(len(batch))
     return intensity_statistics(total, part=part, channels=channels, n_samples=len(rows))
 
 

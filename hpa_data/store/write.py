@@ -30,9 +30,10 @@ from hpa_data.format.statistics import channel_statistics, compute_checksum, sum
 from hpa_data.store.failures import Failure, list_failures, write_failures
 from hpa_data.store.part import Part
 from hpa_data.system.atomic import open_atomic, write_atomic
-from hpa_data.system.executor import Parallelism, run_tasks, sample_threads
+from hpa_data.system.executor import Parallelism, run_tasks
 from hpa_data.system.lock import read_lock
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.system.threads import ThreadTeam
 
 Item = TypeVar("Item")
 Read = Callable[[Item], Sample]
@@ -78,8 +79,6 @@ class _Job:
     items : tuple
         What `read` makes each sample of, None for those that are to stay as they are.
     read : function of an item
-    threads : int
-        That the process has for samples; 0 for the task's own.
     stop_at_failure : bool
     lock : str
         Who held the store when the job was made.
@@ -92,7 +91,6 @@ class _Job:
     task: ShardTask
     items: tuple[Any, ...]
     read: Read[Any]
-    threads: int
     stop_at_failure: bool
     lock: str
 
@@ -177,7 +175,6 @@ def write_shards(
             task=task,
             items=tuple(items[i] if redo[i] else None for i in range(task.start, task.stop)),
             read=read,
-            threads=workers.threads_per_task,
             stop_at_failure=stop_at_failure,
             lock=lock,
         )
@@ -195,7 +192,7 @@ def write_shards(
     return list_failures(part)
 
 
-def _write_shard(job: _Job) -> None:
+def _write_shard(job: _Job, threads: ThreadTeam) -> None:
     """Read, encode and write the samples of one shard; then say so in `status`."""
     rows = slice(job.task.start, job.task.stop)
     group: Any = zarr.open_group(job.part, mode="r+")
@@ -204,7 +201,8 @@ def _write_shard(job: _Job) -> None:
     ready = kept
     samples: list[_Encoded] = []
     lengths: list[int] = []
-    with open_atomic(job.shard_path, page_cache=False) as file, contextlib.closing(_make(job, to_do, ready)) as made:
+    making = _make(job, threads, to_do, ready)
+    with open_atomic(job.shard_path, page_cache=False) as file, contextlib.closing(making) as made:
         for _ in made:
             while (sample := ready.pop(len(samples), None)) is not None:
                 file.write(sample.chunk)
@@ -221,13 +219,8 @@ def _write_shard(job: _Job) -> None:
     _write_rows(job, group, samples)
 
 
-def _make(job: _Job, places: Sequence[int], ready: dict[int, _Encoded]) -> Generator[None]:
+def _make(job: _Job, threads: ThreadTeam, places: Sequence[int], ready: dict[int, _Encoded]) -> Generator[None]:
     """Read and encode samples into `ready`, in their order; yield when some more are there."""
-    if not job.threads:
-        for place in places:
-            ready[place] = _encode_sample(job, place)
-            yield
-        return
     given_up = False
 
     def encode(group: Sequence[int], turn: int) -> None:
@@ -235,7 +228,6 @@ def _make(job: _Job, places: Sequence[int], ready: dict[int, _Encoded]) -> Gener
             ready[group[turn]] = _encode_sample(job, group[turn])
 
     groups = [places[start : start + GROUP] for start in range(0, len(places), GROUP)]
-    threads = sample_threads(job.threads)
     begun = [threads.start(partial(encode, group), len(group)) for group in groups]
     try:
         for group in begun:

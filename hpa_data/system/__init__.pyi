@@ -1,5 +1,8 @@
 from . import atomic as atomic
+from . import backends as backends
+from . import cluster as cluster
 from . import executor as executor
+from . import interrupts as interrupts
 from . import lock as lock
 from . import memory as memory
 from . import progress as progress

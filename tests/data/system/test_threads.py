@@ -122,5 +122,5 @@ def test_python_ends_after_what_was_begun_and_begins_nothing_more() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=True
     )
-    assert ended.stdout.startswith("9 done\nThreads must be open.")
+    assert ended.stdout.startswith("9 done\nCannot start a job: the threads are closed.")
     assert not ended.stderr

@@ -1,0 +1,165 @@
+"""Where a Dask graph of one task is computed: a thread of this process, a worker process, or a Dask cluster."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+import cloudpickle
+import dask
+
+from hpa_data.system.cluster import connect, count_threads
+from hpa_data.system.threads import ThreadTeam, sample_threads, single_threaded_opencv
+
+Run = Callable[[Any, ThreadTeam], None]
+
+
+class Backend(ABC):
+    """What `executor.run_tasks` needs of whoever computes tasks."""
+
+    max_submitted: int
+    """Tasks to submit at a time, counting the running ones."""
+
+    lost_worker: tuple[type[Exception], ...]
+    """What the future of a task raises if its worker died."""
+
+    @abstractmethod
+    def submit(self, run: Run, task: Any) -> Any:
+        """Start a task and return its future, hashable; its `result` raises what the task raised."""
+
+    @abstractmethod
+    def next_done(self) -> Any:
+        """Wait for a submitted future that is done; each is returned once."""
+
+    @abstractmethod
+    def close(self, *, wait: bool) -> None:
+        """Release the workers, after their running tasks if asked to wait."""
+
+
+class _PoolBackend(Backend):
+    """A pool of this machine, and the futures of it that are done."""
+
+    lost_worker = (BrokenExecutor,)
+
+    def __init__(self, pool: Executor, max_submitted: int) -> None:
+        self.max_submitted = max_submitted
+        self._pool = pool
+        self._done: SimpleQueue[Future[None]] = SimpleQueue()
+
+    def _submit(self, compute: Callable[[Any], None], graph: Any) -> Future[None]:
+        future = self._pool.submit(compute, graph)
+        future.add_done_callback(self._done.put)
+        return future
+
+    def next_done(self) -> Future[None]:
+        """Take the next one from the queue."""
+        return self._done.get()
+
+    def close(self, *, wait: bool) -> None:
+        """Shut the pool down."""
+        self._pool.shutdown(wait=wait, cancel_futures=True)
+
+
+class ThreadBackend(_PoolBackend):
+    """Threads of this process. All tasks share one team of threads for their samples."""
+
+    def __init__(self, n_tasks: int, *, threads: int) -> None:
+        super().__init__(ThreadPoolExecutor(n_tasks, thread_name_prefix="hpa-tasks"), n_tasks)
+        self._opencv = contextlib.ExitStack()
+        self._opencv.enter_context(single_threaded_opencv())
+        self._team = ThreadTeam(threads, name="hpa-samples")
+
+    def submit(self, run: Run, task: Any) -> Future[None]:
+        """Give the task to the pool, as it is."""
+        return self._submit(_compute, _to_graph(partial(run, task, self._team)))
+
+    def close(self, *, wait: bool) -> None:
+        """End the threads for samples, too, if no task uses them any longer."""
+        super().close(wait=wait)
+        if wait:
+            self._team.close()
+        self._opencv.close()
+
+
+class ProcessBackend(_PoolBackend):
+    """Worker processes of this machine. Each task has threads of its own for its samples."""
+
+    def __init__(self, n_processes: int, *, threads: int) -> None:
+        # Spawned, not forked: a fork of a process with threads may wait forever for a lock that one of them held.
+        spawn = multiprocessing.get_context("spawn")
+        super().__init__(ProcessPoolExecutor(n_processes, mp_context=spawn, initializer=_start_worker), n_processes)
+        self._threads = threads
+
+    def submit(self, run: Run, task: Any) -> Future[None]:
+        """Send the task to a process."""
+        graph = _to_graph(partial(_run_alone, run, task, self._threads))
+        # As on a cluster; pickle itself does not take functions that were defined in a notebook.
+        return self._submit(_compute_pickled, cloudpickle.dumps(graph))
+
+
+class ClusterBackend(Backend):
+    """The workers of a Dask cluster. Each task has one further thread for its samples."""
+
+    def __init__(self, address: str) -> None:
+        self._client = connect(address)
+        from distributed import CancelledError, KilledWorker, as_completed
+        from distributed.comm import CommClosedError
+
+        self.lost_worker = (KilledWorker, CancelledError, CommClosedError)
+        # Enough that no worker waits for us, and not more, so that an interrupt has not much to wait for.
+        self.max_submitted = 2 * max(count_threads(self._client), 1)
+        self._submitted = as_completed(loop=self._client.loop)
+
+    def submit(self, run: Run, task: Any) -> Any:
+        """Send the task to the scheduler."""
+        future = self._client.compute(_to_graph(partial(_run_alone, run, task, 1)))
+        self._submitted.add(future)
+        return future
+
+    def next_done(self) -> Any:
+        """Wait for a message from the scheduler."""
+        return next(self._submitted)
+
+    def close(self, *, wait: bool) -> None:
+        """Disconnect; the scheduler cancels what has not finished."""
+        self._client.close()
+
+
+def _to_graph(call: Callable[[], None]) -> Any:
+    """Return a Dask graph of one task. Dask does not search the arguments of a partial for other graphs."""
+    return dask.delayed(call, pure=False)()
+
+
+def _compute(graph: Any) -> None:
+    dask.compute(graph, scheduler="synchronous", optimize_graph=False)
+
+
+def _compute_pickled(graph: bytes) -> None:
+    _compute(cloudpickle.loads(graph))
+
+
+def _run_alone(run: Run, task: Any, threads: int) -> None:
+    """Run a task that shares its threads with no other."""
+    with sample_threads(threads) as team:
+        run(task, team)
+
+
+def _start_worker() -> None:
+    """Leave interrupts to the main process, and end with it even if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
