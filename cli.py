@@ -1,10 +1,11 @@
-"""The command `hpa`: parse, call one function, show its result."""
+"""The command `hpa`: registers the commands, and turns errors into one line and an exit status."""
 
 import io
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from hpa_data.commands.augment import augment
 from hpa_data.commands.console import escape
 from hpa_data.commands.convert import convert
 from hpa_data.commands.folds import folds
+from hpa_data.commands.options import Command
 from hpa_data.commands.preview import preview
 from hpa_data.commands.stats import stats
 from hpa_data.commands.synth import synth
@@ -27,71 +29,50 @@ from hpa_model.commands.models import models
 from hpa_model.commands.predict import predict
 from hpa_model.commands.train import finetune, train
 
-
-class _Commands(typer.core.TyperGroup):
-    """Turn what ends a command into one line and an exit status."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command: 0 done, 1 done but something failed, 2 could not do it, 130 interrupted."""
-        try:
-            return super().invoke(ctx)
-        except InputError as error:
-            print(f"Error: {escape(str(error))}", file=sys.stderr)
-            status = 2
-        except BrokenPipeError:
-            raise  # whoever read our output has enough; Typer knows what to do
-        except ImportError as error:
-            if error.name not in EXTRAS:
-                raise
-            extra = EXTRAS[error.name]
-            print(f"Error: This command must have {error.name}. Run: pip install '.[{extra}]'", file=sys.stderr)
-            status = 2
-        except ValueError as error:
-            if not str(error).startswith("Unable to import backend"):  # as Keras says it
-                raise
-            backend = escape(os.environ.get("KERAS_BACKEND", "that of ~/.keras/keras.json"))
-            print(
-                f"Error: KERAS_BACKEND must be tensorflow or jax. Received: {backend}. Set one of them.",
-                file=sys.stderr,
-            )
-            status = 2
-        except OSError as error:
-            print(f"Error: The system refused: {error}. Check the path, its rights and free space.", file=sys.stderr)
-            status = 2
-        except RuntimeError as error:
-            # Python 3.11 wraps an interrupt that comes while a class is made, in an import.
-            if not isinstance(error.__cause__, KeyboardInterrupt):
-                raise
-            print("Interrupted.", file=sys.stderr)
-            status = 130
-        except KeyboardInterrupt:
-            # Python would tell of each task of zarr's event loop that had to be dropped.
-            logging.getLogger("asyncio").disabled = True
-            warnings.simplefilter("ignore", RuntimeWarning)
-            print("Interrupted.", file=sys.stderr)
-            status = 130
-        raise typer.Exit(status)
-
-
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="High-resolution, multi-channel microscopy into a deep network.",
-)
-
-# Packages that not every command needs, and the extra that brings them.
+# Each command with its name, in the panels and the order of the help text.
+PANELS: dict[str, dict[str, Callable[..., None]]] = {
+    "Data": {
+        "synth": synth,
+        "convert": convert,
+        "verify": verify,
+        "preview": preview,
+        "stats": stats,
+        "augment": augment,
+        "folds": folds,
+    },
+    "Training": {"models": models, "train": train, "finetune": finetune, "demo": demo},
+    "Results": {"evaluate": evaluate, "compare": compare, "predict": predict},
+}
+# Commands of `hpa bench`.
+BENCH: dict[str, Callable[..., None]] = {"io": bench_io, "step": bench_step}
+# Spellings of options of version 0.1.0 and what takes their place, see `hpa_data.commands.options.respell`.
+FORMER_SPELLINGS: dict[str, dict[str, str]] = {
+    "synth": {"--workers": "--threads"},
+    "convert": {"--source": "--naming"},
+    "augment": {"--parts": "--part ,", "--into": "--to-part"},
+    "stats": {"--parts": "--part ,", "--figures": "--figure-dir", "--no-pixels": "--no-intensities"},
+    "folds": {"--parts": "--part ,", "--method": "--fold-method", "--no-near": "--no-near-duplicates"},
+    "preview": {"--ids": "--id", "--channels": "--split-channels"},
+    "train": {
+        "--method": "--fold-method",
+        "--bn-momentum": "--set bn_momentum=",
+        "--xla": "--set xla=true",
+        "--deterministic": "--set deterministic=true",
+    },
+    "finetune": {"--folds": "--which-folds"},
+    "compare": {"--csv": "--out-csv", "--figure": "--out-figure"},
+    "io": {"--png": "--images"},
+}
+# Packages that not every command needs, and the extra that installs them.
 EXTRAS = {
     **{"keras": "train", "tensorflow": "train", "jax": "jax", "imgaug": "augment"},
     **{"matplotlib": "figures", "jinja2": "figures", "tensorboardX": "tensorboard"},
 }
 # Commands that run a network.
 TRAINERS = ("train", "finetune", "predict", "demo", "bench")
-# What the C library does for them. It gives huge pages, from one arena, and hands nothing back between two steps: a
-# training step takes and frees gigabytes, and half of its time on a CPU would go into the pages of fresh memory. And it
-# copies whole images past the processor's cache, which is faster: `raw` stores and caches are read by copying.
+# Settings of the C library for them. It uses huge pages, from one arena, and returns nothing between two steps: a
+# training step allocates and frees gigabytes, and half of its time on a CPU would go into page faults. And it copies
+# whole images past the processor's cache, which is faster: `raw` stores and caches are read by copying.
 GLIBC_SETTINGS = {
     "malloc.hugetlb": 1,
     "malloc.arena_max": 1,
@@ -101,21 +82,72 @@ GLIBC_SETTINGS = {
 }
 
 
+def explain(error: BaseException) -> tuple[int, str] | None:
+    """Return the exit status and the line for an error that ends a command; None for a bug, which gets a traceback."""
+    match error:
+        case InputError():
+            return 2, f"Error: {error}"
+        case ImportError() if error.name in EXTRAS:
+            extra = EXTRAS[error.name]
+            return 2, f"Error: Cannot run this command: {error.name} is not installed. Run: pip install '.[{extra}]'"
+        case ValueError() if str(error).startswith("Unable to import backend"):  # Keras's words
+            backend = os.environ.get("KERAS_BACKEND", "the one in ~/.keras/keras.json")
+            return 2, f"Error: KERAS_BACKEND must be tensorflow or jax. Received: {backend}. Set one of them."
+        case BrokenPipeError():
+            return None  # the reader of our output has closed it; Typer handles that
+        case OSError():
+            return 2, f"Error: Cannot read or write a file: {error}. Check its path, permissions and free space."
+        case KeyboardInterrupt():
+            return 130, "Interrupted."
+        case RuntimeError(__cause__=KeyboardInterrupt()):
+            return 130, "Interrupted."  # Python 3.11 wraps an interrupt that comes while a class body runs, in an import
+    return None
+
+
+class _Commands(typer.core.TyperGroup):
+    """Ends a command with one line and an exit status: 0 done, 1 something failed and is listed, 2 failed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except BaseException as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            status, line = explained
+        if status == 130:
+            # Python would report each task of zarr's event loop that was cancelled.
+            logging.getLogger("asyncio").disabled = True
+            warnings.simplefilter("ignore", RuntimeWarning)
+        print(escape(line), file=sys.stderr)
+        raise typer.Exit(status)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train deep networks on full-resolution multi-channel microscopy.",
+)
+
+
 def main() -> None:
     """Run the command."""
     if sys.platform == "linux" and sys.argv[1:2] and sys.argv[1] in TRAINERS and "GLIBC_TUNABLES" not in os.environ:
-        # The C library reads this once, when a process starts; so start again.
+        # The C library reads this once, when a process starts; so start again. Set it, even to nothing, to prevent that.
         os.environ["GLIBC_TUNABLES"] = ":".join(f"glibc.{name}={value}" for name, value in GLIBC_SETTINGS.items())
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-    # TensorFlow tells at length of GPUs that are not there; what goes wrong in it reaches us as an exception.
+    # TensorFlow logs at length about GPUs that are missing; its errors reach us as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files that the terminal's letters lack
+            stream.reconfigure(errors="backslashreplace")  # file names that the terminal's encoding lacks
     try:
         app()
-    except KeyboardInterrupt:  # before a command began
+    except KeyboardInterrupt:  # before a command started
         sys.exit(130)
     except SystemExit as end:
         if end.code == 130:
@@ -126,24 +158,26 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def root(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", metavar="", help="Print the version.")] = False,
 ) -> None:
-    """Say the version."""
+    """Print the version."""
     if show_version:
         print(f"hpa {version('hpa')}")
         raise typer.Exit
 
 
-for command in (
-    *(synth, convert, augment, verify, preview, stats, folds),
-    *(train, finetune, evaluate, compare, predict, models, demo),
-):
-    app.command()(command)
+def _register(group: typer.Typer, name: str, function: Callable[..., None], panel: str | None = None) -> None:
+    command = type(Command.__name__, (Command,), {"former": FORMER_SPELLINGS.get(name, {})})
+    group.command(name, cls=command, rich_help_panel=panel)(function)
 
-bench = typer.Typer(no_args_is_help=True, help="Measure this machine: reading, and training.")
-app.add_typer(bench, name="bench")
-bench.command("io")(bench_io)
-bench.command("step")(bench_step)
+
+for panel, commands in PANELS.items():
+    for name, function in commands.items():
+        _register(app, name, function, panel)
+bench = typer.Typer(no_args_is_help=True, help="Measure reading and training on this machine.")
+for name, function in BENCH.items():
+    _register(bench, name, function)
+app.add_typer(bench, name="bench", rich_help_panel="This machine")
 
 
 if __name__ == "__main__":

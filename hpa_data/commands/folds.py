@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.augment.options import Order
-from hpa_data.commands.console import (
+from hpa_data.commands.console import escape, progress, show
+from hpa_data.commands.options import (
     STORE,
     Json,
+    Labels,
+    TableParts,
+    MinCount,
+    Seed,
     Threads,
-    check_store,
-    check_table,
-    escape,
-    progress,
-    show,
-    split_names,
+    TableOrder,
+    choose_table,
+    refuse_unused,
 )
 from hpa_data.folds.options import FoldMethod
 
@@ -25,79 +27,82 @@ if TYPE_CHECKING:
 
 
 def folds(
-    store: Annotated[str | None, typer.Argument(help=STORE + "; or give --labels.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A label table, in place of a store.")] = None,
-    parts: Annotated[
-        str | None, typer.Option(help="Parts of the store, with commas between; by default all with labels.")
-    ] = None,
-    k: Annotated[int, typer.Option("--folds", min=2, help="How many.")] = 3,
-    method: Annotated[FoldMethod, typer.Option(help="How samples are spread over folds.")] = "stratified",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
-    min_count: Annotated[
-        int | None, typer.Option(min=1, help="With --labels: as if copies had been made up to this count.")
-    ] = None,
-    order: Annotated[Order, typer.Option(help="With --min-count: index, or rarest.")] = "index",
+    ctx: typer.Context,
+    store: Annotated[str | None, typer.Argument(help=STORE + "; or pass --labels.")] = None,
+    labels: Labels = None,
+    parts: TableParts = None,
+    n_folds: Annotated[int, typer.Option("--folds", min=2, help="Number of folds.")] = 3,
+    fold_method: Annotated[FoldMethod, typer.Option(help="How samples are assigned to folds.")] = "stratified",
+    seed: Seed = 0,
+    min_count: MinCount = None,
+    order: TableOrder = "index",
     legacy_leak: Annotated[
-        bool, typer.Option("--legacy-leak", help="Cut copies and samples alike into runs, as the paper probably did.")
+        bool,
+        typer.Option(
+            "--legacy-leak", help="Split samples and copies alike into contiguous folds, as the paper probably did."
+        ),
     ] = False,
-    near: Annotated[bool, typer.Option(help="Look at every image for other exports of one picture.")] = True,
+    near_duplicates: Annotated[
+        bool, typer.Option(" /--no-near-duplicates", help="Do not read every image to find near duplicates.")
+    ] = True,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Show how the classes spread over folds, and what leaks from training into validation."""
+    """Show classes per fold, and what leaks from training to validation."""
     from hpa_data.folds.leakage import audit_store_folds, audit_table_folds
     from hpa_data.store.store import open_store
 
-    if store is None:
-        table = check_table(labels, {"--parts": parts, "--no-near": not near, "--threads": threads})
-        done = audit_table_folds(
-            table, k, method=method, seed=seed, min_count=min_count, order=order, legacy_leak=legacy_leak
+    table = choose_table(ctx, store, labels, store_only=("parts", "near_duplicates", "threads"))
+    refuse_unused(ctx, "fold_method", "seed", when=legacy_leak, reason="with --legacy-leak")
+    refuse_unused(ctx, "seed", when=fold_method == "contiguous", reason="with --fold-method contiguous")
+    if table is not None:
+        report = audit_table_folds(
+            table, n_folds, method=fold_method, seed=seed, min_count=min_count, order=order, legacy_leak=legacy_leak
         )
     else:
-        check_store(labels, {"--min-count": min_count})
+        refuse_unused(ctx, "threads", when=not near_duplicates, reason="with --no-near-duplicates")
         with progress("samples") as shown:
-            done = audit_store_folds(
-                open_store(store),
-                None if parts is None else split_names(parts),
-                k,
-                method=method,
+            report = audit_store_folds(
+                open_store(store or ""),
+                parts,
+                n_folds,
+                method=fold_method,
                 seed=seed,
                 legacy_leak=legacy_leak,
-                near=near,
+                near=near_duplicates,
                 threads=threads,
                 progress=shown,
             )
-    show(done, as_json, describe_folds(done))
+    show(report, as_json, describe_folds(report))
 
 
-# How two samples may be related, in words.
+# Relations between samples that must not straddle training and validation, in words.
 LEAKS = {
     "copy": "a copy or parent",
-    "same pixels": "the same pixels",
-    "same picture": "the same picture",
+    "same pixels": "an exact duplicate",
+    "same picture": "a near duplicate",
     "any": "any of these",
     "antibody": "the same antibody",
 }
 
 
-def describe_folds(done: "FoldReport") -> str:
-    """Say how classes spread over folds, and what leaks."""
-    n_folds = len(done.n_validation)
-    head = "".join(f"{f'fold {fold}':>14}" for fold in range(n_folds))
+def describe_folds(report: "FoldReport") -> str:
+    """Describe how classes spread over folds, and what leaks."""
+    head = "".join(f"{f'fold {fold}':>14}" for fold in range(len(report.n_validation)))
     lines = [f"{'validation samples':<34}{'all':>7}{head}"]
 
     def add(name: str, counts: Sequence[int]) -> None:
         total = sum(counts)
-        shares = "".join(f"{count:>7} {100 * count / max(total, 1):4.1f} %" for count in counts)
-        lines.append(f"{escape(name):<34}{total:>7}{shares}")
+        columns = "".join(f"{count:>7} {100 * count / max(total, 1):4.1f} %" for count in counts)
+        lines.append(f"{escape(name):<34}{total:>7}{columns}")
 
-    for number, (name, counts) in enumerate(zip(done.classes, done.counts, strict=True)):
-        add(f"{number:>2} {name}", counts)
-    add("samples that validate", done.n_validation)
-    lines.append(f"{'samples that train':<34}{'':>7}" + "".join(f"{count:>14}" for count in done.n_training))
-    for leak in done.leaks:
+    for k, (name, counts) in enumerate(zip(report.classes, report.counts, strict=True)):
+        add(f"{k:>2} {name}", counts)
+    add("all validation samples", report.n_validation)
+    lines.append(f"{'training samples':<41}" + "".join(f"{count:>14}" for count in report.n_training))
+    for leak in report.leaks:
         name = f"with {LEAKS[leak.relation]} in training"
         lines.append(f"{name:<41}" + "".join(f"{count:>14}" for count in leak.leaked) + f"   {leak.n_groups} groups")
-    if done.n_left_out:
-        lines.append(f"Left out, could not be converted: {done.n_left_out} samples")
+    if report.n_left_out:
+        lines.append(f"Left out, could not be converted: {report.n_left_out} samples")
     return "\n".join(lines)

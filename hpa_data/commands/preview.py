@@ -3,36 +3,47 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer.core
+import typer
 
-from hpa_data.commands.console import STORE, Json, show
+from hpa_data.commands.console import show
+from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, refuse_unused
 
 
 def preview(
+    ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + ".")],
-    out: Annotated[Path, typer.Option(help="The PNG file to make.")],
-    part: Annotated[str, typer.Option(help="The part of the store.")] = "train",
-    ids: Annotated[list[str] | None, typer.Option(help="A sample to show; may be given several times.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="How many to show without --ids.")] = 12,
-    columns: Annotated[int, typer.Option(min=1, help="Pictures in a row.")] = 4,
-    channels: Annotated[bool, typer.Option("--channels", help="Each channel on its own.")] = False,
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")],
+    parts: Annotated[
+        list[str], typer.Option("--part", metavar="NAME", help="A part to draw samples of; repeatable.")
+    ] = DEFAULT_PARTS,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="The id of a sample to draw; repeatable.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Number of samples to draw, evenly spread over the part.")] = 12,
+    columns: Annotated[int, typer.Option(min=1, help="Images per row.")] = 4,
+    split_channels: Annotated[
+        bool, typer.Option("--split-channels", help="Draw each channel separately, one row per sample.")
+    ] = False,
     parents: Annotated[
-        bool, typer.Option("--parents", help="Of a part of copies: each parent beside its copies.")
+        bool, typer.Option("--parents", help="For augmented copies: draw each parent beside its copies.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw some samples of a part in their colours, with ids and class names."""
+    """Draw samples of a part as a PNG, with ids and class names."""
     from hpa_data.preview import preview_part
     from hpa_data.store.store import open_store
 
-    done = preview_part(
+    refuse_unused(ctx, "samples", when=bool(ids), reason="with --id")
+    refuse_unused(ctx, "columns", when=split_channels, reason="with --split-channels")
+    refuse_unused(ctx, "split_channels", when=parents, reason="with --parents")
+    report = preview_part(
         open_store(store),
         out,
-        part=part,
+        part=parts[0],
         ids=ids or (),
         n_samples=samples,
         columns=columns,
-        view="channels" if channels else "composite",
+        view="channels" if split_channels else "composite",
         parents=parents,
     )
-    show(done, as_json, f"{out}: {len(done.ids)} samples")
+    show(report, as_json, f"{out}: {len(report.ids)} samples")

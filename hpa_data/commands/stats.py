@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer.core
+import typer
 
-from hpa_data.augment.options import Order
-from hpa_data.commands.console import (
+from hpa_data.commands.console import escape, progress, show
+from hpa_data.commands.options import (
     STORE,
     Json,
+    TableParts,
+    Labels,
+    MinCount,
+    TableOrder,
     Threads,
-    check_store,
-    check_table,
-    escape,
-    progress,
-    show,
-    split_names,
+    choose_table,
+    refuse_unused,
 )
 
 if TYPE_CHECKING:
@@ -26,94 +26,86 @@ if TYPE_CHECKING:
 
 
 def stats(
-    store: Annotated[str | None, typer.Argument(help=STORE + "; or give --labels.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A label table, in place of a store.")] = None,
-    parts: Annotated[str | None, typer.Option(help="Only these parts, with commas between.")] = None,
-    min_count: Annotated[
-        int | None, typer.Option(min=1, help="With --labels: as if copies had been made up to this count.")
-    ] = None,
-    order: Annotated[Order, typer.Option(help="With --min-count: index, or rarest.")] = "index",
-    figures: Annotated[Path | None, typer.Option(help="A folder for figures, as PNG and PDF.")] = None,
-    pixels: Annotated[bool, typer.Option(help="Read every image for the intensities of the channels.")] = True,
+    ctx: typer.Context,
+    store: Annotated[str | None, typer.Argument(help=STORE + "; or pass --labels.")] = None,
+    labels: Labels = None,
+    parts: TableParts = None,
+    min_count: MinCount = None,
+    order: TableOrder = "index",
+    figure_dir: Annotated[Path | None, typer.Option(help="A folder to draw figures into, as PNG and PDF.")] = None,
+    intensities: Annotated[
+        bool, typer.Option(" /--no-intensities", help="Do not read the images to measure the channels.")
+    ] = True,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Say how often each class occurs and with which others, and how bright the channels are."""
+    """Report class frequencies, correlations and channel intensities."""
     from hpa_data.stats.labels import measure_table
     from hpa_data.stats.measure import measure_store
     from hpa_data.store.store import open_store
 
-    done: StoreStatistics | LabelStatistics
-    if store is None:
-        table = check_table(labels, {"--parts": parts, "--no-pixels": not pixels, "--threads": threads})
-    else:
-        check_store(labels, {"--min-count": min_count})
-    if figures is not None:
+    report: StoreStatistics | LabelStatistics
+    table = choose_table(ctx, store, labels, store_only=("parts", "intensities", "threads"))
+    refuse_unused(ctx, "threads", when=not intensities, reason="with --no-intensities")
+    if figure_dir is not None:
         from hpa_data.stats.figures import write_figures
 
-        figures.mkdir(parents=True, exist_ok=True)  # refused before every image is read
-    if store is None:
-        done = measure_table(table, min_count=min_count, order=order)
+        figure_dir.mkdir(parents=True, exist_ok=True)  # fails before every image is read
+    if table is not None:
+        report = measure_table(table, min_count=min_count, order=order)
     else:
         with progress("samples") as shown:
-            done = measure_store(
-                open_store(store),
-                None if parts is None else split_names(parts),
-                pixels=pixels,
-                threads=threads,
-                progress=shown,
+            report = measure_store(
+                open_store(store or ""), parts, pixels=intensities, threads=threads, progress=shown
             )
-    text = describe_statistics(done)
-    if figures is not None:
-        drawn = write_figures(done, figures)
-        text += f"\n{figures}: " + ", ".join(path.name for path in drawn)
-    show(done, as_json, text)
+    text = describe_statistics(report)
+    if figure_dir is not None:
+        paths = write_figures(report, figure_dir)
+        text += f"\n{figure_dir}: " + ", ".join(path.name for path in paths)
+    show(report, as_json, text)
 
 
-# Pairs of classes that are named.
-SHOWN_PAIRS = 8
+# Pairs of classes that are listed.
+N_PAIRS = 8
+# Columns of the intensities, with their widths.
+_INTENSITIES = {"mean": 8, "std": 8, "1 %": 6, "median": 8, "99 %": 6, "black": 10, "saturated": 11}
 
 
-_INTENSITY_HEADS = ("mean", "std", "1 %", "median", "99 %", "black", "saturated")
-
-
-_INTENSITY_WIDTHS = (8, 8, 6, 8, 6, 10, 11)
-
-
-def describe_statistics(done: "StoreStatistics | LabelStatistics") -> str:
-    """Say how often classes occur, which do together, and how bright the channels are."""
+def describe_statistics(report: "StoreStatistics | LabelStatistics") -> str:
+    """Describe how often classes occur, which occur together, and how bright the channels are."""
     from hpa_data.stats.measure import StoreStatistics
 
-    if not isinstance(done, StoreStatistics):
-        return "\n".join(_describe_labels(done))
-    lines = [] if done.labels is None else _describe_labels(done.labels)
-    if done.intensities:
-        lines += ["", *_describe_intensities(done.intensities)]
-    if done.n_left_out:
-        lines += ["", f"Left out, failed or not yet converted: {done.n_left_out} samples"]
+    if not isinstance(report, StoreStatistics):
+        return "\n".join(_describe_labels(report))
+    lines = [] if report.labels is None else _describe_labels(report.labels)
+    if report.intensities:
+        lines += ["", *_describe_intensities(report.intensities)]
+    if report.n_left_out:
+        lines += ["", f"Left out, failed or not yet converted: {report.n_left_out} samples"]
     return "\n".join(lines).lstrip("\n")
 
 
 def _describe_labels(labels: "LabelStatistics") -> list[str]:
-    copied = f"{'copies':>8}{'together':>10}" if labels.n_copies else ""
-    lines = [f"{'class':<34}{'samples':>8}{'share':>9}{copied}"]
+    heads = f"{'copies':>8}{'total':>10}" if labels.n_copies else ""
+    lines = [f"{'class':<34}{'samples':>8}{'share':>9}{heads}"]
 
     def add(name: str, count: int, copies: int) -> None:
-        copied = f"{copies:>8}{count + copies:>10}" if labels.n_copies else ""
-        lines.append(f"{escape(name):<34}{count:>8}{100 * count / labels.n_samples:>7.2f} %{copied}")
+        columns = f"{copies:>8}{count + copies:>10}" if labels.n_copies else ""
+        lines.append(f"{escape(name):<34}{count:>8}{100 * count / labels.n_samples:>7.2f} %{columns}")
 
     for k, row in enumerate(zip(labels.classes, labels.counts, labels.copies, strict=True)):
         name, count, copies = row
         add(f"{k:>2} {name}", count, copies)
     add("all", labels.n_samples, labels.n_copies)
-    lines += ["", "labels a sample: " + ", ".join(f"{n} with {i}" for i, n in enumerate(labels.labels_per_sample) if n)]
+    numbers = ", ".join(f"{count} with {n}" for n, count in enumerate(labels.labels_per_sample) if count)
+    lines += ["", f"labels per sample: {numbers}"]
     pairs = [
         (value, labels.classes[k], labels.classes[other])
         for k, row in enumerate(labels.correlation)
         for other, value in enumerate(row[:k])
         if value
     ]
-    strongest = sorted(pairs, key=lambda pair: -abs(pair[0]))[:SHOWN_PAIRS]
+    strongest = sorted(pairs, key=lambda pair: -abs(pair[0]))[:N_PAIRS]
     lines += [
         "",
         "strongest correlations:",
@@ -123,15 +115,16 @@ def _describe_labels(labels: "LabelStatistics") -> list[str]:
 
 
 def _describe_intensities(intensities: "Sequence[IntensityStatistics]") -> list[str]:
-    head = "".join(f"{name:>{width}}" for name, width in zip(_INTENSITY_HEADS, _INTENSITY_WIDTHS, strict=True))
+    def align(texts: Sequence[str]) -> str:
+        return "".join(f"{text:>{width}}" for text, width in zip(texts, _INTENSITIES.values(), strict=True))
+
     width = max(len(part.part) for part in intensities) + 2
-    lines = [f"{'part':<{width}}{'channel':<8}{head}"]
+    lines = [f"{'part':<{width}}{'channel':<8}{align(tuple(_INTENSITIES))}"]
     for part in intensities:
         for c, channel in enumerate(part.channels):
             numbers = (
                 *(f"{part.mean[c]:.2f}", f"{part.std[c]:.2f}", *map(str, part.percentiles[c])),
                 *(f"{100 * part.black[c]:.2f} %", f"{100 * part.saturated[c]:.2f} %"),
             )
-            told = "".join(f"{number:>{width}}" for number, width in zip(numbers, _INTENSITY_WIDTHS, strict=True))
-            lines.append(f"{part.part:<{width}}{escape(channel):<8}{told}")
+            lines.append(f"{part.part:<{width}}{escape(channel):<8}{align(numbers)}")
     return lines

@@ -3,33 +3,38 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer.core
+import typer
 
-from hpa_data.commands.console import Json, Workers, progress, show
+from hpa_data.commands.console import progress, show
+from hpa_data.commands.options import Json, Seed, Threads
 
 
 def synth(
     folder: Annotated[Path, typer.Argument(help="The folder to make.")],
-    samples: Annotated[int, typer.Option(min=1, help="Labelled samples.")] = 100,
-    test: Annotated[int, typer.Option(min=0, help="Samples of an unlabelled test folder.")] = 0,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    uniform: Annotated[bool, typer.Option("--uniform", help="Show each class equally often.")] = False,
-    workers: Workers = None,
+    samples: Annotated[int, typer.Option(min=1, help="Number of labeled samples.")] = 100,
+    test: Annotated[int, typer.Option(min=0, help="Number of unlabeled samples, in a test folder.")] = 0,
+    seed: Seed = 0,
+    uniform: Annotated[bool, typer.Option("--uniform", help="Make all classes equally frequent.")] = False,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Write made-up samples in Kaggle's file format: planes, label table, test folder."""
+    """Write synthetic samples in Kaggle's file format.
+
+    That is a folder of planes, a label table, and a test folder with its sample submission.
+    """
     from hpa_data.synth import write_samples
 
     with progress("samples") as shown:
         shown.start(samples + test)
-        done = write_samples(
+        report = write_samples(
             folder,
             n_samples=samples,
             seed=seed,
             uniform=uniform,
             n_test=test,
-            workers=workers,
+            workers=threads,
             progress=shown,
         )
-    mean_kb = done.n_bytes / (done.n_samples + done.n_test) / 1e3
-    show(done, as_json, f"{folder}: {done.n_samples} samples and {done.n_test} for test, {mean_kb:.0f} kB each")
+    mean_kb = report.n_bytes / (report.n_samples + report.n_test) / 1e3
+    text = f"{folder}: {report.n_samples} labeled and {report.n_test} test samples, {mean_kb:.0f} kB per sample"
+    show(report, as_json, text)

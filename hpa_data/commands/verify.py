@@ -3,48 +3,47 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer.core
+import typer
 
-from hpa_data.commands.console import STORE, Json, Threads, progress, shorten, show
+from hpa_data.commands.console import abbreviate, progress, show
+from hpa_data.commands.options import STORE, Json, Threads, refuse_unused
 
 if TYPE_CHECKING:
     from hpa_data.verify import Verification
 
 
 def verify(
+    ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + ".")],
-    part: Annotated[str | None, typer.Option(help="Only this part.")] = None,
+    parts: Annotated[
+        list[str] | None, typer.Option("--part", metavar="NAME", help="A part to check; repeatable.  All by default.")
+    ] = None,
     source: Annotated[
-        Path | None, typer.Option(help="The files that the part was made from; of copies, the store itself.")
+        Path | None,
+        typer.Option(help="The files that the part was converted from; for augmented copies, the store itself."),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Make again what is wrong, from the source; copies from their parents.")
+        bool,
+        typer.Option("--repair", help="Write again what is missing or wrong: from --source, or copies from the store."),
     ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Check each sample against its checksum, and against its source; make again what is wrong."""
+    """Check every sample against its checksum and its source files."""
     from hpa_data.verify import verify_store
 
     with progress("samples") as shown:
-        done = verify_store(
-            store,
-            part=part,
-            source=source,
-            repair=repair,
-            threads=threads,
-            progress=shown,
-        )
-    show(done, as_json, describe_verification(done))
-    if done.n_faults:
+        report = verify_store(store, parts=parts, source=source, repair=repair, threads=threads, progress=shown)
+    show(report, as_json, describe_verification(report))
+    if report.n_faults:
         raise typer.Exit(1)
 
 
-def describe_verification(done: "Verification") -> str:
-    """Say what a check found."""
-    lines = [f"{done.store}: " + ", ".join(f"{number} {kind}" for kind, number in done.counts.items() if number)]
-    if done.n_repaired:
-        lines.append(f"Made again: {done.n_repaired} samples")
-    told = [finding for finding in done.findings if finding.kind != "filled"]
-    lines += shorten([f"{finding.kind}: {finding.part} {finding.id}: {finding.reason}" for finding in told])
+def describe_verification(report: "Verification") -> str:
+    """Describe what a check found."""
+    lines = [f"{report.store}: " + ", ".join(f"{number} {kind}" for kind, number in report.counts.items() if number)]
+    if report.n_repaired:
+        lines.append(f"Repaired: {report.n_repaired} samples")
+    found = [finding for finding in report.findings if finding.kind != "filled"]
+    lines += abbreviate([f"{finding.kind}: {finding.part} {finding.id}: {finding.reason}" for finding in found])
     return "\n".join(lines)

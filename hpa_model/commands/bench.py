@@ -5,25 +5,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpa_data.commands.console import STORE, Json, Threads, progress, quiet, show
-from hpa_data.errors import InputError
+from hpa_data.commands.console import progress, quiet, show
+from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, Threads
+from hpa_model.config import Precision, TrainConfig
 
 if TYPE_CHECKING:
     from hpa_model.bench.io import IoReport
     from hpa_model.bench.step import StepReport
 
+DEFAULTS = TrainConfig()
+Parts = Annotated[list[str], typer.Option("--part", metavar="NAME", help="A part to read; repeatable.")]
+
 
 def bench_io(
     store: Annotated[str, typer.Argument(help=STORE + ".")],
-    part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
-    png: Annotated[Path | None, typer.Option(help="A folder of PNG planes, to be read beside it.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Samples to read over and over.")] = 256,
-    batch_size: Annotated[int, typer.Option(min=1)] = 20,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each row is timed.")] = 3,
+    parts: Parts = DEFAULT_PARTS,
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of PNG planes, to compare with reading the files themselves.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Number of samples that are read repeatedly.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples per batch.")] = DEFAULTS.batch_size,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each measurement is repeated.")] = 3,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what bounds the reading of a store here, what another codec would give, how fast a trainer can be fed."""
+    """Measure what limits reading a store here, and compare codecs.
+
+    Also measured: how fast a trainer can be fed.
+    """
     from hpa_data.store.store import open_store
 
     with quiet():
@@ -32,47 +41,48 @@ def bench_io(
     opened = open_store(store)
     with quiet(), progress("rounds") as shown:
         shown.start(rounds + 1)
-        done = measure_io(
+        report = measure_io(
             opened,
-            tuple(part or ["train"]),
-            png=png,
+            tuple(parts),
+            png=images,
             n_samples=samples,
             batch_size=batch_size,
             threads=threads,
             rounds=rounds,
             progress=shown,
         )
-    show(done, as_json, describe_io(done))
+    show(report, as_json, describe_io(report))
 
 
 def bench_step(
     store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
-    part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
-    model: Annotated[str, typer.Option(help="The network.")] = "gapnet",
-    image_size: Annotated[int | None, typer.Option(min=1, help="[default: as in the store]")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 20,
-    steps: Annotated[int, typer.Option(min=1, help="Of each kind.")] = 10,
+    parts: Parts = DEFAULT_PARTS,
+    model: Annotated[str, typer.Option(metavar="NAME", help="The network, see `hpa models`.")] = DEFAULTS.model,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows and columns that the network sees. By default those of the store.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per step.")] = DEFAULTS.batch_size,
+    steps: Annotated[int, typer.Option(min=1, help="Steps that are timed, of each kind.")] = 10,
     precision: Annotated[
-        str | None, typer.Option(help="float32 or mixed_bfloat16.  [default: mixed_bfloat16 on a GPU]")
+        Precision | None, typer.Option(help="By default mixed_bfloat16 on a GPU, otherwise float32.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell whether training waits for data: steps fed from a store, and on one batch that lies on the device."""
+    """Measure whether training waits for data.
+
+    Training steps on batches from the store are compared with steps on one batch that stays on the device.
+    """
     from hpa_data.store.store import open_store
 
-    if precision not in {None, "float32", "mixed_bfloat16"}:
-        raise InputError(
-            f"precision must be float32 or mixed_bfloat16. Received: precision={precision!r}. Choose one of them."
-        )
     with quiet():
         from hpa_model.bench.step import measure_step
 
     opened = open_store(store)
     with progress("steps") as shown:
         shown.start(2 * (steps + 2))
-        done = measure_step(
+        report = measure_step(
             opened,
-            tuple(part or ["train"]),
+            tuple(parts),
             model=model,
             image_size=image_size,
             batch_size=batch_size,
@@ -80,38 +90,40 @@ def bench_step(
             precision=precision,
             progress=shown,
         )
-    show(done, as_json, describe_step(done))
+    show(report, as_json, describe_step(report))
 
 
-def describe_io(told: "IoReport") -> str:
-    """Say what bounds the reading of a store."""
+def describe_io(report: "IoReport") -> str:
+    """Describe what limits reading a store."""
     from hpa_model.bench.timing import describe_timings
 
     lines = [
-        f"{told.store}: {told.n_samples} samples, codec {told.codec}, read by engine {told.engine}",
-        f"{told.n_read} samples over and over, batches of {told.batch_size}, {told.threads} threads; medians",
+        f"{report.store}: {report.n_samples} samples, codec {report.codec}, read by engine {report.engine}",
+        f"{report.n_read} samples, read repeatedly in batches of {report.batch_size} by {report.threads} threads; "
+        "medians",
         "",
-        describe_timings(told.rows),
+        describe_timings(report.rows),
         "",
-        f"{'codec':<8}{'kB a sample':>12}{'GB in all':>11}{'at most, cached':>17}{'from the disk':>15}",
+        f"{'codec':<8}{'kB per sample':>14}{'GB in total':>13}{'limit, cached':>15}{'from disk':>11}   (samples/s)",
     ]
-    for codec in told.codecs:
+    for codec in report.codecs:
         cold = "unknown" if codec.cold is None else f"{codec.cold:.0f}"
         lines.append(
-            f"{codec.name:<8}{codec.sample_bytes / 1e3:>12.0f}{codec.store_bytes / 1e9:>11.2f}{codec.warm:>17.0f}"
-            f"{cold:>15}"
+            f"{codec.name:<8}{codec.sample_bytes / 1e3:>14.0f}{codec.store_bytes / 1e9:>13.2f}{codec.warm:>15.0f}"
+            f"{cold:>11}"
         )
-    return "\n".join([*lines, "", *told.verdict])
+    return "\n".join([*lines, "", *report.verdict])
 
 
-def describe_step(told: "StepReport") -> str:
-    """Say whether training waits for data."""
+def describe_step(report: "StepReport") -> str:
+    """Describe whether training waits for data."""
     return "\n".join(
         [
-            f"{told.model} on {told.device}, {told.precision}: twice {told.n_steps} steps of {told.batch_size} images",
-            f"one batch on the device  {told.on_device_rate:>9.1f} images/s",
-            f"fed from the store       {told.from_store_rate:>9.1f} images/s, "
-            f"{told.from_store_rate / told.on_device_rate:.2f} of it",
-            f"waiting for a batch      {told.wait_fraction:>9.1%} of the time",
+            f"{report.model} on {report.device}, {report.precision}: 2 × {report.n_steps} steps of "
+            f"{report.batch_size} images",
+            f"one batch on the device  {report.on_device_rate:>9.1f} images/s",
+            f"batches from the store   {report.from_store_rate:>9.1f} images/s, "
+            f"{report.from_store_rate / report.on_device_rate:.2f} of that",
+            f"waiting for a batch      {report.wait_fraction:>9.1%} of the time",
         ]
     )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpa_data.commands.console import Json, escape, show
+from hpa_data.commands.console import escape, show
+from hpa_data.commands.options import Json
 from hpa_data.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,51 +103,56 @@ def describe_comparison(done: "Comparison") -> str:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    store: Annotated[str | None, typer.Option(help="For the pictures of the page, if the store was moved.")] = None,
+    store: Annotated[str | None, typer.Option(help="The store, for the images of the report, if it was moved.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score the out-of-fold predictions of a run, three ways and per class, and write its page."""
+    """Score a run's out-of-fold predictions and write its report.
+
+    Scores are computed with three kinds of thresholds, overall and per class.
+    """
     from hpa_data.store.store import open_store
     from hpa_model.evaluation.scores import score_run
 
     scores = score_run(run)
     opened = None if store is None else open_store(store)
     lines = [describe_classes(scores), "", describe_confusions(scores)]
-    lines += ["", describe_scores(scores), "", write_page(run, opened)]
+    lines += ["", describe_scores(scores), "", write_report_file(run, opened)]
     show(scores, as_json, "\n".join(lines))
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    table: Annotated[Path | None, typer.Option("--csv", help="The CSV file to make.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="The PNG file to make.")] = None,
+    out_csv: Annotated[Path | None, typer.Option(help="A CSV file to write the table to.")] = None,
+    out_figure: Annotated[Path | None, typer.Option(help="A PNG file to draw the scores into.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Put runs side by side, as the paper's table 4.1 has its networks."""
+    """Compare runs side by side, as in table 4.1 of the paper."""
     from hpa_data.system.atomic import write_atomic
     from hpa_model.evaluation.compare import compare_runs, write_comparison
 
-    if table is not None and table.is_dir():
-        raise InputError(f"csv must be a file. Received: {table}, a folder. Pass {table / 'runs.csv'}.")
-    if figure is not None and figure.suffix.lower() != ".png":
-        raise InputError(f"figure must be a PNG file. Received: {figure}. Name it {figure.with_suffix('.png')}.")
-    done = compare_runs(runs)
-    if table is not None:
-        write_comparison(done, table)
-    if figure is not None:
+    if out_csv is not None and out_csv.is_dir():
+        raise InputError(f"out-csv must be a file. Received: {out_csv}, a folder. Pass {out_csv / 'runs.csv'}.")
+    if out_figure is not None and out_figure.suffix.lower() != ".png":
+        raise InputError(
+            f"out-figure must be a PNG file. Received: {out_figure}. Pass {out_figure.with_suffix('.png')}."
+        )
+    comparison = compare_runs(runs)
+    if out_csv is not None:
+        write_comparison(comparison, out_csv)
+    if out_figure is not None:
         from hpa_model.evaluation.figures import draw_comparison, render_png
 
-        write_atomic(figure, render_png(draw_comparison(done)))
-    show(done, as_json, describe_comparison(done))
+        write_atomic(out_figure, render_png(draw_comparison(comparison)))
+    show(comparison, as_json, describe_comparison(comparison))
 
 
-def write_page(run: Path, store: "Store | None") -> str:
-    """Write a run's page, where what draws it is installed; say where it is."""
+def write_report_file(run: Path, store: "Store | None") -> str:
+    """Write a run's report, if the packages that draw it are installed; return a line with its path."""
     try:
         from hpa_model.evaluation.report import write_report
     except ImportError as error:
-        return f"No page: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"
-    done = write_report(run, store)
-    return f"Page: {done.page}" + (
-        f", without pictures. {done.missing_images_reason}" if done.missing_images_reason else ""
+        return f"No report: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"
+    report = write_report(run, store)
+    return f"Report: {report.page}" + (
+        f", without images. {report.missing_images_reason}" if report.missing_images_reason else ""
     )

@@ -1,44 +1,63 @@
 """The command `hpa predict`: its options and its text."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpa_data.commands.console import STORE, Json, progress, quiet, show
+from hpa_data.commands.console import abbreviate, progress, quiet, show
+from hpa_data.commands.options import STORE, Json, refuse_unused
+
+if TYPE_CHECKING:
+    from hpa_model.predict import Prediction
+
+_PARTS = ["test"]
 
 
 def predict(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     source: Annotated[str, typer.Argument(help=STORE + ", or a folder of image files.")],
-    out: Annotated[Path, typer.Option(help="The CSV file to make, or to replace.")] = Path("submission.csv"),
-    part: Annotated[str, typer.Option(help="The part of the store.")] = "test",
-    sample_submission: Annotated[Path | None, typer.Option(help="A CSV table whose Id column sets the order.")] = None,
-    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Keep rows without a class.")] = False,
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("submission.csv"),
+    parts: Annotated[
+        list[str], typer.Option("--part", metavar="NAME", help="A part of the store to predict; repeatable.")
+    ] = _PARTS,
+    sample_submission: Annotated[
+        Path | None, typer.Option(help="A CSV table whose Id column determines the rows and their order.")
+    ] = None,
+    allow_empty: Annotated[
+        bool,
+        typer.Option("--allow-empty", help="Allow rows without a class. By default the most likely class is predicted."),
+    ] = False,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Average over mirrors and right-angle turns of each image.")
+        bool, typer.Option("--tta", help="Test-time augmentation: average over flips and rotations of each image.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Predict a test part or folder with all folds and write a submission."""
+    """Predict samples with the models of all folds; write a submission."""
     with quiet():
         from hpa_model.predict import predict_submission
 
     with progress("images") as shown:
-        done = predict_submission(
+        report = predict_submission(
             run,
             source,
             out,
-            part=part,
+            part=parts[0],
             sample_submission=sample_submission,
             allow_empty=allow_empty,
             tta=tta,
             progress=shown,
         )
-    lines = [f"{out}: {done.n_rows} rows, {done.n_labels / max(done.n_rows, 1):.2f} classes a row"]
-    lines += [f"Not predicted, row left empty: {name}" for name in done.failed]
-    if done.n_extra:
-        lines.append(f"Not asked for by the sample submission: {done.n_extra} samples")
-    show(done, as_json, "\n".join(lines))
-    if done.failed:
+    show(report, as_json, describe_prediction(report))
+    if report.failed:
         raise typer.Exit(1)
+
+
+def describe_prediction(report: "Prediction") -> str:
+    """Describe what a prediction wrote."""
+    lines = [f"{report.out}: {report.n_rows} rows, {report.n_labels / max(report.n_rows, 1):.2f} classes per row"]
+    lines += abbreviate([f"Failed, row left empty: {name}" for name in report.failed])
+    if report.n_extra:
+        lines.append(f"Left out, not in the sample submission: {report.n_extra} samples")
+    return "\n".join(lines)

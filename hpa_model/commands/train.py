@@ -1,121 +1,125 @@
-"""The commands of `hpa` that run a network, score one, or measure what it is fed."""
+"""The commands `hpa train` and `hpa finetune`: their options and their text."""
 
 import contextlib
+import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hpa_data.commands.console import STORE, Json, Overwrite, progress, quiet, show
+from hpa_data.commands.console import progress, quiet, resumable, show
+from hpa_data.commands.options import STORE, Json, Overwrite, refuse_unused, was_given
 from hpa_data.errors import InputError
-from hpa_model.commands.evaluate import describe_scores, write_page
+from hpa_data.folds.options import FoldMethod
+from hpa_model.commands.evaluate import describe_scores, write_report_file
+from hpa_model.config import FoldChoice, Loss, Precision, TrainConfig
 
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
+    from hpa_model.evaluation.scores import Scores
     from hpa_model.runs.folder import EpochRecord
 
+# Panels of the help texts.
+SETTINGS, RESOURCES = "Settings of the recipe", "Memory and checkpoints"
+DEFAULTS = TrainConfig()
+_PARTS = list(DEFAULTS.parts)
 
-Cache = Annotated[str, typer.Option(help="ram keeps decoded samples in memory; or none.")]
+CacheKind = Annotated[
+    Literal["none", "ram"], typer.Option(rich_help_panel=RESOURCES, help="Where decoded samples are kept.")
+]
 CacheGib = Annotated[
-    float | None, typer.Option(help="What the cache may hold at most.  [default: half of the free memory]")
+    float | None,
+    typer.Option(
+        min=0, rich_help_panel=RESOURCES, help="Size of the cache in GiB. By default half of the free memory."
+    ),
 ]
-Checkpoint = Annotated[
-    float, typer.Option("--checkpoint-minutes", min=0, help="Between checkpoints; one comes after each epoch, too.")
+CheckpointMinutes = Annotated[
+    float,
+    typer.Option(min=0, rich_help_panel=RESOURCES, help="Minutes between checkpoints; one follows each epoch, too."),
 ]
-Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Log each epoch's figures for TensorBoard.")]
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", rich_help_panel=RESOURCES, help="Log each epoch for TensorBoard.")
+]
 
 
-def train(
+def _setting(*flags: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - Typer's name
+    return typer.Option(*flags, help=help, metavar=metavar, rich_help_panel=SETTINGS)
+
+
+def train(  # the options of the recipe are called as the fields of TrainConfig, and default to its defaults
+    ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
-    out: Annotated[Path, typer.Option(help="The run folder to make, or to go on with.")],
-    recipe: Annotated[Path | None, typer.Option(help="A TOML file of settings; options on the line win.")] = None,
-    model: Annotated[str | None, typer.Option(help="The network, see hpa models.  [default: gapnet]")] = None,
-    part: Annotated[list[str] | None, typer.Option(help="May be given several times.  [default: train]")] = None,
-    folds: Annotated[int | None, typer.Option(help="[default: 3]")] = None,
-    fold_method: Annotated[
-        str | None, typer.Option(help="stratified, contiguous or grouped-stratified.  [default: stratified]")
+    out: Annotated[Path, typer.Option(help="The run folder to make, or to resume.")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="A TOML file of settings. Options on the command line take precedence.")
     ] = None,
-    legacy_leak: Annotated[
-        bool | None,
-        typer.Option("--legacy-leak", help="Validate copies, train on copies of what validates: scores flatter."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="[default: 50]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="[default: 20]")] = None,
-    loss: Annotated[str | None, typer.Option(help="bce, f1 (soft macro-F1) or focal.  [default: bce]")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="[default: 0.001]")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Train smaller, for trials.  [default: the network's own, mostly the store's]")
-    ] = None,
-    bn_momentum: Annotated[
-        float | None, typer.Option(help="Lower it when an epoch has few steps.  [default: 0.99]")
-    ] = None,
-    symmetries: Annotated[
-        bool | None, typer.Option("--symmetries", help="Mirror and rotate training images, anew in each epoch.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.  [default: float32]")
-    ] = None,
-    xla: Annotated[bool | None, typer.Option("--xla", help="Compile with XLA; for GPUs.")] = None,
-    devices: Annotated[int | None, typer.Option(help="GPUs that share each batch.  [default: 1]")] = None,
-    deterministic: Annotated[
-        bool | None, typer.Option("--deterministic", help="The same weights each time, at some cost.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a recipe: optimizer=sgd, options.stride=1."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any setting of a recipe, such as optimizer=sgd; repeatable."
+        ),
     ] = None,
-    cache: Cache = "none",
+    model: Annotated[str, _setting(help="The network, see `hpa models`.", metavar="NAME")] = DEFAULTS.model,
+    parts: Annotated[
+        list[str], _setting("--part", help="A part of STORE to train on; repeatable.", metavar="NAME")
+    ] = _PARTS,
+    folds: Annotated[int, _setting(help="Number of folds; one model is trained for each.")] = DEFAULTS.folds,
+    fold_method: Annotated[
+        FoldMethod, _setting(help="How samples are assigned to folds.")
+    ] = DEFAULTS.fold_method,
+    legacy_leak: Annotated[
+        bool,
+        _setting(
+            "--legacy-leak",
+            help="Split samples and copies alike into contiguous folds, as the paper probably did. Inflates scores.",
+        ),
+    ] = DEFAULTS.legacy_leak,
+    epochs: Annotated[int, _setting(help="Number of epochs.")] = DEFAULTS.epochs,
+    batch_size: Annotated[int, _setting(help="Images per step.")] = DEFAULTS.batch_size,
+    loss: Annotated[Loss, _setting(help="The loss; f1 is the soft macro-F1.")] = DEFAULTS.loss,
+    learning_rate: Annotated[float, _setting(help="Learning rate of the first epoch.")] = DEFAULTS.learning_rate,
+    image_size: Annotated[
+        int, _setting(help="Rows and columns that the network sees; 0: its own, for most that of the store.")
+    ] = DEFAULTS.image_size,
+    symmetries: Annotated[
+        bool, _setting("--symmetries", help="Flip and rotate training images at random, anew in each epoch.")
+    ] = DEFAULTS.symmetries,
+    precision: Annotated[Precision, _setting(help="Precision of the arithmetic.")] = DEFAULTS.precision,
+    devices: Annotated[int, _setting(help="Number of GPUs that share each batch.")] = DEFAULTS.devices,
+    seed: Annotated[int, _setting(help="Seed of folds, weights, order, augmentation and dropout.")] = DEFAULTS.seed,
+    cache: CacheKind = "none",
     cache_gib: CacheGib = None,
-    checkpoint_minutes: Checkpoint = 10,
+    checkpoint_minutes: CheckpointMinutes = 10,
     tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train one model a fold and write a run folder; the same command again goes on where it was stopped."""
-    from hpa_data.store.store import open_store
-    from hpa_model.config import make_config, merge_settings, parse_setting, read_recipe
+    """Train one model per fold and write a run folder; rerun to resume.
 
-    given = {
-        "model": model,
-        "parts": part or None,
-        "folds": folds,
-        "fold_method": fold_method,
-        "legacy_leak": legacy_leak,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "loss": loss,
-        "learning_rate": learning_rate,
-        "image_size": image_size,
-        "bn_momentum": bn_momentum,
-        "symmetries": symmetries,
-        "precision": precision,
-        "xla": xla,
-        "devices": devices,
-        "deterministic": deterministic,
-        "seed": seed,
-    }
-    settings = read_recipe(recipe) if recipe is not None else {}
-    for text in setting or []:
-        settings = merge_settings(settings, parse_setting(text))
-    config = make_config(merge_settings(settings, {name: value for name, value in given.items() if value is not None}))
+    The defaults are those of the paper.
+    """
+    from hpa_data.store.store import open_store
+
+    refuse_unused(ctx, "cache_gib", when=cache == "none", reason="without --cache ram")
+    config = _read_settings(ctx, recipe, setting or [])
+    refuse_unused(ctx, "fold_method", when=config.legacy_leak, reason="with --legacy-leak")
     opened = open_store(store)
 
     with quiet():
         from hpa_model.training.finetune import train_and_finetune
         from hpa_model.training.job import Checkpointing
 
-    with contextlib.suppress(InputError):  # a server that speaks HTTP alone lists nothing
+    with contextlib.suppress(InputError):  # a plain HTTP server cannot list parts
         for name in opened.parts():
             if name not in config.parts and opened.part(name).copies is not None:
-                asked = " ".join(f"--part {part}" for part in (*config.parts, name))
-                print(f"The store also has augmented copies; to train on them, too: {asked}", file=sys.stderr)
+                flags = " ".join(f"--part {part}" for part in (*config.parts, name))
+                print(f"The store also holds augmented copies. To train on them, pass {flags}", file=sys.stderr)
     if (out / "config.json").exists() and not overwrite:
-        print(f"Going on with {out}; what is done is not done again", file=sys.stderr)
+        print(f"Resuming {out}", file=sys.stderr)
     cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)
-    with _going_on(out, overwrite), progress("images") as shown:
-        done = train_and_finetune(
+    with resumable(out, overwrite=overwrite), progress("images") as shown:
+        runs = train_and_finetune(
             opened,
             config,
             out,
@@ -126,33 +130,40 @@ def train(
             on_epoch=print_epoch,
             checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
         )
-    lines = []
-    for trained in done:
-        lines += _tell_run(trained.run, trained.scores, opened)
-    show(done[-1].scores, as_json, "\n".join(lines))
+    text = "\n".join(_describe_run(run.run, run.scores, opened) for run in runs)
+    show(runs[-1].scores, as_json, text)
 
 
 def finetune(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    loss: Annotated[str, typer.Option(help="bce, f1 (soft macro-F1) or focal.")] = "bce",
-    epochs: Annotated[int, typer.Option(min=1, help="At most; the best by validation loss is kept.")] = 14,
-    folds: Annotated[str, typer.Option(help="best: only the fold that scores best, as in the paper; or all.")] = "best",
-    learning_rate: Annotated[float | None, typer.Option(help="[default: as in the run]")] = None,
+    loss: Annotated[Loss, typer.Option(help="The loss; f1 is the soft macro-F1.")] = DEFAULTS.finetune_loss,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Maximum number of epochs; the one with the lowest validation loss is kept.")
+    ] = 14,
+    which_folds: Annotated[
+        FoldChoice, typer.Option(help="Fine-tune the models of all folds, or of the best alone, as the paper did.")
+    ] = DEFAULTS.finetune_folds,
+    learning_rate: Annotated[float | None, typer.Option(help="By default that of the run.")] = None,
     store: Annotated[str | None, typer.Option(help="The store, if it was moved.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder to make.  [default: RUN-finetuned-LOSS]")] = None,
-    cache: Cache = "none",
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder to make. By default RUN-finetuned-LOSS.")
+    ] = None,
+    cache: CacheKind = "none",
     cache_gib: CacheGib = None,
-    checkpoint_minutes: Checkpoint = 10,
+    checkpoint_minutes: CheckpointMinutes = 10,
     tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train the dense net of a run's models further, over a frozen chain of convolutions, into a run of its own."""
+    """Train only the classification head of a run's models further.
+
+    The convolutional backbone is frozen. The result is a run folder of its own; rerun to resume.
+    """
     from hpa_data.store.store import open_store
-    from hpa_model.config import check_finetuning
     from hpa_model.runs.folder import read_run
 
-    check_finetuning(loss, folds)
+    refuse_unused(ctx, "cache_gib", when=cache == "none", reason="without --cache ram")
     description = read_run(run)
     try:
         opened = open_store(store or description.store)
@@ -165,12 +176,12 @@ def finetune(
 
     cache_bytes = _choose_cache(opened, description.config.parts, cache, cache_gib)
     out = out or name_finetuned(run, loss)
-    with _going_on(out, overwrite), progress("images") as shown:
-        done = finetune_run(
+    with resumable(out, overwrite=overwrite), progress("images") as shown:
+        finished = finetune_run(
             run,
-            loss=loss,  # type: ignore[arg-type]
+            loss=loss,
             epochs=epochs,
-            folds=folds,  # type: ignore[arg-type]
+            folds=which_folds,
             learning_rate=learning_rate,
             store=opened,
             out=out,
@@ -180,58 +191,56 @@ def finetune(
             on_epoch=print_epoch,
             checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
         )
-    show(done.scores, as_json, "\n".join(_tell_run(done.run, done.scores, opened)))
+    show(finished.scores, as_json, _describe_run(finished.run, finished.scores, opened))
 
 
-@contextlib.contextmanager
-def _going_on(out: Path, overwrite: bool) -> Any:
-    """Say, where a training is interrupted, how it goes on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        again = "the same command without --overwrite" if overwrite else "the same command"
-        if any(out.glob("fold*/checkpoint.npz")) or any(out.glob("fold*/probs.npz")):
-            print(f"What is done is kept; {again} goes on from there.", file=sys.stderr)
-        raise
+def _read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
+    """Merge the settings of a recipe, of ``--set`` and of the options on the command line, later ones winning."""
+    from hpa_model.config import make_config, merge_settings, parse_setting, read_recipe
+
+    fields = [field.name for field in dataclasses.fields(TrainConfig)]
+    options = {name: ctx.params[name] for name in fields if name in ctx.params and was_given(ctx, name)}
+    settings = read_recipe(recipe) if recipe is not None else {}
+    for text in texts:
+        parsed = parse_setting(text)
+        refuse_unused(ctx, *parsed, when=True, reason=f"beside --set {text}")
+        settings = merge_settings(settings, parsed)
+    return make_config(merge_settings(settings, options))
 
 
-def _tell_run(run: Path, scores: Any, store: "Store") -> list[str]:
-    """Say how a run scored, write its page, and say where both are."""
+def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:
+    """Describe how a run scored, write its report, and name the paths of both."""
     from hpa_model.runs.folder import read_run
 
     lines = [describe_scores(scores), f"Run folder: {run}"]
     description = read_run(run)
     if description.finetuned_from:
         folds = ", ".join(map(str, description.finetuned_folds))
-        lines.append(f"Fine-tuned: fold {folds}; any other model is that of {description.finetuned_from}")
-    n_left_out = description.n_left_out
-    if n_left_out:
-        lines.append(f"Left out, could not be converted: {n_left_out} samples")
-    return [*lines, write_page(run, store)]
+        lines.append(f"Fine-tuned: fold {folds}; the models of other folds are those of {description.finetuned_from}")
+    if description.n_left_out:
+        lines.append(f"Left out, could not be converted: {description.n_left_out} samples")
+    return "\n".join([*lines, write_report_file(run, store)])
 
 
 def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float | None) -> int:
-    """Decide how many bytes of decoded samples may be kept, and say how many samples that is."""
+    """Decide how many bytes of decoded samples may be kept, and report how many samples that is."""
     from hpa_data.reader.cache import choose_cache_bytes
 
-    if kind not in {"none", "ram"} or (kind == "none" and gib is not None) or (gib is not None and not 0 < gib < 2**20):
-        raise InputError(
-            f"cache must be none, or ram with a size above 0. Received: --cache {kind}, --cache-gib {gib}. Pass "
-            "--cache ram, or neither."
-        )
+    if gib is not None and not 0 < gib < 2**20:
+        raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
     if kind == "none":
         return 0
     layouts = [store.part(name).layout for name in parts]
     image_bytes = layouts[0].image_bytes
     n_samples = sum(layout.n_samples for layout in layouts)
     n_bytes = choose_cache_bytes(None if gib is None else int(gib * 2**30), n_samples * image_bytes)
-    print(f"Kept in memory: up to {min(n_bytes // image_bytes, n_samples)} of {n_samples} samples", file=sys.stderr)
+    print(f"Cache in memory: up to {min(n_bytes // image_bytes, n_samples)} of {n_samples} samples", file=sys.stderr)
     return n_bytes
 
 
 def print_epoch(fold: int, record: "EpochRecord") -> None:
     """Print a line for an epoch."""
-    # Through rich's own redirection, the line lands above the bar. Folds count from 0, as their folders do.
+    # To stderr, which rich redirects: the line appears above the bar. Folds count from 0, as their folders do.
     print(
         f"fold {fold}  epoch {record.epoch:>3}  loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  "
         f"macro-F1 {record.val_macro_f1:.3f}, best thresholds {record.val_macro_f1_best:.3f}  "

@@ -1,0 +1,166 @@
+"""Options that several commands share, and the checks of how options are combined."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import typer
+import typer.core
+
+from hpa_data.augment.options import Order
+from hpa_data.errors import InputError
+
+STORE = "A store, or its URL (s3://, gs://, https://)"
+DEFAULT_PARTS = ["train"]
+# Panels of a help text, besides Typer's "Arguments" and "Options".
+EXECUTION = "Execution"
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random numbers.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, rich_help_panel=EXECUTION, help="Threads; one per core by default.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, rich_help_panel=EXECUTION, help="Worker processes; none by default.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", rich_help_panel=EXECUTION, help="A Dask cluster that sees the same files: tcp://HOST:PORT."
+    ),
+]
+
+
+# Of the commands that take a store, or a label table in its stead.
+Labels = Annotated[Path | None, typer.Option(help="A label table, in place of STORE.")]
+TableParts = Annotated[
+    list[str] | None,
+    typer.Option("--part", metavar="NAME", help="A part of STORE; repeatable. By default all that apply."),
+]
+MinCount = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --labels: include the copies that `hpa augment` would make up to this count."),
+]
+TableOrder = Annotated[Order, typer.Option(help="With --min-count: the order of the classes, see `hpa augment`.")]
+
+
+class Command(typer.core.TyperCommand):
+    """A command that also accepts the former spellings of its options. Neither help nor completion shows those."""
+
+    former: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Let the help show no type for a flag."""
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse a command line after replacing former spellings."""
+        return super().parse_args(ctx, respell(args, self.former))
+
+
+def respell(args: list[str], former: Mapping[str, str]) -> list[str]:
+    """Replace former spellings of options.
+
+    Parameters
+    ----------
+    args : list of str
+        A command line, without the command.
+    former : mapping of str to str
+        For each former option what takes its place: ``--new``, ``--new ,`` where a list with commas has become an
+        option that is repeated, ``--new name=`` where the value becomes that of a setting, or ``--new name=true``.
+
+    Examples
+    --------
+    >>> respell(["--parts=a,b", "--xla"], {"--parts": "--part ,", "--xla": "--set xla=true"})
+    ['--part', 'a', '--part', 'b', '--set', 'xla=true']
+    """
+    return list(_respell(iter(args), former))
+
+
+def _respell(args: Iterator[str], former: Mapping[str, str]) -> Iterator[str]:
+    for arg in args:
+        if arg == "--":  # only arguments follow
+            yield arg
+            yield from args
+            return
+        name, equals, value = arg.partition("=")
+        if name not in former:
+            yield arg
+            continue
+        option, _, form = former[name].partition(" ")
+        if form not in {"", ","} and not form.endswith("="):
+            yield from (option, form + equals + value)  # a flag; the parser refuses what has a value
+            continue
+        given = value if equals else next(args, None)
+        if given is None:
+            yield option  # the parser says that a value is missing
+            continue
+        for item in [item.strip() for item in given.split(",")] if form == "," else [form + given]:
+            yield from (option, item)
+
+
+def refuse_unused(ctx: typer.Context, *options: str, when: bool, reason: str) -> None:
+    """Refuse options that were given but would have no effect.
+
+    Parameters
+    ----------
+    ctx : Context
+        Of the command.
+    options : str
+        Names of parameters of the command.
+    when : bool
+        Whether they have no effect.
+    reason : str
+        Why not, for the message: ``without --min-count``.
+
+    Raises
+    ------
+    InputError
+        If one of the options was given and has no effect.
+    """
+    if not when:
+        return
+    for parameter in ctx.command.params:
+        if parameter.name in options and was_given(ctx, parameter.name):
+            negated = ctx.params[parameter.name] is False and parameter.secondary_opts
+            flag = (parameter.secondary_opts if negated else parameter.opts)[-1]
+            raise InputError(f"Cannot use {flag}: it has no effect {reason}. Leave {flag} out.")
+
+
+def choose_table(
+    ctx: typer.Context, store: str | None, labels: Path | None, *, store_only: Sequence[str]
+) -> Path | None:
+    """Return the label table of a command that takes a store or a table; None if it was given a store.
+
+    Parameters
+    ----------
+    ctx : Context
+        Of the command.
+    store, labels
+        What it was given.
+    store_only : sequence of str
+        Names of its parameters that take effect only with a store; ``min_count`` and ``order`` do only with a table.
+
+    Raises
+    ------
+    InputError
+        If both or neither were given, or an option without effect.
+    """
+    if (store is None) == (labels is None):
+        given = "neither" if store is None else "both"
+        raise InputError(f"STORE or --labels must be given, not both. Received: {given}. Pass one of them.")
+    refuse_unused(ctx, *store_only, when=store is None, reason="with --labels")
+    refuse_unused(ctx, "min_count", "order", when=labels is None, reason="with a store, which holds its copies")
+    refuse_unused(ctx, "order", when=ctx.params["min_count"] is None, reason="without --min-count")
+    return labels
+
+
+def was_given(ctx: typer.Context, name: str) -> bool:
+    """Return whether a parameter of the command stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
