@@ -94,13 +94,11 @@ def explain(error: BaseException) -> tuple[int, str] | None:
             backend = os.environ.get("KERAS_BACKEND", "the one in ~/.keras/keras.json")
             return 2, f"Error: KERAS_BACKEND must be tensorflow or jax. Received: {backend}. Set one of them."
         case BrokenPipeError():
-            return None  # the reader of our output has closed it; Typer handles that
+            pass  # the reader of our output has closed it; Typer handles that
         case OSError():
             return 2, f"Error: Cannot read or write a file: {error}. Check its path, permissions and free space."
-        case KeyboardInterrupt():
+        case KeyboardInterrupt() | RuntimeError(__cause__=KeyboardInterrupt()):  # wrapped by Python 3.11 in an import
             return 130, "Interrupted."
-        case RuntimeError(__cause__=KeyboardInterrupt()):
-            return 130, "Interrupted."  # Python 3.11 wraps an interrupt that comes while a class body runs, in an import
     return None
 
 
@@ -136,7 +134,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command."""
     if sys.platform == "linux" and sys.argv[1:2] and sys.argv[1] in TRAINERS and "GLIBC_TUNABLES" not in os.environ:
-        # The C library reads this once, when a process starts; so start again. Set it, even to nothing, to prevent that.
+        # The C library reads this once, when a process starts; so start again. GLIBC_TUNABLES= in front prevents that.
         os.environ["GLIBC_TUNABLES"] = ":".join(f"glibc.{name}={value}" for name, value in GLIBC_SETTINGS.items())
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     # TensorFlow logs at length about GPUs that are missing; its errors reach us as exceptions.

@@ -63,7 +63,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         "predict",
         "demo",
     ):
-        assert f"  {command} " in done.stdout
+        assert f"│ {command} " in done.stdout
 
 
 @pytest.mark.parametrize("module", ["hpa_data", "hpa_data.convert", "hpa_data.store", "hpa_data.synth", "hpa_model"])
@@ -118,11 +118,11 @@ def test_a_failed_sample_makes_the_status_1(
         ("convert {kaggle}/train new.zarr --labels {class_28}", "from 0 to 27. Received: '28' in row 1"),
         ("convert {kaggle}/train new.zarr --labels {ghost}", "must have files. Received: 'ghost'"),
         ("convert {kaggle}/train new.zarr --labels {kaggle}/nowhere.csv", "must be a CSV file"),
-        ("convert {kaggle}/train new.zarr --codec gzip", "codec must be one of lz4hc, lz4, zstd, raw"),
         ("convert {kaggle}/train {store} --labels {kaggle}/train.csv --codec raw", "begun with codec='lz4hc'"),
-        ("convert {kaggle}/train new.zarr --source cagle", "source must be one of kaggle, hpav18, stack"),
-        ("convert {kaggle}/train new.zarr --channels red=0", "channels are for the source stack"),
-        ("convert {kaggle}/train new.zarr --on-error stop", "on-error must be skip or fail"),
+        (
+            "convert {kaggle}/train new.zarr --channels red=0",
+            "Cannot use --channels: it has no effect without --naming stack. Leave --channels out.",
+        ),
         ("convert {kaggle}/train new.zarr --workers 2 --scheduler tcp://x:1", "Pass --workers or --scheduler"),
         ("convert {kaggle}/train new.zarr --scheduler nonsense", "scheduler must be the address of a Dask cluster"),
         ("verify {store} --repair", "A repair must have a source"),
@@ -132,28 +132,28 @@ def test_a_failed_sample_makes_the_status_1(
             "train {store} --model gepnet --out run",
             "densenet121. Received: model='gepnet'",
         ),
-        ("train {store} --epochs 0 --out run", "epochs must be at least 1"),
+        ("train {store} --epochs 0 --out run", "epochs must be from 1 to"),
         ("train {store} --set epochs --out run", "A setting must be NAME=VALUE"),
         ("train {store} --set loss=l2 --out run", "loss must be one of bce, f1, focal"),
+        (
+            "train {store} --set epochs=3 --epochs 4 --out run",
+            "Cannot use --epochs: it has no effect beside --set epochs=3",
+        ),
         ("train {store} --set options.depth=3 --out run", "one of its own: dropout, stride, padding"),
-        ("train {store} --precision half --out run", "precision must be one of float32"),
         ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
         ("train {store} --devices 64 --batch-size 64 --out run", "devices must be at most"),
         ("finetune {kaggle}", "must be a folder written by `hpa train`"),
-        ("finetune {kaggle} --loss l2", "finetune_loss must be one of bce, f1, focal"),
         ("compare {kaggle}", "must be a folder written by `hpa train`"),
         ("train {store} --part extra --out run", "part must be in the store"),
         ("train {kaggle} --out run", "must be a folder written by `hpa convert`"),
-        ("train {store} --out run --cache disk", "cache must be none, or ram with a size above 0"),
-        ("train {store} --out run --cache ram --cache-gib nan", "cache must be none, or ram with a size above 0"),
-        ("train {store} --out run --cache ram --cache-gib inf", "cache must be none, or ram with a size above 0"),
-        ("train {store} --out run --cache-gib 1", "cache must be none, or ram with a size above 0"),
+        ("train {store} --out run --cache ram --cache-gib nan", "cache-gib must be a size above 0"),
+        ("train {store} --out run --cache ram --cache-gib inf", "cache-gib must be a size above 0"),
+        ("train {store} --out run --cache-gib 1", "Cannot use --cache-gib: it has no effect without --cache ram"),
         ("train ftp://host/a.zarr --out run", "A URL must begin with one of s3://"),
         ("augment s3:// --min-count 5", "A URL must name a place"),
         ("bench io {kaggle}", "must be a folder written by `hpa convert`"),
         ("bench io {store} --part extra", "part must be in the store"),
-        ("bench io {store} --png {empty}", "must hold files named"),
-        ("bench step {store} --precision half", "precision must be float32 or mixed_bfloat16"),
+        ("bench io {store} --images {empty}", "must hold files named"),
         ("train {store} --recipe {no_id} --out run", "A recipe must be a TOML file"),
         ("evaluate {kaggle}", "must be a folder written by `hpa train`"),
         ("predict {kaggle} {store}", "must be a folder written by `hpa train`"),
@@ -190,10 +190,27 @@ def test_what_cannot_be_done_gets_one_line_and_status_2(  # noqa: PLR0917 - fixt
     assert not Path("run").exists()
 
 
-def test_a_word_that_is_no_option_gets_the_usage_and_status_2() -> None:
-    done = hpa("convert", "--loud")
-    assert done.returncode == 2
-    assert "No such option" in done.stderr
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("convert --loud", "No such option: --loud"),
+        ("convert a b --codek raw", "Possible options: --codec"),
+        ("trian a", "Did you mean 'train'?"),
+        ("convert a b --codec gzip", "'gzip' is not one of 'lz4hc', 'lz4', 'zstd', 'raw'"),
+        ("convert a b --naming cagle", "'cagle' is not one of 'kaggle', 'hpav18', 'stack'"),
+        ("convert a b --on-error stop", "'stop' is not one of 'skip', 'fail'"),
+        ("train a --precision half --out run", "'half' is not one of 'float32', 'mixed_bfloat16', 'mixed_float16'"),
+        ("finetune a --loss l2", "'l2' is not one of 'bce', 'f1', 'focal'"),
+        ("train a --out run --cache disk", "'disk' is not one of 'none', 'ram'"),
+    ],
+)
+def test_a_mistyped_command_line_gets_the_usage_a_hint_and_status_2(
+    words: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, out, err = run_inside(capsys, monkeypatch, *words.split())
+    assert (status, out) == (2, "")
+    assert err.startswith("Usage: hpa ")
+    assert message in " ".join(err.replace("│", "").split())
 
 
 def test_a_folder_that_may_not_be_written_is_told_in_one_line(
@@ -202,7 +219,7 @@ def test_a_folder_that_may_not_be_written_is_told_in_one_line(
     (tmp_path / "file").touch()
     status, _, err = run_inside(capsys, monkeypatch, "convert", kaggle / "test", tmp_path / "file" / "a.zarr")
     assert status == 2
-    assert err.startswith("Error: The system refused: ")
+    assert err.startswith("Error: Cannot read or write a file: ")
     assert err.count("\n") == 1
 
 
@@ -222,7 +239,7 @@ def test_training_evaluating_and_predicting_end_in_a_submission(
     assert done.returncode == 0, done.stderr
     assert " 8 Peroxisomes                        0      never" in done.stdout
     assert "The worst classes, at honest thresholds:" in done.stdout
-    assert "Page: run/report.html" in done.stdout
+    assert "Report: run/report.html" in done.stdout
     assert (tmp_path / "run" / "report.html").stat().st_size > 50_000
     sample = kaggle / "sample_submission.csv"
     done = hpa("predict", "run", store.path, "--sample-submission", sample, cwd=tmp_path)
@@ -234,7 +251,7 @@ def test_training_evaluating_and_predicting_end_in_a_submission(
     status, out, err = run_inside(capsys, monkeypatch, "finetune", run, "--epochs", 1, "--loss", "f1")
     assert (status, f"Run folder: {run}-finetuned-f1" in out) == (0, True), err
     table, figure = tmp_path / "a.csv", tmp_path / "a.png"
-    words = ("compare", run, f"{run}-finetuned-f1", "--csv", table, "--figure", figure)
+    words = ("compare", run, f"{run}-finetuned-f1", "--out-csv", table, "--out-figure", figure)
     status, out, err = run_inside(capsys, monkeypatch, *words)
     assert status == 0, err
     assert {line.split()[0] for line in out.splitlines()[2:4]} == {"run", "run-finetuned-f1"}
@@ -245,7 +262,7 @@ def test_training_evaluating_and_predicting_end_in_a_submission(
 def test_the_networks_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     status, out, _ = run_inside(capsys, monkeypatch, "models")
     assert status == 0
-    assert "gapnet           512      597,388        2,120        2.91" in out
+    assert "gapnet           512      597,388          2,120        2.91" in out
     assert "deepyeast        192   78,110,876" in out
 
 
@@ -259,7 +276,7 @@ def test_ctrl_c_ends_a_conversion_with_status_130_and_running_it_again_finishes(
     _, err = process.communicate(timeout=60)
     assert process.returncode in {0, 130}  # 0 if it was faster than the signal
     if process.returncode == 130:
-        assert err.endswith("the same command goes on from there.\nInterrupted.\n")
+        assert err.endswith("Run the same command again to resume.\nInterrupted.\n")
         assert "Traceback" not in err
         assert hpa(*words[1:]).returncode == 0
     assert open_store(tmp_path / "a.zarr").part("train").count_readable() == 12
@@ -274,7 +291,7 @@ def test_copies_are_planned_made_and_shown_by_the_command(
     assert status == 0
     assert " 0 Nucleoplasm                           4       5         9\n" in out
     assert "15 copies of 12 samples, at most 2 of one" in out
-    assert "Stay below 9, no sample that could be copied: Nuclear speckles, " in out
+    assert "Below 9 even so, no sample that can be copied: Nuclear speckles, " in out
     assert not (store / "augmented").exists()
     status, out, _ = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--json")
     assert status == 0
@@ -282,7 +299,9 @@ def test_copies_are_planned_made_and_shown_by_the_command(
     status, _, err = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--seed", 1)
     assert status == 2
     assert "was begun with seed=0; this command says seed=1" in err
-    status, out, _ = run_inside(capsys, monkeypatch, "folds", store, "--parts", "train,augmented", "--folds", 2)
+    status, out, _ = run_inside(
+        capsys, monkeypatch, "folds", store, "--part", "train", "--part", "augmented", "--folds", 2
+    )
     assert status == 0
     assert "with a copy or parent in training " in out
     assert run_inside(capsys, monkeypatch, "folds", "--labels", kaggle / "train.csv", "--json")[0] == 0

@@ -101,7 +101,7 @@ def describe_augmentation(report: "Augmentation", store: str) -> str:
     """Describe what an augmentation did."""
     if not report.n_copies:
         return "Nothing to copy."
-    lines = [f"{store}, part {report.part}: {report.n_ok} of {report.n_copies} copies ok, {report.n_bytes / 1e6:.1f} MB"]
-    return "\n".join(
-        [*lines, *abbreviate([f"Failed: {failure.id}: {failure.reason}" for failure in report.failures])]
-    )
+    lines = [
+        f"{store}, part {report.part}: {report.n_ok} of {report.n_copies} copies ok, {report.n_bytes / 1e6:.1f} MB"
+    ]
+    return "\n".join([*lines, *abbreviate([f"Failed: {failure.id}: {failure.reason}" for failure in report.failures])])

@@ -7,10 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from hpa_data.system.progress import Progress
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:

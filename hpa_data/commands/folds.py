@@ -1,22 +1,20 @@
 """The command `hpa folds`: its options and its text."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpa_data.augment.options import Order
 from hpa_data.commands.console import escape, progress, show
 from hpa_data.commands.options import (
     STORE,
     Json,
     Labels,
-    TableParts,
     MinCount,
     Seed,
-    Threads,
     TableOrder,
+    TableParts,
+    Threads,
     choose_table,
     refuse_unused,
 )

@@ -6,16 +6,14 @@ from typing import Annotated
 import typer
 
 from hpa_data.commands.console import show
-from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, refuse_unused
+from hpa_data.commands.options import STORE, Json, refuse_unused
 
 
 def preview(
     ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + ".")],
     out: Annotated[Path, typer.Option(help="The PNG file to write.")],
-    parts: Annotated[
-        list[str], typer.Option("--part", metavar="NAME", help="A part to draw samples of; repeatable.")
-    ] = DEFAULT_PARTS,
+    part: Annotated[str, typer.Option(metavar="NAME", help="The part to draw samples of.")] = "train",
     ids: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="The id of a sample to draw; repeatable.")
     ] = None,
@@ -39,7 +37,7 @@ def preview(
     report = preview_part(
         open_store(store),
         out,
-        part=parts[0],
+        part=part,
         ids=ids or (),
         n_samples=samples,
         columns=columns,

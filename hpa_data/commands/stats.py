@@ -10,10 +10,10 @@ from hpa_data.commands.console import escape, progress, show
 from hpa_data.commands.options import (
     STORE,
     Json,
-    TableParts,
     Labels,
     MinCount,
     TableOrder,
+    TableParts,
     Threads,
     choose_table,
     refuse_unused,
@@ -55,9 +55,7 @@ def stats(
         report = measure_table(table, min_count=min_count, order=order)
     else:
         with progress("samples") as shown:
-            report = measure_store(
-                open_store(store or ""), parts, pixels=intensities, threads=threads, progress=shown
-            )
+            report = measure_store(open_store(store or ""), parts, pixels=intensities, threads=threads, progress=shown)
     text = describe_statistics(report)
     if figure_dir is not None:
         paths = write_figures(report, figure_dir)

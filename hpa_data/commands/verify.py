@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.commands.console import abbreviate, progress, show
-from hpa_data.commands.options import STORE, Json, Threads, refuse_unused
+from hpa_data.commands.options import STORE, Json, Threads
 
 if TYPE_CHECKING:
     from hpa_data.verify import Verification
 
 
 def verify(
-    ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + ".")],
-    parts: Annotated[
-        list[str] | None, typer.Option("--part", metavar="NAME", help="A part to check; repeatable.  All by default.")
-    ] = None,
+    part: Annotated[str | None, typer.Option(metavar="NAME", help="The part to check. By default all.")] = None,
     source: Annotated[
         Path | None,
         typer.Option(help="The files that the part was converted from; for augmented copies, the store itself."),
@@ -33,7 +30,7 @@ def verify(
     from hpa_data.verify import verify_store
 
     with progress("samples") as shown:
-        report = verify_store(store, parts=parts, source=source, repair=repair, threads=threads, progress=shown)
+        report = verify_store(store, part=part, source=source, repair=repair, threads=threads, progress=shown)
     show(report, as_json, describe_verification(report))
     if report.n_faults:
         raise typer.Exit(1)

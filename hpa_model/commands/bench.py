@@ -119,7 +119,7 @@ def describe_step(report: "StepReport") -> str:
     """Describe whether training waits for data."""
     return "\n".join(
         [
-            f"{report.model} on {report.device}, {report.precision}: 2 × {report.n_steps} steps of "
+            f"{report.model} on {report.device}, {report.precision}: twice {report.n_steps} steps of "
             f"{report.batch_size} images",
             f"one batch on the device  {report.on_device_rate:>9.1f} images/s",
             f"batches from the store   {report.from_store_rate:>9.1f} images/s, "

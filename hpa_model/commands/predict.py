@@ -6,28 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.commands.console import abbreviate, progress, quiet, show
-from hpa_data.commands.options import STORE, Json, refuse_unused
+from hpa_data.commands.options import STORE, Json
 
 if TYPE_CHECKING:
     from hpa_model.predict import Prediction
 
-_PARTS = ["test"]
-
 
 def predict(
-    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     source: Annotated[str, typer.Argument(help=STORE + ", or a folder of image files.")],
     out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("submission.csv"),
-    parts: Annotated[
-        list[str], typer.Option("--part", metavar="NAME", help="A part of the store to predict; repeatable.")
-    ] = _PARTS,
+    part: Annotated[str, typer.Option(metavar="NAME", help="The part of the store to predict.")] = "test",
     sample_submission: Annotated[
         Path | None, typer.Option(help="A CSV table whose Id column determines the rows and their order.")
     ] = None,
     allow_empty: Annotated[
         bool,
-        typer.Option("--allow-empty", help="Allow rows without a class. By default the most likely class is predicted."),
+        typer.Option("--allow-empty", help="Allow rows without a class; by default the likeliest is predicted."),
     ] = False,
     tta: Annotated[
         bool, typer.Option("--tta", help="Test-time augmentation: average over flips and rotations of each image.")
@@ -43,7 +38,7 @@ def predict(
             run,
             source,
             out,
-            part=parts[0],
+            part=part,
             sample_submission=sample_submission,
             allow_empty=allow_empty,
             tta=tta,

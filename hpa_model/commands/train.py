@@ -56,18 +56,14 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="Any setting of a recipe, such as optimizer=sgd; repeatable."
-        ),
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a recipe, such as optimizer=sgd; repeatable."),
     ] = None,
     model: Annotated[str, _setting(help="The network, see `hpa models`.", metavar="NAME")] = DEFAULTS.model,
     parts: Annotated[
         list[str], _setting("--part", help="A part of STORE to train on; repeatable.", metavar="NAME")
     ] = _PARTS,
     folds: Annotated[int, _setting(help="Number of folds; one model is trained for each.")] = DEFAULTS.folds,
-    fold_method: Annotated[
-        FoldMethod, _setting(help="How samples are assigned to folds.")
-    ] = DEFAULTS.fold_method,
+    fold_method: Annotated[FoldMethod, _setting(help="How samples are assigned to folds.")] = DEFAULTS.fold_method,
     legacy_leak: Annotated[
         bool,
         _setting(
@@ -146,9 +142,7 @@ def finetune(
     ] = DEFAULTS.finetune_folds,
     learning_rate: Annotated[float | None, typer.Option(help="By default that of the run.")] = None,
     store: Annotated[str | None, typer.Option(help="The store, if it was moved.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder to make. By default RUN-finetuned-LOSS.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make. By default RUN-finetuned-LOSS.")] = None,
     cache: CacheKind = "none",
     cache_gib: CacheGib = None,
     checkpoint_minutes: CheckpointMinutes = 10,
