@@ -30,9 +30,7 @@ CacheKind = Annotated[
 ]
 CacheGib = Annotated[
     float | None,
-    typer.Option(
-        min=0, rich_help_panel=RESOURCES, help="Size of the cache in GiB. By default half of the free memory."
-    ),
+    typer.Option(rich_help_panel=RESOURCES, help="Size of the cache in GiB. By default half of the free memory."),
 ]
 CheckpointMinutes = Annotated[
     float,
@@ -97,7 +95,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     """
     from hpa_data.store.store import open_store
 
-    refuse_unused(ctx, "cache_gib", when=cache == "none", reason="without --cache ram")
+    _check_cache(ctx, cache, cache_gib)
     config = _read_settings(ctx, recipe, setting or [])
     refuse_unused(ctx, "fold_method", when=config.legacy_leak, reason="with --legacy-leak")
     opened = open_store(store)
@@ -157,7 +155,7 @@ def finetune(
     from hpa_data.store.store import open_store
     from hpa_model.runs.folder import read_run
 
-    refuse_unused(ctx, "cache_gib", when=cache == "none", reason="without --cache ram")
+    _check_cache(ctx, cache, cache_gib)
     description = read_run(run)
     try:
         opened = open_store(store or description.store)
@@ -216,12 +214,16 @@ def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:
     return "\n".join([*lines, write_report_file(run, store)])
 
 
+def _check_cache(ctx: typer.Context, kind: str, gib: float | None) -> None:
+    refuse_unused(ctx, "cache_gib", when=kind == "none", reason="without --cache ram")
+    if gib is not None and not 0 < gib < 2**20:
+        raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
+
+
 def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float | None) -> int:
     """Decide how many bytes of decoded samples may be kept, and report how many samples that is."""
     from hpa_data.reader.cache import choose_cache_bytes
 
-    if gib is not None and not 0 < gib < 2**20:
-        raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
     if kind == "none":
         return 0
     layouts = [store.part(name).layout for name in parts]
