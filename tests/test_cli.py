@@ -139,7 +139,7 @@ def test_a_failed_sample_makes_the_status_1(
             "train {store} --set epochs=3 --epochs 4 --out run",
             "Cannot use --epochs: it has no effect beside --set epochs=3",
         ),
-        ("train {store} --set options.depth=3 --out run", "one of its own: dropout, stride, padding"),
+        ("train {store} --set options.depth=3 --out run", "must be one of: dropout, stride, padding"),
         ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
         ("train {store} --devices 64 --batch-size 64 --out run", "devices must be at most"),
         ("finetune {kaggle}", "Pass a folder that `hpa train` wrote."),
