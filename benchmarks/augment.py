@@ -68,7 +68,7 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str], n
                 description="store to store",
                 run=augment,
                 prepare=lambda store=store: shutil.rmtree(store / "augmented", ignore_errors=True),
-                limit=f"limit {codec}",
+                baseline=f"limit {codec}",
             ),
         ]
     return rows

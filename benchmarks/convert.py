@@ -125,7 +125,7 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
                 description="files to store",
                 run=lambda n=name: convert(n),
                 prepare=lambda n=name: clear(n),
-                limit=f"limit {name}",
+                baseline=f"limit {name}",
             ),
         ]
     rows.append(
@@ -134,7 +134,7 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
             description="files in memory, shards written by TensorStore",
             run=write_with_tensorstore,
             prepare=lambda: clear("tensorstore"),
-            limit="limit lz4hc",
+            baseline="limit lz4hc",
         )
     )
     for label, name, run, description in (
@@ -142,7 +142,13 @@ def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str]) -
         ("dask_image", "dask", naive_dask, "dask_image.imread, stack, to_zarr; no shards"),
     ):
         rows.append(
-            Workload(name=label, description=description, run=run, prepare=lambda n=name: clear(n), limit="limit lz4hc")
+            Workload(
+                name=label,
+                description=description,
+                run=run,
+                prepare=lambda n=name: clear(n),
+                baseline="limit lz4hc",
+            )
         )
     return rows
 

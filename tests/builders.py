@@ -2,6 +2,7 @@
 
 import csv
 import filecmp
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import zarr
 
 from hpa_data.convert.execute import Conversion, convert_files
 from hpa_data.convert.plan import plan_conversion
@@ -16,6 +18,7 @@ from hpa_data.dataset import CHANNELS
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.part import Part
+from hpa_data.store.store import Store, open_store
 from hpa_data.system.executor import Parallelism
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import EpochRecord, RunDescription, write_history
@@ -62,6 +65,23 @@ def convert(
     """Plan a conversion and do it."""
     plan = plan_conversion(source, store, labels=labels, part=part, settings=settings, codec=codec)
     return convert_files(plan, workers=workers, overwrite=overwrite)
+
+
+def rewrite_images(store: Store, to: Path, **layout: Any) -> Store:
+    """Copy a store, with another layout of the images of its part ``train``."""
+    shutil.copytree(store.path, to)
+    images = zarr.open_group(store.path, mode="r")["train"]["images"]
+    shutil.rmtree(to / "train" / "images")
+    array = zarr.create_array(
+        to / "train" / "images",
+        shape=images.shape,
+        dtype="uint8",
+        dimension_names=images.metadata.dimension_names,
+        config={"write_empty_chunks": True},
+        **layout,
+    )
+    array[:] = images[:]
+    return open_store(to)
 
 
 def begin(path: Path, ids: Iterable[str], *, shard_samples: int = 64, **wanted: Any) -> Part:

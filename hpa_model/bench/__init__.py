@@ -1,4 +1,4 @@
-"""What bounds reading and training on this machine."""
+"""Benchmarks of reading and training on this machine."""
 
 import lazy_loader
 

@@ -1,10 +1,11 @@
-"""Measurements on a user's own machine: what bounds the reading of a store, and whether training ever waits for it."""
+"""Benchmark of reading: how fast the batches of a store come on this machine, and what limits them."""
 
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,73 +23,69 @@ from hpa_data.system.progress import SILENT, Progress
 from hpa_model.bench.limits import limit_copy, limit_decode, limit_disk
 from hpa_model.bench.timing import Measurement, Workload, measure
 
-# Samples that each codec is tried on: enough for a ratio, few enough to be encoded in some seconds.
+# Samples that each codec is tried on: enough for a ratio, few enough to be encoded in a few seconds.
 N_ENCODED = 32
-# Of the shards, read from the disk.
+# Of the shards, read from disk.
 DISK_BYTES = 2**30
-# Above this share of its limit a reader has nothing left to lose.
-NEAR = 0.8
+# A reader at this fraction of its limit has little left to gain.
+NEAR_LIMIT = 0.8
+# How much faster another codec must be to be worth a conversion.
+FASTER_CODEC = 1.2
 NOTHING_TO_READ = (
-    "A part to measure must have a sample that can be read. Received: {store}, {parts}, where none was converted. "
-    "Convert it again, or name another."
+    "Cannot measure {store}: no sample of {parts} was converted. Convert it again, or choose another part."
 )
+
+Bottleneck = Literal["decoding", "memory", "delivery"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodecFigures:
-    """What a codec would give on this machine.
-
-    Attributes
-    ----------
-    name : str
-    sample_bytes : float
-        Mean over some samples.
-    store_bytes : float
-        Of all samples that are read.
-    warm, cold : float
-        Samples a second at most: decoded, or copied, from the page cache; and from the disk. Cold is None where the
-        disk is not ours to measure.
-    """
+class CodecEstimate:
+    """What a codec would give on this machine."""
 
     name: str
     sample_bytes: float
+    """Mean over some samples."""
+
     store_bytes: float
+    """Of all samples in the parts."""
+
     warm: float
+    """Upper limit from the page cache, samples per second: decoded, or copied."""
+
     cold: float | None
+    """Upper limit from disk, samples per second; None if the store is not on a disk of this machine."""
+
+    def expected_rate(self, free_bytes: int) -> float:
+        """Return the upper limit, samples per second, for a store that is cached only if it fits into memory."""
+        return self.warm if self.store_bytes <= free_bytes or self.cold is None else self.cold
 
 
 @dataclass(frozen=True, kw_only=True)
 class IoReport:
-    """What was measured.
-
-    Attributes
-    ----------
-    store : Path or str
-    engine : str
-    codec : str
-        Of the first sample.
-    n_samples, n_read : int
-        In the parts, and those that were read over and over.
-    batch_size, threads : int
-    rows : tuple of Measurement
-    codecs : tuple of CodecFigures
-    free_bytes : int
-        Memory that the page cache could take.
-    verdict : tuple of str
-        What it means, a sentence each.
-    """
+    """What was measured."""
 
     store: Path | str
     engine: str
     codec: str
     n_samples: int
+    """In the parts."""
+
     n_read: int
+    """Read repeatedly."""
+
     batch_size: int
     threads: int
     rows: tuple[Measurement, ...]
-    codecs: tuple[CodecFigures, ...]
+    codecs: tuple[CodecEstimate, ...]
     free_bytes: int
-    verdict: tuple[str, ...]
+    """Memory that the page cache can use."""
+
+    bottleneck: Bottleneck | None
+    """What limits batches from the page cache: decoding, the speed of memory, or, if their rate is far below both,
+    their delivery. None if TensorStore reads the images: there is no limit to compare with."""
+
+    faster_codec: str | None
+    """The codec that would be fastest here, if it would be much faster than that of the store."""
 
 
 def measure_io(
@@ -103,34 +100,34 @@ def measure_io(
     min_seconds: float = 0.5,
     progress: Progress = SILENT,
 ) -> IoReport:
-    """Measure how fast batches of a store come, and what holds them up.
+    """Measure how fast batches of a store come, and what limits them.
 
     Parameters
     ----------
     store : Store
     parts : tuple of str
     png : Path, optional
-        A folder of planes, to be read through `tf.data` beside it.
+        A folder of PNG planes, to be read through `tf.data` for comparison.
     n_samples : int
-        To be drawn at random and read over and over; they should be more than the processor's cache holds.
+        Drawn at random and read repeatedly. They should not fit into the processor's cache.
     batch_size : int
     threads : int, optional
-        By default one a core.
+        By default one per core.
     rounds : int
     min_seconds : float
-        Seconds that each row is given in each round.
+        Seconds per workload and round, at least.
     progress : Progress, optional
-        Of rounds.
+        Counts rounds.
 
     Returns
     -------
     IoReport
-        Rates of one run, rows in turn, files in the page cache but for the rows that say otherwise.
+        Rates from interleaved rounds, with the files in the page cache unless a description says otherwise.
 
     Raises
     ------
     InputError
-        If nothing can be read.
+        If there is nothing to read.
     """
     threads = threads or CPU_COUNT
     with store.reader(parts, threads=threads) as reader:
@@ -140,40 +137,41 @@ def measure_io(
         kinds = {reader.codecs[index] for index in readable.tolist()}
         if len(kinds) > 1:
             raise InputError(
-                f"Parts that are measured together must have one codec. Received: {', '.join(sorted(kinds))}. Measure "
-                "one part at a time."
+                f"parts must have the same codec. Received: {', '.join(sorted(kinds))}. Measure one part at a time."
             )
         chosen = np.random.default_rng(0).choice(readable, min(n_samples, len(readable)), replace=False)
         for batch in iter_batches(reader, BatchSampler(chosen, batch_size), epochs=1):  # into the page cache
             del batch
-        rows = [
+        workloads = [
             *_list_limits(reader, chosen, threads=threads, batch_size=batch_size),
             *_list_loaders(reader, chosen, batch_size=batch_size),
+            *_list_disk(store, parts, threads=threads),
+            *_list_png(png, n_samples, batch_size),
         ]
-        rows += _list_disk(store, parts, threads=threads)
-        rows += _list_png(png, n_samples, batch_size)
-        timings = tuple(measure(rows, rounds=rounds, min_seconds=min_seconds, progress=progress))
-        codecs = tuple(_try_codecs(reader, chosen, timings, threads=threads, batch_size=batch_size))
-        free_bytes = find_free_memory()
+        rows = tuple(measure(workloads, rounds=rounds, min_seconds=min_seconds, progress=progress))
+        rates = {row.name: row for row in rows}
+        codecs = tuple(_try_codecs(reader, chosen, rates, threads=threads, batch_size=batch_size))
+        free_bytes, codec = find_free_memory(), reader.codecs[int(chosen[0])]
         return IoReport(
             store=store.location,
             engine=reader.engine,
-            codec=reader.codecs[0],
+            codec=codec,
             n_samples=len(reader),
             n_read=len(chosen),
             batch_size=batch_size,
             threads=threads,
-            rows=timings,
+            rows=rows,
             codecs=codecs,
             free_bytes=free_bytes,
-            verdict=tuple(_judge(reader.codecs[0], {row.name: row for row in timings}, codecs, free_bytes)),
+            bottleneck=find_bottleneck(codec, rates["NumPy"].fraction),
+            faster_codec=find_faster_codec(codec, codecs, free_bytes),
         )
 
 
 def _list_limits(reader: Reader, chosen: npt.NDArray[np.int64], *, threads: int, batch_size: int) -> list[Workload]:
-    """List what no loader of these samples can be faster than."""
+    """List the upper limits of any loader of these samples."""
     images = list(reader.read(chosen[: 2 * batch_size]))
-    rows = [
+    workloads = [
         Workload(
             name="memcpy",
             description="copy from memory into two batches",
@@ -181,28 +179,31 @@ def _list_limits(reader: Reader, chosen: npt.NDArray[np.int64], *, threads: int,
         )
     ]
     if reader.engine != "mapped":
-        return rows
+        return workloads
     codec = reader.codecs[int(chosen[0])]
     if CODECS[codec].cname:
         run = limit_decode(reader, codec, chosen, threads=threads, n_images=2 * batch_size)
-        return [*rows, Workload(name="limit", description="decode alone, from memory into two batches", run=run)]
+        return [*workloads, Workload(name="limit", description="decode only, from memory into two batches", run=run)]
     chunks = [reader.encoded_chunk(index) for index in chosen.tolist()]
     mapped = [chunk.reshape(reader.image_shape) for chunk in chunks if chunk is not None]
     run = limit_copy(mapped, threads=threads, n_images=2 * batch_size)
-    return [*rows, Workload(name="limit", description="copy alone, from the mapped files into two batches", run=run)]
+    return [
+        *workloads,
+        Workload(name="limit", description="copy only, from mapped files into two batches", run=run),
+    ]
 
 
 def _list_loaders(reader: Reader, chosen: npt.NDArray[np.int64], *, batch_size: int) -> list[Workload]:
-    """List our own ways to deliver batches."""
-    order = BatchSampler(chosen, batch_size)
+    """List the ways to read batches of the store."""
+    sampler = BatchSampler(chosen, batch_size)
     limit = "limit" if reader.engine == "mapped" else ""
 
     def run_numpy() -> int:
-        return sum(len(batch.images) for batch in iter_batches(reader, order, epochs=1))
+        return sum(len(batch.images) for batch in iter_batches(reader, sampler, epochs=1))
 
-    rows = [Workload(name="NumPy", description="batches as arrays, shuffled", run=run_numpy, limit=limit)]
+    workloads = [Workload(name="NumPy", description="batches as arrays, shuffled", run=run_numpy, baseline=limit)]
     if importlib.util.find_spec("tensorflow") is None:
-        return rows
+        return workloads
     from hpa_model.pipeline import dataset
 
     def run_tf() -> int:
@@ -210,13 +211,13 @@ def _list_loaders(reader: Reader, chosen: npt.NDArray[np.int64], *, batch_size: 
         return sum(len(batch[0] if isinstance(batch, tuple) else batch) for batch in batches)
 
     return [
-        *rows,
-        Workload(name="tf.data", description="the same through TensorFlow's pipeline", run=run_tf, limit=limit),
+        *workloads,
+        Workload(name="tf.data", description="batches through TensorFlow's pipeline", run=run_tf, baseline=limit),
     ]
 
 
 def _list_disk(store: Store, parts: tuple[str, ...], *, threads: int) -> list[Workload]:
-    """List the reading of shards past the page cache, where they lie on a disk of this machine."""
+    """List reading the shards from disk, if they are on a disk of this machine."""
     opened = [store.part(name) for name in parts]
     if store.mirror or not all(part.has_native_layout for part in opened):
         return []
@@ -230,16 +231,16 @@ def _list_disk(store: Store, parts: tuple[str, ...], *, threads: int) -> list[Wo
                 paths.append(path)
                 n_bytes += path.stat().st_size
                 n_samples += int(readable[first : first + part.layout.shard_samples].sum())
-    description = f"shards past the page cache, {n_bytes / 1e6:.0f} MB"
+    description = f"shards, bypassing the page cache, {n_bytes / 1e6:.0f} MB"
     return [Workload(name="disk", description=description, run=limit_disk(paths, n_samples, threads=threads))]
 
 
 def _list_png(png: Path | None, n_samples: int, batch_size: int) -> list[Workload]:
-    """List the reading of the files as they came."""
+    """List reading the PNG files themselves."""
     if png is None:
         return []
     if importlib.util.find_spec("tensorflow") is None:
-        raise InputError("TensorFlow must be installed for --png. Received: a Python without. Leave --png out.")
+        raise InputError("Cannot time reading PNG files: TensorFlow is not installed. Run: pip install '.[train]'.")
     from hpa_model.pipeline import png_dataset
 
     found = [sample for sample in find_samples(png)[:n_samples] if None not in sample.planes]
@@ -250,75 +251,51 @@ def _list_png(png: Path | None, n_samples: int, batch_size: int) -> list[Workloa
     def run() -> int:
         return sum(len(images) for images in png_dataset(paths, batch_size))
 
-    return [Workload(name="PNG + tf.data", description="the files as they came, read by TensorFlow", run=run)]
+    return [Workload(name="PNG + tf.data", description="the PNG files, read by TensorFlow", run=run)]
 
 
 def _try_codecs(
     reader: Reader,
     chosen: npt.NDArray[np.int64],
-    timings: tuple[Measurement, ...],
+    rates: dict[str, Measurement],
     *,
     threads: int,
     batch_size: int,
-) -> Iterator[CodecFigures]:
-    """Tell what each codec would give."""
-    rates = {row.name: row.rate for row in timings}
+) -> Iterator[CodecEstimate]:
+    """Measure what each codec would give."""
     tried = chosen[:N_ENCODED]
     images = [reader.read_one(index) for index in tried.tolist()]
-    own_bytes = [len(chunk) for index in tried.tolist() if (chunk := reader.encoded_chunk(index)) is not None]
-    disk_bytes_per_s = rates["disk"] * float(np.mean(own_bytes)) if "disk" in rates and own_bytes else float("nan")
+    chunk_bytes = [len(chunk) for index in tried.tolist() if (chunk := reader.encoded_chunk(index)) is not None]
+    disk_bytes_per_s = None
+    if "disk" in rates and chunk_bytes:
+        disk_bytes_per_s = rates["disk"].rate * float(np.mean(chunk_bytes))
     order = np.tile(tried, -(-4 * batch_size // len(tried)))
-    rows = []
+    workloads = []
     for name, codec in CODECS.items():
         make = partial(limit_decode, reader, name, order) if codec.cname else partial(limit_copy, images * 4)
-        rows.append(Workload(name=name, description="", run=make(threads=threads, n_images=batch_size)))
-    for row in measure(rows, rounds=3, min_seconds=0.1):
+        workloads.append(Workload(name=name, description="", run=make(threads=threads, n_images=batch_size)))
+    for row in measure(workloads, rounds=3, min_seconds=0.1):
         sample_bytes = float(np.mean([len(encode_chunk(image, CODECS[row.name])) for image in images]))
-        yield CodecFigures(
+        yield CodecEstimate(
             name=row.name,
             sample_bytes=sample_bytes,
             store_bytes=sample_bytes * len(reader),
             warm=row.rate,
-            cold=min(row.rate, disk_bytes_per_s / sample_bytes) if own_bytes else None,
+            cold=None if disk_bytes_per_s is None else min(row.rate, disk_bytes_per_s / sample_bytes),
         )
 
 
-def _judge(own: str, rows: dict[str, Measurement], codecs: tuple[CodecFigures, ...], free_bytes: int) -> Iterator[str]:
-    """Say what the figures mean."""
-    best = rows.get("tf.data", rows["NumPy"])
-    yield f"A trainer can be fed {best.rate:,.0f} images/s ({best.name}) from the page cache."
-    share = rows["NumPy"].share
-    what = "decoding" if CODECS[own].cname else "memory"
-    if share is None:
-        yield "There is no limit to hold it against: TensorStore reads these images."
-    elif share >= NEAR:
-        yield f"What bounds it is {what}: batches come at {share:.2f} of what {what} alone allows."
-    else:
-        yield f"What bounds it is delivery: batches come at {share:.2f} of what {what} alone allows."
-    if "disk" not in rows:
-        return
-    disk = rows["disk"].rate
-    figures = {codec.name: codec for codec in codecs}
-    needed = figures[own].store_bytes
-    if needed <= free_bytes:
-        yield f"All of it, {needed / 1e9:.1f} GB, fits into free memory: the first epoch comes from the disk, no other."
-    else:
-        yield (
-            f"It has {needed / 1e9:.1f} GB, more than the {free_bytes / 1e9:.1f} GB of free memory: each epoch comes "
-            f"from the disk, at {min(disk, rows['NumPy'].rate):,.0f} images/s at most."
-        )
-    if disk < rows["NumPy"].rate:
-        until = " until the files are cached" if needed <= free_bytes else ""
-        yield f"From the disk, {disk:,.0f} samples/s come at most: the disk bounds you{until}."
-    else:
-        yield f"The disk gives {disk:,.0f} samples/s, more than can be decoded: it does not bound you."
+def find_bottleneck(codec: str, fraction: float | None) -> Bottleneck | None:
+    """Find what limits batches that come at a fraction of the limit of their codec; None if there is no limit."""
+    if fraction is None:
+        return None
+    if fraction < NEAR_LIMIT:
+        return "delivery"
+    return "decoding" if CODECS[codec].cname else "memory"
 
-    def expect(codec: CodecFigures) -> float:
-        return codec.warm if codec.store_bytes <= free_bytes or codec.cold is None else codec.cold
 
-    fastest = max(codecs, key=expect)
-    if fastest.name != own and expect(fastest) > 1.2 * expect(figures[own]):
-        yield (
-            f"Codec {fastest.name} would give up to {expect(fastest):,.0f} samples/s instead of "
-            f"{expect(figures[own]):,.0f}, for {fastest.store_bytes / 1e9:.1f} GB instead of {needed / 1e9:.1f}."
-        )
+def find_faster_codec(codec: str, codecs: tuple[CodecEstimate, ...], free_bytes: int) -> str | None:
+    """Find the codec that is expected to be the fastest, if it is much faster than that of the store."""
+    rates = {estimate.name: estimate.expected_rate(free_bytes) for estimate in codecs}
+    fastest = max(rates, key=rates.__getitem__)
+    return fastest if rates[fastest] > FASTER_CODEC * rates[codec] else None

@@ -1,7 +1,7 @@
-"""What a machine can do at most with a store: what no loader of it can be faster than.
+"""Upper limits of a machine: rates that no loader of a store can exceed.
 
-Each function prepares some work over samples and returns what does it once, in as many threads as asked for, and gives
-back the number of samples.
+Each function prepares some work and returns a function that does it once, in the given number of threads, and returns
+the number of samples.
 """
 
 import itertools
@@ -18,63 +18,64 @@ from hpa_data.format.codecs import CODECS, decode_chunk, encode_chunk
 from hpa_data.reader.reader import Reader
 from hpa_data.system.memory import BufferPool
 
-# Read at a time from the disk: what a disk likes best.
+# Size of a read from disk: large enough for the full rate of any disk.
 BLOCK_BYTES = 4 * 2**20
 
-_UNCACHED = getattr(os, "O_DIRECT", 0)
+# Bypasses the page cache; Linux only.
+_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 def limit_decode(
     reader: Reader, codec: str, order: npt.NDArray[np.int64], *, threads: int, n_images: int
 ) -> Callable[[], int]:
-    """Decode chunks that lie in memory.
+    """Decode chunks from memory.
 
     Parameters
     ----------
     reader : Reader
-        Of mapped shards.
+        With the engine ``mapped``.
     codec : str
-        Of the chunks: the samples are encoded anew if it is not the store's.
+        Codec of the chunks; the samples are encoded again if it is not that of the store.
     order : array of int64, shape (M,)
         The samples to decode, in this order.
     threads : int
     n_images : int
-        Images that the threads decode into together, over and over: as many as two batches have, as any loader needs
-        that fills one while the other is in use. A few fit into the processor's cache, and decoding is faster then
-        than any loader of whole batches can be.
+        Number of images that the threads decode into repeatedly: those of two batches, as a loader that fills one
+        batch while the other is in use needs. A few images fit into the processor's cache, and decoding into them is
+        faster than any loader of whole batches can be.
     """
-    kept: dict[int, npt.NDArray[np.uint8]] = {}
+    encoded: dict[int, npt.NDArray[np.uint8]] = {}
     for index in order.tolist():
-        if index not in kept:
+        if index not in encoded:
             chunk = reader.encoded_chunk(index)
             if chunk is None or codec != reader.codecs[index]:
                 chunk = np.frombuffer(bytes(encode_chunk(reader.read_one(index), CODECS[codec])), np.uint8)
-            kept[index] = chunk.copy()
-    chunks = [kept[index] for index in order.tolist()]
+            encoded[index] = chunk.copy()
+    chunks = [encoded[index] for index in order.tolist()]
 
-    def work(turn: int, out: npt.NDArray[np.uint8]) -> None:
-        decode_chunk(chunks[turn], out, CODECS[codec])
+    def decode(item: int, out: npt.NDArray[np.uint8]) -> None:
+        decode_chunk(chunks[item], out, CODECS[codec])
 
-    return _in_threads(work, len(chunks), reader.image_shape, threads=threads, n_images=n_images)
+    return _in_threads(decode, len(chunks), reader.image_shape, threads=threads, n_images=n_images)
 
 
 def limit_copy(images: Sequence[npt.NDArray[np.uint8]], *, threads: int, n_images: int) -> Callable[[], int]:
-    """Copy images, uint8 (Y, X, C) or as many bytes each, into the memory of a batch."""
+    """Copy images, uint8 (Y, X, C), into the memory of `n_images` images, see `limit_decode`."""
     shape = images[0].shape
 
-    def work(turn: int, out: npt.NDArray[np.uint8]) -> None:
-        np.copyto(out, images[turn])
+    def copy(item: int, out: npt.NDArray[np.uint8]) -> None:
+        np.copyto(out, images[item])
 
-    return _in_threads(work, len(images), shape, threads=threads, n_images=n_images)
+    return _in_threads(copy, len(images), shape, threads=threads, n_images=n_images)
 
 
 def limit_disk(paths: Sequence[Path], n_samples: int, *, threads: int) -> Callable[[], int]:
-    """Read whole files past the page cache, where the system and the disk can."""
+    """Read whole files, bypassing the page cache where the system can; they hold `n_samples` samples."""
 
     def read(path: Path) -> None:
         buffer = mmap.mmap(-1, BLOCK_BYTES)
         try:
-            file = os.open(path, os.O_RDONLY | _UNCACHED)
+            file = os.open(path, os.O_RDONLY | _DIRECT)
         except OSError:
             file = os.open(path, os.O_RDONLY)
         try:
@@ -84,7 +85,7 @@ def limit_disk(paths: Sequence[Path], n_samples: int, *, threads: int) -> Callab
             os.close(file)
 
     def run() -> int:
-        # Some more than cores, so that the disk always has something to do.
+        # More threads than cores, so that the disk always has requests to serve.
         with ThreadPoolExecutor(4 * threads) as pool:
             list(pool.map(read, paths))
         return n_samples
@@ -94,28 +95,28 @@ def limit_disk(paths: Sequence[Path], n_samples: int, *, threads: int) -> Callab
 
 def _in_threads(
     work: Callable[[int, npt.NDArray[np.uint8]], None],
-    n_turns: int,
+    n_items: int,
     shape: tuple[int, ...],
     *,
     threads: int,
     n_images: int,
 ) -> Callable[[], int]:
-    """Make a function that does all turns in threads, each going round in its own images of a batch."""
+    """Make a function that does all items in threads; each thread cycles through its share of `n_images` images."""
     pool = ThreadPoolExecutor(threads)
-    own = max(n_images // threads, 1)
-    places = BufferPool().acquire((threads, own, *shape))  # as a reader's batches
-    places[...] = 1  # so that all pages are there
+    n_outputs = max(n_images // threads, 1)
+    outputs = BufferPool().acquire((threads, n_outputs, *shape))  # the memory that a reader's batches are in
+    outputs[...] = 1  # touch all pages
 
     def run() -> int:
-        turns = itertools.count()
+        items = itertools.count()
 
-        def go(thread: int) -> None:
-            for number, turn in enumerate(turns):
-                if turn >= n_turns:
+        def do_items(thread: int) -> None:
+            for number, item in enumerate(items):
+                if item >= n_items:
                     return
-                work(turn, places[thread, number % own])
+                work(item, outputs[thread, number % n_outputs])
 
-        list(pool.map(go, range(threads)))
-        return n_turns
+        list(pool.map(do_items, range(threads)))
+        return n_items
 
     return run

@@ -1,4 +1,4 @@
-"""Whether training waits for data on this machine."""
+"""Benchmark of training: whether a step waits for its batch on this machine."""
 
 import time
 from collections.abc import Callable
@@ -17,28 +17,23 @@ from hpa_model.bench.io import NOTHING_TO_READ
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """How fast a network trains, fed from a store and from memory.
-
-    Attributes
-    ----------
-    model, device, precision : str
-    batch_size, n_steps : int
-    on_device_rate : float
-        Images a second when each step has the same batch, which lies on the device: the ceiling.
-    from_store_rate : float
-        Images a second from the store.
-    wait_fraction : float
-        Share of the time, fed from the store, that went by in wait_fraction for a batch.
-    """
+    """How fast a network trains, with batches from the store and with one batch that stays on the device."""
 
     model: str
     device: str
     precision: str
     batch_size: int
     n_steps: int
+    """Of each kind."""
+
     on_device_rate: float
+    """Images per second if each step has the same batch, which stays on the device: the upper limit."""
+
     from_store_rate: float
+    """Images per second with batches from the store."""
+
     wait_fraction: float
+    """Fraction of the time, with batches from the store, spent waiting for a batch."""
 
 
 def measure_step(
@@ -52,7 +47,7 @@ def measure_step(
     precision: str | None = None,
     progress: Progress = SILENT,
 ) -> StepReport:
-    """Measure training steps fed from a store beside steps on one batch that lies on the device.
+    """Measure training steps on batches from a store, and on one batch that stays on the device.
 
     Parameters
     ----------
@@ -64,11 +59,11 @@ def measure_step(
     image_size : int, optional
         Rows and columns that the network sees; by default those of the store.
     batch_size, n_steps : int
-        The two kinds of steps take turns, so many of each.
+        The two kinds of steps alternate; `n_steps` is the number of each.
     precision : str, optional
         Keras's policy; by default ``mixed_bfloat16`` on a GPU, ``float32`` elsewhere.
     progress : Progress, optional
-        Of steps.
+        Counts steps.
 
     Raises
     ------
@@ -84,7 +79,7 @@ def measure_step(
     precision = precision or ("mixed_bfloat16" if gpus else "float32")
     with store.reader(parts) as reader:
         if reader.labels is None:
-            raise InputError(f"Parts to train on must have labels. Received: {', '.join(parts)}. Choose others.")
+            raise InputError(f"parts must have labels. Received: {', '.join(parts)}. Choose other parts.")
         readable = np.flatnonzero(is_readable(reader.status))
         if not len(readable):
             raise InputError(NOTHING_TO_READ.format(store=store.location, parts=", ".join(parts)))
@@ -94,23 +89,25 @@ def measure_step(
         network.compile("adam", "binary_crossentropy", jit_compile=False)
         batches = iter(dataset(reader, readable, batch_size, drop_last=len(readable) >= batch_size))
         images, labels = next(batches)
-        on_device_rate = (keras.ops.copy(images), keras.ops.copy(labels))
+        on_device = (keras.ops.copy(images), keras.ops.copy(labels))
 
-        def step(source: Callable[[], Any]) -> tuple[float, float]:
+        def time_step(next_batch: Callable[[], Any]) -> tuple[float, float]:
+            """Return the seconds that a step took, and those of them before its batch was there."""
             started = time.perf_counter()
-            batch = source()
-            waited = time.perf_counter() - started
+            batch = next_batch()
+            waited_s = time.perf_counter() - started
             network.train_on_batch(*batch)  # returns the loss, and so waits for the device
             progress.advance(1)
-            return time.perf_counter() - started, waited
+            return time.perf_counter() - started, waited_s
 
-        times: dict[str, list[tuple[float, float]]] = {"on_device_rate": [], "fed": []}
-        for number in range(n_steps + 2):  # the first two trace the graph and settle memory
-            for name, source in (("on_device_rate", lambda: on_device_rate), ("fed", lambda: next(batches))):
-                took = step(source)
+        times: dict[str, list[tuple[float, float]]] = {"on device": [], "from store": []}
+        for number in range(n_steps + 2):  # the first two trace the graph and allocate memory
+            for name, next_batch in (("on device", lambda: on_device), ("from store", lambda: next(batches))):
+                taken = time_step(next_batch)
                 if number >= 2:
-                    times[name].append(took)
-    seconds = {name: np.array(rows).sum(axis=0) for name, rows in times.items()}
+                    times[name].append(taken)
+    on_device_s, _ = np.sum(times["on device"], axis=0).tolist()
+    from_store_s, waited_s = np.sum(times["from store"], axis=0).tolist()
     n_images = len(images) * n_steps
     return StepReport(
         model=model,
@@ -118,7 +115,7 @@ def measure_step(
         precision=precision,
         batch_size=len(images),
         n_steps=n_steps,
-        on_device_rate=n_images / float(seconds["on_device_rate"][0]),
-        from_store_rate=n_images / float(seconds["fed"][0]),
-        wait_fraction=float(seconds["fed"][1] / seconds["fed"][0]),
+        on_device_rate=n_images / on_device_s,
+        from_store_rate=n_images / from_store_s,
+        wait_fraction=waited_s / from_store_s,
     )

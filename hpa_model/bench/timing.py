@@ -1,4 +1,4 @@
-"""Things that are timed in turn, so that what disturbs the machine disturbs them alike."""
+"""Interleaved timing, so that noise on the machine affects all workloads equally."""
 
 import statistics
 import time
@@ -10,105 +10,118 @@ from hpa_data.system.progress import SILENT, Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One thing that is timed.
-
-    Attributes
-    ----------
-    name : str
-    description : str
-        What the row is meant to show.
-    run : function
-        Does it once; returns the number of samples.
-    prepare : function
-        Makes room for it, say; not timed.
-    limit : str
-        Name of the row that it is held against; empty if none.
-    """
+    """Something to time."""
 
     name: str
     description: str
+    """What the measurement is meant to show."""
+
     run: Callable[[], int]
+    """Do the work once; return the number of samples."""
+
     prepare: Callable[[], None] = lambda: None
-    limit: str = ""
+    """Called before `run`, not timed."""
+
+    baseline: str = ""
+    """Name of the workload to compare with; empty if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What came out of a row.
-
-    Attributes
-    ----------
-    name, description : str
-    rate, lowest, highest : float
-        Samples a second: median over the rounds, and the range.
-    cpu_s : float
-        Seconds of all cores for 1,000 samples, median.
-    share : float or None
-        Of the limit's rate, the median of the rounds' own shares.
-    """
+    """The result of timing a workload over several rounds."""
 
     name: str
     description: str
     rate: float
+    """Samples per second, median."""
+
     lowest: float
+    """Samples per second in the slowest round."""
+
     highest: float
+    """Samples per second in the fastest round."""
+
     cpu_s: float
-    share: float | None
+    """CPU seconds of all cores per 1,000 samples, median."""
+
+    fraction: float | None
+    """Rate relative to the baseline's rate in the same round, median; None without a baseline."""
 
 
 def measure(
-    rows: Sequence[Workload], *, rounds: int, min_seconds: float = 0.0, progress: Progress = SILENT
+    workloads: Sequence[Workload], *, rounds: int, min_seconds: float = 0.0, progress: Progress = SILENT
 ) -> list[Measurement]:
-    """Time each row once a round, the rows in turn, after one round that does not count.
+    """Time each workload once per round, one after the other, after a warm-up round that does not count.
 
     Parameters
     ----------
-    rows : sequence of Workload
+    workloads : sequence of Workload
     rounds : int
-        That count.
+        Rounds that count.
     min_seconds : float
-        A row is run again and again within a round until so many seconds have gone by.
+        Seconds to repeat a workload for, at least, in each round.
     progress : Progress, optional
-        Of rounds.
+        Counts rounds.
     """
-    rates: dict[str, list[float]] = {row.name: [] for row in rows}
-    cpu: dict[str, list[float]] = {row.name: [] for row in rows}
+    rates: dict[str, list[float]] = {workload.name: [] for workload in workloads}
+    cpu_s: dict[str, list[float]] = {workload.name: [] for workload in workloads}
     for number in range(rounds + 1):
-        for row in rows:
-            row.prepare()
+        for workload in workloads:
+            workload.prepare()
             n_samples, started, started_cpu = 0, time.perf_counter(), time.process_time()
             while not n_samples or (number and time.perf_counter() - started < min_seconds):
-                n_samples += row.run()
+                n_samples += workload.run()
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
             if number:
-                rates[row.name].append(n_samples / seconds)
-                cpu[row.name].append(1000 * cpu_seconds / n_samples)
+                rates[workload.name].append(n_samples / seconds)
+                cpu_s[workload.name].append(1000 * cpu_seconds / n_samples)
         progress.advance(1)
     return [
-        Measurement(
-            name=row.name,
-            description=row.description,
-            rate=statistics.median(rates[row.name]),
-            lowest=min(rates[row.name]),
-            highest=max(rates[row.name]),
-            cpu_s=statistics.median(cpu[row.name]),
-            share=_share(rates[row.name], rates[row.limit]) if row.limit else None,
+        summarize(
+            workload.name,
+            workload.description,
+            rates=rates[workload.name],
+            cpu_s=cpu_s[workload.name],
+            baseline=rates[workload.baseline] if workload.baseline else None,
         )
-        for row in rows
+        for workload in workloads
     ]
 
 
-def _share(rates: list[float], limits: list[float]) -> float:
-    return statistics.median(own / limit for own, limit in zip(rates, limits, strict=True))
+def summarize(
+    name: str,
+    description: str,
+    *,
+    rates: Sequence[float],
+    cpu_s: Sequence[float],
+    baseline: Sequence[float] | None = None,
+) -> Measurement:
+    """Summarize the rounds of a workload: `rates`, `cpu_s` and the rates of its baseline, a number per round each."""
+    return Measurement(
+        name=name,
+        description=description,
+        rate=statistics.median(rates),
+        lowest=min(rates),
+        highest=max(rates),
+        cpu_s=statistics.median(cpu_s),
+        fraction=None if baseline is None else median_ratio(rates, baseline),
+    )
+
+
+def median_ratio(rates: Sequence[float], baseline: Sequence[float]) -> float:
+    """Return the median of the ratios of two workloads in the same rounds."""
+    return statistics.median(rate / base for rate, base in zip(rates, baseline, strict=True))
 
 
 def describe_timings(timings: Sequence[Measurement]) -> str:
-    """Make a table: median, lowest and highest rate of each row, CPU time, its share of its limit."""
-    lines = [f"{'row':<24}{'samples/s':>10}{'lowest':>9}{'highest':>9}{'CPU s/1000':>12}{'of limit':>10}   description"]
+    """Make a table of measurements."""
+    lines = [
+        f"{'workload':<24}{'samples/s':>10}{'lowest':>9}{'highest':>9}{'CPU s/1000':>12}{'of limit':>10}   description"
+    ]
     for row in timings:
-        share = "" if row.share is None else f"{row.share:.2f}"
+        fraction = "" if row.fraction is None else f"{row.fraction:.2f}"
         lines.append(
-            f"{row.name:<24}{row.rate:>10.0f}{row.lowest:>9.0f}{row.highest:>9.0f}{row.cpu_s:>12.2f}{share:>10}   "
+            f"{row.name:<24}{row.rate:>10.0f}{row.lowest:>9.0f}{row.highest:>9.0f}{row.cpu_s:>12.2f}{fraction:>10}   "
             f"{row.description}"
         )
     return "\n".join(lines)

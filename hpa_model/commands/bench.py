@@ -1,5 +1,6 @@
 """The command `hpa bench`: its options and its text."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,7 +113,7 @@ def describe_io(report: "IoReport") -> str:
             f"{codec.name:<8}{codec.sample_bytes / 1e3:>14.0f}{codec.store_bytes / 1e9:>13.2f}{codec.warm:>15.0f}"
             f"{cold:>11}"
         )
-    return "\n".join([*lines, "", *report.verdict])
+    return "\n".join([*lines, "", *explain_io(report)])
 
 
 def describe_step(report: "StepReport") -> str:
@@ -127,3 +128,43 @@ def describe_step(report: "StepReport") -> str:
             f"waiting for a batch      {report.wait_fraction:>9.1%} of the time",
         ]
     )
+
+
+def explain_io(report: "IoReport") -> Iterator[str]:
+    """Say what the rates of a store mean, one sentence at a time."""
+    rows = {row.name: row for row in report.rows}
+    codecs = {codec.name: codec for codec in report.codecs}
+    numpy, store_bytes = rows["NumPy"], codecs[report.codec].store_bytes
+    fastest = rows.get("tf.data", numpy)
+    yield f"A trainer can be fed {fastest.rate:,.0f} images/s ({fastest.name}) from the page cache."
+    if report.bottleneck is None or numpy.fraction is None:
+        yield "There is no limit to compare with: TensorStore reads these images."
+    elif report.bottleneck == "delivery":
+        yield f"Delivery is the bottleneck: batches come at {numpy.fraction:.2f} of the limit."
+    else:
+        yield f"The bottleneck is {report.bottleneck}: batches come at {numpy.fraction:.2f} of its limit."
+    if "disk" in rows:
+        yield from _explain_disk(rows["disk"].rate, numpy.rate, store_bytes, report.free_bytes)
+    if report.faster_codec is not None:
+        faster = codecs[report.faster_codec]
+        new, old = (codec.expected_rate(report.free_bytes) for codec in (faster, codecs[report.codec]))
+        yield (
+            f"Codec {faster.name} would give up to {new:,.0f} samples/s instead of {old:,.0f}, in "
+            f"{faster.store_bytes / 1e9:.1f} GB instead of {store_bytes / 1e9:.1f}."
+        )
+
+
+def _explain_disk(disk_rate: float, warm_rate: float, store_bytes: float, free_bytes: int) -> Iterator[str]:
+    is_cached = store_bytes <= free_bytes
+    if is_cached:
+        yield f"The {store_bytes / 1e9:.1f} GB fit into free memory: only the first epoch is read from disk."
+    else:
+        yield (
+            f"The {store_bytes / 1e9:.1f} GB do not fit into the {free_bytes / 1e9:.1f} GB of free memory: every epoch "
+            f"is read from disk, at {min(disk_rate, warm_rate):,.0f} samples/s at most."
+        )
+    if disk_rate < warm_rate:
+        until = " until the files are cached" if is_cached else ""
+        yield f"The disk gives at most {disk_rate:,.0f} samples/s: it is the bottleneck{until}."
+    else:
+        yield f"The disk gives {disk_rate:,.0f} samples/s, more than can be decoded: it is not the bottleneck."

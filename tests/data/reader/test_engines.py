@@ -1,6 +1,5 @@
 """The two engines, compared with zarr-python: mapped shards, and TensorStore for every other layout."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +12,7 @@ from hpa_data.reader.reader import Reader
 from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.store import Store, open_store
 from hpa_data.verify import verify_store
-from tests.builders import convert
-
-
-def rewrite(store: Store, to: Path, **layout: object) -> Store:
-    """Copy a store, with another layout of the images of ``train``."""
-    shutil.copytree(store.path, to)
-    images = zarr.open_group(store.path, mode="r")["train"]["images"]
-    shutil.rmtree(to / "train" / "images")
-    array = zarr.create_array(
-        to / "train" / "images",
-        shape=images.shape,
-        dtype="uint8",
-        dimension_names=images.metadata.dimension_names,
-        config={"write_empty_chunks": True},
-        **layout,
-    )
-    array[:] = images[:]
-    return open_store(to)
-
+from tests.builders import convert, rewrite_images
 
 FOREIGN = {
     "no shards": {"chunks": (1, 512, 512, 4), "compressors": BloscCodec(cname="lz4", typesize=4)},
@@ -43,7 +24,7 @@ FOREIGN = {
 
 @pytest.fixture(scope="module", params=FOREIGN)
 def foreign(request: pytest.FixtureRequest, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return rewrite(store, tmp_path_factory.mktemp("foreign") / "a.zarr", **FOREIGN[request.param])
+    return rewrite_images(store, tmp_path_factory.mktemp("foreign") / "a.zarr", **FOREIGN[request.param])
 
 
 def test_shards_of_the_native_layout_are_mapped(store: Store) -> None:
@@ -91,7 +72,7 @@ def test_both_engines_read_every_codec_alike(kaggle: Path, tmp_path: Path, codec
 
 
 def test_a_missing_chunk_is_an_error_and_no_black_image(store: Store, tmp_path: Path) -> None:
-    foreign = rewrite(store, tmp_path / "a.zarr", **FOREIGN["no shards"])
+    foreign = rewrite_images(store, tmp_path / "a.zarr", **FOREIGN["no shards"])
     (tmp_path / "a.zarr" / "train" / "images" / "c" / "3" / "0" / "0" / "0").unlink()
     with foreign.reader() as reader:
         assert reader.read([2, 4]).any()
@@ -103,7 +84,7 @@ def test_a_missing_chunk_is_an_error_and_no_black_image(store: Store, tmp_path: 
 
 
 def test_a_damaged_chunk_is_refused_by_tensorstore_too(store: Store, tmp_path: Path) -> None:
-    foreign = rewrite(store, tmp_path / "a.zarr", **FOREIGN["no shards"])
+    foreign = rewrite_images(store, tmp_path / "a.zarr", **FOREIGN["no shards"])
     chunk = tmp_path / "a.zarr" / "train" / "images" / "c" / "3" / "0" / "0" / "0"
     chunk.write_bytes(chunk.read_bytes()[:1000])
     with foreign.reader() as reader, pytest.raises(InputError, match="Cannot read samples of part 'train'"):
