@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
-from hpa_data.stats.intensities import LEVELS, IntensityStatistics
+from hpa_data.stats.intensities import N_LEVELS, IntensityStatistics
 from hpa_data.stats.labels import LabelStatistics
 from hpa_data.stats.measure import StoreStatistics
 
@@ -243,12 +243,12 @@ def draw_intensities(intensities: Sequence[IntensityStatistics]) -> Figure:
         below = bottom + (len(channels) - 1 - c) * (panel + title)
         axes = _add_axes(figure, left=left, bottom=below, width=WIDTH - left - right, height=panel)
         for n, look in enumerate(looks):
-            axes.stairs(percents[n, c], np.arange(LEVELS + 1) - 0.5, baseline=None, **look)
+            axes.stairs(percents[n, c], np.arange(N_LEVELS + 1) - 0.5, baseline=None, **look)
         axes.set_yscale("log")
         axes.set_ylim(10.0**low, 10.0**high)
         axes.set_yticks(ticks, tick_labels)
         axes.yaxis.set_minor_locator(FixedLocator([]))
-        axes.set_xlim(-4, LEVELS + 3)  # the peaks at 0 and 255 stand clear of the border
+        axes.set_xlim(-4, N_LEVELS + 3)  # the peaks at 0 and 255 stand clear of the border
         axes.set_xticks([0, 64, 128, 192, 255], [""] * 5 if c < len(channels) - 1 else None)
         axes.set_title(_shorten(channel), loc="left", pad=2, fontweight="bold")
         _list_shares(figure, below + panel, c, intensities, looks)

@@ -1,4 +1,4 @@
-"""Intensity histograms of each channel."""
+"""Intensity histograms and statistics per channel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,45 +16,32 @@ from hpa_data.system.executor import Parallelism
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.threads import sample_threads
 
-LEVELS = 256  # of 8-bit gray
-
-
+N_LEVELS = 256  # gray levels of 8 bits
 PERCENTS = (1, 50, 99)
 
-
-# Samples in memory at once, 64 MiB: enough work for each thread of a large machine.
+# Samples in memory at once, 64 MiB: enough for all threads of a large machine.
 BATCH_SAMPLES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityStatistics:
-    """How the gray levels 0..255 of a part's readable samples are distributed.
-
-    Attributes
-    ----------
-    part : str
-    channels : tuple of str, length C
-        Names.
-    histogram : tuple of tuple of int, shape (C, 256)
-        Pixels of each gray level.
-    mean, std : tuple of float, length C
-        Gray levels; from exact integer sums, equal to those of the part's manifest once it is whole.
-    percentiles : tuple of tuple of int, shape (C, 3)
-        For 1, 50 and 99 %, the lowest gray level that at least this share of the pixels does not exceed.
-    black, saturated : tuple of float, length C
-        Shares, 0..1, of the pixels that are 0, and 255.
-    n_samples : int
-        Counted.
-    """
+    """The distribution of the gray levels 0..255 in the readable samples of a part."""
 
     part: str
     channels: tuple[str, ...]
+    """Names, length C."""
     histogram: tuple[tuple[int, ...], ...]
+    """Pixels of each gray level, shape (C, 256)."""
     mean: tuple[float, ...]
+    """Gray levels, length C; from exact integer sums, equal to the manifest's once the part is complete."""
     std: tuple[float, ...]
+    """As `mean`."""
     percentiles: tuple[tuple[int, ...], ...]
+    """For 1, 50 and 99 %, the lowest gray level that at least this share of the pixels does not exceed; (C, 3)."""
     black: tuple[float, ...]
+    """Fraction of the pixels that are 0, length C."""
     saturated: tuple[float, ...]
+    """Fraction of the pixels that are 255, length C."""
     n_samples: int
 
 
@@ -65,22 +52,18 @@ def measure_intensities(
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> IntensityStatistics:
-    """Count the gray levels of all readable samples of a part.
+    """Compute the intensity statistics of all readable samples of a part.
 
-    Reads each image once, in order, with no more than `BATCH_SAMPLES` in memory.
+    Reads each image once, in order, with at most `BATCH_SAMPLES` in memory.
 
     Parameters
     ----------
     store : Store
     part : str
     threads : int, optional
-        By default one a core. The result does not depend on it.
+        By default one per core. The result does not depend on it.
     progress : Progress, optional
-        Of samples.
-
-    Returns
-    -------
-    IntensityStatistics
+        Counts samples.
 
     Raises
     ------
@@ -89,19 +72,19 @@ def measure_intensities(
     """
     workers = Parallelism(threads=threads)
     channels = store.part(part).manifest.channels
-    total = np.zeros((len(channels), LEVELS), np.uint64)
+    total = np.zeros((len(channels), N_LEVELS), np.uint64)
     with store.reader([part], threads=workers.threads_per_task) as reader:
         rows = np.flatnonzero(is_readable(reader.status))
         if not len(rows):
             raise InputError(
-                f"A part to measure must have a readable sample. Received: part={part!r} of {store.location}, without. "
-                "Convert it again, or name another."
+                f"Cannot measure part {part!r} of {store.location}: it has no readable sample. Convert it again, or "
+                "name another part."
             )
         progress.start(len(rows))
         with sample_threads(workers.threads_per_task) as pool:
             for start in range(0, len(rows), BATCH_SAMPLES):
                 batch = rows[start : start + BATCH_SAMPLES]
-                # Nothing here refers to the images: the reader needs their memory for the next batch.
+                # No name refers to the images, so the reader reuses their memory for the next batch.
                 total += sum(pool.map(histogram, reader.read(batch)))  # (B, Y, X, C) to (C, 256)
                 progress.advance(len(batch))
     return intensity_statistics(total, part=part, channels=channels, n_samples=len(rows))
@@ -113,41 +96,37 @@ def histogram(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     Parameters
     ----------
     image : array of uint8, shape (Y, X, C)
-        C-contiguous, of less than 2**24 pixels.
+        C-contiguous, fewer than 2**24 pixels.
 
     Returns
     -------
     array of uint64, shape (C, 256)
         Exact.
     """
-    # The fastest of those tried, 1.4 ms a sample on one core: np.bincount takes 2.6 ms a channel at a time, 1.6 ms over
-    # pairs of channels, cv2.calcHist after cv2.split 1.7 ms. It counts in integers, which float32 has up to 2**24.
-    counts = [cv2.calcHist([image], [channel], None, [LEVELS], [0, LEVELS]) for channel in range(image.shape[2])]
+    # The fastest of those tried, 1.4 ms per sample on one core: np.bincount takes 2.6 ms per channel, 1.6 ms over pairs
+    # of channels, cv2.calcHist after cv2.split 1.7 ms. float32 holds integers exactly up to 2**24.
+    counts = [cv2.calcHist([image], [channel], None, [N_LEVELS], [0, N_LEVELS]) for channel in range(image.shape[2])]
     return np.concatenate(counts, axis=1).T.astype(np.uint64)  # each is (256, 1)
 
 
 def intensity_statistics(
     histogram: npt.NDArray[np.uint64], *, part: str, channels: Sequence[str], n_samples: int
 ) -> IntensityStatistics:
-    """Derive mean, spread and percentiles from counts of gray levels.
+    """Derive mean, standard deviation and percentiles from counts of gray levels.
 
     Parameters
     ----------
     histogram : array of uint64, shape (C, 256)
         Pixels of each gray level; at least one in each channel.
     part, channels, n_samples
-        As the result is to have them.
-
-    Returns
-    -------
-    IntensityStatistics
+        Copied into the result.
 
     Examples
     --------
     >>> counts = np.zeros((1, 256), np.uint64)
     >>> counts[0, [0, 10, 255]] = 2, 1, 1
-    >>> told = intensity_statistics(counts, part="train", channels=["red"], n_samples=1)
-    >>> told.mean, told.percentiles, told.black, told.saturated
+    >>> measured = intensity_statistics(counts, part="train", channels=["red"], n_samples=1)
+    >>> measured.mean, measured.percentiles, measured.black, measured.saturated
     ((66.25,), ((0, 0, 255),), (0.5,), (0.25,))
     """
     counts: list[list[int]] = histogram.tolist()
@@ -169,6 +148,6 @@ def intensity_statistics(
 
 
 def _find_percentile(counts: Sequence[int], percent: int) -> int:
-    """Return the lowest level that at least that share of the pixels does not exceed."""
+    """Return the lowest gray level that at least `percent` of the pixels do not exceed."""
     below = list(accumulate(counts))
     return next(level for level, n in enumerate(below) if 100 * n >= percent * below[-1])

@@ -1,4 +1,4 @@
-"""What a data set is made of: how often and with what each class occurs, and how bright the channels are."""
+"""Statistics of a store: class counts, correlations of classes, and channel intensities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,26 +19,17 @@ from hpa_data.tables import first_duplicate
 
 @dataclass(frozen=True, kw_only=True)
 class StoreStatistics:
-    """What the parts of a store are made of.
-
-    Attributes
-    ----------
-    store : Path
-    parts : tuple of str
-        That were measured, in this order.
-    labels : LabelStatistics or None
-        Over all parts of labelled originals together, beside all parts of copies; None without labelled originals.
-    intensities : tuple of IntensityStatistics
-        One for each part with a readable sample; empty if pixels were not to be read.
-    n_left_out : int
-        Samples that count nowhere, because they failed or are not yet converted.
-    """
+    """Statistics of the labels and gray levels of a store's parts."""
 
     store: Path | str
     parts: tuple[str, ...]
+    """The measured parts, in this order."""
     labels: LabelStatistics | None
+    """Over all parts of labeled originals together, and all parts of copies; None without labeled originals."""
     intensities: tuple[IntensityStatistics, ...]
+    """One per part with a readable sample; empty if images were not read."""
     n_left_out: int
+    """Samples that are not measured, because they failed or are not yet converted."""
 
 
 def measure_store(
@@ -49,7 +40,7 @@ def measure_store(
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> StoreStatistics:
-    """Measure labels and gray levels of a store's readable samples.
+    """Compute the statistics of a store's readable samples.
 
     Parameters
     ----------
@@ -57,40 +48,35 @@ def measure_store(
     parts : sequence of str, optional
         By default all.
     pixels : bool
-        Whether to read the images.
+        Whether to read the images, for channel intensities.
     threads, progress
-        See `measure_intensities`; the plan is that of all parts together.
-
-    Returns
-    -------
-    StoreStatistics
+        See `measure_intensities`; `progress` counts the samples of all parts.
 
     Raises
     ------
     InputError
-        If the store has no such part, none of its samples is readable, the parts have different classes, or there are
-        neither labels nor pixels to measure.
+        If the store has no such part or no readable sample, the parts have different classes, or `pixels` is False and
+        there are no labels.
     """
     names = store.parts() if parts is None else list(parts)
     repeated = first_duplicate(names)
     if repeated is not None or not names:
         raise InputError(
-            f"parts must be named once each. Received: {repeated + ' twice' if repeated else 'none'}; {store.location} "
-            f"has {', '.join(store.parts()) or 'none'}. Name parts of the store."
+            f"parts must be given, and each once. Received: {repeated + ' twice' if repeated else 'none'}. Choose from "
+            f"those of {store.location}: {', '.join(store.parts()) or 'none'}."
         )
     opened = [store.part(name) for name in names]
     readable = {part.name: is_readable(part.read_status()) for part in opened}
     n_readable = {name: int(rows.sum()) for name, rows in readable.items()}
     if not any(n_readable.values()):
         raise InputError(
-            f"A store to measure must have a readable sample. Received: {store.location}, parts={names}, without. "
-            "Convert it again."
+            f"Cannot measure {store.location}: no sample of {', '.join(names)} is readable. Convert it again."
         )
-    labels = _measure_parts(opened, readable)
+    labels = _measure_labels(opened, readable)
     if labels is None and not pixels:
         raise InputError(
-            f"Without pixels, a part must have labels to measure. Received: {store.location}, parts={names}, without. "
-            "Name originals with labels, or measure pixels."
+            f"Cannot measure labels of {store.location}: no original in {', '.join(names)} has any. Name a part of "
+            "originals with labels, or measure pixels."
         )
     intensities = []
     if pixels:
@@ -109,20 +95,20 @@ def measure_store(
     )
 
 
-def _measure_parts(parts: Sequence[Part], readable: dict[str, npt.NDArray[np.bool_]]) -> LabelStatistics | None:
-    """Measure the labels of parts together, originals and copies apart; None without a labelled original."""
+def _measure_labels(parts: Sequence[Part], readable: dict[str, npt.NDArray[np.bool_]]) -> LabelStatistics | None:
+    """Count the labels of all parts, originals and copies separately; None without a labeled original."""
     originals: list[npt.NDArray[np.uint8]] = []
     copies: list[npt.NDArray[np.uint8]] = []
     classes: dict[tuple[str, ...], str] = {}
     for part in parts:
         if part.labels is not None:
-            is_copied = part.copies is not None
-            (copies if is_copied else originals).append(part.labels[readable[part.name]])
+            rows = originals if part.copies is None else copies
+            rows.append(part.labels[readable[part.name]])
             classes.setdefault(part.manifest.classes, part.name)
     if len(classes) > 1:
         raise InputError(
-            "Parts measured together must have the same classes. Received: others in part "
-            f"{' than in part '.join(map(repr, classes.values()))}. Measure them one after the other."
+            f"Cannot measure parts {' and '.join(classes.values())} together: they have different classes. Measure "
+            "one after the other."
         )
     if not sum(map(len, originals)):
         return None

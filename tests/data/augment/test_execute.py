@@ -1,21 +1,16 @@
-"""Which samples are copied, and the part that holds the copies."""
+"""The part that holds the copies: written, resumed, refused, verified and repaired."""
 
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import zarr
 from distributed import LocalCluster
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from hpa_data.augment.execute import augment_store
-from hpa_data.augment.oversample import plan_copies
 from hpa_data.augment.plan import plan_augmentation
 from hpa_data.augment.transform import replay
 from hpa_data.errors import InputError
@@ -24,78 +19,11 @@ from hpa_data.reader.reader import ABSENT, ORIGINAL
 from hpa_data.store.store import open_store
 from hpa_data.system.executor import Parallelism
 from hpa_data.system.lock import hold_store
-from hpa_data.tables import read_label_table
 from hpa_data.verify import verify_store
 from tests.builders import assert_same_bytes, convert, list_files, write_table
 
-LABELS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 30), st.just(5)), elements=st.integers(0, 1))
 
-
-def _walk(labels: np.ndarray, min_count: int, order: list[int]) -> list[int]:
-    """Add copy after copy, as the paper has it, counting every label after each."""
-    counts = labels.sum(axis=0).astype(int)
-    copies = []
-    for k in order:
-        carriers = [row for row in range(len(labels)) if labels[row, k]]
-        turn = 0
-        while carriers and counts[k] < min_count:
-            row = carriers[turn % len(carriers)]
-            copies.append(row)
-            counts += labels[row]
-            turn += 1
-    return copies
-
-
-@given(labels=LABELS, min_count=st.integers(1, 40), order=st.sampled_from(["index", "rarest"]))
-def test_copies_are_those_of_a_walk_over_the_samples(labels: np.ndarray, min_count: int, order: str) -> None:
-    classes = list(range(5))
-    if order == "rarest":
-        classes.sort(key=lambda k: (labels[:, k].sum(), k))
-    copies = plan_copies(labels, min_count, order)
-    assert copies.tolist() == _walk(labels, min_count, classes)
-    after = labels.sum(axis=0) + labels[copies].sum(axis=0)
-    assert ((after >= min_count) | (labels.sum(axis=0) == 0)).all()
-
-
-@given(labels=LABELS, eligible=st.lists(st.booleans(), min_size=30, max_size=30))
-def test_what_may_not_be_copied_is_not(labels: np.ndarray, eligible: list[bool]) -> None:
-    allowed = np.array(eligible[: len(labels)])
-    assert allowed[plan_copies(labels, 20, eligible=allowed)].all()
-
-
-@pytest.mark.realdata
-def test_the_paper_s_copies_of_the_real_table(real_data: Path) -> None:
-    labels = read_label_table(real_data / "labels" / "train.csv").labels
-    copies = plan_copies(labels, 500)
-    assert len(copies) == 3026
-    assert len(labels) + len(copies) == 34_098
-    assert len(set(copies.tolist())) == 862
-    assert np.bincount(copies).max() == 45
-    after = (labels.sum(axis=0, dtype=int) + labels[copies].sum(axis=0, dtype=int)).tolist()
-    assert after == [
-        *(13820, 1255, 4017, 1603, 1922, 2906, 1207, 2844, 500, 688, 500, 1099, 692, 537),
-        *(1131, 500, 850, 500, 977, 1541, 500, 3842, 807, 3091, 500, 8425, 500, 500),
-    ]
-    assert len(plan_copies(labels, 500, "rarest")) == 2855
-
-
-@pytest.mark.parametrize(
-    ("wanted", "told"),
-    [({"min_count": 0}, "min_count must be from 1"), ({"order": "any"}, "order must be index or rarest")],
-)
-def test_a_plan_that_cannot_be_is_refused(wanted: dict[str, object], told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        plan_copies(np.ones((3, 2), np.uint8), **wanted)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def originals(kaggle: Path, tmp_path: Path) -> Path:
-    """Make a store of 12 samples: classes 0 to 2 have four each, class 3 has twelve."""
-    convert(kaggle / "train", tmp_path / "hpa.zarr", labels=kaggle / "train.csv", codec="lz4")
-    return tmp_path / "hpa.zarr"
-
-
-def test_each_copy_is_its_recipe_carried_out_on_its_parent(originals: Path) -> None:
+def test_each_copy_is_its_transform_applied_to_its_parent(originals: Path) -> None:
     plan = plan_augmentation(open_store(originals), min_count=9)
     done = augment_store(plan)
     assert (done.n_copies, done.n_ok, done.failures) == (15, 15, ())
@@ -122,7 +50,7 @@ def test_the_workers_do_not_change_a_byte(originals: Path, tmp_path: Path) -> No
         assert_same_bytes(originals, tmp_path / name)
 
 
-def test_the_order_of_the_parts_around_a_sample_does_not_change_its_copies(kaggle: Path, tmp_path: Path) -> None:
+def test_the_order_of_the_other_samples_does_not_change_the_copies_of_one(kaggle: Path, tmp_path: Path) -> None:
     rows = {f"sample-{index:02}": "5" for index in range(12)}
     for name, table in {"one": rows, "other": dict(reversed(rows.items()))}.items():
         labels = write_table(tmp_path / f"{name}.csv", table)
@@ -144,25 +72,6 @@ def test_the_same_command_again_changes_nothing_and_other_settings_are_refused(o
     with pytest.raises(InputError, match="was begun with min_count=9; this command says min_count=8"):
         augment_store(plan_augmentation(store, min_count=8))
     assert augment_store(plan_augmentation(store, min_count=8), overwrite=True).n_copies == 12
-
-
-def test_copies_of_failed_and_of_black_samples_are_not_made(kaggle: Path, tmp_path: Path) -> None:
-    source = tmp_path / "train"
-    shutil.copytree(kaggle / "train", source)
-    (source / "sample-00_green.png").write_bytes(b"no picture")
-    black = np.zeros((512, 512), np.uint8)
-    for channel in ("red", "green", "blue", "yellow"):
-        path = source / f"sample-03_{channel}.png"
-        assert cv2.imwrite(str(path), black)
-    rows = {f"sample-{index:02}": str(index % 3) for index in range(12)}
-    convert(source, tmp_path / "hpa.zarr", labels=write_table(tmp_path / "t.csv", rows), codec="lz4")
-    plan = plan_augmentation(open_store(tmp_path / "hpa.zarr"), min_count=8)
-    assert plan.summary.counts_before[:3] == (3, 4, 4)
-    assert plan.summary.counts_after[:3] == (8, 8, 8)
-    assert (plan.summary.n_failed, plan.summary.n_black) == (1, 1)
-    assert plan.part.copies is not None
-    assert not {"sample-00", "sample-03"} & set(plan.part.copies.parents)
-    assert plan.summary.below_minimum[:2] == ("Nucleoli fibrillar center", "Nuclear speckles")
 
 
 def test_a_copy_of_a_damaged_parent_fails_and_is_listed(originals: Path) -> None:
@@ -187,31 +96,11 @@ def test_two_writers_are_kept_apart(originals: Path) -> None:
     assert not (originals / "augmented").exists()
 
 
-def test_nothing_to_copy_is_said_and_nothing_written(originals: Path) -> None:
+def test_a_plan_without_copies_writes_nothing(originals: Path) -> None:
     plan = plan_augmentation(open_store(originals), min_count=1)
     assert plan.summary.n_copies == 0
     assert augment_store(plan).n_copies == 0
     assert not (originals / "augmented").exists()
-
-
-@pytest.mark.parametrize(
-    ("parts", "told"),
-    [
-        (("test",), "has no labels"),
-        (("augmented",), "it holds copies"),
-        (("train", "again"), "is in two of them"),
-        (("nothing",), "part must be in the store"),
-        ((), "parts must not be empty"),
-    ],
-)
-def test_parts_that_cannot_be_copied_from_are_refused(
-    kaggle: Path, originals: Path, parts: tuple[str, ...], told: str
-) -> None:
-    augment_store(plan_augmentation(open_store(originals), min_count=5))
-    convert(kaggle / "test", originals, part="test")
-    convert(kaggle / "train", originals, part="again", labels=kaggle / "train.csv")
-    with pytest.raises(InputError, match=told):
-        plan_augmentation(open_store(originals), parts=parts)
 
 
 def test_copies_know_their_parents_in_a_reader(kaggle: Path, originals: Path) -> None:
@@ -269,13 +158,6 @@ def test_a_repair_of_a_whole_store_without_a_source_is_refused_before_anything_i
     assert shard.read_bytes() == b""
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_originals_are_never_replaced_by_copies(kaggle: Path, originals: Path, part: str) -> None:
-    convert(kaggle / "test", originals, part="test")
-    with pytest.raises(InputError, match="part must be new or hold copies"):
-        plan_augmentation(open_store(originals), min_count=9, part=part)
-
-
 def test_copies_of_other_pixels_than_the_parents_have_now_are_refused(kaggle: Path, originals: Path) -> None:
     store = open_store(originals)
     augment_store(plan_augmentation(store, min_count=9))
@@ -298,7 +180,7 @@ def test_a_part_given_twice_is_refused(originals: Path) -> None:
         open_store(originals).reader(["train", "train"])
 
 
-def test_a_lost_recipe_is_found(originals: Path) -> None:
+def test_a_lost_array_of_transforms_is_found(originals: Path) -> None:
     augment_store(plan_augmentation(open_store(originals), min_count=9))
     shutil.rmtree(originals / "augmented" / "recipe" / "c")
     with pytest.raises(InputError, match="must be whole"):
@@ -345,8 +227,3 @@ def test_an_array_of_another_length_is_refused(originals: Path, name: str) -> No
     path.write_text(json.dumps(told))
     with pytest.raises(InputError, match="must be whole"):
         open_store(originals).part("train")
-
-
-def test_more_copies_than_anyone_wants_are_refused() -> None:
-    with pytest.raises(InputError, match="at most 300000 copies"):
-        plan_copies(np.eye(8, dtype=np.uint8), 100_000)
