@@ -11,7 +11,19 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=(
-        *("augment", "convert", "dataset", "errors", "folds", "format", "preview", "reader", "sources", "stats"),
+        *(
+            "augment",
+            "commands",
+            "convert",
+            "dataset",
+            "errors",
+            "folds",
+            "format",
+            "preview",
+            "reader",
+            "sources",
+            "stats",
+        ),
         *("store", "synth", "system", "tables", "verify"),
     ),
     submod_attrs={"store": ["open_store"]},

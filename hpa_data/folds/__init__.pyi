@@ -1,6 +1,7 @@
 from . import assign as assign
 from . import duplicates as duplicates
 from . import leakage as leakage
+from . import options as options
 from . import plan as plan
 from . import relations as relations
 from .assign import assign_folds as assign_folds

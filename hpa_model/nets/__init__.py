@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import keras
+import lazy_loader
 
 from hpa_data.errors import InputError
 from hpa_model.nets.deepyeast import build_deepyeast
@@ -13,6 +14,9 @@ from hpa_model.nets.gapnet import build_gapnet
 from hpa_model.nets.gapnet_pl import ZScore, build_gapnet_pl
 from hpa_model.nets.mcnn import build_mcnn
 from hpa_model.nets.resize import AreaResize
+
+# On first use, because it imports this package.
+__getattr__ = lazy_loader.attach(__name__, submodules=("summary",))[0]
 
 
 @dataclass(frozen=True, kw_only=True)
