@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import zarr
 
 from hpa_data.dataset import OK, Sample
 from hpa_data.reader.batches import BatchSampler, iter_batches
@@ -35,7 +36,7 @@ def make_store(path: Path, n_samples: int) -> Part:
         target = part.shard_path(shard)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(first.shard_path(0), target)
-    part.group["status"][:] = OK
+    zarr.open_group(part.path, mode="r+")["status"][:] = OK
     return part
 
 

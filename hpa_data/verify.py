@@ -20,7 +20,6 @@ from hpa_data.format.statistics import channel_statistics, compute_checksum, sum
 from hpa_data.sources.naming import SampleFiles, find_samples
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.samples import read_sample
-from hpa_data.store.create import remove_partial_files
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
@@ -250,10 +249,10 @@ def _choose_repairs(found: Sequence[Found], origin: _Origin) -> npt.NDArray[np.b
 
 def _repair(check: "_Check", found: list[Found], origin: _Origin, redo: npt.NDArray[np.bool_]) -> list[Found]:
     """Make samples again, and check the shards that they lie in once more."""
-    remove_partial_files(check.part.path)
+    check.part.storage.remove_partial(check.part.name)
     check.progress.start(int(redo.sum()))
     write_shards(
-        check.part, origin.items, origin.read, redo=redo, workers=check.workers, progress=check.progress.part()
+        check.part, origin.items, origin.read, rewrite=redo, workers=check.workers, progress=check.progress.part()
     )
     touched = np.unique(np.flatnonzero(redo) // check.part.layout.shard_samples).tolist()
     mended = list(found)

@@ -145,13 +145,13 @@ def test_a_failed_sample_makes_the_status_1(
         ("finetune {kaggle}", "Pass a folder that `hpa train` wrote."),
         ("compare {kaggle}", "Pass a folder that `hpa train` wrote."),
         ("train {store} --part extra --out run", "part must be in the store"),
-        ("train {kaggle} --out run", "must be a folder written by `hpa convert`"),
+        ("train {kaggle} --out run", "it is not a folder written by `hpa convert`"),
         ("train {store} --out run --cache ram --cache-gib nan", "cache-gib must be a size above 0"),
         ("train {store} --out run --cache ram --cache-gib inf", "cache-gib must be a size above 0"),
         ("train {store} --out run --cache-gib 1", "Cannot use --cache-gib: it has no effect without --cache ram"),
         ("train ftp://host/a.zarr --out run", "A URL must begin with one of s3://"),
         ("augment s3:// --min-count 5", "A URL must name a bucket or host"),
-        ("bench io {kaggle}", "must be a folder written by `hpa convert`"),
+        ("bench io {kaggle}", "it is not a folder written by `hpa convert`"),
         ("bench io {store} --part extra", "part must be in the store"),
         ("bench io {store} --images {empty}", "must hold files named"),
         ("train {store} --recipe {no_id} --out run", "Cannot read recipe {no_id}: Expected '='"),
@@ -298,7 +298,7 @@ def test_copies_are_planned_made_and_shown_by_the_command(
     assert json.loads(out)["n_ok"] == 15
     status, _, err = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--seed", 1)
     assert status == 2
-    assert "was begun with seed=0; this command says seed=1" in err
+    assert "was created with seed=0, and this command has seed=1" in err
     status, out, _ = run_inside(
         capsys, monkeypatch, "folds", store, "--part", "train", "--part", "augmented", "--folds", 2
     )

@@ -20,8 +20,8 @@ from hpa_data.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from hpa_data.augment.execute import Augmentation
     from hpa_data.augment.plan import CopySummary
+    from hpa_data.store.build import PartReport
 
 
 def augment(
@@ -97,11 +97,11 @@ def describe_copies(summary: "CopySummary") -> str:
     return "\n".join(lines)
 
 
-def describe_augmentation(report: "Augmentation", store: str) -> str:
+def describe_augmentation(report: "PartReport", store: str) -> str:
     """Describe what an augmentation did."""
-    if not report.n_copies:
+    if not report.n_samples:
         return "Nothing to copy."
     lines = [
-        f"{store}, part {report.part}: {report.n_ok} of {report.n_copies} copies ok, {report.n_bytes / 1e6:.1f} MB"
+        f"{store}, part {report.part}: {report.n_ok} of {report.n_samples} copies ok, {report.n_bytes / 1e6:.1f} MB"
     ]
     return "\n".join([*lines, *abbreviate([f"Failed: {failure.id}: {failure.reason}" for failure in report.failures])])

@@ -96,9 +96,9 @@ def describe_conversion(report: "Conversion") -> str:
     lines += _describe_left_out(report)
     if report.n_filled:
         lines.append(f"Missing channel filled with zeros: {report.n_filled} samples")
-    if report.noted:
-        lines.append(f"Warning: {len(report.noted)} samples whose files have another color than their names say")
-        lines += abbreviate([f"  {note}" for note in report.noted])
+    if report.warnings:
+        lines.append(f"Warning: {len(report.warnings)} samples whose files have another color than their names say")
+        lines += abbreviate([f"  {note}" for note in report.warnings])
     lines += abbreviate([f"Failed: {failure.id}: {failure.reason}" for failure in report.failures])
     if report.failures:
         lines.append(f"Failed: {len(report.failures)} samples, all listed in {report.store / 'failures.csv'}")
@@ -111,7 +111,7 @@ def describe_estimate(estimate: "ConversionEstimate") -> str:
         f"{estimate.store}, part {estimate.part}: {estimate.n_samples} samples, {estimate.n_pending} still to convert",
         *_describe_left_out(estimate),
         f"Files of the first channel of {estimate.n_sampled} samples that were read: "
-        + ", ".join(f"{number} {form}" for form, number in estimate.forms.items()),
+        + ", ".join(f"{number} {name}" for name, number in estimate.formats.items()),
         f"Disk: {estimate.n_bytes / 1e6:.1f} ± {estimate.error_bytes / 1e6:.1f} MB "
         f"({estimate.mean_bytes / 1e3:.0f} kB per sample); {estimate.free_bytes / 1e6:.0f} MB are free",
         f"Time: about {estimate.seconds:.0f} s. Memory: up to {estimate.memory_bytes / 1e6:.0f} MB",

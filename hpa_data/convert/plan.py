@@ -1,4 +1,4 @@
-"""Joining the files of a source with a label table: which samples become which part."""
+"""Which samples become which part: the files of a source, joined with a label table."""
 
 import os
 from collections.abc import Sequence
@@ -13,38 +13,34 @@ from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.sources.naming import SampleFiles, find_samples, missing_channels
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan
+from hpa_data.system.records import list_absent
 from hpa_data.tables import LabelTable, read_label_table
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionPlan:
-    """Which samples become which part.
-
-    Attributes
-    ----------
-    root : Path
-        The source, absolute.
-    part : PartPlan
-    samples : tuple of SampleFiles, length N
-        In the order of the part.
-    settings : ImportOptions
-    unlabelled : tuple of str
-        Ids of samples left out because the label table has no row for them.
-    skipped : tuple of str
-        Ids of samples left out because they lack a channel.
-    """
+    """Which samples become which part."""
 
     root: Path
+    """The source, absolute."""
+
     part: PartPlan
+
     samples: tuple[SampleFiles, ...]
+    """Of length N, in the order of the part."""
+
     settings: ImportOptions
+
     unlabelled: tuple[str, ...]
+    """Ids of samples left out because the label table has no row for them."""
+
     skipped: tuple[str, ...]
+    """Ids of samples left out because they lack a channel."""
 
     def list_paths(self) -> list[str]:
-        """List what whoever does the work must see: the source or its archive, and the folder where the store lies."""
+        """List what every worker must see: the source or its archive, and the folder where the store lies."""
         paths = [self.root, self.part.path]
-        return [str(next(place for place in (path, *path.parents) if place.exists())) for path in paths]
+        return [str(next(parent for parent in (path, *path.parents) if parent.exists())) for path in paths]
 
 
 def plan_conversion(
@@ -70,9 +66,9 @@ def plan_conversion(
     part : str
         Name of the part.
     settings : ImportOptions, optional
-        By default Kaggle's planes.
-    codec : str
-        A name in `shards.CODECS`.
+        By default those for the files of Kaggle's competition.
+    codec : CodecName
+        A name in `format.codecs.CODECS`.
 
     Raises
     ------
@@ -89,8 +85,7 @@ def plan_conversion(
     samples, rows, unlabelled = _join(found, table, skipped, source, labels)
     if not samples:
         raise InputError(
-            f"A part must have samples. Received: none of {source}, after {len(skipped)} that lack a channel. Pass "
-            "--missing fill."
+            f"Cannot convert {source}: each of its {len(skipped)} samples lacks a channel. Pass --missing fill."
         )
     planned = PartPlan(
         path=Path(os.path.abspath(store)),
@@ -98,6 +93,7 @@ def plan_conversion(
         ids=tuple(sample.id for sample in samples),
         labels=rows,
         settings=settings.encode(),
+        absent=list_absent(ImportOptions),
         codec=codec,
     )
     return ConversionPlan(
@@ -117,21 +113,21 @@ def _join(
     source: str | Path,
     labels: str | Path | None,
 ) -> tuple[list[SampleFiles], npt.NDArray[np.uint8] | None, tuple[str, ...]]:
-    """Pair samples with the rows of a label table.
+    """Pair the samples with the rows of a label table.
 
     Returns the samples in the order of the part, their labels (N, K), and the ids that have files but no row.
     """
     if table is None:
         return list(found), None, ()
     if not table.ids:
-        raise InputError(f"A label table must have rows. Received: {labels} with none. Pass another table.")
+        raise InputError(f"Cannot convert {source}: the label table {labels} has no rows. Pass another table.")
     by_id = {sample.id: sample for sample in found}
     left_out = set(skipped)
     absent = [name for name in table.ids if name not in by_id and name not in left_out]
     if absent:
         raise InputError(
-            f"Each id of the label table must have files. Received: {absent[0]!r} in {labels} and {len(absent) - 1} "
-            f"more without any in {source}. Fetch the files, or take the rows out."
+            f"Cannot convert {source}: it has no files for {absent[0]!r} and {len(absent) - 1} more ids of {labels}. "
+            "Add the files, or remove the rows."
         )
     rows = [row for row, name in enumerate(table.ids) if name in by_id]
     known = set(table.ids)

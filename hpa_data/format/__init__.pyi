@@ -1,3 +1,4 @@
+from . import arrays as arrays
 from . import codecs as codecs
 from . import layout as layout
 from . import manifest as manifest

@@ -14,6 +14,7 @@ import google_crc32c
 import numcodecs.blosc
 import numpy as np
 import numpy.typing as npt
+from numcodecs.vlen import VLenUTF8
 from zarr.codecs import BloscCodec
 
 from hpa_data.errors import InputError
@@ -143,6 +144,16 @@ def encode_metadata_chunk(rows: npt.NDArray[np.generic], *, chunk_rows: int) -> 
     whole[: len(rows)] = rows
     content = whole.reshape(-1).view(np.uint8)
     encoded: bytes = numcodecs.blosc.compress(content, b"zstd", SMALL_LEVEL, numcodecs.blosc.NOSHUFFLE)
+    return encoded
+
+
+def encode_text_chunk(texts: Sequence[str], *, chunk_rows: int) -> bytes:
+    """Encode a chunk of an array with a text per sample, as zarr-python does; empty texts fill it up."""
+    padded = np.full(chunk_rows, "", object)
+    padded[: len(texts)] = texts
+    encoded: bytes = numcodecs.blosc.compress(
+        VLenUTF8().encode(padded), b"zstd", SMALL_LEVEL, numcodecs.blosc.NOSHUFFLE
+    )
     return encoded
 
 

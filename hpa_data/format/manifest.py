@@ -3,94 +3,78 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import CHANNELS, CLASSES
 from hpa_data.errors import InputError
 from hpa_data.format.statistics import ChannelStatistics
+from hpa_data.system.records import decode_record, encode_record
 
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What each sample of a part of augmented copies was made of.
-
-    Attributes
-    ----------
-    parents : tuple of str, length N
-        Ids of the samples that were copied.
-    parts : tuple of str, length N
-        The part of each parent.
-    checksums : tuple of int, length N
-        CRC-32 of each parent's bytes when the copies were planned.
-    transforms : tuple of str, length N
-        What was done to each; see `augment.transform`.
-    """
+    """What each sample of a part of augmented copies was made from."""
 
     parents: tuple[str, ...]
+    """Of length N, as all: ids of the samples that were copied."""
+
     parts: tuple[str, ...]
+    """The part of each parent."""
+
     checksums: tuple[int, ...]
+    """CRC-32 of each parent's image when the copies were planned."""
+
     transforms: tuple[str, ...]
+    """What was done to each, as JSON; see `augment.transform`."""
+
+
+# Which array of a part holds which field of its provenance.
+COPY_ARRAYS = {"parent": "parents", "parent_part": "parts", "parent_checksum": "checksums", "recipe": "transforms"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a part holds and how it was made: the attributes of its group.
 
-    Attributes
-    ----------
-    channels, classes : tuple of str
-        Names, in the order of the arrays' axes.
-    settings : dict
-        The settings that produced the part, JSON values only; no path, no clock.
-    fingerprint : str
-        SHA-256 of everything that decides what the part should hold; see `fingerprint`.
-    statistics : Statistics or None
-        None until every sample is written.
+    The names of the fields are keys in the store. A field that is added later needs ``metadata={"absent": value}``: the
+    meaning of its absence in older stores, which keep their bytes; see `system.records`.
     """
 
-    channels: tuple[str, ...] = CHANNELS
-    classes: tuple[str, ...] = CLASSES
+    channels: tuple[str, ...]
+    """Names, in the order of the arrays' axis."""
+
+    classes: tuple[str, ...]
+    """Names, in the order of the labels' axis."""
+
     settings: dict[str, Any]
+    """What produced the part: JSON values, without paths and times."""
+
     fingerprint: str
+    """SHA-256 of everything that decides what the part holds; see `fingerprint`."""
+
     statistics: ChannelStatistics | None = None
+    """None until every sample is written."""
 
     def encode(self) -> dict[str, Any]:
         """Return the manifest as JSON values; `decode` is the inverse."""
-        return {"format_version": FORMAT_VERSION, **json.loads(json.dumps(asdict(self)))}
+        return {"format_version": FORMAT_VERSION, **encode_record(self)}
 
     @staticmethod
     def decode(attributes: Mapping[str, Any]) -> "Manifest":
-        """Read a manifest from a group's attributes; InputError if they are none of this format's version."""
+        """Read a manifest from a group's attributes; InputError if they are not those of this version's format."""
         version = attributes.get("format_version")
         if version != FORMAT_VERSION:
             raise InputError(
-                f"A part must have format version {FORMAT_VERSION}. Received: {version!r}. Convert the source again."
+                f"Cannot read the manifest of the part: it has format version {version!r}, and this version of hpa "
+                f"reads {FORMAT_VERSION}. Install a newer version of hpa, or convert the source again."
             )
-        try:
-            raw = attributes["statistics"]
-            statistics = raw and ChannelStatistics(
-                n_samples=int(raw["n_samples"]), mean=tuple(raw["mean"]), std=tuple(raw["std"])
-            )
-            names = [attributes["channels"], attributes["classes"]]
-            if not all(isinstance(names_, list) and all(isinstance(n, str) for n in names_) for names_ in names):
-                raise TypeError("channels or classes, which are no lists of names")
-            return Manifest(
-                channels=tuple(names[0]),
-                classes=tuple(names[1]),
-                settings=dict(attributes["settings"]),
-                fingerprint=str(attributes["fingerprint"]),
-                statistics=statistics,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"A part must have a whole manifest. Received: one with a fault at {error}. Convert the source again."
-            ) from error
+        rest = {key: value for key, value in attributes.items() if key != "format_version"}
+        return decode_record(Manifest, rest, name="the manifest of the part")
 
 
 def fingerprint(
@@ -98,21 +82,32 @@ def fingerprint(
     ids: Sequence[str],
     labels: npt.NDArray[np.uint8] | None,
     copies: Provenance | None = None,
+    columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> str:
-    """Hash what decides a part's content: settings, ids, labels and what copies were made of, in their order.
+    """Hash what decides a part's content, in its order: settings, ids, labels, what copies were made from, columns.
+
+    Parameters
+    ----------
+    settings : mapping of str to JSON values
+    ids : sequence of str, length N
+    labels : array of uint8, shape (N, K), or None
+    copies : Provenance, optional
+    columns : mapping of str to sequence of length N, optional
+        The arrays that only some parts have.
 
     Returns
     -------
     str
         SHA-256 in hexadecimal digits.
     """
-    what: list[object] = [dict(settings), list(ids), labels is not None]
+    content: list[Any] = [dict(settings), list(ids), labels is not None]
     if copies is not None:
-        # The names that version 0.1.0 hashed: another name would be another fingerprint.
+        # The names that version 0.1.0 hashed: other names would give another fingerprint.
         sources = {"parents": copies.parents, "parts": copies.parts, "checksums": copies.checksums}
-        what.append(sources | {"recipes": copies.transforms})
-    told = json.dumps(what, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(told.encode())
+        content.append(sources | {"recipes": copies.transforms})
+    if columns:
+        content.append({name: list(values) for name, values in columns.items()})
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
     if labels is not None:
         digest.update(np.ascontiguousarray(labels).tobytes())
     return digest.hexdigest()

@@ -3,33 +3,28 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from hpa_data.dataset import FAILED
 from hpa_data.errors import InputError
 from hpa_data.store.part import Part
-from hpa_data.store.store import open_store
-from hpa_data.tables import write_table
+from hpa_data.store.storage import Storage
+from hpa_data.store.store import Store, open_store
+from hpa_data.tables import encode_table
 
 FAILURES_NAME = "failures.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A sample that could not be written.
-
-    Attributes
-    ----------
-    id : str
-    file : str
-        The file at fault, as the source names it; empty if it is not one alone.
-    reason : str
-    """
+    """A sample that could not be read, and is black in the store."""
 
     id: str
+
     file: str
+    """The file that caused it, as the source names it; empty if it is not a single one."""
+
     reason: str
 
 
@@ -40,19 +35,17 @@ def list_failures(part: Part) -> list[Failure]:
     return [Failure(id=part.ids[i], file=notes[i][1], reason=notes[i][0]) for i in failed]
 
 
-def write_failures(store: Path) -> None:
-    """Write ``failures.csv`` over all parts of a store: part, id, file, reason. None if nothing failed."""
-    path = store / FAILURES_NAME
-    rows = list(_list_all_failures(store))
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    write_table(path, ("part", "id", "file", "reason"), rows)
+def write_failures(storage: Storage) -> None:
+    """Write ``failures.csv`` over all parts of a store: part, id, file, reason. Delete it if nothing failed."""
+    rows = list(_list_all_failures(open_store(storage.location)))
+    if rows:
+        storage.put(FAILURES_NAME, encode_table(("part", "id", "file", "reason"), rows))
+    else:
+        storage.delete(FAILURES_NAME)
 
 
-def _list_all_failures(store: Path) -> Iterator[tuple[str, str, str, str]]:
-    opened = open_store(store)
-    for name in opened.parts():
-        with contextlib.suppress(InputError):  # another part, damaged, which this one has nothing to do with
-            for failure in list_failures(opened.part(name)):
+def _list_all_failures(store: Store) -> Iterator[tuple[str, str, str, str]]:
+    for name in store.parts():
+        with contextlib.suppress(InputError):  # another part that is damaged, which is no concern of this one
+            for failure in list_failures(store.part(name)):
                 yield name, failure.id, failure.file, failure.reason

@@ -11,24 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError, first_line
+from hpa_data.format.arrays import ARRAYS, IMAGES
 from hpa_data.reader.kvstore import import_tensorstore, make_kvstore, make_retries
-
-# All arrays that a part may have beside its images.
-SMALL_ARRAYS = (
-    "channel",
-    "checksum",
-    "class",
-    "id",
-    "labels",
-    "note",
-    "note_file",
-    "parent",
-    "parent_checksum",
-    "parent_part",
-    "recipe",
-    "status",
-    "sums",
-)
 
 # Of one small array; the known data sets have some thousands.
 MAX_CHUNKS = 100_000
@@ -78,12 +62,13 @@ class Mirror:
         """Fetch all of a part but the chunks of its images; False if it is not there."""
         if (self.folder / name / "zarr.json").exists():
             return True
+        names = [spec.name for spec in ARRAYS]
         # The group's own metadata come last, as they say that the part has been fetched.
-        metadata = self._fetch([f"{name}/{array}/zarr.json" for array in (*SMALL_ARRAYS, "images")])
+        metadata = self._fetch([f"{name}/{array}/zarr.json" for array in names])
         keys = []
-        for array in SMALL_ARRAYS:
+        for array in names:
             content = metadata.get(f"{name}/{array}/zarr.json")
-            if content is not None:
+            if content is not None and array != IMAGES.name:
                 keys += [f"{name}/{array}/{chunk}" for chunk in _list_chunks(content, f"{self.url}/{name}/{array}")]
         self._fetch(keys)
         return bool(self._fetch([f"{name}/zarr.json"]))

@@ -1,4 +1,4 @@
-"""One part of a store: its arrays, read and compared with its manifest."""
+"""One part of a store: its arrays, checked against its manifest."""
 
 import json
 from dataclasses import dataclass
@@ -12,45 +12,46 @@ import zarr
 
 from hpa_data.dataset import FAILED, PENDING, is_readable
 from hpa_data.errors import InputError, first_line
-from hpa_data.format.codecs import Codec, get_codec
+from hpa_data.format.arrays import ARRAYS, IMAGES, check_arrays, has_native_layout
+from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import Layout, find_shard
-from hpa_data.format.manifest import Manifest, Provenance, fingerprint
+from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance, fingerprint
 from hpa_data.reader.engine import ReaderSpec
 from hpa_data.store.mirror import Mirror
+from hpa_data.store.storage import Storage, open_storage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One group of a store: the samples that were converted together.
-
-    Attributes
-    ----------
-    name : str
-        ``train``, ``test``, …
-    path : Path
-        The group's folder; of a store at a URL, a copy of all but the chunks of its images.
-    manifest : Manifest
-    layout : Layout
-    images : Path or str
-        Folder or URL of the array of images.
-    has_native_layout : bool
-        Whether that array is laid out as `writer` does it.
-    mirror : Mirror, optional
-        Of a store at a URL: what `path` is made by, and lives as long as.
-    """
+    """One group of a store: the samples that were converted together."""
 
     name: str
+
     path: Path
+    """The group's folder; for a store at a URL, a copy of everything but the chunks of its images."""
+
     manifest: Manifest
+
     layout: Layout
+
     images: Path | str
+    """Folder or URL of the array of images."""
+
     has_native_layout: bool
+    """Whether that array has the chunks and codecs that `hpa convert` writes."""
+
     mirror: Mirror | None = None
+    """What fills `path` from a URL, and deletes it when nothing refers to it any longer."""
+
+    @property
+    def storage(self) -> Storage:
+        """Where the part is written."""
+        return open_storage(self.path.parent)
 
     @cached_property
     def group(self) -> zarr.Group:
-        """The part as zarr-python sees it."""
-        return zarr.open_group(self.path, mode="r+")
+        """The part as zarr-python reads it."""
+        return zarr.open_group(self.storage.zarr_store(), path=self.name, mode="r")
 
     @cached_property
     def ids(self) -> list[str]:
@@ -67,9 +68,13 @@ class Part:
         """What each sample was made of, in a part of augmented copies."""
         if "recipe" not in self.group:
             return None
-        columns = [tuple(str(text) for text in self._read(name)) for name in ("parent", "parent_part", "recipe")]
-        checksums = tuple(self._read("parent_checksum").tolist())
-        return Provenance(parents=columns[0], parts=columns[1], checksums=checksums, transforms=columns[2])
+        return Provenance(**{field: tuple(self._read(name).tolist()) for name, field in COPY_ARRAYS.items()})
+
+    @cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        """The columns that only some parts have, by array."""
+        names = [spec.name for spec in ARRAYS if spec.present == "optional" and spec.name in self.group]
+        return {name: self._read(name).tolist() for name in names}
 
     def read_status(self) -> npt.NDArray[np.uint8]:
         """Read what became of each sample, uint8 (N,)."""
@@ -92,11 +97,11 @@ class Part:
         return find_shard(self.path / "images", shard)
 
     def require_native_layout(self) -> None:
-        """Refuse a part whose shards cannot be written or checked one by one: InputError."""
+        """Refuse a part whose shards cannot be checked or written one by one: InputError."""
         if not self.has_native_layout:
             raise InputError(
-                f"Shards must be laid out as `hpa convert` does it to be checked or written. Received: {self.path}, "
-                "chunked or encoded otherwise. Convert the part again, or only read it."
+                f"Cannot check or write the shards of {self.path}: their chunks or codecs are not those of `hpa "
+                "convert`. Convert the part again, or only read it."
             )
 
     def count_readable(self) -> int:
@@ -131,19 +136,18 @@ class Part:
             return self.group[name][:]  # type: ignore[index]
         # Whatever a damaged chunk makes its codecs raise.
         except Exception as error:
-            reason = first_line(error)
             raise InputError(
-                f"A part must be whole. Received: {self.path}, whose {name} cannot be read: {reason}. Convert it again "
-                "with --overwrite."
+                f"Cannot read {name} of part {self.name!r} in {self.path.parent}: {first_line(error)}. Convert the "
+                "part again with --overwrite."
             ) from error
 
 
-def _is_part(path: Path) -> bool:
-    """Tell whether a folder is a part, or what is left of one, whose opening then says so."""
-    if (path / "status" / "zarr.json").exists():
+def is_part(folder: Path) -> bool:
+    """Tell whether a folder is a part, or the damaged rest of one, which opening it then reports."""
+    if (folder / "status" / "zarr.json").exists():
         return True
     try:
-        metadata = json.loads((path / "zarr.json").read_bytes())
+        metadata = json.loads((folder / "zarr.json").read_bytes())
         return metadata["node_type"] == "group" and "fingerprint" in metadata.get("attributes", {})
     except OSError:
         return False
@@ -151,64 +155,31 @@ def _is_part(path: Path) -> bool:
         return True
 
 
-def _open_part(folder: Path, name: str, mirror: Mirror | None) -> Part:
-    """Open a part and hold its arrays against its manifest; raises many kinds of errors if they do not agree.
+def open_part(folder: Path, name: str, mirror: Mirror | None) -> Part:
+    """Open a part and check its arrays against its manifest; raises errors of many kinds if they do not agree.
 
     Its images lie in the folder too, unless that is a mirror.
     """
-    group = zarr.open_group(folder / name, mode="r")
+    group = zarr.open_group(open_storage(folder).zarr_store(), path=name, mode="r")
     manifest = Manifest.decode(group.attrs.asdict())
-    codec = get_codec(manifest.settings["codec"])
-    images: Any = group["images"]
-    n_samples, *image_shape = images.shape
-    layout = Layout(
-        n_samples=n_samples, image_shape=tuple(image_shape), shard_samples=int(manifest.settings["shard_samples"])
-    )
+    images: Any = group[IMAGES.name]
     size = int(manifest.settings["image_size"])
-    if (str(images.dtype), tuple(image_shape)) != ("uint8", (size, size, len(manifest.channels))):
-        raise ValueError("images are not as the manifest says")
+    layout = Layout(
+        n_samples=images.shape[0],
+        image_shape=(size, size, len(manifest.channels)),
+        shard_samples=int(manifest.settings["shard_samples"]),
+    )
+    check_arrays(group, layout, n_classes=len(manifest.classes))
     part = Part(
         name=name,
         path=folder / name,
         manifest=manifest,
         layout=layout,
-        images=f"{mirror.url}/{name}/images" if mirror else folder / name / "images",
-        has_native_layout=_has_native_layout(images.metadata.to_dict(), layout, codec),
+        images=f"{mirror.url}/{name}/{IMAGES.name}" if mirror else folder / name / IMAGES.name,
+        has_native_layout=has_native_layout(images, layout, get_codec(manifest.settings["codec"])),
         mirror=mirror,
     )
-    for array, dtype, shape in (
-        ("status", "uint8", (n_samples,)),
-        ("checksum", "uint32", (n_samples,)),
-        ("sums", "uint64", (n_samples, image_shape[-1], 2)),
-        ("note", None, (n_samples,)),
-        ("note_file", None, (n_samples,)),
-    ):
-        rows: Any = group[array]
-        is_right = rows.shape == shape and rows.chunks[0] == layout.shard_samples
-        if not is_right or (dtype is not None and str(rows.dtype) != dtype):
-            raise ValueError(f"{array} is not laid out as the manifest says")
-    # A chunk that is lost reads as zeros or empty strings; only the fingerprint knows.
-    if fingerprint(manifest.settings, part.ids, part.labels, part.copies) != manifest.fingerprint:
-        raise ValueError("ids, labels or settings are not those that it was made with")
+    # A lost chunk reads as zeros or empty strings; only the fingerprint shows it.
+    if fingerprint(manifest.settings, part.ids, part.labels, part.copies, part.columns) != manifest.fingerprint:
+        raise ValueError("ids, labels or settings are not those that it was created with")
     return part
-
-
-def _has_native_layout(metadata: dict[str, Any], layout: Layout, codec: Codec) -> bool:
-    """Tell whether an array of images is laid out as `writer` does it, from its metadata."""
-    try:
-        (sharding,) = metadata["codecs"]
-        inner = [step["name"] for step in sharding["configuration"]["codecs"]]
-        grid, keys = metadata["chunk_grid"], metadata["chunk_key_encoding"]
-        return (
-            sharding["name"] == "sharding_indexed"
-            and tuple(sharding["configuration"]["chunk_shape"]) == (1, *layout.image_shape)
-            and inner == (["bytes", "blosc"] if codec.cname else ["bytes"])
-            and [step["name"] for step in sharding["configuration"]["index_codecs"]] == ["bytes", "crc32c"]
-            and sharding["configuration"]["index_codecs"][0]["configuration"]["endian"] == "little"
-            and sharding["configuration"].get("index_location", "end") == "end"
-            and tuple(grid["configuration"]["chunk_shape"]) == (layout.shard_samples, *layout.image_shape)
-            and not metadata.get("storage_transformers")
-            and (keys["name"], keys.get("configuration", {}).get("separator", "/")) == ("default", "/")
-        )
-    except (KeyError, TypeError, ValueError):
-        return False

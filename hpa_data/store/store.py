@@ -1,7 +1,4 @@
-"""What a store holds: its parts and their arrays, held against their manifests.
-
-Reading alone: `begin` makes parts and `writer` fills them.
-"""
+"""What a store holds: its parts and their arrays, checked against their manifests. For reading only."""
 
 import os
 import shutil
@@ -18,24 +15,20 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.reader import Reader
 from hpa_data.store.mirror import Mirror
-from hpa_data.store.part import Part, _is_part, _open_part
+from hpa_data.store.part import Part, is_part, open_part
+from hpa_data.store.storage import open_storage
 from hpa_data.tables import first_duplicate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """A store that exists.
-
-    Attributes
-    ----------
-    path : Path
-        Its folder; of a store at a URL, a copy of all but the chunks of images, as far as they have been asked for.
-    mirror : Mirror, optional
-        Of a store at a URL: what fills that copy.
-    """
+    """A store that exists."""
 
     path: Path
+    """Its folder; for a store at a URL, a copy of everything but the chunks of images, as far as it was needed."""
+
     mirror: Mirror | None = None
+    """What fills that copy, for a store at a URL."""
 
     @property
     def location(self) -> Path | str:
@@ -43,43 +36,40 @@ class Store:
         return self.mirror.url if self.mirror else self.path
 
     def require_local(self) -> Path:
-        """Return the store's folder, to write there; InputError if it has none of its own."""
+        """Return the store's folder, to write there; InputError if the store is at a URL."""
         if self.mirror:
             raise InputError(
-                f"A store to write to must be a folder. Received: {self.mirror.url}. Work on a copy of it, or where it "
-                "was made."
+                f"Cannot write to {self.mirror.url}: only stores in a folder can be written. Work on a copy of it, or "
+                "where it was made."
             )
         return self.path
 
     def parts(self) -> list[str]:
-        """Names of the parts, in alphabetical order."""
+        """List the names of the parts, in alphabetical order."""
         if self.mirror:
             return [name for name in self.mirror.list_parts() if name.isidentifier()]
-        zarr.open_group(self.path, mode="r")
-        # Not by zarr's own listing: it warns of files that are no arrays.
-        with os.scandir(self.path) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.isidentifier() and entry.is_dir())
-        return [name for name in names if _is_part(self.path / name)]
+        storage = open_storage(self.path)
+        zarr.open_group(storage.zarr_store(), mode="r")
+        # Not by zarr's own listing, which warns of files that are no arrays.
+        names = [name for name in storage.list_names() if name.isidentifier()]
+        return [name for name in names if is_part(self.path / name)]
 
     def part(self, name: str) -> Part:
         """Open one part; InputError if the store has none of that name."""
-        is_there = name.isidentifier() and (self.mirror.fetch_part(name) if self.mirror else name in self.parts())
-        if not is_there:
+        exists = name.isidentifier() and (self.mirror.fetch_part(name) if self.mirror else name in self.parts())
+        if not exists:
             raise InputError(
                 f"part must be in the store. Received: part={name!r}; {self.location} has "
                 f"{', '.join(self.parts()) or 'none'}. Convert it first, or name another."
             )
         try:
-            part = _open_part(self.path, name, self.mirror)
-        except InputError:
-            raise
+            return open_part(self.path, name, self.mirror)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-            reason = first_line(error)
+            if isinstance(error, InputError):
+                raise
             raise InputError(
-                f"A part must be whole. Received: {name} of {self.location} with a fault: {reason}. Convert it again "
-                "with --overwrite."
+                f"Cannot open part {name!r} of {self.location}: {first_line(error)}. Convert it again with --overwrite."
             ) from error
-        return part
 
     def reader(self, parts: Sequence[str] = ("train",), threads: int | None = None, cache_bytes: int = 0) -> Reader:
         """Open a reader of random batches over one or several parts.
@@ -87,9 +77,9 @@ class Store:
         Parameters
         ----------
         parts : sequence of str
-            In this order samples are numbered.
+            Samples are numbered in this order.
         threads : int, optional
-            That decode a batch; by default one a core.
+            Threads that decode a batch; by default one per core.
         cache_bytes : int
             Decoded samples that may be kept in memory; see `cache.Cache` and `cache.choose_cache_bytes`.
 
@@ -101,46 +91,46 @@ class Store:
         repeated = first_duplicate(parts)
         if repeated is not None:
             # Copies would have two parents, and samples two folds.
-            raise InputError(f"parts must be named once each. Received: {repeated!r} twice. Name each part once.")
+            raise InputError(f"parts must each be named once. Received: {repeated!r} twice. Name it once.")
         opened = [self.part(name) for name in parts]
         for part in opened:
             self.find_parents(part)
         return Reader([part.reader_spec() for part in opened], threads=threads, cache_bytes=cache_bytes)
 
     def find_parents(self, part: Part) -> list[tuple[int, int]]:
-        """Find the row of each copy's parent in its part, and the parent's status; nothing for a part of originals.
+        """Find the row of each copy's parent in its part, and the parent's status; empty for a part of originals.
 
         Raises
         ------
         InputError
-            If their part has other samples or labels than when the copies were planned, or a parent other pixels.
+            If their part has other samples or labels than when the copies were planned, or a parent another image.
         """
         if part.copies is None:
             return []
         known: dict[tuple[str, str], tuple[int, int, int]] = {}
-        marks = part.manifest.settings.get("parents")
+        fingerprints = part.manifest.settings.get("parents")
         for name in sorted(set(part.copies.parts)):
             parent = self.part(name)
-            is_same = isinstance(marks, dict) and marks.get(name) == parent.manifest.fingerprint
+            is_same = isinstance(fingerprints, dict) and fingerprints.get(name) == parent.manifest.fingerprint
             if not is_same or parent.copies is not None:
-                raise InputError(
-                    f"Copies must be those of the store's own samples. Received: part {part.name!r}, made of another "
-                    f"part {name!r} than {self.location} has now. Run `hpa augment` again with --overwrite."
-                )
+                raise _out_of_date(part, f"part {name!r} of {self.location} has changed since")
             rows = zip(parent.ids, parent.read_checksums().tolist(), parent.read_status().tolist(), strict=True)
-            known |= {(name, own_id): (row, *numbers) for row, (own_id, *numbers) in enumerate(rows)}
+            known |= {(name, parent_id): (row, *numbers) for row, (parent_id, *numbers) in enumerate(rows)}
         found = []
-        told = zip(part.copies.parts, part.copies.parents, part.copies.checksums, strict=True)
-        for name, parent_id, checksum in told:
-            row, now, status = known.get((name, parent_id), (-1, -1, PENDING))
-            if now != checksum or status not in {OK, FILLED}:
-                raise InputError(
-                    f"Copies must be those of the store's own samples. Received: part {part.name!r} with copies of "
-                    f"{parent_id!r}, which part {name!r} has not, or has with other pixels. Run `hpa augment` again "
-                    "with --overwrite."
-                )
+        copies = zip(part.copies.parts, part.copies.parents, part.copies.checksums, strict=True)
+        for name, parent_id, checksum in copies:
+            row, current, status = known.get((name, parent_id), (-1, -1, PENDING))
+            if current != checksum or status not in {OK, FILLED}:
+                raise _out_of_date(part, f"the image of {parent_id!r} in part {name!r} is another one, or is missing")
             found.append((row, status))
         return found
+
+
+def _out_of_date(copies: Part, reason: str) -> InputError:
+    return InputError(
+        f"Cannot use part {copies.name!r}, whose copies are out of date: {reason}. Run `hpa augment` again with "
+        "--overwrite."
+    )
 
 
 def open_store(path: str | Path) -> Store:
@@ -150,13 +140,13 @@ def open_store(path: str | Path) -> Store:
     ----------
     path : str or Path
         The store's folder, or its URL: ``s3://``, ``gs://``, ``http://`` or ``https://``, with what
-        `remote.make_kvstore` takes from the environment. What is small is then copied to a temporary folder, which
-        lives as long as the store.
+        `reader.kvstore.make_kvstore` reads from the environment. Everything but the images is then copied to a
+        temporary folder, which lives as long as the store.
 
     Raises
     ------
     InputError
-        If there is none, or its metadata are damaged, or its server cannot be reached.
+        If there is none, its metadata are damaged, or its server cannot be reached.
     """
     if is_url(path):
         return _open_remote(str(path))
@@ -164,9 +154,9 @@ def open_store(path: str | Path) -> Store:
     try:
         store.parts()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        reason = first_line(error)
         raise InputError(
-            f"A store must be a folder written by `hpa convert`. Received: {path}: {reason}. Check the path."
+            f"Cannot open the store {path}: it is not a folder written by `hpa convert` ({first_line(error)}). Check "
+            "the path."
         ) from error
     return store
 
@@ -178,17 +168,17 @@ def _open_remote(url: str) -> Store:
         mirror = Mirror(url, folder)
         if not mirror.fetch_root():
             raise InputError(
-                f"A store must be written by `hpa convert`. Received: {url}, without zarr.json. Check the URL."
+                f"Cannot open the store {url}: it has no zarr.json, as `hpa convert` writes it. Check the URL."
             )
     except BaseException:
         _remove_folder(folder, os.getpid())
         raise
-    # The one thing that the store and its parts share.
+    # The mirror is what the store and its parts share.
     weakref.finalize(mirror, _remove_folder, folder, os.getpid())
     return Store(path=folder, mirror=mirror)
 
 
 def _remove_folder(folder: Path, process: int) -> None:
-    """Remove a temporary folder, unless this is a fork of the process that made it."""
+    """Remove a temporary folder, unless this process is a fork of the one that created it."""
     if process == os.getpid():
         shutil.rmtree(folder, ignore_errors=True)

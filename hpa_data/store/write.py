@@ -1,15 +1,13 @@
-"""What is written when: the shards of a part, and what counts as written.
+"""Writing the shards of a part.
 
-A shard of images is written whole by one task: its file first, under another name until it is complete, then what is
-known of its samples, last their `status`. Only `status` tells what exists, so that a killed conversion goes on with the
-samples that are still pending.
+One task writes a whole shard: first its images, which appear once they are complete, then what is known of its samples,
+and `status` last. Only `status` tells which samples exist, so a killed conversion resumes with those still pending.
 """
 
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,20 +16,21 @@ import zarr
 
 from hpa_data.dataset import FAILED, PENDING, Sample, is_readable
 from hpa_data.errors import InputError
+from hpa_data.format.arrays import IMAGES, SHARD_ARRAYS, ArraySpec, encode_group
 from hpa_data.format.codecs import (
     decode_shard_index,
     encode_chunk,
     encode_metadata_chunk,
     encode_shard_index,
+    encode_text_chunk,
     get_codec,
 )
-from hpa_data.format.layout import Layout, ShardTask, plan_shards
+from hpa_data.format.layout import Layout, ShardTask, find_shard, plan_shards
 from hpa_data.format.statistics import channel_statistics, compute_checksum, sum_pixels
 from hpa_data.store.failures import Failure, list_failures, write_failures
 from hpa_data.store.part import Part
-from hpa_data.system.atomic import open_atomic, write_atomic
+from hpa_data.store.storage import Storage
 from hpa_data.system.executor import Parallelism, run_tasks
-from hpa_data.system.lock import read_lock
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.threads import ThreadTeam
 
@@ -39,13 +38,13 @@ Item = TypeVar("Item")
 Read = Callable[[Item], Sample]
 
 
-# Letters of a note; the names that a file gives its planes, say, may be of any length.
+# Letters of a note: the names that a file gives its planes, for example, may be of any length.
 MAX_NOTE = 1000
 
-# Samples after which the thread that writes them is woken: waking it for each costs 3 % of all of the time.
+# Samples after which the writing thread is woken: waking it for each costs 3 % of the whole time.
 GROUP = 8
 
-# A decoded file, its planes taken apart, one of them as float32: up to 6 times its decoded bytes were measured.
+# Copies of a file's decoded bytes while it is read (its planes separated, one of them as float32): 6 were measured.
 READING_COPIES = 7
 
 
@@ -53,64 +52,48 @@ class _Encoded(NamedTuple):
     """A sample, ready to be written."""
 
     chunk: bytes | memoryview
-    checksum: int
-    sums: npt.NDArray[np.uint64]
-    status: int
-    note: str
-    note_file: str
-
-
-# The arrays of a part with numbers for each sample, in the order in which they are written: `status` last.
-_NUMBERS = {"checksum": np.uint32, "sums": np.uint64, "status": np.uint8}
+    row: dict[str, Any]  # its value in each of SHARD_ARRAYS
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """One shard to write, with all that a worker process must know of it.
+    """One shard to write, with everything that a worker process needs to know."""
 
-    Attributes
-    ----------
-    part : Path
-        The part's folder.
-    shard_path : Path
-    layout : Layout
-    codec : str
-    task : ShardTask
-    items : tuple
-        What `read` makes each sample of, None for those that are to stay as they are.
-    read : function of an item
-    stop_at_failure : bool
-    lock : str
-        Who held the store when the job was made.
-    """
-
-    part: Path
-    shard_path: Path
+    storage: Storage
+    part: str
     layout: Layout
     codec: str
     task: ShardTask
-    items: tuple[Any, ...]
+    items: tuple[Any, ...]  # what `read` makes each sample of; None for those that stay as they are
     read: Read[Any]
     stop_at_failure: bool
-    lock: str
+    lock: str  # who held the store when the job was created
+
+    @property
+    def shard_key(self) -> str:
+        return f"{self.part}/{find_shard(IMAGES.name, self.task.shard).as_posix()}"
+
+    def row_key(self, spec: ArraySpec) -> str:
+        """Return the key of the shard's chunk in an array with a row per sample."""
+        return "/".join([self.part, spec.name, "c", str(self.task.shard), *["0"] * (len(spec.dimensions) - 1)])
 
 
-def peak_bytes(layout: Layout, workers: Parallelism, *, picture_bytes: int | None = None) -> int:
-    """Bound the memory that `write_shards` takes on this machine, whatever N is.
+def peak_bytes(layout: Layout, workers: Parallelism, *, file_bytes: int | None = None) -> int:
+    """Return an upper bound of the memory that `write_shards` takes on this machine, whatever N is.
 
     Parameters
     ----------
     layout : Layout
     workers : Parallelism
-    picture_bytes : int, optional
-        Of the largest file, decoded; by default a plane of the image's own size.
+    file_bytes : int, optional
+        Of the largest file, decoded; by default one plane of the size of the images.
 
     Returns
     -------
     int
-        Bytes, beside those of the libraries and of the list of samples.
+        Bytes, not counting the libraries and the list of samples.
     """
-    decoded = picture_bytes or layout.image_bytes // layout.image_shape[-1]
+    decoded = file_bytes or layout.image_bytes // layout.image_shape[-1]
     sample = READING_COPIES * decoded + 4 * layout.image_bytes  # channels, merged, their squares, encoded
     n_threads = workers.threads_per_task * (workers.processes or 1)
     return workers.max_concurrent_tasks * layout.task_bytes + n_threads * sample
@@ -121,180 +104,188 @@ def write_shards(
     items: Sequence[Item],
     read: Read[Item],
     *,
-    redo: npt.NDArray[np.bool_] | None = None,
+    rewrite: npt.NDArray[np.bool_] | None = None,
     workers: Parallelism | None = None,
     stop_at_failure: bool = False,
     progress: Progress = SILENT,
 ) -> list[Failure]:
-    """Write the samples of a part that are pending or failed, one Dask task a shard, and then the statistics.
+    """Write the samples of a part that are pending or failed, one task per shard, and then the statistics.
 
-    Whoever calls this holds the store (`lock.hold_store`).
+    The caller holds the store's lock.
 
     Parameters
     ----------
     part : Part
-        As `begin.create_part` gave it.
+        From `create_part`.
     items : sequence, length N
-        What each sample is made of.
+        What each sample is read from.
     read : function of an item
-        Makes the sample. Called in several threads, in any order. An InputError marks the sample as failed; its image
-        is then black. Pickled, with the items, where worker processes do the work.
-    redo : array of bool, shape (N,), optional
-        The samples to write instead. What else is in their shards stays as it is.
+        Returns the sample. Called in several threads, in any order. An InputError marks the sample as failed; its image
+        is then black. Pickled, with the items, if worker processes do the work.
+    rewrite : array of bool, shape (N,), optional
+        The samples to write instead. The others in their shards stay as they are.
     workers : Parallelism, optional
     stop_at_failure : bool
-        Raise the first InputError instead; shards that are done stay.
+        Raise the first InputError instead; shards that are complete stay.
     progress : Progress, optional
-        Of samples; advances after each shard. Not started: only the caller knows all that it does.
+        Of samples; advances after each shard. The caller starts it.
 
     Returns
     -------
     list of Failure
-        All of the part, in the order of the samples. The store's bytes do not depend on the workers.
+        Of the whole part, in the order of the samples. The bytes of the store do not depend on the workers.
 
     Raises
     ------
     OSError
-        If the disk is full, say. What was written before is whole; the same call goes on.
+        If the disk is full, for example. The shards written before are complete; the same call resumes.
     KeyboardInterrupt
-        After an interrupt, at a border between shards.
+        After an interrupt, once the shards in progress are complete.
     """
     workers = workers or Parallelism()
+    storage = part.storage
     status = part.read_status()
-    if redo is None:
-        redo = (status == PENDING) | (status == FAILED)
+    if rewrite is None:
+        rewrite = (status == PENDING) | (status == FAILED)
     size = part.layout.shard_samples
-    tasks = plan_shards(part.layout, shards=np.unique(np.flatnonzero(redo) // size).tolist())
-    lock = read_lock(part.path.parent)
+    lock = storage.read_lock()
     jobs = [
         _Job(
-            part=part.path,
-            shard_path=part.shard_path(task.shard),
+            storage=storage,
+            part=part.name,
             layout=part.layout,
             codec=part.manifest.settings["codec"],
             task=task,
-            items=tuple(items[i] if redo[i] else None for i in range(task.start, task.stop)),
+            items=tuple(items[i] if rewrite[i] else None for i in range(task.start, task.stop)),
             read=read,
             stop_at_failure=stop_at_failure,
             lock=lock,
         )
-        for task in tasks
+        for task in plan_shards(part.layout, shards=np.unique(np.flatnonzero(rewrite) // size).tolist())
     ]
 
-    def note_done(job: _Job) -> None:
-        progress.advance(int(redo[job.task.start : job.task.stop].sum()))
+    def report(job: _Job) -> None:
+        progress.advance(int(rewrite[job.task.start : job.task.stop].sum()))
 
-    run_tasks(_write_shard, jobs, workers=workers, on_done=note_done)
+    run_tasks(_write_shard, jobs, workers=workers, on_done=report)
     status = part.read_status()
-    if (status[redo] == PENDING).any():
-        raise RuntimeError(f"shards of {part.path} were told to be written and are not")
-    _finish(part, is_readable(status))
+    if (status[rewrite] == PENDING).any():
+        raise RuntimeError(f"some shards of {part.path} were not written, although their tasks ended without an error")
+    _write_statistics(part, is_readable(status))
+    write_failures(storage)
     return list_failures(part)
 
 
 def _write_shard(job: _Job, threads: ThreadTeam) -> None:
-    """Read, encode and write the samples of one shard; then say so in `status`."""
-    rows = slice(job.task.start, job.task.stop)
-    group: Any = zarr.open_group(job.part, mode="r+")
-    kept = _read_kept(job, group)
-    to_do = [place for place in range(rows.stop - rows.start) if place not in kept]
+    """Read, encode and write the samples of one shard; then record that in `status`."""
+    kept = _read_kept(job)
+    to_do = [index for index, item in enumerate(job.items) if item is not None]
     ready = kept
-    samples: list[_Encoded] = []
+    rows: list[dict[str, Any]] = []
     lengths: list[int] = []
-    making = _make(job, threads, to_do, ready)
-    with open_atomic(job.shard_path, page_cache=False) as file, contextlib.closing(making) as made:
-        for _ in made:
-            while (sample := ready.pop(len(samples), None)) is not None:
+    with (
+        job.storage.open_writer(job.shard_key) as file,
+        contextlib.closing(_encode_samples(job, threads, to_do, ready)) as encoding,
+    ):
+        for _ in encoding:
+            while (sample := ready.pop(len(rows), None)) is not None:
                 file.write(sample.chunk)
                 lengths.append(len(sample.chunk))
-                samples.append(sample._replace(chunk=b""))  # written: its memory is free for the next
+                rows.append(sample.row)  # the chunk is written: its memory is free for the next
         file.write(encode_shard_index(lengths, shard_samples=job.layout.shard_samples))
-        if read_lock(job.part.parent) != job.lock:
-            raise RuntimeError("the store has another writer now; this one's was killed")
-        if _row_path(job, "status").exists():
-            # From here until their new rows are there, nothing is known of the samples that are made again.
-            status = group["status"][rows]
-            status[to_do] = PENDING
-            _write_numbers(job, "status", status)
-    _write_rows(job, group, samples)
+        if job.storage.read_lock() != job.lock:
+            raise RuntimeError("another process writes to the store now; the one that this worker served was killed")
+        _reset_status(job, to_do)
+    _write_rows(job, rows)
 
 
-def _make(job: _Job, threads: ThreadTeam, places: Sequence[int], ready: dict[int, _Encoded]) -> Generator[None]:
-    """Read and encode samples into `ready`, in their order; yield when some more are there."""
-    given_up = False
+def _encode_samples(
+    job: _Job, threads: ThreadTeam, indices: Sequence[int], ready: dict[int, _Encoded]
+) -> Generator[None]:
+    """Read and encode samples of the shard into `ready`, in their order; yield whenever there are some more."""
+    stopped = False
 
     def encode(group: Sequence[int], turn: int) -> None:
-        if not given_up:
+        if not stopped:
             ready[group[turn]] = _encode_sample(job, group[turn])
 
-    groups = [places[start : start + GROUP] for start in range(0, len(places), GROUP)]
-    begun = [threads.start(partial(encode, group), len(group)) for group in groups]
+    groups = [indices[start : start + GROUP] for start in range(0, len(indices), GROUP)]
+    started = [threads.start(partial(encode, group), len(group)) for group in groups]
     try:
-        for group in begun:
+        for group in started:
             group.result()
             yield
     finally:
-        given_up = True
+        stopped = True
 
 
-def _write_rows(job: _Job, group: Any, samples: Sequence[_Encoded]) -> None:
-    """Write what is known of the samples of a shard: a chunk of each small array, `status` last."""
-    for name in ("note", "note_file"):
-        notes = [getattr(sample, name) for sample in samples]
-        if any(notes) or _row_path(job, name).exists():
-            group[name][job.task.start : job.task.stop] = np.array(notes, dtype=group[name].dtype)
-    for name, dtype in _NUMBERS.items():
-        _write_numbers(job, name, np.array([getattr(sample, name) for sample in samples], dtype))
+def _reset_status(job: _Job, indices: Sequence[int]) -> None:
+    """Declare samples of a shard pending that are written again: until their new rows exist, nothing is known of them.
+
+    A shard that is written for the first time has no status yet.
+    """
+    status = next(spec for spec in SHARD_ARRAYS if spec.name == "status")
+    if job.storage.exists(job.row_key(status)):
+        rows = _read_rows(job)[status.name].copy()
+        rows[indices] = PENDING
+        _write_chunk(job, status, rows.tolist())
 
 
-def _write_numbers(job: _Job, name: str, rows: npt.NDArray[np.generic]) -> None:
-    """Write a shard's chunk of an array with numbers for each sample."""
-    write_atomic(_row_path(job, name), encode_metadata_chunk(rows, chunk_rows=job.layout.shard_samples))
+def _write_rows(job: _Job, rows: Sequence[dict[str, Any]]) -> None:
+    """Write what is known of the samples of a shard, `status` last."""
+    for spec in SHARD_ARRAYS:
+        _write_chunk(job, spec, [row[spec.name] for row in rows])
 
 
-def _row_path(job: _Job, name: str) -> Path:
-    """Name the file of a shard's chunk in an array with one row or one row of numbers a sample."""
-    return job.part.joinpath(name, "c", str(job.task.shard), *("0", "0") * (name == "sums"))
+def _write_chunk(job: _Job, spec: ArraySpec, rows: Sequence[Any]) -> None:
+    """Write a shard's chunk of an array with a row per sample."""
+    key, size = job.row_key(spec), job.layout.shard_samples
+    if spec.dtype != "string":
+        job.storage.put(key, encode_metadata_chunk(np.array(rows, spec.dtype), chunk_rows=size))
+    elif any(rows):
+        job.storage.put(key, encode_text_chunk(rows, chunk_rows=size))
+    else:
+        job.storage.delete(key)
 
 
-def _read_kept(job: _Job, group: Any) -> dict[int, _Encoded]:
-    """Read the samples of a shard that are to stay as they are, by their place in it."""
-    places = [place for place, item in enumerate(job.items) if item is None]
-    if not places:
+def _read_rows(job: _Job) -> dict[str, npt.NDArray[Any]]:
+    """Read the shard's rows of all arrays with a row per sample."""
+    group: Any = zarr.open_group(job.storage.zarr_store(), path=job.part, mode="r")
+    return {spec.name: group[spec.name][job.task.start : job.task.stop] for spec in SHARD_ARRAYS}
+
+
+def _read_kept(job: _Job) -> dict[int, _Encoded]:
+    """Read the samples of a shard that stay as they are, by their index in it."""
+    indices = [index for index, item in enumerate(job.items) if item is None]
+    if not indices:
         return {}
+    path = f"{job.storage.location}/{job.shard_key}"
     try:
-        rows = {name: group[name][job.task.start : job.task.stop] for name in _Encoded._fields[1:]}
+        columns = _read_rows(job)
     except Exception as error:  # whatever a damaged chunk makes its codecs raise
         raise InputError(
-            f"A part must be whole to change some of its samples. Received: {job.part}: {error}. Convert it again with "
-            "--overwrite."
+            f"Cannot rewrite some samples of {path}: the arrays beside the images are damaged: {error}. Convert the "
+            "part again with --overwrite."
         ) from error
+    rows = {index: {name: values[index] for name, values in columns.items()} for index in indices}
     try:
-        shard = np.memmap(job.shard_path, np.uint8, "r")
+        shard = job.storage.view(job.shard_key)
         bounds = decode_shard_index(shard, shard_samples=job.layout.shard_samples)
     except (OSError, ValueError) as error:
-        if any(rows["status"][place] != FAILED for place in places):
+        if any(row["status"] != FAILED for row in rows.values()):
             raise InputError(
-                f"A shard must be whole to change some of its samples. Received: {job.shard_path}: {error}. Run `hpa "
-                "verify` with --source and --repair."
+                f"Cannot rewrite some samples of {path}: the shard is damaged: {error}. Run `hpa verify` with --source "
+                "and --repair."
             ) from error
-        black = np.zeros(job.layout.image_shape, np.uint8)
-        return {
-            place: _encode(job, black, FAILED, str(rows["note"][place]), str(rows["note_file"][place]))
-            for place in places
-        }
-    return {
-        place: _Encoded(
-            chunk=shard[slice(*bounds[place].tolist())].tobytes(), **{name: rows[name][place] for name in rows}
-        )
-        for place in places
-    }
+        chunk = _encode(job, np.zeros(job.layout.image_shape, np.uint8), FAILED, "", "").chunk
+        return {index: _Encoded(chunk, row) for index, row in rows.items()}
+    return {index: _Encoded(shard[slice(*bounds[index].tolist())].tobytes(), row) for index, row in rows.items()}
 
 
-def _encode_sample(job: _Job, place: int) -> _Encoded:
+def _encode_sample(job: _Job, index: int) -> _Encoded:
     """Read and encode one sample."""
     try:
-        sample = job.read(job.items[place])
+        sample = job.read(job.items[index])
     except InputError as error:
         if job.stop_at_failure:
             raise
@@ -305,23 +296,24 @@ def _encode_sample(job: _Job, place: int) -> _Encoded:
 def _encode(job: _Job, image: npt.NDArray[np.uint8], status: int, note: str, file: str) -> _Encoded:
     return _Encoded(
         chunk=encode_chunk(image, get_codec(job.codec)),
-        checksum=compute_checksum(image),
-        sums=sum_pixels(image),
-        status=status,
-        note=_clean_text(note),
-        note_file=_clean_text(file),
+        row={
+            "note": _clean_text(note),
+            "note_file": _clean_text(file),
+            "checksum": compute_checksum(image),
+            "sums": sum_pixels(image),
+            "status": status,
+        },
     )
 
 
 def _clean_text(text: str) -> str:
-    """Make text that any store takes of what a file or its name may say: in UTF-8, of bounded length."""
+    """Make text that any store can hold from what a file or its name contains: valid UTF-8, of bounded length."""
     return text.encode(errors="backslashreplace").decode()[:MAX_NOTE]
 
 
-def _finish(part: Part, good: npt.NDArray[np.bool_]) -> None:
-    """Write the statistics over the good samples into the manifest, and the list of failures into the store."""
+def _write_statistics(part: Part, readable: npt.NDArray[np.bool_]) -> None:
+    """Write the statistics over the readable samples into the manifest."""
     y, x, _ = part.layout.image_shape
-    manifest = replace(part.manifest, statistics=channel_statistics(part.read_sums()[good], pixels=y * x))
+    manifest = replace(part.manifest, statistics=channel_statistics(part.read_sums()[readable], pixels=y * x))
     if manifest != part.manifest:
-        part.group.attrs.put(manifest.encode())
-    write_failures(part.path.parent)
+        part.storage.put(f"{part.name}/zarr.json", encode_group(manifest.encode()))

@@ -17,10 +17,14 @@ from hpa_data.errors import InputError
 Record = TypeVar("Record")
 
 
+def list_absent(kind: Any) -> dict[str, Any]:
+    """List, by field of a dataclass, what a missing key means: the values of ``metadata={"absent": value}``."""
+    return {field.name: field.metadata["absent"] for field in dataclasses.fields(kind) if "absent" in field.metadata}
+
+
 def encode_record(record: Any) -> dict[str, Any]:
     """Return a dataclass as JSON values, its keys in the order of the fields; `decode_record` is the inverse."""
-    fields = dataclasses.fields(record)
-    absent = {field.name: field.metadata["absent"] for field in fields if "absent" in field.metadata}
+    absent = list_absent(type(record))
     values = dataclasses.asdict(record)
     kept = {name: value for name, value in values.items() if name not in absent or value != absent[name]}
     return dict(json.loads(json.dumps(kept)))
@@ -58,8 +62,7 @@ def decode_record(
     """
     if not isinstance(raw, Mapping):
         raise InputError(f"Cannot read {name}: it is not a table of settings. {remedy}")
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    absent = {field.name: field.metadata["absent"] for field in fields if "absent" in field.metadata}
+    absent = list_absent(kind)
     try:
         record = msgspec.convert(absent | dict(raw), kind, strict=not text)
     except (msgspec.ValidationError, InputError) as error:

@@ -19,7 +19,7 @@ def test_what_is_foreseen_is_what_comes(kaggle: Path, tmp_path: Path) -> None:
     told = estimate_conversion(plan, n_sampled=4)
     assert not (tmp_path / "a.zarr").exists()
     assert (told.n_samples, told.n_pending, told.n_sampled) == (12, 12, 4)
-    assert told.forms == {"PNG 512 x 512, 8 bit, 1 plane": 4}
+    assert told.formats == {"PNG 512 x 512, 8 bit, 1 plane": 4}
     assert told.seconds > 0
     done = convert(kaggle / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv")
     assert abs(told.n_bytes - done.n_bytes) <= 2 * told.error_bytes + 12 * 64
@@ -41,7 +41,7 @@ def test_what_would_fail_is_told(tmp_path: Path) -> None:
     told = estimate_conversion(plan_conversion(tmp_path / "source", tmp_path / "a.zarr"))
     assert [failure.id for failure in told.failures] == ["s1", "s2"]
     assert told.n_missing_channel == 1
-    assert told.forms["not readable"] == 1
+    assert told.formats["not readable"] == 1
 
 
 def test_memory_grows_with_the_workers(kaggle: Path, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_disk_that_cannot_hold_the_part_is_refused(
     usage = namedtuple("usage", ["free"])
     n_bytes = estimate_conversion(plan_conversion(kaggle / "test", tmp_path / "a.zarr")).n_bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free=n_bytes - 1000))
-    with pytest.raises(InputError, match=r"The disk must hold the part\. Received: .* MB free, where it takes"):
+    with pytest.raises(InputError, match=r"Cannot write part 'train': it takes about .* MB free"):
         convert(kaggle / "test", tmp_path / "a.zarr")
     assert not (tmp_path / "a.zarr").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free=n_bytes + 1000))

@@ -44,7 +44,7 @@ def test_another_layout_is_read_by_tensorstore(foreign: Store, oracle: np.ndarra
 
 
 def test_another_layout_is_neither_verified_nor_written(foreign: Store) -> None:
-    with pytest.raises(InputError, match="Shards must be laid out as `hpa convert` does it"):
+    with pytest.raises(InputError, match="their chunks or codecs are not those of `hpa convert`"):
         verify_store(foreign.path, part="train")
     part = foreign.part("train")
     plan = PartPlan(
@@ -55,7 +55,7 @@ def test_another_layout_is_neither_verified_nor_written(foreign: Store) -> None:
         settings={},
         codec="lz4hc",
     )
-    with pytest.raises(InputError, match="Shards must be laid out as `hpa convert` does it"):
+    with pytest.raises(InputError, match="their chunks or codecs are not those of `hpa convert`"):
         create_part(plan)
 
 

@@ -121,8 +121,8 @@ def test_a_colour_under_a_wrong_name_is_told(tmp_path: Path) -> None:
     (tmp_path / "x").rename(blue)
     done = convert(tmp_path, tmp_path / "a.zarr", settings=EXTERNAL)
     assert done.n_ok == 2
-    assert len(done.noted) == 1
-    assert "1/p_A1_1_red.jpg: another colour than red is stronger; 1/p_A1_1_blue.jpg: another" in done.noted[0]
+    assert len(done.warnings) == 1
+    assert "1/p_A1_1_red.jpg: another colour than red is stronger; 1/p_A1_1_blue.jpg: another" in done.warnings[0]
 
 
 def test_a_colour_under_a_wrong_name_is_told_of_filled_samples_too(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_colour_under_a_wrong_name_is_told_of_filled_samples_too(tmp_path: Pat
     red.write_bytes(blue.read_bytes())
     (tmp_path / "1" / "p_A1_1_yellow.jpg").unlink()
     done = convert(tmp_path, tmp_path / "a.zarr", settings=ImportOptions(source="hpav18", missing="fill"))
-    assert (done.n_filled, len(done.noted)) == (1, 1)
+    assert (done.n_filled, len(done.warnings)) == (1, 1)
 
 
 def test_a_stack_without_a_channel_is_filled_if_told(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_missing_channel_fails_is_filled_or_skipped(kaggle: Path, tmp_path: Pa
 
 def test_every_sample_skipped_is_refused(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "a_red.png", np.zeros((512, 512), np.uint8))
-    with pytest.raises(InputError, match="after 1 that lack a channel"):
+    with pytest.raises(InputError, match="each of its 1 samples lacks a channel"):
         plan_conversion(tmp_path, tmp_path / "a.zarr", settings=ImportOptions(missing="skip"))
 
 

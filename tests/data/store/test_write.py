@@ -14,15 +14,12 @@ import pytest
 import tensorstore
 import xarray
 import zarr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hpa_data.convert.execute import convert_files
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import CHANNELS, CLASSES, Sample
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import CODECS
-from hpa_data.format.statistics import sum_pixels
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan
 from hpa_data.store.failures import Failure
@@ -150,7 +147,7 @@ def test_what_is_not_ours_is_not_deleted(kaggle: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     group = zarr.open_group(path, mode="a")
     group.create_array("train", shape=(3,), dtype="uint8")[:] = 7
-    with pytest.raises(InputError, match=r"train must be a part or not there.*--overwrite"):
+    with pytest.raises(InputError, match=r"an array or group has that name.*--overwrite"):
         convert(kaggle / "test", path)
     assert (group["train"][:] == 7).all()
     convert(kaggle / "test", path, overwrite=True)
@@ -198,25 +195,27 @@ def test_a_failed_sample_is_tried_again_and_its_neighbours_stay(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "message"),
     [
-        ("zarr.json", "not JSON"),
-        ("train/zarr.json", "not JSON"),
-        ("train/images/zarr.json", None),
-        ("train/status/zarr.json", None),
-        ("train/id/c/0", "garbage"),
-        ("train/id/c/0", None),
-        ("train/labels/c/0/0", None),
-        ("train/labels/zarr.json", None),
+        ("zarr.json", "not JSON", r"Cannot open the store .*Check the path\."),
+        ("train/zarr.json", "not JSON", "Cannot open part 'train' of .*--overwrite"),
+        ("train/images/zarr.json", None, "Cannot open part 'train' of .*images.*--overwrite"),
+        ("train/status/zarr.json", None, "Cannot open part 'train' of .*status is missing.*--overwrite"),
+        ("train/id/c/0", "garbage", "Cannot read id of part 'train' in .*--overwrite"),
+        ("train/id/c/0", None, "ids, labels or settings are not those that it was created with.*--overwrite"),
+        ("train/labels/c/0/0", None, "ids, labels or settings are not those that it was created with.*--overwrite"),
+        ("train/labels/zarr.json", None, "ids, labels or settings are not those that it was created with.*--overwrite"),
     ],
 )
-def test_damaged_metadata_are_refused_in_one_line(kaggle: Path, tmp_path: Path, name: str, content: str | None) -> None:
+def test_damaged_metadata_are_refused_in_one_line(
+    kaggle: Path, tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
     ids = [f"new-{index}" for index in range(3)]
     table = write_table(tmp_path / "labels.csv", dict.fromkeys(ids, "3"))
     convert(kaggle / "test", tmp_path / "a.zarr", labels=table)
     path = tmp_path / "a.zarr" / name
     path.unlink() if content is None else path.write_text(content)
-    with pytest.raises(InputError, match="must be") as caught:
+    with pytest.raises(InputError, match=message) as caught:
         open_store(tmp_path / "a.zarr").part("train")
     assert "\n" not in str(caught.value)
 
@@ -240,7 +239,7 @@ def test_a_conversion_takes_no_more_memory_than_is_said(tmp_path: Path, threads:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    bound = peak_bytes(layout, workers, picture_bytes=size**2)
+    bound = peak_bytes(layout, workers, file_bytes=size**2)
     # At least one image and its chunk; beside the bound, what zarr and Dask keep for themselves.
     assert 2 * layout.image_bytes < peak <= bound + 2**20
 
@@ -284,7 +283,7 @@ def test_the_same_command_again_changes_nothing(kaggle: Path, tmp_path: Path) ->
 def test_a_part_with_other_settings_is_refused_unless_overwritten(kaggle: Path, tmp_path: Path) -> None:
     convert(kaggle / "test", tmp_path / "a.zarr")
     for change in ({"codec": "raw"}, {"settings": ImportOptions(missing="fill")}):
-        with pytest.raises(InputError, match=r"was begun with .*=.*; this command says .*=.*--overwrite"):
+        with pytest.raises(InputError, match=r"was created with .*=.*, and this command has .*=.*--overwrite"):
             convert(kaggle / "test", tmp_path / "a.zarr", **change)  # type: ignore[arg-type]
     convert(kaggle / "test", tmp_path / "a.zarr", overwrite=True, codec="raw")
     assert open_store(tmp_path / "a.zarr").part("train").manifest.settings["codec"] == "raw"
@@ -293,9 +292,9 @@ def test_a_part_with_other_settings_is_refused_unless_overwritten(kaggle: Path, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"codec": "raw"}, "was begun with codec='lz4'; this command says codec='raw'"),
-        ({"shard_samples": 8}, "was begun with shard_samples=64; this command says shard_samples=8"),
-        ({"ids": "ac"}, "was begun with other samples or labels"),
+        ({"codec": "raw"}, "was created with codec='lz4', and this command has codec='raw'"),
+        ({"shard_samples": 8}, "was created with shard_samples=64, and this command has shard_samples=8"),
+        ({"ids": "ac"}, "was created with other samples or labels"),
     ],
 )
 def test_a_part_begun_with_other_settings_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -306,7 +305,7 @@ def test_a_part_begun_with_other_settings_is_refused(tmp_path: Path, change: dic
 
 def test_rows_without_files_are_refused_before_anything_is_written(kaggle: Path, tmp_path: Path) -> None:
     table = write_table(tmp_path / "more.csv", {"sample-03": "0", "ghost": "1", "spook": "1"})
-    with pytest.raises(InputError, match="'ghost' in .* and 1 more without any"):
+    with pytest.raises(InputError, match="no files for 'ghost' and 1 more ids of"):
         convert(kaggle / "train", tmp_path / "a.zarr", labels=table)
     assert not (tmp_path / "a.zarr").exists()
 
@@ -314,10 +313,10 @@ def test_rows_without_files_are_refused_before_anything_is_written(kaggle: Path,
 def test_overwriting_never_deletes_what_zarr_has_not_made(kaggle: Path, tmp_path: Path) -> None:
     """The store is the folder above the source, and the part's name that of the source."""
     shutil.copytree(kaggle / "test", tmp_path / "kaggle" / "train")
-    with pytest.raises(InputError, match="must be a new folder or a store"):
+    with pytest.raises(InputError, match="Cannot write a store to .* holds something else"):
         convert(tmp_path / "kaggle" / "train", tmp_path / "kaggle", overwrite=True)
     zarr.open_group(tmp_path / "kaggle", mode="a")
-    with pytest.raises(InputError, match="train must be a part or not there. Received: something that Zarr has not"):
+    with pytest.raises(InputError, match="train was not created by Zarr"):
         convert(tmp_path / "kaggle" / "train", tmp_path / "kaggle", overwrite=True)
     assert len(list((tmp_path / "kaggle" / "train").iterdir())) == 12
 
@@ -326,14 +325,6 @@ def test_real_files_through_processes_give_the_same_store(kaggle: Path, tmp_path
     convert(kaggle / "train", tmp_path / "threads", labels=kaggle / "train.csv")
     convert(kaggle / "train", tmp_path / "processes", labels=kaggle / "train.csv", workers=Parallelism(processes=2))
     assert_same_bytes(tmp_path / "threads", tmp_path / "processes")
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), low=st.integers(0, 255), span=st.integers(1, 256))
-def test_sums_are_exact(seed: int, low: int, span: int) -> None:
-    image = np.random.default_rng(seed).integers(low, min(low + span, 256), (512, 512, 4), np.uint8)
-    pixels = image.reshape(-1, 4).astype(np.uint64)
-    assert (sum_pixels(image) == np.stack([pixels.sum(axis=0), (pixels**2).sum(axis=0)], axis=1)).all()
 
 
 def test_a_failed_sample_in_a_damaged_shard_says_what_helps(tmp_path: Path) -> None:
@@ -345,7 +336,7 @@ def test_a_failed_sample_in_a_damaged_shard_says_what_helps(tmp_path: Path) -> N
     part = begin(tmp_path / "a", "abc")
     write_shards(part, range(3), read)
     part.shard_path(0).write_bytes(b"")
-    with pytest.raises(InputError, match="must be whole to change some of its samples.*hpa verify"):
+    with pytest.raises(InputError, match="Cannot rewrite some samples of .* is damaged.*hpa verify"):
         write_shards(part, range(3), read)
 
 
@@ -361,9 +352,10 @@ def test_a_note_is_text_of_bounded_length(tmp_path: Path) -> None:
 def test_a_folder_of_something_else_is_no_place_for_a_store(kaggle: Path, tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").touch()
-    for path in (tmp_path / "letters", tmp_path / "letters" / "dear.txt"):
-        with pytest.raises(InputError, match="must be a new folder or a store"):
-            convert(kaggle / "test", path)
+    with pytest.raises(InputError, match="Cannot write a store to .* holds something else"):
+        convert(kaggle / "test", tmp_path / "letters")
+    with pytest.raises(InputError, match="A store must be a new folder or a store"):  # from the lock
+        convert(kaggle / "test", tmp_path / "letters" / "dear.txt")
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a b"])
@@ -375,7 +367,7 @@ def test_a_part_must_have_a_plain_name(tmp_path: Path, name: str) -> None:
 def test_what_is_not_there_is_refused_by_name(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="part='extra'; .* has test, train"):
         store.part("extra")
-    with pytest.raises(InputError, match="must be a folder written by `hpa convert`"):
+    with pytest.raises(InputError, match="it is not a folder written by `hpa convert`"):
         open_store(tmp_path / "nowhere")
 
 

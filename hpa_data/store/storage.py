@@ -1,0 +1,184 @@
+"""Where a store lies: all that writes to a store goes through a `Storage`.
+
+A store is a set of objects with keys like paths, ``train/status/c/0``. Today they are files. Another kind of storage is
+another class with these methods, in a module beside this one, and a line in `open_storage`.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from zarr.storage import LocalStore
+
+from hpa_data.errors import InputError
+from hpa_data.system.atomic import WritableFile, open_atomic, write_atomic
+from hpa_data.system.lock import LOCK_NAME, hold_store, read_lock
+
+# What a killed process leaves behind: files of `system.atomic`, and of zarr-python, by which 0.1.0 wrote what is small.
+_PARTIAL_FILE = re.compile(r"\..+\.\d+-\d+\.part|.+\.[0-9a-f]{32}\.partial")
+
+
+class Storage(Protocol):
+    """Reads and writes the objects of one store. Picklable, since worker processes write too.
+
+    An object is complete or absent, and on disk once the call returns. Only one writer holds the lock; within a part,
+    each object is written by one task.
+    """
+
+    @property
+    def location(self) -> Path | str:
+        """Folder or URL of the store."""
+
+    def check_target(self, part: str) -> None:
+        """Refuse to write over anything that is no store, or no group or array of one: InputError."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep every other writer away, inside a with block; InputError if there is one."""
+
+    def read_lock(self) -> str:
+        """Return who holds the lock, different each time that it is taken; empty if nobody does."""
+
+    def free_bytes(self) -> int:
+        """Return how much can still be written."""
+
+    def zarr_store(self) -> Any:
+        """Return the store as zarr-python reads it."""
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is an object with that key, or any below it."""
+
+    def size(self, key: str) -> int:
+        """Return the bytes of an object or of all below the key; 0 if there are none."""
+
+    def list_names(self) -> list[str]:
+        """Return the names before the first slash of all keys, sorted: those of parts, and maybe others."""
+
+    def get(self, key: str) -> bytes:
+        """Return an object; FileNotFoundError if there is none."""
+
+    def view(self, key: str) -> npt.NDArray[np.uint8]:
+        """Return an object's bytes, if possible read only when accessed; OSError or ValueError if that fails."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write or replace an object."""
+
+    def open_writer(self, key: str) -> AbstractContextManager[WritableFile]:
+        """Write or replace a large object piece by piece; it appears when the with block ends without an error."""
+
+    def delete(self, key: str) -> None:
+        """Delete an object and all below the key, if there are any."""
+
+    def create_part(self, name: str, objects: Mapping[str, bytes]) -> None:
+        """Create a part with all these objects (keys within the part) or not at all, in place of one of that name."""
+
+    def remove_partial(self, part: str) -> None:
+        """Remove what a killed process left unfinished in a part and beside it. Call it only with the lock held."""
+
+
+def open_storage(location: str | Path) -> Storage:
+    """Return the storage of a store, which need not exist."""
+    return LocalStorage(Path(location))
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """A store in a folder. See `Storage` for the methods."""
+
+    folder: Path
+
+    @property
+    def location(self) -> Path:
+        return self.folder
+
+    def check_target(self, part: str) -> None:
+        is_folder = self.folder.is_dir()
+        # A process that was killed before it could create the store leaves its lock, and perhaps a partial file.
+        has_other_files = is_folder and any(
+            entry.name != LOCK_NAME and not _PARTIAL_FILE.fullmatch(entry.name) for entry in self.folder.iterdir()
+        )
+        if self.folder.exists() and not self.exists("zarr.json") and (has_other_files or not is_folder):
+            raise InputError(
+                f"Cannot write a store to {self.folder}: it holds something else. Use a new folder, or one with a "
+                "store."
+            )
+        target = self.folder / part
+        is_zarr = any((target / name / "zarr.json").is_file() for name in (".", "status"))
+        if target.is_symlink() or (target.exists() and not is_zarr):
+            raise InputError(
+                f"Cannot write part {part!r}: {target} was not created by Zarr, and is never deleted. Pass another "
+                "--part."
+            )
+
+    def lock(self) -> AbstractContextManager[None]:
+        return hold_store(self.folder)
+
+    def read_lock(self) -> str:
+        return read_lock(self.folder)
+
+    def free_bytes(self) -> int:
+        existing = next(folder for folder in (self.folder, *self.folder.parents) if folder.is_dir())
+        return shutil.disk_usage(existing).free
+
+    def zarr_store(self) -> LocalStore:
+        return LocalStore(self.folder)
+
+    def exists(self, key: str) -> bool:
+        return (self.folder / key).exists()
+
+    def size(self, key: str) -> int:
+        path = self.folder / key
+        files = path.rglob("*") if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+    def list_names(self) -> list[str]:
+        with os.scandir(self.folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+
+    def get(self, key: str) -> bytes:
+        return (self.folder / key).read_bytes()
+
+    def view(self, key: str) -> npt.NDArray[np.uint8]:
+        return np.memmap(self.folder / key, np.uint8, "r")
+
+    def put(self, key: str, content: bytes) -> None:
+        write_atomic(self.folder / key, content)
+
+    def open_writer(self, key: str) -> AbstractContextManager[WritableFile]:
+        # Past the page cache, whose memory costs more than all of the rest of the writing; see `open_atomic`.
+        return open_atomic(self.folder / key, page_cache=False)
+
+    def delete(self, key: str) -> None:
+        path = self.folder / key
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def create_part(self, name: str, objects: Mapping[str, bytes]) -> None:
+        # Built beside its final path and renamed: the part exists with all its arrays or not at all.
+        new, old = (self.folder / f".{name}.{ending}" for ending in ("new", "old"))
+        for key, content in objects.items():
+            write_atomic(new / key, content)
+        if (self.folder / name).exists():
+            (self.folder / name).rename(old)
+        new.rename(self.folder / name)
+        if old.exists():
+            shutil.rmtree(old)
+
+    def remove_partial(self, part: str) -> None:
+        if not self.exists("zarr.json"):
+            return  # not a store yet: whatever lies here is not ours to delete
+        for ending in ("new", "old"):
+            self.delete(f".{part}.{ending}")
+        walked = [(folder, files) for folder, _, files in os.walk(self.folder / part)]
+        walked.append((str(self.folder), [entry.name for entry in self.folder.iterdir() if entry.is_file()]))
+        for folder, files in walked:
+            for file in filter(_PARTIAL_FILE.fullmatch, files):
+                Path(folder, file).unlink()
