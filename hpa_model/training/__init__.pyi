@@ -1,6 +1,9 @@
 from . import callback as callback
 from . import finetune as finetune
 from . import fit as fit
+from . import folds as folds
 from . import job as job
+from . import network as network
+from . import run as run
 from . import tensorboard as tensorboard
 from . import train as train

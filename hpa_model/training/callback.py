@@ -1,18 +1,16 @@
-"""What happens after each step and epoch of a training: checks, scores, checkpoints."""
+"""What happens after each step and each epoch of a fold's training: checks, validation, checkpoints."""
 
-import contextlib
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_data.system.interrupts import Interrupts
 from hpa_model.losses import loss_of_set
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
 from hpa_model.predict import predict_probs
@@ -22,173 +20,175 @@ from hpa_model.runs.models import save_model
 from hpa_model.thresholds import search_thresholds
 from hpa_model.training.job import FoldJob
 
+REMEDY = "Lower the learning rate, or clip gradients (clip_norm)."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The three models of a training."""
+
+    network: keras.Model
+    """What is validated and saved."""
+
+    replica: keras.Model
+    """What is trained: the network itself, or with several devices a copy that is on all of them."""
+
+    compiled: keras.Model
+    """What Keras fits: the replica, with an optimizer and perhaps another input. It shares all weights with it."""
+
+    def update_network(self) -> None:
+        """Copy the weights of the replica to the network, where that is another model."""
+        if self.replica is not self.network:
+            self.network.set_weights(self.replica.get_weights())
+
 
 class NonBlockingCallbackList(keras.callbacks.CallbackList):
-    """Hand on what a step returns as it is: Keras's own waits for the number, and the device for the next step."""
+    """Pass on what a step returns unconverted: Keras would wait for its value, and the device for the next step."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Pass the step's results on unconverted."""
+        """Pass on the results of a step."""
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs)
 
 
 class TrainingCallback(keras.callbacks.Callback):
-    """Watch each step; after each epoch validate, keep the best model, write checkpoint and history."""
+    """Check each step; after each epoch validate, keep the best model, write checkpoint and history."""
 
-    def __init__(
-        self, network: keras.Model, learner: keras.Model, trained: keras.Model, job: FoldJob, state: TrainingState
-    ) -> None:
+    def __init__(self, models: Models, job: FoldJob, state: TrainingState, interrupts: Interrupts) -> None:
         super().__init__()
-        self._network = network
-        self._learner = learner
-        self._trained = trained
+        self._models = models
         self._job = job
-        self._state = state
-        # The stretch of an epoch that runs: its first step, when it began, and the loss of the step before.
-        self._first_step = 0
-        self._began = 0.0
-        self._pending: tuple[int, Any] | None = None
+        self._state = state  # where the current call of Keras's fit started, or the last epoch ended
+        self._interrupts = interrupts
+        self._started = 0.0
+        self._unchecked: tuple[int, Any] | None = None  # a step, and its loss on the device
         self._saved_at = time.monotonic()
-        self.asked_to_stop = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
-        self._first_step = self._state.step
-        self._began = time.perf_counter()
+        self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Check the loss of the step before, and write a checkpoint when it is time."""
-        step = self._first_step + batch
-        # One step late, so that the device need not wait for us to look.
-        self._check_pending()
-        self._pending = (step, (logs or {})["loss"])
-        done = step * self._job.config.batch_size
-        self._job.progress.advance(min(self._job.config.batch_size, self._job.n_images - done))
-        if step + 1 == self._job.n_steps:
-            return  # the end of the epoch follows, with a checkpoint of its own
-        if self.asked_to_stop or time.monotonic() - self._saved_at >= self._job.checkpointing.checkpoint_s:
-            self._save(self._advance(step + 1))
-        if self.asked_to_stop:
+        """Check the loss of the previous step, and write a checkpoint when one is due."""
+        job = self._job
+        step = self._state.step + batch
+        # One step late, so that the device does not wait until we have read the loss.
+        self._check_loss()
+        self._unchecked = (step, (logs or {})["loss"])
+        job.progress.advance(min(job.config.batch_size, job.n_images - step * job.config.batch_size))
+        if step + 1 == job.n_steps:
+            return  # `on_epoch_end` follows, and writes a checkpoint
+        if self._interrupts.requested or time.monotonic() - self._saved_at >= job.checkpointing.checkpoint_s:
+            self._save(self._state_at(step + 1))
+        if self._interrupts.requested:
             raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validate, record, and save."""
-        state = self._advance(self._job.n_steps)
-        if self._learner is not self._network:
-            self._network.set_weights(self._learner.get_weights())
-        probs = predict_probs([self._network], self._job.reader, self._job.fold.validation, self._job.config.batch_size)
+        config = self._job.config
+        state = self._state_at(self._job.n_steps)
+        self._models.update_network()
+        record, class_f1 = self._validate(state)
+        state = state.after_epoch(record, class_f1.tolist())
+        if config.plateau_epochs and state.epochs_since_best >= config.plateau_epochs:
+            self._models.compiled.optimizer.learning_rate = record.learning_rate * config.plateau_factor
+            state = replace(state, epochs_since_best=0)
+        self._persist(state)
+        for name, value in asdict(record).items():
+            if name != "epoch":
+                self._job.log(f"fold{self._job.fold.number}/{name}", record.epoch, value)
+        self._job.on_epoch(self._job.fold.number, record)
+        if self._interrupts.requested:
+            raise KeyboardInterrupt
+
+    def _validate(self, state: TrainingState) -> tuple[EpochRecord, npt.NDArray[np.float64]]:
+        """Score the network on the validation set; return the record of the epoch and the F1 of each class, (K,)."""
+        job = self._job
+        probs = predict_probs([self._models.network], job.reader, job.fold.validation, job.config.batch_size)
         if not np.isfinite(probs).all():
             raise InputError(
-                f"Predictions must stay finite. Received: NaN in fold {self._job.fold.number}, epoch {epoch + 1}. "
-                "Lower the learning rate, or clip gradients (clip_norm)."
+                f"Cannot train fold {job.fold.number} further: predictions after epoch {state.epoch + 1} are NaN. "
+                f"{REMEDY}"
             )
-        labels = self._job.reader.labels[self._job.fold.validation]  # type: ignore[index]
-        best = search_thresholds(labels, probs)
-        class_f1 = f1_per_class(labels, predict_classes(probs, best))
-        rate = float(keras.ops.convert_to_numpy(self._trained.optimizer.learning_rate))
+        labels = job.reader.labels[job.fold.validation]  # type: ignore[index]
+        class_f1 = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs)))
         record = EpochRecord(
-            epoch=epoch + 1,
+            epoch=state.epoch + 1,
             loss=state.loss_sum / state.n_images,
-            val_loss=loss_of_set(self._job.config.loss, labels, probs),
+            val_loss=loss_of_set(job.config.loss, labels, probs),
             val_macro_f1=macro_f1(labels, probs),
             val_macro_f1_best=float(class_f1.mean()),
             val_accuracy=binary_accuracy(labels, probs),
-            learning_rate=rate,
-            images_per_s=self._job.n_images / state.elapsed_s,
-            seconds=self._state.elapsed_s + time.perf_counter() - self._began,
+            learning_rate=float(keras.ops.convert_to_numpy(self._models.compiled.optimizer.learning_rate)),
+            images_per_s=job.n_images / state.elapsed_s,
+            seconds=self._state.elapsed_s + time.perf_counter() - self._started,
         )
-        state = state.after_epoch(record, class_f1.tolist())
-        lower = state.best_epoch == epoch
-        if self._job.config.plateau_epochs and state.epochs_since_best >= self._job.config.plateau_epochs:
-            self._trained.optimizer.learning_rate = rate * self._job.config.plateau_factor
-            state = replace(state, epochs_since_best=0)
+        return record, class_f1
 
-        # The best model, under a name of its own until the checkpoint knows of it.
-        if lower:
-            save_model(self._network, self._job.fold.folder / _name_best(epoch))
+    def _persist(self, state: TrainingState) -> None:
+        """Write the files of a finished epoch, in an order in which a kill at any moment loses nothing."""
+        folder = self._job.fold.folder
+        # The best model keeps the name of its epoch until the checkpoint refers to that epoch.
+        if state.best_epoch == state.epoch - 1:
+            save_model(self._models.network, folder / _epoch_file(state.best_epoch))
         self._save(state)
-        _settle_best(self._job.fold.folder, state)
-        _write_tables(self._job, state)
-        for name, value in asdict(record).items():
-            if name != "epoch":
-                self._job.log(f"fold{self._job.fold.number}/{name}", epoch + 1, value)
-        self._job.on_epoch(self._job.fold.number, record)
-        if self.asked_to_stop:
-            raise KeyboardInterrupt
+        rename_best(folder, state)
+        write_tables(self._job, state)
 
-    def _advance(self, step: int) -> TrainingState:
-        """Return the state before a step of this epoch; InputError if the loss is no number any more."""
-        loss = self._check_pending()
+    def _state_at(self, step: int) -> TrainingState:
+        """Return the state before a step of this epoch; InputError if the loss is not finite."""
+        loss = self._check_loss()
         n_images = min(step * self._job.config.batch_size, self._job.n_images)
-        # Keras's loss is the mean over the images of this stretch.
         return replace(
             self._state,
             step=step,
+            # Keras's loss is the mean over the images since its fit started.
             loss_sum=self._state.loss_sum + loss * (n_images - self._state.n_images),
             n_images=n_images,
-            elapsed_s=self._state.elapsed_s + time.perf_counter() - self._began,
+            elapsed_s=self._state.elapsed_s + time.perf_counter() - self._started,
         )
 
-    def _check_pending(self) -> float:
-        """Look at the loss of the last step that was noted."""
-        if self._pending is None:
+    def _check_loss(self) -> float:
+        """Read the last loss from the device; InputError if it is not finite."""
+        if self._unchecked is None:
             return 0.0
-        step, value = self._pending
+        step, value = self._unchecked
         loss = float(keras.ops.convert_to_numpy(value))
         if not np.isfinite(loss):
             raise InputError(
-                f"The training loss must stay finite. Received: {loss} in fold {self._job.fold.number}, epoch "
-                f"{self._state.epoch + 1}, step {step + 1}. Lower the learning rate, or clip gradients (clip_norm)."
+                f"Cannot train fold {self._job.fold.number} further: the training loss is {loss} in epoch "
+                f"{self._state.epoch + 1}, step {step + 1}. {REMEDY}"
             )
         return loss
 
     def _save(self, state: TrainingState) -> None:
-        """Write a checkpoint; a state at the beginning of an epoch is also the one to count on from."""
-        if hasattr(self._trained, "jax_state_sync"):  # JAX keeps the weights elsewhere while it trains
-            self._trained.jax_state_sync()
-        save_checkpoint(self._job.fold.folder / CHECKPOINT_FILE, state, self._learner, self._trained.optimizer)
+        """Write a checkpoint."""
+        compiled = self._models.compiled
+        if hasattr(compiled, "jax_state_sync"):  # JAX keeps the weights outside the model while it trains
+            compiled.jax_state_sync()
+        path = self._job.fold.folder / CHECKPOINT_FILE
+        save_checkpoint(path, state, self._models.replica, compiled.optimizer)
         self._saved_at = time.monotonic()
-        if state.step == 0:
+        if state.step == 0:  # the next epoch counts from here
             self._state = state
-            self._pending = None
+            self._unchecked = None
 
 
-@contextlib.contextmanager
-def _ask_to_stop(keeper: TrainingCallback) -> Iterator[None]:
-    """Let the first Ctrl-C wait for the end of a step and a checkpoint; the second one stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def note(*_: object) -> None:
-        if keeper.asked_to_stop:
-            raise KeyboardInterrupt
-        keeper.asked_to_stop = True
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-        if keeper.asked_to_stop:  # after the last epoch's end had looked
-            raise KeyboardInterrupt
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _write_tables(job: FoldJob, state: TrainingState) -> None:
-    """Write the tables of the epochs that are done; a process that was stopped may have left them behind the state."""
+def write_tables(job: FoldJob, state: TrainingState) -> None:
+    """Write the tables of the finished epochs, which a killed process may have left one epoch behind the checkpoint."""
     if state.history:
         write_history(job.fold.folder, state.history)
         write_class_f1(job.fold.folder, job.classes, state.class_f1)
 
 
-def _name_best(epoch: int) -> str:
-    return f"epoch{epoch}.keras"
-
-
-def _settle_best(folder: Path, state: TrainingState) -> None:
-    """Give the best model its name, and remove those that no checkpoint knows of."""
+def rename_best(folder: Path, state: TrainingState) -> None:
+    """Give the best model its final name, and remove models that no checkpoint refers to."""
     for path in folder.glob("epoch*.keras"):
-        if path.name == _name_best(state.best_epoch):
+        if path.name == _epoch_file(state.best_epoch):
             path.replace(folder / BEST_FILE)
         else:
             path.unlink()
+
+
+def _epoch_file(epoch: int) -> str:
+    return f"epoch{epoch}.keras"

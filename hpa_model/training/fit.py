@@ -1,100 +1,120 @@
-"""One model trained on one fold, from wherever it was stopped."""
+"""Fit one model to one fold, from the start or from a checkpoint."""
 
 import keras
 
 from hpa_data.errors import InputError
+from hpa_data.reader.batches import BatchReader
+from hpa_data.system.interrupts import defer_interrupt
 from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
 from hpa_model.config import TrainConfig
 from hpa_model.losses import LOSSES
 from hpa_model.nets.symmetry import with_symmetry_input
-from hpa_model.runs.checkpoint import START, load_checkpoint
+from hpa_model.runs.checkpoint import START, TrainingState, load_checkpoint
 from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
 from hpa_model.runs.models import save_model
-from hpa_model.training.callback import (
-    NonBlockingCallbackList,
-    TrainingCallback,
-    _ask_to_stop,
-    _settle_best,
-    _write_tables,
-)
+from hpa_model.training.callback import Models, NonBlockingCallbackList, TrainingCallback, rename_best, write_tables
 from hpa_model.training.job import FoldJob
 
 
 def fit_fold(network: keras.Model, job: FoldJob) -> None:
-    """Train a network on a fold until its last epoch; leave the best and the last model and the history in its folder.
+    """Train a network on a fold up to its last epoch; write its best and last model and its history to its folder.
 
-    The same call after the process was stopped goes on from the last checkpoint, in mid-epoch.
+    The same call resumes a stopped training from its last checkpoint, also within an epoch. The first Ctrl-C ends the
+    current step and writes a checkpoint.
 
     Parameters
     ----------
     network : keras.Model
-        As at the very beginning; changed in place. What is not to learn is frozen.
+        With its initial weights, frozen layers frozen; changed in place.
     job : FoldJob
 
     Raises
     ------
     InputError
-        If the loss is no number any more, naming the step; the checkpoint is from before it.
+        If the loss becomes NaN or infinite, naming the step; the checkpoint is from before it.
     """
-    config, fold = job.config, job.fold
-    # What learns: the network itself, or a copy that several devices share. The model that is trained has the same
-    # weights; the network is saved without an optimiser.
-    with device_scope(config.devices):
-        learner = network
-        if config.devices > 1:
-            learner = keras.models.clone_model(network)
-            learner.set_weights(network.get_weights())
-        trained = with_symmetry_input(learner) if config.symmetries else keras.Model(learner.inputs, learner.outputs)
-        optimizer = make_optimizer(config)
-        trained.compile(optimizer, LOSSES[config.loss], jit_compile=use_xla(config))
-        optimizer.build(learner.trainable_variables)
+    models = compile_models(network, job.config)
+    state = _restore(models, job)
+    rename_best(job.fold.folder, state)
+    write_tables(job, state)
+    with reraise_reader_errors(job.reader) as reader, defer_interrupt() as interrupts:
+        callback = TrainingCallback(models, job, state, interrupts)
+        first = state.epoch
+        if state.step:  # the rest of the epoch that the checkpoint is from
+            _fit_epochs(models.compiled, job, reader, callback, first, first + 1, state.step)
+            first += 1
+        if first < job.config.epochs:
+            _fit_epochs(models.compiled, job, reader, callback, first, job.config.epochs)
+    models.update_network()
+    save_model(network, job.fold.folder / LAST_FILE)
 
-    # From the beginning, or from where it was stopped
-    saved = fold.folder / CHECKPOINT_FILE
-    state = load_checkpoint(saved, learner, optimizer) if saved.exists() else START
+
+def compile_models(network: keras.Model, config: TrainConfig) -> Models:
+    """Prepare a network for training: on its devices, with symmetries, with its loss and optimizer."""
+    with device_scope(config.devices):
+        replica = network
+        if config.devices > 1:
+            replica = keras.models.clone_model(network)
+            replica.set_weights(network.get_weights())
+        # A model of its own in any case, so that the network is saved without an optimizer.
+        compiled = with_symmetry_input(replica) if config.symmetries else keras.Model(replica.inputs, replica.outputs)
+        optimizer = make_optimizer(config)
+        compiled.compile(optimizer, LOSSES[config.loss], jit_compile=use_xla(config))
+        optimizer.build(replica.trainable_variables)
+    return Models(network=network, replica=replica, compiled=compiled)
+
+
+def _restore(models: Models, job: FoldJob) -> TrainingState:
+    """Load the checkpoint of a fold, if there is one; InputError if it does not fit the job."""
+    path = job.fold.folder / CHECKPOINT_FILE
+    if not path.exists():
+        return START
+    state = load_checkpoint(path, models.replica, models.compiled.optimizer)
     if (
-        state.epoch > config.epochs
+        state.epoch > job.config.epochs
         or state.step >= job.n_steps
         or any(len(row) != len(job.classes) for row in state.class_f1)
     ):
         raise InputError(
-            f"A checkpoint must be of this run. Received: {saved} at epoch {state.epoch + 1}, step {state.step + 1}. "
-            "Pass --overwrite to begin anew."
+            f"Cannot resume from {path}: it is of another training, at epoch {state.epoch + 1}, step {state.step + 1}. "
+            "Pass --overwrite to train again from the start."
         )
-    _settle_best(fold.folder, state)
-    _write_tables(job, state)
-    keeper = TrainingCallback(network, learner, trained, job, state)
+    return state
 
-    # What is left of an epoch that was begun, then whole epochs
-    stretches = [(state.epoch, state.epoch + 1, state.step)] if state.step else []
-    stretches.append((state.epoch + len(stretches), config.epochs, 0))
-    with reraise_reader_errors(job.reader) as watched, _ask_to_stop(keeper):
-        for first, last, step in stretches:
-            if first < last:
-                trained.fit(
-                    feed(
-                        watched,
-                        fold.training,
-                        config.batch_size,
-                        seed=config.seed,
-                        resume_at=(first, step),
-                        divisible_by=config.devices,
-                        symmetries=config.symmetries,
-                    ),
-                    initial_epoch=first,
-                    epochs=last,
-                    steps_per_epoch=job.n_steps - step,
-                    callbacks=NonBlockingCallbackList([keeper], add_history=True, model=trained),
-                    shuffle=False,
-                    verbose=0,
-                )
-    if learner is not network:
-        network.set_weights(learner.get_weights())
-    save_model(network, fold.folder / LAST_FILE)
+
+def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
+    compiled: keras.Model,
+    job: FoldJob,
+    reader: BatchReader,
+    callback: TrainingCallback,
+    first: int,
+    last: int,
+    step: int = 0,
+) -> None:
+    """Fit epochs `first` up to `last`, without it; the first one from a step on."""
+    config = job.config
+    batches = feed(
+        reader,
+        job.fold.training,
+        config.batch_size,
+        seed=config.seed,
+        resume_at=(first, step),
+        divisible_by=config.devices,
+        symmetries=config.symmetries,
+    )
+    compiled.fit(
+        batches,
+        initial_epoch=first,
+        epochs=last,
+        steps_per_epoch=job.n_steps - step,
+        callbacks=NonBlockingCallbackList([callback], add_history=True, model=compiled),
+        shuffle=False,
+        verbose=0,
+    )
 
 
 def make_optimizer(config: TrainConfig) -> keras.Optimizer:
-    """Make the optimiser of a configuration."""
+    """Make the optimizer of a configuration."""
     common = {
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay or None,
@@ -104,10 +124,10 @@ def make_optimizer(config: TrainConfig) -> keras.Optimizer:
         optimizer = keras.optimizers.SGD(momentum=config.momentum, **common)
     else:
         optimizer = keras.optimizers.Adam(**common)
-    # Small gradients would be 0 in half precision.
+    # In float16, small gradients would underflow to 0.
     return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
 
 
 def use_xla(config: TrainConfig) -> bool:
-    """Tell whether Keras is to compile with XLA; under JAX there is no other way that is fast."""
+    """Return whether to compile with XLA. Under JAX always: nothing else is fast."""
     return config.xla or not on_tensorflow()

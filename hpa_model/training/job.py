@@ -1,4 +1,4 @@
-"""What one fold's training is given: data, folder, settings, progress."""
+"""The job of training one fold: its data, folder and settings, and whom it reports to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.reader.reader import Reader
-from hpa_data.system.progress import Progress
+from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import EpochRecord
 from hpa_model.training.tensorboard import ScalarLogger, no_log
@@ -17,84 +17,69 @@ EpochReport = Callable[[int, EpochRecord], None]
 
 
 def ignore_epoch(fold: int, record: EpochRecord) -> None:
-    """Report an epoch to nobody."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One fold's part of a training.
-
-    Attributes
-    ----------
-    number : int
-    folder : Path
-        Where its files go; it exists.
-    training, validation : array of int64
-        Indices of its samples into the reader.
-    """
+    """One fold of a run."""
 
     number: int
+    """From 0."""
+
     folder: Path
+    """An existing folder for its files."""
+
     training: npt.NDArray[np.int64]
+    """Indices of the training samples into the reader."""
+
     validation: npt.NDArray[np.int64]
+    """Indices of the validation samples into the reader."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpointing:
-    """What is done beside the training, and does not change it.
-
-    Attributes
-    ----------
-    checkpoint_s : float
-        A checkpoint is written when the last one is so many seconds old, and after each epoch.
-    tensorboard : bool
-        Log each number of an epoch for TensorBoard, in the run folder.
-    """
+    """What a training writes on the way; its result does not depend on it."""
 
     checkpoint_s: float = 600.0
+    """Seconds between checkpoints. One is written after each epoch, too."""
+
     tensorboard: bool = False
+    """Log the record of each epoch for TensorBoard, in the run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldJob:
-    """What a network is to be trained on, and how.
-
-    Attributes
-    ----------
-    config : TrainConfig
-    reader : Reader
-    fold : Fold
-    classes : tuple of str, length K
-    progress : Progress
-    on_epoch : function of (int, EpochRecord)
-        Called after each epoch with the fold's number, from 0, and the record of the epoch.
-    checkpointing : Checkpointing
-    log : ScalarLogger
-    """
+    """What a network is trained on, and how."""
 
     config: TrainConfig
     reader: Reader
     fold: Fold
     classes: tuple[str, ...]
-    progress: Progress = field(default_factory=Progress)
+
+    progress: Progress = SILENT
+    """Of training images."""
+
     on_epoch: EpochReport = ignore_epoch
+    """Called after each epoch with the number of the fold, from 0, and the record of the epoch."""
+
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     log: ScalarLogger = no_log
 
     @property
     def n_images(self) -> int:
-        """Images an epoch."""
+        """Training images per epoch."""
         return count_images(self.config, self.fold)
 
     @property
     def n_steps(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return -(-self.n_images // self.config.batch_size)
 
 
 def count_images(config: TrainConfig, fold: Fold) -> int:
-    """Count the images that an epoch of a fold is trained on: all, or with several devices as many as they can share.
+    """Count the training images per epoch of a fold: all, or a multiple of the number of devices.
 
-    An empty share of a batch has no mean, and an unequal one would weigh as much as the others.
+    Each device averages over its share of a batch: an empty share has no mean, and a smaller one would weigh too much.
     """
     return len(fold.training) // config.devices * config.devices

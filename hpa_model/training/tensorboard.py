@@ -1,4 +1,4 @@
-"""Figures of a training for TensorBoard, in its own file format; no TensorFlow needed."""
+"""Logs of a training for TensorBoard, in its file format; needs no TensorFlow."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,24 +10,24 @@ from hpa_model.runs.folder import TENSORBOARD_FOLDER
 
 
 class ScalarLogger(Protocol):
-    """Take a figure: its name, the epoch from 1, and the value."""
+    """Log a scalar: its name, the epoch from 1, and the value."""
 
     def __call__(self, name: str, epoch: int, value: float, /) -> None:
-        """Take it."""
+        """Log it."""
 
 
 def no_log(_name: str, _epoch: int, _value: float, /) -> None:
-    """ScalarLogger nothing."""
+    """Do nothing."""
 
 
 @contextmanager
 def open_log(run: Path) -> Iterator[ScalarLogger]:
-    """Open the log of a run; its folder is made with the first figure. InputError if tensorboardX is not installed."""
+    """Open the log of a run; its folder is created at the first scalar. InputError if tensorboardX is not installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise InputError(
-            "tensorboardX must be installed to log for TensorBoard. Received: none. Run: pip install '.[tensorboard]'."
+            "Cannot log for TensorBoard: tensorboardX is not installed. Run: pip install '.[tensorboard]'."
         ) from error
 
     writers: list[Any] = []

@@ -69,7 +69,9 @@ from hpa_model.config import TrainConfig
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.job import Fold, FoldJob
 from hpa_data.system.progress import Progress
-from hpa_model.training.train import build_network, describe_run, train
+from hpa_model.training.network import build_network
+from hpa_model.training.run import describe_run
+from hpa_model.training.train import train
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

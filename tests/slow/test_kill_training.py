@@ -22,7 +22,9 @@ from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.job import Checkpointing, Fold, FoldJob
-from hpa_model.training.train import build_network, describe_run, train
+from hpa_model.training.network import build_network
+from hpa_model.training.run import describe_run
+from hpa_model.training.train import train
 from tests.builders import convert
 
 pytestmark = pytest.mark.slow

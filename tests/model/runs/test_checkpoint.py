@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hpa_data.errors import InputError
+from hpa_model import nets
 from hpa_model.config import TrainConfig
 from hpa_model.runs.checkpoint import START, load_checkpoint, read_state, save_checkpoint
 from hpa_model.runs.folder import EpochRecord
@@ -143,3 +144,43 @@ def test_weights_that_are_no_numbers_are_not_saved(small: tuple[keras.Model, ker
         save_checkpoint(tmp_path / "a.npz", replace(START, step=2), *small)
     kernel.assign(value)
     assert (tmp_path / "a.npz").read_bytes() == before
+
+
+@pytest.fixture
+def gapnet() -> tuple[keras.Model, keras.Optimizer]:
+    network = nets.build("gapnet", (76, 76, 4), 3)
+    optimizer = make_optimizer(TrainConfig())
+    optimizer.build(network.trainable_variables)
+    return network, optimizer
+
+
+def test_a_checkpoint_has_every_number(gapnet: tuple[keras.Model, keras.Optimizer], tmp_path: Path) -> None:
+    network, optimizer = gapnet
+    record = EpochRecord(
+        **dict.fromkeys(EpochRecord.__dataclass_fields__, 0.5) | {"epoch": 1}  # type: ignore[arg-type]
+    )
+    state = replace(
+        START, epoch=1, step=2, loss_sum=0.5, history=(record,), class_f1=((0.1,),), best_loss=0.25, best_epoch=0
+    )
+    for number, variable in enumerate([*network.variables, *optimizer.variables]):
+        variable.assign(keras.ops.cast(keras.ops.full(variable.shape, number), variable.dtype))
+    save_checkpoint(tmp_path / "a.npz", state, network, optimizer)
+    for variable in [*network.variables, *optimizer.variables]:
+        variable.assign(keras.ops.zeros_like(variable))
+    assert load_checkpoint(tmp_path / "a.npz", network, optimizer) == state
+    for number, variable in enumerate([*network.variables, *optimizer.variables]):
+        assert (keras.ops.convert_to_numpy(variable) == number).all(), variable.path
+    assert any("seed" in variable.path for variable in network.variables)
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    gapnet: tuple[keras.Model, keras.Optimizer], tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "a.npz", START, *gapnet)
+    other = nets.build("gapnet", (76, 76, 4), 4)
+    optimizer = make_optimizer(TrainConfig())
+    optimizer.build(other.trainable_variables)
+    before = [np.asarray(value) for value in other.get_weights()]
+    with pytest.raises(InputError, match="Cannot read checkpoint"):
+        load_checkpoint(tmp_path / "a.npz", other, optimizer)
+    assert all((a == b).all() for a, b in zip(before, other.get_weights(), strict=True))

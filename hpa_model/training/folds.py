@@ -1,0 +1,143 @@
+"""The folds of a run: each is trained, and validated by the model that has not seen it."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from zipfile import is_zipfile
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError, first_line
+from hpa_data.system.atomic import open_atomic, write_atomic
+from hpa_data.system.progress import Progress
+from hpa_model.config import TrainConfig
+from hpa_model.predict import predict_probs
+from hpa_model.runs.checkpoint import START, read_state
+from hpa_model.runs.folder import (
+    BEST_FILE,
+    CHECKPOINT_FILE,
+    CLASS_F1_FILE,
+    HISTORY_FILE,
+    LAST_FILE,
+    PROBS_FILE,
+    fold_folder,
+    read_arrays,
+    remove_partial_files,
+)
+from hpa_model.runs.models import load_model
+from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
+from hpa_model.training.fit import fit_fold
+from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
+from hpa_model.training.run import OpenRun
+from hpa_model.training.tensorboard import no_log, open_log
+
+# The files of a finished fold; the last one shows that it is finished.
+FOLD_FILES = (HISTORY_FILE, CLASS_F1_FILE, LAST_FILE, BEST_FILE, PROBS_FILE)
+
+
+def copy_folds(base: Path, run: OpenRun) -> None:
+    """Copy the folds that are not fine-tuned from the run that they were trained in."""
+    for fold in _list_unfinished(run):
+        if fold.number not in run.description.trained_folds:
+            for name in FOLD_FILES:
+                source = fold_folder(base, fold.number) / name
+                if source.exists():
+                    write_atomic(fold.folder / name, source.read_bytes())
+
+
+def train_folds(
+    run: OpenRun,
+    make_network: Callable[[int], keras.Model],
+    *,
+    progress: Progress,
+    on_epoch: EpochReport,
+    checkpointing: Checkpointing | None,
+) -> None:
+    """Train a network on each unfinished fold, and write the out-of-fold probabilities of all.
+
+    Parameters
+    ----------
+    run : OpenRun
+    make_network : function of int
+        From the number of a fold to its network before training.
+    progress, on_epoch, checkpointing
+        As in `train`.
+    """
+    config, checkpointing = run.description.config, checkpointing or Checkpointing()
+    folds = _list_unfinished(run)
+    progress.start(sum(_count_remaining(config, fold) for fold in folds))
+    with open_log(run.folder) if checkpointing.tensorboard and folds else nullcontext(no_log) as log:
+        for fold in folds:
+            job = FoldJob(
+                config=config,
+                reader=run.reader,
+                fold=fold,
+                classes=run.description.classes,
+                progress=progress,
+                on_epoch=on_epoch,
+                checkpointing=checkpointing,
+                log=log,
+            )
+            fit_fold(make_network(fold.number), job)
+            _write_probs(run, fold)
+    _gather_probs(run)
+
+
+def _list_unfinished(run: OpenRun) -> list[Fold]:
+    """Return the unfinished folds of a run, with folders without partial files."""
+    folds = []
+    for number in range(run.plan.n_folds):
+        training, validation = run.plan.split(number)
+        fold = Fold(number=number, folder=fold_folder(run.folder, number), training=training, validation=validation)
+        fold.folder.mkdir(exist_ok=True)
+        remove_partial_files(fold.folder)
+        if not _is_finished(fold):
+            folds.append(fold)
+    return folds
+
+
+def _is_finished(fold: Fold) -> bool:
+    """Return whether a fold has its model and its probabilities; remove a file that contradicts it."""
+    finished = (fold.folder / PROBS_FILE).exists() and is_zipfile(fold.folder / BEST_FILE)
+    (fold.folder / (CHECKPOINT_FILE if finished else PROBS_FILE)).unlink(missing_ok=True)
+    return finished
+
+
+def _count_remaining(config: TrainConfig, fold: Fold) -> int:
+    """Count the images that a fold has still to be trained on, in all epochs together."""
+    path = fold.folder / CHECKPOINT_FILE
+    state = read_state(path) if path.exists() else START
+    return (config.epochs - state.epoch) * count_images(config, fold) - state.n_images
+
+
+def _write_probs(run: OpenRun, fold: Fold) -> None:
+    """Write the predictions of a fold's best model for its validation set, which finishes the fold."""
+    model = load_model(fold.folder / BEST_FILE, run.description)
+    probs = predict_probs([model], run.reader, fold.validation, run.description.config.batch_size)
+    with open_atomic(fold.folder / PROBS_FILE) as file:
+        np.savez(file, probs=probs)
+    (fold.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+def _gather_probs(run: OpenRun) -> None:
+    """Write the probabilities of all folds to one file, in the order of the reader."""
+    plan, reader = run.plan, run.reader
+    validated = np.flatnonzero(plan.folds >= 0)  # all but copies and failed samples
+    labels: npt.NDArray[np.uint8] = reader.labels[validated]  # type: ignore[index]
+    probs = np.zeros((len(reader), labels.shape[1]), np.float32)
+    for number in range(plan.n_folds):
+        _, validation = plan.split(number)
+        path = fold_folder(run.folder, number) / PROBS_FILE
+        try:
+            of_fold = read_arrays(path)["probs"]
+            if of_fold.shape != (len(validation), labels.shape[1]) or not ((of_fold >= 0) & (of_fold <= 1)).all():
+                raise ValueError(f"it does not hold probabilities of {len(validation)} samples")
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"Cannot read {path}: {first_line(error)}. Remove it and train again.") from error
+        probs[validation] = of_fold
+    ids = [reader.ids[index] for index in validated]
+    write_out_of_fold(
+        run.folder, OutOfFold(ids=ids, labels=labels, probs=probs[validated], folds=plan.folds[validated])
+    )

@@ -1,0 +1,219 @@
+"""A run before its training: everything is checked, then its folder is created or opened, and locked."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from hpa_data.dataset import is_readable
+from hpa_data.errors import InputError, first_line
+from hpa_data.folds.plan import FoldPlan, plan_training
+from hpa_data.reader.reader import Reader
+from hpa_data.store.store import Store
+from hpa_data.system.atomic import write_atomic
+from hpa_data.system.lock import LOCK_NAME, hold_store
+from hpa_data.tables import encode_table
+from hpa_model.backend import check_devices, make_deterministic
+from hpa_model.config import TrainConfig
+from hpa_model.runs.folder import (
+    BEST_FILE,
+    CONFIG_FILE,
+    FOLDS_FILE,
+    PROBS_FILE,
+    RunDescription,
+    fold_folder,
+    read_run,
+    read_versions,
+    remove_partial_files,
+)
+from hpa_model.runs.models import load_model
+from hpa_model.training.network import build_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """A run whose folder is locked, with the data that it is trained on."""
+
+    folder: Path
+    description: RunDescription
+    plan: FoldPlan
+    reader: Reader
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRun:
+    """A finished run whose models are fine-tuned."""
+
+    folder: Path
+    description: RunDescription
+
+    folds: tuple[int, ...]
+    """The folds whose models are fine-tuned."""
+
+    models: tuple[str, ...]
+    """SHA-256 of the best models, in hexadecimal, one per fold."""
+
+    def extend(self, description: RunDescription, store: Store) -> RunDescription:
+        """Add to the description of a run that it is fine-tuned; InputError if it is of other data than the base."""
+        if description.fingerprints != self.description.fingerprints:
+            raise InputError(
+                f"Cannot fine-tune {self.folder} on {store.location}: its parts have other fingerprints than when the "
+                "run was trained. Pass --store with the store of the run."
+            )
+        return replace(
+            description,
+            finetuned_from=str(self.folder.absolute()),
+            finetuned_folds=self.folds,
+            base_models=self.models,
+        )
+
+
+def prepare_backend(config: TrainConfig) -> None:
+    """Select the devices and set determinism, before anything is computed; InputError if that is not possible."""
+    check_devices(config.devices)
+    if config.deterministic:
+        make_deterministic()
+
+
+def open_base(folder: Path, folds: tuple[int, ...]) -> BaseRun:
+    """Check that all models of a run can be fine-tuned, before hours are spent on the first of them."""
+    description = read_run(folder)
+    hashes = []
+    for number in range(description.config.folds):
+        model = fold_folder(folder, number) / BEST_FILE
+        load_model(model, description)
+        if not model.with_name(PROBS_FILE).exists():
+            raise InputError(
+                f"Cannot fine-tune {folder}: fold {number} is not finished. Run the same `hpa train` command again; it "
+                "resumes."
+            )
+        hashes.append(hashlib.sha256(model.read_bytes()).hexdigest())
+    return BaseRun(folder=folder, description=description, folds=folds, models=tuple(hashes))
+
+
+@contextmanager
+def open_run(
+    store: Store, config: TrainConfig, out: Path, *, overwrite: bool, cache_bytes: int, base: BaseRun | None = None
+) -> Iterator[OpenRun]:
+    """Check data, settings and folder of a run, then create its folder or open it to resume, and lock it.
+
+    Raises
+    ------
+    InputError
+        If the store or the settings cannot be used, or `out` is of another run; nothing is written then.
+    """
+    with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
+        description = describe_run(store, config, reader)
+        if base is None:
+            build_network(description, fold=0)
+        else:
+            description = base.extend(description, store)
+        check_run_folder(out, description, overwrite=overwrite)
+        plan = plan_training(
+            store,
+            config.parts,
+            reader,
+            config.folds,
+            method=config.fold_method,
+            seed=config.seed,
+            legacy_leak=config.legacy_leak,
+        )
+        if base is not None:
+            check_folds(base.folder, plan, reader.ids)
+        with hold_run(out, description, overwrite=overwrite):
+            if (out / FOLDS_FILE).exists():
+                check_folds(out, plan, reader.ids)
+            write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader.ids))
+            yield OpenRun(folder=out, description=description, plan=plan, reader=reader)
+
+
+def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescription:
+    """Gather what `config.json` records."""
+    manifests = {name: store.part(name).manifest for name in config.parts}
+    first = manifests[config.parts[0]]
+    location = store.location
+    return RunDescription(
+        config=config,
+        store=str(location.absolute()) if isinstance(location, Path) else location,
+        channels=first.channels,
+        classes=first.classes,
+        image_shape=reader.image_shape,
+        n_left_out=int((~is_readable(reader.status)).sum()),
+        fingerprints={name: manifest.fingerprint for name, manifest in manifests.items()},
+        versions=read_versions() | {"backend": str(keras.backend.backend())},
+    )
+
+
+@contextmanager
+def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iterator[None]:
+    """Create a run folder, or open one to resume, and lock it against other writers."""
+    with hold_store(out, what="run"):
+        if check_run_folder(out, description, overwrite=overwrite):
+            for path in out.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name not in {LOCK_NAME, CONFIG_FILE}:  # without the latter it could not be replaced later
+                    path.unlink()
+            description.write(out)
+        remove_partial_files(out)
+        yield
+
+
+def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool) -> bool:
+    """Return whether a run folder has to be created; false to resume it. InputError if it is of another run."""
+    if not out.is_dir() or all(path.name == LOCK_NAME or path.match(".*.part") for path in out.iterdir()):
+        return True
+    existing = read_run(out)  # refuses a folder that is not a run
+    if overwrite:
+        return True
+    differences = _compare(existing, description)
+    if differences:
+        raise InputError(
+            f"Cannot resume {out}: it differs in {', '.join(differences)}. Use the same settings, pass --overwrite, or "
+            "name another folder."
+        )
+    return False
+
+
+def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
+    """List the differences between two runs that would change the weights; settings of later steps do not."""
+    differences = []
+    for name in TrainConfig.__dataclass_fields__:
+        old, new = getattr(existing.config, name), getattr(wanted.config, name)
+        if not name.startswith("finetune_") and old != new:
+            differences.append(f"{name} ({old} there, {new} here)")
+    for name in sorted(set(existing.fingerprints) & set(wanted.fingerprints)):
+        if existing.fingerprints[name] != wanted.fingerprints[name]:
+            differences.append(f"part {name} (it was converted again)")
+    if existing.base_models != wanted.base_models:
+        differences.append("the models to fine-tune (they were trained again, or are of another run)")
+    if existing.finetuned_folds != wanted.finetuned_folds:
+        differences.append(f"finetuned_folds ({existing.finetuned_folds} there, {wanted.finetuned_folds} here)")
+    backends = existing.versions.get("backend"), wanted.versions.get("backend")
+    if backends[0] != backends[1]:
+        differences.append(f"Keras backend ({backends[0]} there, {backends[1]} here)")
+    return differences
+
+
+def check_folds(run: Path, plan: FoldPlan, ids: list[str]) -> None:
+    """Refuse a run whose validation folds differ from a plan: a model would be scored on what it was trained on."""
+    path = run / FOLDS_FILE
+    try:
+        recorded = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {first_line(error)}. Train again.") from error
+    if recorded != _encode_folds(plan, ids):
+        raise InputError(
+            f"Cannot use run {run}: samples of the store are in other folds now than in {FOLDS_FILE}, because one "
+            "failed or was repaired since. Train into another folder, or pass --overwrite."
+        )
+
+
+def _encode_folds(plan: FoldPlan, ids: list[str]) -> bytes:
+    """Encode the validation fold of each sample as a CSV table."""
+    return encode_table(("id", "fold"), [(ids[index], plan.folds[index]) for index in np.flatnonzero(plan.folds >= 0)])

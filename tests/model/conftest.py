@@ -1,0 +1,17 @@
+"""A finished run, shared by the tests of what is done with one."""
+
+from pathlib import Path
+
+import pytest
+
+from hpa_data.store.store import Store
+from hpa_model.training.train import train
+from tests.model.stopping import CONFIG
+
+
+@pytest.fixture(scope="session")
+def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold a run that nothing stopped; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train(store, CONFIG, out)
+    return out

@@ -1,0 +1,73 @@
+"""Settings and recipes."""
+
+from pathlib import Path
+
+import pytest
+
+from hpa_data.errors import InputError
+from hpa_model.config import TrainConfig, make_config, merge_settings, parse_setting, read_recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epoch": 3}, "must be one of model, .* Received: 'epoch'"),
+        ({"epochs": "3"}, "epochs: expected `int`, got `(str|bool)`"),
+        ({"epochs": True}, "epochs: expected `int`, got `(str|bool)`"),
+        ({"epochs": 0}, "epochs must be from 1 to"),
+        ({"clip_norm": float("inf")}, "clip_norm must be from 0 to 1000000000"),
+        ({"fold_method": "random"}, "must be one of stratified, contiguous"),
+        ({"learning_rate": -1}, "between 0 and 1"),
+        ({"bn_momentum": 1.0}, "at least 0 and below 1"),
+        ({"learning_rate": float("nan")}, "between 0 and 1"),
+        ({"parts": []}, "parts must be different names"),
+        ({"seed": 2**32}, "to 4294967295"),
+        ({"parts": ["train", "train"]}, "Name each part once"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_config(settings)
+
+
+def test_a_recipe_holds_the_differences_from_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('parts = ["train", "external"]\nepochs = 4\nlearning_rate = 1e-2\n')
+    config = make_config(read_recipe(tmp_path / "a.toml"))
+    assert config == TrainConfig(parts=("train", "external"), epochs=4, learning_rate=0.01)
+    (tmp_path / "a.toml").write_text("epochs =")
+    with pytest.raises(InputError, match=r"Cannot read recipe .*a\.toml"):
+        read_recipe(tmp_path / "a.toml")
+
+
+def test_every_recipe_of_the_project_can_be_used() -> None:
+    recipes = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+    assert recipes
+    for path in recipes:
+        make_config(read_recipe(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("loss=f1", {"loss": "f1"}),
+        ("fold_method = grouped-stratified", {"fold_method": "grouped-stratified"}),
+        ("precision=mixed_bfloat16", {"precision": "mixed_bfloat16"}),
+        ("epochs=3", {"epochs": 3}),
+        ("symmetries=true", {"symmetries": True}),
+        ("options.dropout = 0.2", {"options": {"dropout": 0.2}}),
+        ('parts=["train", "external"]', {"parts": ["train", "external"]}),
+    ],
+)
+def test_a_setting_is_a_line_of_a_recipe(text: str, setting: dict[str, object]) -> None:
+    assert parse_setting(text) == setting
+
+
+@pytest.mark.parametrize("text", ["loss", "=f1", "loss=", "a=1\nb=2", "epochs=3 4"])
+def test_a_setting_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="NAME=VALUE"):
+        parse_setting(text)
+
+
+def test_options_are_merged_one_by_one() -> None:
+    merged = merge_settings({"epochs": 1, "options": {"dropout": 0.1, "stride": 1}}, {"options": {"dropout": 0.2}})
+    assert merged == {"epochs": 1, "options": {"dropout": 0.2, "stride": 1}}

@@ -1,0 +1,115 @@
+"""The folder of a run: one writer, the same settings, the same folds, replaced only when asked."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpa_data.errors import InputError
+from hpa_data.store.store import Store, open_store
+from hpa_data.system.progress import Progress
+from hpa_data.verify import verify_store
+from hpa_model.config import TrainConfig
+from hpa_model.evaluation.scores import score_run
+from hpa_model.predict import predict_submission
+from hpa_model.runs.folder import read_run
+from hpa_model.training.train import train
+from tests.builders import begin, convert
+from tests.model.stopping import CONFIG, Killed, stop_at
+
+
+def test_a_run_has_one_writer(run: Path, store: Store, tmp_path: Path) -> None:
+    faults: list[str] = []
+
+    def train_too(_: int) -> None:
+        try:
+            train(store, CONFIG, tmp_path / "run")
+        except InputError as fault:
+            faults.append(str(fault))
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(store, CONFIG, tmp_path / "run", progress=Progress(advance=train_too))
+    assert len(faults) == 1
+    assert "A run must have one writer at a time" in faults[0]
+    assert not (run / ".lock").exists()
+
+
+def test_samples_stay_in_their_folds(kaggle: Path, tmp_path: Path) -> None:
+    shutil.copytree(kaggle / "train", tmp_path / "train")
+    (tmp_path / "train" / "sample-05_red.png").write_bytes(b"")
+    convert(tmp_path / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv")
+    with pytest.raises(Killed):
+        train(open_store(tmp_path / "a.zarr"), CONFIG, tmp_path / "run", progress=stop_at(1))
+    shutil.copy(kaggle / "train" / "sample-05_red.png", tmp_path / "train")
+    assert verify_store(tmp_path / "a.zarr", part="train", source=tmp_path / "train", repair=True).n_repaired == 1
+    with pytest.raises(InputError, match=r"Cannot use run .* in other folds now than in folds\.csv"):
+        train(open_store(tmp_path / "a.zarr"), CONFIG, tmp_path / "run")
+
+
+def test_a_run_whose_replacement_was_stopped_can_be_replaced(
+    run: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    (out / "recipe.toml").write_text("seed = 7")
+
+    def stop(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr("shutil.rmtree", stop)
+    with pytest.raises(Killed):
+        train(store, CONFIG, out, overwrite=True)
+    monkeypatch.undo()
+    (out / "recipe.toml").write_text("seed = 7")
+    with pytest.raises(Killed):
+        train(store, CONFIG, out, overwrite=True, recipe=out / "recipe.toml", progress=stop_at(1))
+    assert (out / "recipe.toml").read_text() == "seed = 7"
+    assert not (out / "out_of_fold.npz").exists()
+    assert not (out / "fold1" / "probs.npz").exists()
+
+
+def test_a_run_that_exists_is_refused_unless_overwritten(run: Path, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Cannot resume .*epochs \(2 there, 4 here\), seed \(7 there.*--overwrite"):
+        train(store, dataclasses.replace(CONFIG, epochs=4, seed=8), run)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").touch()
+    (tmp_path / "thesis" / "config.json").write_text('{"mine": 1}')
+    with pytest.raises(InputError, match=r"Cannot read .*config\.json: "):
+        train(store, CONFIG, tmp_path / "thesis", overwrite=True)
+    assert (tmp_path / "thesis" / "chapter.txt").exists()
+
+
+def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: Store, tmp_path: Path) -> None:
+    begin(tmp_path / "a.zarr", "ab", labels=np.ones((2, 28), np.uint8))
+    for source, config, message in (
+        (store, TrainConfig(parts=("test",)), "must have labels"),
+        (store, TrainConfig(model="gepnet"), "model must be one of gapnet"),
+        (store, TrainConfig(image_size=64), "at least 76"),
+        (store, TrainConfig(folds=13), "from 2 to the number of samples, 12"),
+        (open_store(tmp_path / "a.zarr"), TrainConfig(), "2 samples still to be made"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train(source, config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_is_none_or_damaged_is_refused(run: Path, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Cannot read run .* has no config.json"):
+        read_run(tmp_path)
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "fold1" / "best.keras").write_bytes(b"PK\x03\x04 no model")
+    with pytest.raises(InputError, match=r"model must be whole\. Received: .*fold1"):
+        predict_submission(tmp_path / "run", store.path, tmp_path / "out.csv")
+    (tmp_path / "run" / "thresholds.json").write_text((run / "thresholds.json").read_text().replace("1.0", "NaN"))
+    with pytest.raises(InputError, match=r"a threshold outside 0\.\.1"):
+        predict_submission(tmp_path / "run", store.path, tmp_path / "out.csv")
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="missing required field `config`"):
+        read_run(tmp_path / "run")
+    (tmp_path / "run" / "out_of_fold.npz").write_bytes((run / "out_of_fold.npz").read_bytes()[:300])
+    (tmp_path / "run" / "config.json").write_text((run / "config.json").read_text())
+    with pytest.raises(InputError, match="must have its out-of-fold probabilities"):
+        score_run(tmp_path / "run")
