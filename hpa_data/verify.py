@@ -214,7 +214,7 @@ def _find_origin(store: Store, part: Part, source: str | Path | None, *, repair:
     settings = ImportOptions.decode(part.manifest.settings)
     files = _find_files(part, source, settings)
     is_there = np.array([any(plane is not None for plane in sample.planes) for sample in files])
-    return _Origin(items=files, read=partial(read_sample, settings=settings), is_there=is_there)
+    return _Origin(items=files, read=partial(read_sample, options=settings), is_there=is_there)
 
 
 def _find_files(part: Part, source: str | Path, settings: ImportOptions) -> list[SampleFiles]:

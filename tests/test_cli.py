@@ -106,7 +106,7 @@ def test_a_failed_sample_makes_the_status_1(
     status, out, _ = run_inside(capsys, monkeypatch, "convert", source, tmp_path / "a.zarr")
     assert status == 1
     assert "2 of 3 samples ok" in out
-    assert "Failed: new-2: A plane must be a whole image file" in out
+    assert "Failed: new-2: Cannot decode new-2_" in out
 
 
 @pytest.mark.parametrize(

@@ -190,4 +190,4 @@ def _describe_file(files: SampleFiles) -> tuple[str, int]:
         return "not readable", 0
     (y, x), bits = image.shape, image.max_value.bit_length()
     planes = f"{image.n_planes} plane{'s' * (image.n_planes > 1)}"
-    return f"{image.form} {x} x {y}, {bits} bit, {planes}", y * x * image.n_planes * (2 if bits > 8 else 1)
+    return f"{image.format} {x} x {y}, {bits} bit, {planes}", y * x * image.n_planes * (2 if bits > 8 else 1)

@@ -1,61 +1,95 @@
-"""The forms in which samples come: how files are named, and which plane of a file is which channel.
+"""Naming schemes: which sample and which channel a file holds, by its name.
 
-A source is a function from the names of files to samples; `SOURCES` lists them.
+To add a scheme, add a function that parses a file name, a row of `NAMING_SCHEMES`, and the scheme's name in
+`options.Naming`.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 from hpa_data.dataset import CHANNELS
 from hpa_data.errors import InputError
-from hpa_data.sources.files import Listing, is_unsafe, list_files
-from hpa_data.sources.options import ImportOptions
+from hpa_data.sources.decode import EXTENSIONS
+from hpa_data.sources.files import is_unsafe, list_files
+from hpa_data.sources.image_file import ImageFile
+from hpa_data.sources.options import ImportOptions, Naming
+from hpa_data.sources.planes import Plane, extract_color, extract_gray, extract_plane
 
-EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+Extract = Callable[[ImageFile], Plane | None]
 
 
 class PlaneFile(NamedTuple):
-    """Where a channel of a sample lies. A tuple, because a data set has 300,000 of them.
-
-    Attributes
-    ----------
-    root, name : str
-        The file; see `files.Listing`.
-    rule : str
-        Which plane of it: ``gray`` the only one, ``colour`` that of the colour `key`, ``stacked`` the one with the
-        number or name `key`.
-    key : str or int
-    """
+    """Where the plane of a channel is. A tuple, because a data set has 300,000 of them."""
 
     root: str
+    """The folder or archive; see `files.Listing`."""
+
     name: str
-    rule: str
-    key: str | int
+    """The file in it."""
+
+    extract: Extract
+    """Returns the plane of the opened file; None where the file has no such plane."""
 
 
 class SampleFiles(NamedTuple):
-    """The files of one sample.
-
-    Attributes
-    ----------
-    id : str
-        The sample's id.
-    planes : tuple of (PlaneFile or None), length C
-        One a channel in the order of `CHANNELS`; None where it is missing.
-    fault : str
-        Why the sample cannot be read, if its names alone say so.
-    """
+    """The files of one sample."""
 
     id: str
+
     planes: tuple[PlaneFile | None, ...]
-    fault: str = ""
+    """One per channel in the order of `CHANNELS`; None where there is no file."""
+
+    error: str = ""
+    """Why the sample cannot be read, and what to do, if the file names show it; empty otherwise."""
+
+
+class NamedPlane(NamedTuple):
+    """What a file name says."""
+
+    sample_id: str
+
+    channel: int
+    """Index in `CHANNELS`."""
+
+    extract: Extract
+
+
+@dataclass(frozen=True)
+class FoldGroup:
+    """What samples of a source have in common that must not lie in two folds, as far as their ids show it."""
+
+    name: str
+
+    find: Callable[[str], str]
+    """Returns the group of a sample id."""
+
+    matches: Callable[[str], bool]
+    """Whether an id is of this scheme's form. For label tables, which do not record the scheme."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamingScheme:
+    """How the files of a source are named."""
+
+    parse: Callable[..., Iterator[NamedPlane]]
+    """Takes a file name, relative to the source, and yields the planes that the file holds; none for other files."""
+
+    takes_channels: bool = False
+    """Whether `parse` also takes `ImportOptions.channels`."""
+
+    nested: bool
+    """Whether files lie in subfolders, too."""
+
+    fold_group: FoldGroup | None = None
 
 
 def parse_channels(text: str) -> dict[str, int | str]:
-    """Read ``red=2,green=0,blue=DAPI``; InputError if it is not of that form.
+    """Parse ``red=2,green=0,blue=DAPI``; InputError if it is not of that form.
 
     Examples
     --------
@@ -74,139 +108,154 @@ def parse_channels(text: str) -> dict[str, int | str]:
     return channels
 
 
-def find_samples(source: str | Path, settings: ImportOptions | None = None) -> list[SampleFiles]:
+def find_samples(source: str | Path, options: ImportOptions | None = None) -> list[SampleFiles]:
     """Find the samples of a source.
 
     Parameters
     ----------
     source : str or Path
         A folder, a Zip archive, or a folder inside one.
-    settings : ImportOptions, optional
-        By default those of Kaggle's planes.
+    options : ImportOptions, optional
+        By default Kaggle's naming scheme.
 
     Returns
     -------
     list of SampleFiles
-        Sorted by id, each id once. Files that are no planes are passed over. A sample with two files for a channel, or
-        with a name that is no text or leads out of its archive, has a `fault`.
+        Sorted by id, each id once. Files of other names are skipped. A sample with two files for a channel, or with a
+        name that is not UTF-8 or leads out of its archive, has an `error`.
 
     Raises
     ------
     InputError
         If the source is missing, cannot be read, or holds no plane.
     """
-    source, settings = Path(source), settings or ImportOptions()
-    name_samples, nested = SOURCES[settings.source]
-    listing = list_files(source, nested=nested)
+    source, options = Path(source), options or ImportOptions()
+    scheme = NAMING_SCHEMES[options.source]
+    parse = partial(scheme.parse, channels=options.channels) if scheme.takes_channels else scheme.parse
+    listing = list_files(source, nested=scheme.nested)
     planes: dict[str, list[PlaneFile | None]] = {}
-    faults: dict[str, str] = {}
-    for sample_id, place, plane in name_samples(listing, settings.channels):
-        try:
-            sample_id.encode()
-        except UnicodeEncodeError:
-            # Python hides bytes that are no text in surrogates; the store takes text alone.
-            sample_id = os.fsencode(sample_id).decode(errors="backslashreplace")  # noqa: PLW2901
-            faults[sample_id] = "its file name is not UTF-8; rename the file"
-        if listing.is_archive and is_unsafe(plane.name):
-            faults[sample_id] = f"{plane.name} leads out of the archive; pack the files again"
-        known = planes.setdefault(sample_id, [None] * len(CHANNELS))
-        other = known[place]
-        if other is not None:
-            faults[sample_id] = f"there are two files for {CHANNELS[place]}, {other.name} and {plane.name}; remove one"
-        known[place] = plane
+    errors: dict[str, str] = {}
+    for file in listing.names:
+        for sample_id, channel, extract in parse(file):
+            try:
+                sample_id.encode()
+            except UnicodeEncodeError:
+                # Python hides bytes that are not UTF-8 in surrogates; the store takes text alone.
+                sample_id = os.fsencode(sample_id).decode(errors="backslashreplace")  # noqa: PLW2901
+                errors[sample_id] = "its file name is not UTF-8. Rename the file"
+            if listing.is_archive and is_unsafe(file):
+                errors[sample_id] = f"{file} leads out of the archive. Pack the files again"
+            found = planes.setdefault(sample_id, [None] * len(CHANNELS))
+            other = found[channel]
+            if other is not None:
+                errors[sample_id] = f"there are two files for {CHANNELS[channel]}, {other.name} and {file}. Remove one"
+            found[channel] = PlaneFile(listing.root, file, extract)
     if not planes:
-        raise InputError(_describe_nothing(source, settings))
-    return [SampleFiles(name, tuple(planes[name]), faults.get(name, "")) for name in sorted(planes)]
+        raise InputError(_describe_nothing(source, options))
+    return [SampleFiles(name, tuple(planes[name]), errors.get(name, "")) for name in sorted(planes)]
 
 
-def _describe_nothing(source: Path, settings: ImportOptions) -> str:
-    """Say that a source holds no sample, and what might help: a folder inside, or another source."""
+def _describe_nothing(source: Path, options: ImportOptions) -> str:
+    """Return the message for a source without samples, and what might help: a folder inside, or another scheme."""
     remedy = "Pass the folder that holds the files themselves."
     listing = list_files(source, nested=True)
     folders = sorted({name.rpartition("/")[0] for name in listing.names if _split_plane(name)} - {""})
     if any(folder.rpartition("/")[2].isdigit() for folder in folders):
-        remedy = "Pass --source hpav18, whose folders are numbers of antibodies."
+        remedy = "Pass --naming hpav18, whose folders are numbers of antibodies."
     elif folders:
         remedy = f"Pass the folder that does: {source / folders[0]}."
     elif any(_split_extension(name)[1] in EXTENSIONS for name in listing.names):
-        remedy = "Pass --source stack for files that hold whole samples."
-    form = "<id>.tif" if settings.source == "stack" else f"<id>_<{'|'.join(CHANNELS)}>.png"
-    return f"The source must hold files named {form} (or .tif, .jpg). Received: {source} without any. {remedy}"
+        remedy = "Pass --naming stack for files that hold whole samples."
+    name = "<id>.tif" if options.source == "stack" else f"<id>_<{'|'.join(CHANNELS)}>.png"
+    return f"source must hold files named {name} (or .tif, .jpg, …). Received: {source} without any. {remedy}"
 
 
 def missing_channels(sample: SampleFiles) -> list[str]:
-    """Return the names of the channels that a sample lacks."""
+    """Return the names of the channels for which a sample has no file."""
     return [channel for channel, plane in zip(CHANNELS, sample.planes, strict=True) if plane is None]
 
 
-Named = Iterable[tuple[str, int, PlaneFile]]
+def parse_kaggle_name(name: str) -> Iterator[NamedPlane]:
+    """Parse the name of a gray plane in Kaggle's folder: ``<id>_<channel>.png``."""
+    if plane := _split_plane(name):
+        stem, channel = plane
+        yield NamedPlane(stem.rpartition("/")[2], channel, extract_gray)
 
 
-def parse_kaggle_names(listing: Listing, channels: Mapping[str, int | str] | None) -> Named:
-    """Name the gray planes ``<id>_<channel>.png`` of one folder, as Kaggle has them."""
-    for name in listing.names:
-        if plane := _split_plane(name):
-            stem, place = plane
-            yield stem.rpartition("/")[2], place, PlaneFile(listing.root, name, "gray", "")
+def parse_hpav18_name(name: str) -> Iterator[NamedPlane]:
+    """Parse the name of an HPAv18 color plane: ``<antibody>/<plate>_<well>_<field>_<color>.jpg``, nested or flat."""
+    if plane := _split_plane(name):
+        stem, channel = plane
+        yield NamedPlane(_external_id(stem), channel, _EXTRACT_COLOR[channel])
 
 
-def parse_hpav18_names(listing: Listing, channels: Mapping[str, int | str] | None) -> Named:
-    """Name the coloured planes of HPAv18: ``<antibody>/<plate>_<well>_<field>_<colour>.jpg``, or all in one folder."""
-    for name in listing.names:
-        if plane := _split_plane(name):
-            stem, place = plane
-            yield _name_external(stem), place, PlaneFile(listing.root, name, "colour", CHANNELS[place])
+def parse_stack_name(name: str, channels: Mapping[str, int | str] | None = None) -> Iterator[NamedPlane]:
+    """Parse the name of a file that holds a whole sample: a TIFF stack ``<id>.tif``, or a color composite.
 
-
-def parse_stack_names(listing: Listing, channels: Mapping[str, int | str] | None) -> Named:
-    """Name files that hold whole samples: TIFF stacks ``<id>.tif``, colour composites ``<id>_blue_red_green.jpg``.
-
-    Without `channels`, the planes of a TIFF are sought by the channels' names, and a composite has red, green and blue.
+    Without `channels`, the planes of a TIFF are found by the channels' names, and a composite,
+    ``<id>_blue_red_green.jpg``, has red, green and blue.
     """
-    for name in listing.names:
-        stem, extension = _split_extension(name)
-        if extension not in EXTENSIONS or not stem.rpartition("/")[2]:
-            continue
-        is_composite = extension not in {".tif", ".tiff"}
-        keys = channels or (
-            {"red": 0, "green": 1, "blue": 2} if is_composite else {channel: channel for channel in CHANNELS}
-        )
-        for channel, key in keys.items():
-            yield (
-                _name_external(stem.removesuffix("_blue_red_green")),
-                CHANNELS.index(channel),
-                PlaneFile(listing.root, name, "stacked", key),
-            )
+    stem, extension = _split_extension(name)
+    if extension not in EXTENSIONS or not stem.rpartition("/")[2]:
+        return
+    is_composite = extension not in {".tif", ".tiff"}
+    keys = channels or (
+        {"red": 0, "green": 1, "blue": 2} if is_composite else {channel: channel for channel in CHANNELS}
+    )
+    for channel, key in keys.items():
+        sample_id = _external_id(stem.removesuffix("_blue_red_green"))
+        yield NamedPlane(sample_id, CHANNELS.index(channel), _extract_key(key))
 
 
-# Each with whether it looks into subfolders.
-SOURCES: dict[str, tuple[Callable[[Listing, Mapping[str, int | str] | None], Named], bool]] = {
-    "kaggle": (parse_kaggle_names, False),
-    "hpav18": (parse_hpav18_names, True),
-    "stack": (parse_stack_names, True),
+@cache
+def _extract_key(key: str | int) -> Extract:
+    """Return one function per key, not one per file."""
+    return partial(extract_plane, key=key)
+
+
+def _find_antibody(sample_id: str) -> str:
+    return sample_id.split("_", maxsplit=1)[0]
+
+
+def _has_antibody(sample_id: str) -> bool:
+    return "_" in sample_id and _find_antibody(sample_id).isdigit()
+
+
+NAMING_SCHEMES: dict[Naming, NamingScheme] = {
+    "kaggle": NamingScheme(parse=parse_kaggle_name, nested=False),
+    "hpav18": NamingScheme(
+        parse=parse_hpav18_name,
+        nested=True,
+        # Ids like 30741_800_A6_1. Images of one antibody show one protein, mostly in the same places of the cell.
+        fold_group=FoldGroup("antibody", _find_antibody, _has_antibody),
+    ),
+    "stack": NamingScheme(parse=parse_stack_name, takes_channels=True, nested=True),
 }
 
-_PLACES = {channel: place for place, channel in enumerate(CHANNELS)}
+# One function per color, not one per file.
+_EXTRACT_COLOR = [partial(extract_color, color=channel) for channel in CHANNELS]
+
+_CHANNEL_INDEX = {channel: index for index, channel in enumerate(CHANNELS)}
 
 
 def _split_extension(name: str) -> tuple[str, str]:
     """Split a name into stem and extension, lower case; ``.ome.tif`` is one extension."""
     stem, extension = os.path.splitext(name)
-    if stem.rpartition("/")[2].startswith("._"):  # notes that macOS leaves beside each file on foreign disks
+    if stem.rpartition("/")[2].startswith("._"):  # metadata that macOS leaves beside each file on foreign disks
         return "", ""
     return re.sub(r"\.ome$", "", stem, flags=re.IGNORECASE), extension.lower()
 
 
 def _split_plane(name: str) -> tuple[str, int] | None:
-    """Split the name of a plane into what comes before its channel, and the channel's place; None if it is none."""
+    """Split the name of a plane into the part before its channel and the channel's index; None for other names."""
     stem, extension = _split_extension(name)
     before, _, channel = stem.rpartition("_")
-    if extension not in EXTENSIONS or channel not in _PLACES or not before.rpartition("/")[2]:
+    if extension not in EXTENSIONS or channel not in _CHANNEL_INDEX or not before.rpartition("/")[2]:
         return None
-    return before, _PLACES[channel]
+    return before, _CHANNEL_INDEX[channel]
 
 
-def _name_external(stem: str) -> str:
+def _external_id(stem: str) -> str:
     """Make an id: in a folder of an antibody, which is a number, ``<antibody>_<name>``; else the name alone."""
     folders, _, name = stem.rpartition("/")
     antibody = folders.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""From the planes of a picture to channels of 512 x 512 gray levels: colours, bit depths, sizes."""
+"""From the planes of an image file to channels of 512 x 512 gray levels: colors, bit depths, sizes."""
 
 from dataclasses import dataclass
 
@@ -8,114 +8,104 @@ import numpy.typing as npt
 
 from hpa_data.dataset import IMAGE_SIZE
 from hpa_data.errors import InputError
-from hpa_data.sources.decode import ImageFile, Pixels
+from hpa_data.sources.image_file import ImageFile, Pixels
 from hpa_data.sources.options import IntensityScaling
 
-# Of `intensity="percentile"`: 0.1 % of the pixels at either end say nothing of the range (dead and hot pixels).
+# Of `intensity="percentile"`: 0.1 % of the pixels at either end may be dead or hot and are clipped.
 PERCENTILES = (0.1, 99.9)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """One channel as its file has it.
-
-    Attributes
-    ----------
-    file : str
-        The file's name, for messages.
-    pixels : array of uint8 or uint16, shape (Y, X)
-    max_value : int
-        The value that stands for white.
-    note : str
-        What to know of it; empty if nothing.
-    """
+    """One channel as its file has it."""
 
     file: str
+    """The file's name, for messages."""
+
     pixels: Pixels
+    """uint8, uint16 or uint32, shape (Y, X)."""
+
     max_value: int
+    """The value of white."""
+
     note: str = ""
+    """A warning about the plane; empty if there is none."""
 
 
-def extract_gray(picture: ImageFile, key: str | int) -> Plane:
-    """Take the one plane of a gray picture, or of one that stores the same gray as red, green and blue."""
-    first = picture.load(0)
-    if picture.n_planes == 3 and picture.is_colour:
-        if any(not np.array_equal(first, picture.load(other)) for other in (1, 2)):
+def extract_gray(image: ImageFile) -> Plane:
+    """Return the one plane of a gray image, or of one that stores the same gray as red, green and blue."""
+    first = image.load(0)
+    if image.n_planes == 3 and image.is_color:
+        if any(not np.array_equal(first, image.load(other)) for other in (1, 2)):
             raise InputError(
-                f"A plane must be gray. Received: {picture.file}, which has colours. Pass --source hpav18 to take the "
-                "plane of each file's colour.",
-                file=picture.file,
+                f"Cannot read {image.file} as a gray plane: it has colors. Pass --naming hpav18 to read the plane of "
+                "each file's color.",
+                file=image.file,
             )
-    elif picture.n_planes != 1:
+    elif image.n_planes != 1:
         raise InputError(
-            f"A plane must be one gray picture. Received: {picture.file} with {picture.n_planes} planes. Pass "
-            "--source stack for files that hold whole samples.",
-            file=picture.file,
+            f"Cannot read {image.file} as a gray plane: it has {image.n_planes} planes. Pass --naming stack for files "
+            "that hold whole samples.",
+            file=image.file,
         )
-    return Plane(file=picture.file, pixels=first, max_value=picture.max_value)
+    return Plane(file=image.file, pixels=first, max_value=image.max_value)
 
 
-def extract_color(picture: ImageFile, key: str | int) -> Plane:
-    """Take the plane that carries the signal of a coloured picture: of yellow, the mean of red and green.
+def extract_color(image: ImageFile, color: str) -> Plane:
+    """Return the plane of a color image that carries the signal: for yellow, the sum of red and green.
 
-    The note says if another colour is the stronger one, as in a picture under a wrong name. A gray picture is taken as
-    it is.
+    The note warns if another color is stronger, as in an image under a wrong name. A gray image is returned as it is.
     """
-    if not picture.is_colour:
-        return extract_gray(picture, key)
-    red, green, blue = (picture.load(index) for index in range(3))
+    if not image.is_color:
+        return extract_gray(image)
+    red, green, blue = (image.load(index) for index in range(3))
     strength = {"red": cv2.sumElems(red)[0], "green": cv2.sumElems(green)[0], "blue": cv2.sumElems(blue)[0]}
-    if key == "yellow":
-        # In the file's own 8 bits the sum would overflow.
-        pixels: Pixels = np.add(red, green, dtype=np.uint16 if picture.max_value == 255 else np.uint32)
-        max_value = 2 * picture.max_value
+    if color == "yellow":
+        # The sum would overflow the file's own 8 bits.
+        pixels: Pixels = np.add(red, green, dtype=np.uint16 if image.max_value == 255 else np.uint32)
+        max_value = 2 * image.max_value
         expected, others = min(strength["red"], strength["green"]), [strength["blue"]]
     else:
-        pixels, max_value = {"red": red, "green": green, "blue": blue}[str(key)], picture.max_value
-        expected, others = strength.pop(str(key)), list(strength.values())
-    note = f"{picture.file}: another colour than {key} is stronger" if max(others) > expected else ""
-    return Plane(file=picture.file, pixels=pixels, max_value=max_value, note=note)
+        pixels, max_value = {"red": red, "green": green, "blue": blue}[color], image.max_value
+        expected, others = strength.pop(color), list(strength.values())
+    # Stores hold this text: it keeps its spelling.
+    note = f"{image.file}: another colour than {color} is stronger" if max(others) > expected else ""
+    return Plane(file=image.file, pixels=pixels, max_value=max_value, note=note)
 
 
-def find_plane(picture: ImageFile, key: str | int) -> int | None:
-    """Find a plane of a stack by its number, from 0, or by its name; None if there is none, or two of that name."""
+def extract_plane(image: ImageFile, key: str | int) -> Plane | None:
+    """Return a plane of a stack by its index, or by its name in the file, whatever its case.
+
+    None if there is no such plane, or if two have that name.
+    """
     if isinstance(key, int):
-        return key if key < picture.n_planes else None
-    names = [name.casefold() for name in picture.names]
-    return names.index(key.casefold()) if names.count(key.casefold()) == 1 else None
-
-
-def extract_plane(picture: ImageFile, key: str | int) -> Plane:
-    """Take a plane of a stack by its number, from 0, or by the name that the file gives it, whatever its case."""
-    index = find_plane(picture, key)
-    if index is None:
-        told = ", ".join(picture.names) or "without names"
-        raise InputError(
-            f"A channel must be one of the planes of its file. Received: {key!r} of {picture.file}, which has "
-            f"{picture.n_planes}: {told}. Pass --channels, as in red=2,green=0,blue=1,yellow=3.",
-            file=picture.file,
-        )
-    return Plane(file=picture.file, pixels=picture.load(index), max_value=picture.max_value)
+        index = key
+    else:
+        names = [name.casefold() for name in image.names]
+        index = names.index(key.casefold()) if names.count(key.casefold()) == 1 else image.n_planes
+    if index >= image.n_planes:
+        return None
+    return Plane(file=image.file, pixels=image.load(index), max_value=image.max_value)
 
 
 def to_uint8(plane: Plane, *, intensity: IntensityScaling = "full") -> npt.NDArray[np.uint8]:
-    """Bring a plane to 512 x 512 and 8 bit.
+    """Reduce a plane to 512 x 512 pixels of 8 bits.
 
-    Larger planes are averaged over areas; pixels that straddle a border count by their share. What has more than 8 bits
-    is scaled after that, so that it is rounded once.
+    Larger planes are averaged over areas; pixels on a border count by their share. More than 8 bits are scaled after
+    that, so that values are rounded once.
 
     Parameters
     ----------
     plane : Plane
         Square, at least 512 wide.
-    intensity : str
+    intensity : {"full", "minmax", "percentile"}
         What becomes 0 and 255 in a plane of more than 8 bits. ``full``: 0 and the highest value of its bit depth.
         ``minmax``: its lowest and highest pixel. ``percentile``: its percentiles 0.1 and 99.9.
 
     Returns
     -------
     array of uint8, shape (512, 512)
-        An 8-bit plane of that size comes back as it is.
+        An 8-bit plane of that size is returned unchanged.
 
     Raises
     ------
@@ -125,8 +115,8 @@ def to_uint8(plane: Plane, *, intensity: IntensityScaling = "full") -> npt.NDArr
     height, width = plane.pixels.shape
     if height != width or height < IMAGE_SIZE:
         raise InputError(
-            f"A plane must be square and at least {IMAGE_SIZE} x {IMAGE_SIZE}. Received: {plane.file} of {height} x "
-            f"{width}. Cut or pad it, or take the sample out.",
+            f"Cannot use {plane.file}: it has {height} x {width} pixels, but planes must be square and at least "
+            f"{IMAGE_SIZE} x {IMAGE_SIZE}. Crop or pad it, or remove the sample.",
             file=plane.file,
         )
     is_small = height == IMAGE_SIZE

@@ -1,12 +1,15 @@
 """From planes to channels of 512 x 512 gray levels."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpa_data.errors import InputError
-from hpa_data.sources.decode import ImageFile
+from hpa_data.sources.image_file import ImageFile
+from hpa_data.sources.options import IntensityScaling
 from hpa_data.sources.planes import Plane, extract_color, extract_gray, extract_plane, to_uint8
 
 
@@ -14,13 +17,13 @@ def make_plane(pixels: np.ndarray, max_value: int | None = None) -> Plane:
     return Plane(file="a.png", pixels=pixels, max_value=max_value or int(np.iinfo(pixels.dtype).max))
 
 
-def make_picture(*planes: np.ndarray, is_colour: bool = False, names: tuple[str, ...] = ()) -> ImageFile:
+def make_image(*planes: np.ndarray, is_color: bool = False, names: tuple[str, ...] = ()) -> ImageFile:
     return ImageFile(
         file="a.jpg",
-        form="JPEG",
+        format="JPEG",
         shape=planes[0].shape,
         n_planes=len(planes),
-        is_colour=is_colour,
+        is_color=is_color,
         max_value=255,
         names=names,
         load=lambda index: planes[index],
@@ -53,16 +56,16 @@ def test_pixels_on_a_border_count_by_their_share() -> None:
     assert np.abs(to_uint8(make_plane(pixels)) - weights @ pixels @ weights.T).max() < 0.51
 
 
-def test_a_plane_of_the_right_size_and_depth_is_left_as_it_is() -> None:
+def test_an_8_bit_plane_of_512_pixels_is_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
-    for intensity in ("full", "minmax", "percentile"):
+    for intensity in get_args(IntensityScaling):
         assert (to_uint8(make_plane(pixels), intensity=intensity) == pixels).all()
 
 
 @pytest.mark.parametrize(
     ("intensity", "dark", "bright"), [("full", 1000 / 257, 60_000 / 257), ("minmax", 0, 255), ("percentile", 0, 255)]
 )
-def test_16_bits_become_8_as_told(intensity: str, dark: float, bright: float) -> None:
+def test_16_bits_are_scaled_to_8_as_chosen(intensity: IntensityScaling, dark: float, bright: float) -> None:
     pixels = np.linspace(1000, 60_000, 512 * 512).astype(np.uint16).reshape(512, 512)
     reduced = to_uint8(make_plane(pixels), intensity=intensity)
     assert reduced.min() == pytest.approx(dark, abs=0.5)
@@ -78,46 +81,43 @@ def test_a_hot_pixel_does_not_set_the_percentile() -> None:
     assert to_uint8(make_plane(pixels), intensity="minmax")[2, 0] == 4
 
 
-def test_a_flat_plane_of_16_bits_has_no_range_and_is_black() -> None:
+def test_a_uniform_plane_of_16_bits_has_no_range_and_becomes_black() -> None:
     pixels = np.full((512, 512), 1000, np.uint16)
     assert not to_uint8(make_plane(pixels), intensity="minmax").any()
 
 
 def test_yellow_is_the_mean_of_red_and_green_without_overflow() -> None:
-    plane = extract_color(make_picture(fill(250), fill(201), fill(3), is_colour=True), "yellow")
-    assert to_uint8(plane)[0, 0] == 226  # 225.5, to the even neighbour
+    plane = extract_color(make_image(fill(250), fill(201), fill(3), is_color=True), "yellow")
+    assert to_uint8(plane)[0, 0] == 226  # 225.5, to the even neighbor
     assert plane.note == ""
 
 
-@pytest.mark.parametrize(("key", "value"), [("red", 9), ("green", 7), ("blue", 5)])
-def test_each_colour_is_its_own_plane(key: str, value: int) -> None:
-    picture = make_picture(fill(9), fill(7), fill(5), is_colour=True)
-    plane = extract_color(picture, key)
+@pytest.mark.parametrize(("color", "value"), [("red", 9), ("green", 7), ("blue", 5)])
+def test_each_color_has_its_own_plane(color: str, value: int) -> None:
+    image = make_image(fill(9), fill(7), fill(5), is_color=True)
+    plane = extract_color(image, color)
     assert plane.pixels[0, 0] == value
-    assert plane.note == ("" if key == "red" else f"a.jpg: another colour than {key} is stronger")
+    assert plane.note == ("" if color == "red" else f"a.jpg: another colour than {color} is stronger")
 
 
 def test_yellow_must_be_stronger_than_blue() -> None:
-    assert extract_color(make_picture(fill(9), fill(2), fill(5), is_colour=True), "yellow").note
-    assert not extract_color(make_picture(fill(9), fill(6), fill(5), is_colour=True), "yellow").note
+    assert extract_color(make_image(fill(9), fill(2), fill(5), is_color=True), "yellow").note
+    assert not extract_color(make_image(fill(9), fill(6), fill(5), is_color=True), "yellow").note
 
 
-def test_gray_may_be_stored_as_colour_but_colours_are_no_gray() -> None:
-    assert (extract_gray(make_picture(fill(7), fill(7), fill(7), is_colour=True), "").pixels == 7).all()
-    with pytest.raises(InputError, match="has colours. Pass --source hpav18"):
-        extract_gray(make_picture(fill(7), fill(7), fill(8), is_colour=True), "")
-    with pytest.raises(InputError, match="with 4 planes. Pass --source stack"):
-        extract_gray(make_picture(*[fill(7)] * 4), "")
+def test_gray_may_be_stored_as_rgb_but_colors_are_refused() -> None:
+    assert (extract_gray(make_image(fill(7), fill(7), fill(7), is_color=True)).pixels == 7).all()
+    with pytest.raises(InputError, match="it has colors. Pass --naming hpav18"):
+        extract_gray(make_image(fill(7), fill(7), fill(8), is_color=True))
+    with pytest.raises(InputError, match="it has 4 planes. Pass --naming stack"):
+        extract_gray(make_image(*[fill(7)] * 4))
 
 
-def test_a_plain_gray_picture_is_any_colour() -> None:
-    assert (extract_color(make_picture(fill(7)), "blue").pixels == 7).all()
+def test_a_gray_image_is_read_as_any_color() -> None:
+    assert (extract_color(make_image(fill(7)), "blue").pixels == 7).all()
 
 
-def test_a_plane_of_a_stack_goes_by_number_or_name() -> None:
-    picture = make_picture(fill(1), fill(2), fill(3), names=("ER", "DAPI", "ER"))
-    assert extract_plane(picture, 2).pixels[0, 0] == 3
-    assert extract_plane(picture, "dapi").pixels[0, 0] == 2
-    for key in (3, "nucleus", "ER"):
-        with pytest.raises(InputError, match=r"which has 3: ER, DAPI, ER\. Pass --channels"):
-            extract_plane(picture, key)
+def test_a_plane_of_a_stack_is_found_by_index_or_by_a_name_that_occurs_once() -> None:
+    image = make_image(fill(1), fill(2), fill(3), names=("ER", "DAPI", "ER"))
+    found = [extract_plane(image, key) for key in (2, "dapi", 3, "nucleus", "ER")]
+    assert [plane and plane.pixels[0, 0] for plane in found] == [3, 2, None, None, None]

@@ -1,0 +1,120 @@
+"""An opened image file, and the limits that every decoder keeps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError, first_line
+
+Pixels = npt.NDArray[np.unsignedinteger]
+
+# The largest known image, an interleaved 16-bit stack of 7 channels at 4096 x 4096, has 235 MB.
+MAX_DECODED_BYTES = 256 * 2**20
+
+# Pixels of a plane: 8192 x 8192, four times the largest known.
+MAX_PIXELS = 2**26
+
+# Bytes that may follow the end of a PNG or JPEG: some programs append notes.
+MAX_TAIL = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFile:
+    """An image file that was opened."""
+
+    file: str
+    """The name of the file, for messages."""
+
+    format: str
+    """A name in `decode.FORMATS`."""
+
+    shape: tuple[int, int]
+    """(Y, X) of each plane."""
+
+    n_planes: int
+    """Without transparency."""
+
+    is_color: bool
+    """Whether the three planes are the red, green and blue of one image."""
+
+    max_value: int
+    """The highest value that its bit depth allows: 255, 4095, 65535."""
+
+    names: tuple[str, ...] = ()
+    """The names of the planes; empty if the file does not name each."""
+
+    load: Callable[[int], Pixels]
+    """Returns the plane of an index, uint8 or uint16 (Y, X)."""
+
+
+def from_array(array: Pixels, file: str, format_name: str) -> ImageFile:
+    """Make an `ImageFile` of decoded pixels.
+
+    Parameters
+    ----------
+    array : array of uint8 or uint16, shape (Y, X) or (Y, X, planes)
+        With an even number of planes, the last one is transparency and is left out.
+    file, format_name : str
+    """
+    n_planes = 1 if array.ndim == 2 else (array.shape[2] - 1) // 2 * 2 + 1
+    pixels = array.reshape(*array.shape[:2], -1)  # (Y, X, planes)
+
+    def load(index: int) -> Pixels:
+        # OpenCV takes one plane out of three in a fifth of NumPy's time.
+        return pixels[..., 0] if array.ndim == 2 else cv2.extractChannel(pixels, index)
+
+    return ImageFile(
+        file=file,
+        format=format_name,
+        shape=(array.shape[0], array.shape[1]),
+        n_planes=n_planes,
+        is_color=n_planes == 3,
+        max_value=2 ** (8 * array.itemsize) - 1,
+        load=load,
+    )
+
+
+def check_size(file: str, height: int, width: int, n_bytes: int) -> None:
+    """Refuse an image that is too large, before its pixels are decoded.
+
+    Parameters
+    ----------
+    file : str
+    height, width : int
+        As its header gives them.
+    n_bytes : int
+        Of its decoded pixels, all planes.
+
+    Raises
+    ------
+    InputError
+        If it has more than `MAX_PIXELS` or `MAX_DECODED_BYTES`.
+    """
+    if height * width > MAX_PIXELS or n_bytes > MAX_DECODED_BYTES:
+        raise cannot_decode(
+            file,
+            f"its header gives {height} x {width} pixels and {n_bytes} bytes; the limits are {MAX_PIXELS} pixels and "
+            f"{MAX_DECODED_BYTES} bytes",
+            "Crop or reduce the image.",
+        )
+
+
+def check_end(content: bytes, end: bytes) -> None:
+    """Refuse a file that was cut short: decoders fill up with gray, or do not look for the end."""
+    if content.rfind(end, max(len(content) - len(end) - MAX_TAIL, 0)) < 0:
+        raise ValueError("its end is missing")
+
+
+def cannot_decode(file: str, reason: str, remedy: str) -> InputError:
+    """Return the error for an image file that cannot be used."""
+    return InputError(f"Cannot decode {file}: {reason}. {remedy}", file=file)
+
+
+def damaged_file(file: str, n_bytes: int, error: Exception) -> InputError:
+    """Return the error for an image file whose decoder failed."""
+    # imageio's own message says only which plugin failed.
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    return cannot_decode(file, f"it is damaged ({n_bytes} bytes: {first_line(cause)[:200]})", "Fetch the file again.")

@@ -1,0 +1,42 @@
+"""The formats that none of the fast decoders reads, by imageio and Pillow."""
+
+import warnings
+
+import numpy as np
+
+from hpa_data.sources.image_file import ImageFile, cannot_decode, check_size, from_array
+
+
+def open_with_imageio(content: bytes, file: str, format_name: str) -> ImageFile:
+    """Decode an image with imageio.
+
+    Palettes become gray, or red, green and blue. Values of 9 to 16 bits are scaled to 16 bits (that is Pillow's doing,
+    which reads JPEG 2000 in color with 8 bits alone). A file of several images is refused, as nothing tells which of
+    them is the plane.
+    """
+    import imageio.v3 as iio  # brings Pillow, which most sources do not need
+    from PIL.Image import DecompressionBombWarning
+
+    # Our own limit is lower, and an error.
+    warnings.filterwarnings("ignore", category=DecompressionBombWarning)
+    with iio.imopen(content, "r", plugin="pillow") as source:
+        properties = source.properties(index=0)  # read from the header
+        n_bytes = int(np.prod(properties.shape)) * properties.dtype.itemsize
+        check_size(file, properties.shape[0], properties.shape[1], n_bytes)
+        # Pillow gives gray images of 16 bits as int32.
+        is_deep = properties.dtype == np.int32 and len(properties.shape) == 2
+        if properties.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)} and not is_deep:
+            raise cannot_decode(
+                file, f"its pixels are {properties.dtype}, not 8 or 16 bits, unsigned", "Convert its pixels."
+            )
+        try:
+            source.properties(index=1)
+        except EOFError:
+            array = source.read(index=0)
+        else:
+            raise cannot_decode(file, "it holds several images", "Save each of them as a file of its own.")
+    if is_deep:
+        if array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
+            raise cannot_decode(file, "its pixels have more than 16 bits", "Convert its pixels.")
+        array = array.astype(np.uint16)
+    return from_array(array, file, format_name)
