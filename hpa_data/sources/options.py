@@ -47,8 +47,8 @@ class ImportOptions:
             return
         if self.source != "stack":
             raise InputError(
-                f"channels must come with the naming scheme stack. Received: source={self.source!r}. Pass stack, or "
-                "leave the channels out."
+                f"channels must come with the naming scheme stack. Received: source={self.source!r}. Pass --naming "
+                "stack, or leave the channels out."
             )
         from hpa_data.dataset import CHANNELS  # loads NumPy
 
