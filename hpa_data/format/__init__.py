@@ -1,4 +1,4 @@
-"""A store, byte for byte: chunk arithmetic, codecs, manifest, pixel statistics."""
+"""What is in a store, byte for byte: arrays, chunks and shards, codecs, manifest, pixel statistics."""
 
 import lazy_loader
 

@@ -1,8 +1,8 @@
-"""The bytes of a shard: codec profiles, chunks, the index at the end.
+"""The bytes of a shard: codec profiles, chunks, and the index at the end.
 
-A shard is what Zarr v3's `sharding_indexed` codec writes: the encoded chunks one after the other, then an index of one
-(offset, length) pair a chunk, then the CRC-32C of the index. zarr-python writes and reads the same bytes; it takes some
-5 ms of its own a sample, which is why it does not do this here.
+A shard is what Zarr v3's codec `sharding_indexed` writes: the encoded chunks one after the other, then an index with
+one (offset, length) pair per chunk, then the CRC-32C of the index. zarr-python writes and reads the same bytes, but
+takes about 5 ms more per sample.
 """
 
 import struct
@@ -20,45 +20,39 @@ from zarr.codecs import BloscCodec
 from hpa_data.errors import InputError
 from hpa_data.format.options import CodecName
 
-# What the format writes as offset and length of a chunk that does not exist.
+# Offset and length of a chunk that does not exist.
 ABSENT = 2**64 - 1
 CRC_BYTES = 4
 
-# Versions and flags; the bytes that a chunk decodes to; of a block; the bytes that it has.
+# Versions and flags; then in bytes: the decoded chunk, a block, the encoded chunk.
 BLOSC_HEADER = struct.Struct("<IIII")
 
-# Blosc's level of Zstandard for the small arrays.
+# Blosc's level of Zstandard for all arrays but the images.
 SMALL_LEVEL = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Codec:
-    """How a chunk is compressed.
-
-    Attributes
-    ----------
-    name : str
-        The profile's name.
-    cname : str
-        Blosc's compressor; empty for no compression.
-    level : int
-        Blosc's compression level, 0..9.
-    block : int
-        Bytes of a channel that are compressed together; 0 lets Blosc choose.
-    """
+    """A codec profile: how the chunks of images are compressed."""
 
     name: CodecName
+
     cname: str
+    """Blosc's compressor; empty for no compression."""
+
     level: int
-    block: int = 0
+    """Blosc's compression level, 0..9."""
+
+    blocksize: int = 0
+    """Bytes of a channel that Blosc compresses together; 0 lets it choose."""
 
 
 CODECS: dict[str, Codec] = {
     codec.name: codec
     for codec in (
-        # As fast to read as lz4, and smaller. Its block fits into a processor's first cache: decoding is 4 % faster
-        # than with Blosc's own choice, 256 KiB, and encoding 30 %, for 3 % more bytes. The others gain nothing by that.
-        Codec(name="lz4hc", cname="lz4hc", level=5, block=32 * 1024),
+        # As fast to read as lz4, and smaller. Its blocks fit into a processor's L1 cache: decoding is 4 % faster than
+        # with Blosc's own choice of 256 KiB, and encoding 30 %, for 3 % more bytes. The others gain nothing from that.
+        Codec(name="lz4hc", cname="lz4hc", level=5, blocksize=32 * 1024),
         Codec(name="lz4", cname="lz4", level=5),  # ten times faster to write
         Codec(name="zstd", cname="zstd", level=5),  # the smallest
         Codec(name="raw", cname="", level=0),  # fastest to read when the store fits in the page cache
@@ -67,7 +61,7 @@ CODECS: dict[str, Codec] = {
 
 
 def get_codec(name: str) -> Codec:
-    """Return the codec profile of that name; InputError if there is none."""
+    """Return the codec profile with that name; InputError if there is none."""
     if name not in CODECS:
         raise InputError(f"codec must be one of {', '.join(CODECS)}. Received: codec={name!r}. Choose one of them.")
     return CODECS[name]
@@ -76,8 +70,8 @@ def get_codec(name: str) -> Codec:
 def zarr_compressors(codec: Codec, *, n_channels: int) -> list[Any]:
     """Describe a codec to zarr-python.
 
-    The shuffle's element is one pixel with all its channels (4 bytes), not one byte: it puts equal channels together,
-    which is what makes interleaved channels compress.
+    An element of the shuffle is a pixel with all its channels (4 bytes), not one byte: this puts the values of one
+    channel together, which is why interleaved channels compress.
     """
     if not codec.cname:
         return []
@@ -86,34 +80,34 @@ def zarr_compressors(codec: Codec, *, n_channels: int) -> list[Any]:
         clevel=codec.level,
         shuffle="shuffle",
         typesize=n_channels,
-        blocksize=codec.block,
+        blocksize=codec.blocksize,
     )
     return [blosc]
 
 
 def encode_chunk(image: npt.NDArray[np.uint8], codec: Codec) -> bytes | memoryview:
-    """Encode one image, uint8 (Y, X, C), C-contiguous, to the bytes of its chunk; without a codec these are its own.
+    """Encode one image, uint8 (Y, X, C), C-contiguous, to the bytes of its chunk; `raw` returns those of the image.
 
-    Deterministic. Releases the GIL when called outside the main thread.
+    Deterministic. Releases the GIL if called outside the main thread.
     """
     if not codec.cname:
         return image.reshape(-1).data
-    # Blosc takes the size of the elements to shuffle from the array's dtype.
+    # Blosc takes the size of the elements that it shuffles from the array's dtype.
     pixels = image.reshape(-1).view(np.dtype((np.void, image.shape[-1])))  # (Y * X,)
     encoded: bytes = numcodecs.blosc.compress(
-        pixels, codec.cname.encode(), codec.level, numcodecs.blosc.SHUFFLE, codec.block
+        pixels, codec.cname.encode(), codec.level, numcodecs.blosc.SHUFFLE, codec.blocksize
     )
     return encoded
 
 
 def decode_chunk(chunk: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], codec: Codec) -> None:
-    """Decode a chunk, uint8 (n_bytes,), into `out`, uint8, contiguous, of any shape with the image's bytes.
+    """Decode a chunk, uint8 (n_bytes,), into `out`, uint8, contiguous, of any shape with the image's size in bytes.
 
-    Releases the GIL when called outside the main thread. Raises ValueError or RuntimeError if the bytes are damaged.
+    Releases the GIL if called outside the main thread. Raises ValueError or RuntimeError if the bytes are damaged.
     """
     if codec.cname:
-        # Blosc reads as many bytes as the chunk's header says it has, whatever the buffer holds, and would leave the
-        # rest of `out` as it was if the header says that it decodes to less.
+        # Blosc trusts the chunk's header: it would read beyond the buffer if the header states more bytes, and leave
+        # the rest of `out` as it was if the header states a smaller image.
         if len(chunk) < BLOSC_HEADER.size or BLOSC_HEADER.unpack_from(chunk)[1::2] != (out.nbytes, len(chunk)):
             raise ValueError(f"its header does not fit its {len(chunk)} bytes")
         numcodecs.blosc.decompress(chunk, out)
@@ -126,29 +120,29 @@ def decode_chunk(chunk: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], codec
 def metadata_compressor() -> BloscCodec:
     """Describe to zarr-python how all arrays but the images are compressed.
 
-    Its own choice, Zstandard, is not among the core codecs of Zarr v3.
+    Its default codec, Zstandard, is not among the core codecs of Zarr v3; inside Blosc it is.
     """
     return BloscCodec(cname="zstd", clevel=SMALL_LEVEL, shuffle="noshuffle", typesize=1)
 
 
 def encode_metadata_chunk(rows: npt.NDArray[np.generic], *, chunk_rows: int) -> bytes:
-    """Encode a chunk of a numeric array with a row a sample, as zarr-python does, in a tenth of its time.
+    """Encode a chunk of a numeric array with one row per sample, as zarr-python does, in a tenth of its time.
 
     Parameters
     ----------
     rows : array of any number type, shape (n, …)
-        n up to `chunk_rows`; fewer in the last chunk, which is filled up with zeros.
+        Up to `chunk_rows` rows; fewer in the last chunk, which is padded with zeros.
     chunk_rows : int
     """
-    whole = np.zeros((chunk_rows, *rows.shape[1:]), rows.dtype.newbyteorder("<"))
-    whole[: len(rows)] = rows
-    content = whole.reshape(-1).view(np.uint8)
+    padded = np.zeros((chunk_rows, *rows.shape[1:]), rows.dtype.newbyteorder("<"))
+    padded[: len(rows)] = rows
+    content = padded.reshape(-1).view(np.uint8)
     encoded: bytes = numcodecs.blosc.compress(content, b"zstd", SMALL_LEVEL, numcodecs.blosc.NOSHUFFLE)
     return encoded
 
 
 def encode_text_chunk(texts: Sequence[str], *, chunk_rows: int) -> bytes:
-    """Encode a chunk of an array with a text per sample, as zarr-python does; empty texts fill it up."""
+    """Encode a chunk of an array with one string per sample, as zarr-python does; padded with empty strings."""
     padded = np.full(chunk_rows, "", object)
     padded[: len(texts)] = texts
     encoded: bytes = numcodecs.blosc.compress(
@@ -158,7 +152,7 @@ def encode_text_chunk(texts: Sequence[str], *, chunk_rows: int) -> bytes:
 
 
 def encode_shard_index(lengths: Sequence[int], *, shard_samples: int) -> bytes:
-    """Make the end of a shard whose chunks, of these lengths in bytes, lie one after the other; the rest is absent."""
+    """Encode the index of a shard whose first chunks have these lengths in bytes, and whose others do not exist."""
     index = np.full((shard_samples, 2), ABSENT, "<u8")
     index[: len(lengths), 1] = lengths
     index[: len(lengths), 0] = np.cumsum(index[: len(lengths), 1]) - index[: len(lengths), 1]
@@ -168,24 +162,25 @@ def encode_shard_index(lengths: Sequence[int], *, shard_samples: int) -> bytes:
 
 
 def decode_shard_index(shard: npt.NDArray[np.uint8], *, shard_samples: int) -> npt.NDArray[np.uint64]:
-    """Read and check the index of a shard.
+    """Decode and check the index of a shard.
 
     Parameters
     ----------
     shard : array of uint8, shape (n_bytes,)
         The whole shard; only its end is touched.
     shard_samples : int
-        S, chunks in a whole shard.
+        S, chunks of a full shard.
 
     Returns
     -------
     array of uint64, shape (S, 2)
-        First and last (exclusive) byte of each chunk; both 0 where a chunk is absent.
+        First and last (exclusive) byte of each chunk; both 0 where there is no chunk.
 
     Raises
     ------
     ValueError
-        If the shard is too short, its index fails the checksum, or a chunk lies outside the shard.
+        If the shard is too short, its index fails the checksum, or a chunk lies outside the shard. The message
+        continues a sentence whose subject is the shard.
     """
     index_size = shard_samples * 16
     body_size = len(shard) - index_size - CRC_BYTES
@@ -194,7 +189,7 @@ def decode_shard_index(shard: npt.NDArray[np.uint8], *, shard_samples: int) -> n
     index_bytes = shard[body_size : body_size + index_size].tobytes()
     crc = int.from_bytes(shard[-CRC_BYTES:].tobytes(), "little")
     if int(google_crc32c.value(index_bytes)) != crc:
-        raise ValueError("its index fails the checksum; the file is damaged or cut short")
+        raise ValueError("its index fails the checksum: the file is damaged or truncated")
     index = np.frombuffer(index_bytes, "<u8").reshape(shard_samples, 2).astype(np.uint64)
     index[(index == ABSENT).all(axis=1)] = 0
     offsets, lengths = index[:, 0], index[:, 1]

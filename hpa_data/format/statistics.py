@@ -1,4 +1,4 @@
-"""What is known of an image's pixels: checksum, exact sums, and the statistics of a part."""
+"""Checksum and exact sums of an image's pixels, and the channel statistics of a part."""
 
 import math
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelStatistics:
-    """Channel intensities over the good samples of a part, in gray levels 0..255.
+    """Channel intensities over the readable samples of a part, in gray levels 0..255.
 
-    Attributes
-    ----------
-    n_samples : int
-        How many samples were counted.
-    mean, std : tuple of float, length C
-        From exact integer sums, so that no order of counting changes them.
+    From exact integer sums, so that no order of summation changes them. The names of the fields are keys in the store.
     """
 
     n_samples: int
+    """Readable samples."""
+
     mean: tuple[float, ...]
+    """Of length C."""
+
     std: tuple[float, ...]
+    """Of length C."""
 
 
 def channel_statistics(sums: npt.NDArray[np.uint64], *, pixels: int) -> ChannelStatistics | None:
-    """Turn sums over pixels into mean and standard deviation.
+    """Compute mean and standard deviation of each channel from sums over pixels.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def channel_statistics(sums: npt.NDArray[np.uint64], *, pixels: int) -> ChannelS
 
     Returns
     -------
-    Statistics or None
-        None without a sample.
+    ChannelStatistics or None
+        None if there are no samples.
 
     Examples
     --------
@@ -66,15 +66,15 @@ def mean_and_std(n: int, total: int, squares: int) -> tuple[float, float]:
 
 
 def compute_checksum(image: npt.NDArray[np.uint8]) -> int:
-    """Compute the CRC-32 of an image's bytes; with libdeflate, in a fifth of the time that zlib takes."""
+    """Compute the CRC-32 of an image's bytes, with libdeflate: it takes a fifth of zlib's time."""
     return int(imagecodecs.deflate_crc32(image))  # type: ignore[arg-type]  # any buffer will do
 
 
 def sum_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """Sum each channel of an image, uint8 (Y, X, 4), and its squares, exactly: uint64 (4, 2).
 
-    OpenCV adds up integers, and gives them out as mean and standard deviation in float64: what 512 x 512 pixels add up
-    to is below 2^35, so that rounding brings the integers back. NumPy's own sums take twice to five times as long.
+    OpenCV sums integers, but returns mean and standard deviation in float64. The sums of 512 x 512 pixels are below
+    2^35, so that rounding recovers the integers. NumPy's sums take two to five times as long.
     """
     moments = cv2.hconcat(cv2.meanStdDev(image))  # (4, 2)
     moments[:, 1] *= moments[:, 1]

@@ -1,4 +1,4 @@
-"""The parts of a store on disk: opened, created, written."""
+"""Stores and their parts: opened, created, written."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""Stores at a URL: how TensorStore is told of them, and a copy of all that is small.
+"""Stores at a URL: a local copy of everything but the images.
 
-Everything of a part but the chunks of its images is fetched once, side by side, into a folder; so whatever reads a
-local part reads it there, and only images are read from afar.
+All arrays of a part but its images are downloaded once, concurrently, into a folder. Whatever reads a local part reads
+them there; only images are read over the network.
 """
 
 import json
@@ -14,19 +14,12 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.format.arrays import ARRAYS, IMAGES
 from hpa_data.reader.kvstore import import_tensorstore, make_kvstore, make_retries
 
-# Of one small array; the known data sets have some thousands.
+# In one array beside the images; the known data sets have some thousands.
 MAX_CHUNKS = 100_000
 
 
 class Mirror:
-    """What is fetched from a store at a URL.
-
-    Attributes
-    ----------
-    url : str
-    folder : Path
-        Where it is put; exists.
-    """
+    """Downloads what is needed of a store at a URL into `folder`, which exists."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url.rstrip("/")
@@ -37,33 +30,33 @@ class Mirror:
         self._store = self._wait(tensorstore.KvStore.open(spec, context=context))
 
     def fetch_root(self) -> bool:
-        """Fetch what makes the store a group; False if there is nothing."""
+        """Fetch the metadata of the store's group; False if there are none."""
         return bool(self._fetch(["zarr.json"]))
 
     def list_parts(self) -> list[str]:
-        """List the names of what may be parts.
+        """List the names of all groups and arrays, which may be parts.
 
         Raises
         ------
         InputError
-            If the server lists nothing, as most that speak HTTP alone.
+            If the server cannot list objects, as most plain HTTP servers.
         """
         try:
             keys = self._store.list().result()
         except (ValueError, NotImplementedError) as error:
             raise InputError(
-                f"The parts of a store at a URL must be named if its server does not list them. Received: {self.url}: "
-                f"{first_line(error)}. Name the part."
+                f"Cannot list the parts of {self.url}: its server does not list objects ({first_line(error)}). Name "
+                "the part."
             ) from error
         names = [key.decode("utf-8", "replace").split("/") for key in keys]
         return sorted({name[0] for name in names if len(name) == 2 and name[1] == "zarr.json"})
 
     def fetch_part(self, name: str) -> bool:
-        """Fetch all of a part but the chunks of its images; False if it is not there."""
+        """Fetch everything of a part but the chunks of its images; False if it does not exist."""
         if (self.folder / name / "zarr.json").exists():
             return True
         names = [spec.name for spec in ARRAYS]
-        # The group's own metadata come last, as they say that the part has been fetched.
+        # The group's metadata come last: once they exist, the part has been fetched.
         metadata = self._fetch([f"{name}/{array}/zarr.json" for array in names])
         keys = []
         for array in names:
@@ -74,7 +67,7 @@ class Mirror:
         return bool(self._fetch([f"{name}/zarr.json"]))
 
     def _fetch(self, keys: list[str]) -> dict[str, bytes]:
-        """Fetch objects side by side and write those that are there."""
+        """Fetch objects concurrently, and write those that exist."""
         found = {}
         for key, reading in [(key, self._store.read(key)) for key in keys]:
             result = self._wait(reading)
@@ -90,13 +83,13 @@ class Mirror:
             return future.result()
         except (ValueError, OSError) as error:
             raise InputError(
-                f"A store at a URL must be readable. Received: {self.url}: {first_line(error)}. Check the address, the "
-                "network and the credentials."
+                f"Cannot read the store {self.url}: {first_line(error)}. Check the address, the network and the "
+                "credentials."
             ) from error
 
 
-def _list_chunks(metadata: bytes, where: str) -> list[str]:
-    """List the keys of an array's chunks, or of its shards, from its metadata."""
+def _list_chunks(metadata: bytes, url: str) -> list[str]:
+    """List the keys of an array's chunks from its metadata."""
     try:
         described = json.loads(metadata)
         shape = [int(size) for size in described["shape"]]
@@ -104,11 +97,11 @@ def _list_chunks(metadata: bytes, where: str) -> list[str]:
         counts = [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)]
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise InputError(
-            f"A store must be whole. Received: {where}, whose metadata have a fault: {error!r}."
+            f"Cannot read {url}: its metadata are damaged: {error!r}. Convert the part again with --overwrite."
         ) from error
     if any(count < 0 for count in counts) or math.prod(counts) > MAX_CHUNKS:
         raise InputError(
-            f"A small array must have at most {MAX_CHUNKS} chunks. Received: {where} with {math.prod(counts)}. Convert "
-            "it again."
+            f"Cannot read {url}: it has {math.prod(counts)} chunks, and at most {MAX_CHUNKS} are downloaded. Convert "
+            "the part again."
         )
-    return ["/".join(["c", *map(str, place)]) for place in product(*map(range, counts))]
+    return ["/".join(["c", *map(str, position)]) for position in product(*map(range, counts))]
