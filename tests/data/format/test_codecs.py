@@ -16,6 +16,7 @@ from hpa_data.format.codecs import (
     encode_chunk,
     encode_metadata_chunk,
     encode_shard_index,
+    encode_text_chunk,
     get_codec,
     metadata_compressor,
     zarr_compressors,
@@ -54,6 +55,19 @@ def test_rows_are_the_bytes_that_zarr_writes(tmp_path: Path, dtype: str, shape: 
     for chunk in range(-(-len(rows) // 64)):
         written = (tmp_path / "rows" / "c").joinpath(str(chunk), *["0"] * (len(shape) - 1)).read_bytes()
         assert encode_metadata_chunk(rows[chunk * 64 : (chunk + 1) * 64], chunk_rows=64) == written
+
+
+@pytest.mark.parametrize("texts", [["a", "", "größer"], ["x"] * 5, ["", "", "", "y"]])
+def test_texts_are_the_bytes_that_zarr_writes(tmp_path: Path, texts: list[str]) -> None:
+    shape = (len(texts),)
+    array = zarr.create_array(
+        tmp_path / "texts", shape=shape, chunks=(3,), dtype=str, compressors=metadata_compressor()
+    )
+    array[:] = np.array(texts, dtype=object)
+    for chunk in range(-(-len(texts) // 3)):
+        path, rows = tmp_path / "texts" / "c" / str(chunk), texts[chunk * 3 : (chunk + 1) * 3]
+        assert path.exists() == any(rows)  # zarr-python writes no chunk of empty strings
+        assert not any(rows) or encode_text_chunk(rows, chunk_rows=3) == path.read_bytes()
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
