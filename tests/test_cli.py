@@ -116,9 +116,9 @@ def test_a_failed_sample_makes_the_status_1(
         ("convert {empty} new.zarr", "must hold files named"),
         ("convert {kaggle}/train new.zarr --labels {no_id}", "must have the columns Id, Target"),
         ("convert {kaggle}/train new.zarr --labels {class_28}", "from 0 to 27. Received: '28' in row 1"),
-        ("convert {kaggle}/train new.zarr --labels {ghost}", "must have files. Received: 'ghost'"),
+        ("convert {kaggle}/train new.zarr --labels {ghost}", "it has no files for 'ghost'"),
         ("convert {kaggle}/train new.zarr --labels {kaggle}/nowhere.csv", "must be a CSV file"),
-        ("convert {kaggle}/train {store} --labels {kaggle}/train.csv --codec raw", "begun with codec='lz4hc'"),
+        ("convert {kaggle}/train {store} --labels {kaggle}/train.csv --codec raw", "created with codec='lz4hc'"),
         (
             "convert {kaggle}/train new.zarr --channels red=0",
             "Cannot use --channels: it has no effect without --naming stack. Leave --channels out.",
