@@ -1,12 +1,13 @@
-"""A store against its checksums and its source, and the repair of what is wrong."""
+"""Compare a store with its checksums and its source, and repair what is wrong."""
 
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from hpa_data.augment.copy_task import copy_function, list_copy_tasks
 from hpa_data.dataset import CHANNELS, FAILED, FILLED, OK, PENDING, Sample, is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.codecs import decode_chunk, decode_shard_index, get_codec
+from hpa_data.format.codecs import Codec, decode_chunk, decode_shard_index, get_codec
 from hpa_data.format.layout import ShardTask, plan_shards
 from hpa_data.format.statistics import channel_statistics, compute_checksum, sum_pixels
 from hpa_data.sources.naming import SampleFiles, find_samples
@@ -28,334 +29,321 @@ from hpa_data.system.lock import hold_store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.threads import sample_threads
 
-# What a sample may be found to be. The last four are faults, which a repair takes on.
-KINDS = ("ok", "filled", "black", "missing", "failed", "corrupt", "differs")
-FAULTS = ("missing", "failed", "corrupt", "differs")
 
-OTHER_PIXELS = ("differs", "the source has other pixels")
+class State(StrEnum):
+    """What a check finds about a sample, or about a part."""
+
+    OK = "ok"
+    FILLED = "filled"
+    """A channel that its source lacks is black."""
+    BLACK = "black"
+    """Every pixel is 0, and the checksum confirms it."""
+    MISSING = "missing"
+    """Not converted yet, or lost."""
+    FAILED = "failed"
+    """Could not be read when it was converted."""
+    CORRUPT = "corrupt"
+    """Cannot be decoded, or disagrees with its checksum or other metadata."""
+    DIFFERS = "differs"
+    """The source has other pixels."""
+    UNREADABLE_SOURCE = "unreadable_source"
+    """The store has it, but the source cannot be read, or lacks the sample."""
+
+    @property
+    def is_error(self) -> bool:
+        """Whether something is wrong."""
+        return self not in {State.OK, State.FILLED, State.BLACK}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A sample that is not simply ok.
-
-    Attributes
-    ----------
-    part : str
-    id : str
-        Empty if it is the part itself.
-    kind : str
-        ``filled``: a missing channel is black. ``black``: every pixel is 0, and the checksum says that this is right.
-        ``missing``: not written, or lost. ``failed``: could not be read when it was converted. ``corrupt``: fails its
-        checksum. ``differs``: the source has other pixels, or lacks the sample.
-    reason : str
-    """
+    """The state of one sample, or of a part as a whole."""
 
     part: str
-    id: str
-    kind: str
-    reason: str
+    id: str = ""
+    """Of the sample; empty for the part as a whole."""
+    state: State
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What a check found, after repair if there was one.
-
-    Attributes
-    ----------
-    store : Path
-    counts : dict of str to int
-        Samples by kind, in the order of `KINDS`.
-    findings : tuple of Finding
-        Part after part, in the order of the samples.
-    n_repaired : int
-        Samples that were made again.
-    """
+    """What a check found; after the repair, if there was one."""
 
     store: Path
-    counts: dict[str, int]
+    counts: dict[State, int]
+    """Samples in each state, zeros included."""
     findings: tuple[Finding, ...]
+    """All that is not simply ok; part by part, in the order of the samples."""
     n_repaired: int
+    """Samples that were written again."""
 
     @property
-    def n_faults(self) -> int:
-        """Samples, or whole parts, that are not as they should be."""
-        return sum(finding.kind in FAULTS for finding in self.findings)
+    def n_errors(self) -> int:
+        """Samples and whole parts that something is wrong with."""
+        return sum(finding.state.is_error for finding in self.findings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What the samples of a part were made from."""
+
+    items: Sequence[Any]
+    """What to read each of the N samples from."""
+    read: Callable[[Any], Sample]
+    """Reads an item; raises InputError if it cannot."""
+    exists: npt.NDArray[np.bool_]
+    """Bool (N,): whether there is anything of the sample."""
 
 
 def verify_store(
     path: str | Path,
     *,
-    part: str | None = None,
+    parts: Sequence[str] = (),
     source: str | Path | None = None,
     repair: bool = False,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> Verification:
-    """Check each sample of a store against its checksum, and against its source.
+    """Check each sample of a store against its checksum and its source; repair what is wrong.
 
     Parameters
     ----------
     path : str or Path
         The store.
-    part : str, optional
-        Only this part; by default all.
+    parts : sequence of str
+        Names of parts; by default all.
     source : str or Path, optional
-        The files that the part was made from; read as they were then. Augmented copies are made from the store itself:
-        its own path has them replayed.
+        The files that the part was converted from; they are read with the options of that time. For augmented copies,
+        the store itself: they are made again from their parents and compared.
     repair : bool
-        Make again what is missing, failed, corrupt or differs, from the source, and copies from their parents; all else
-        stays as it is, bit for bit.
+        Write again, from the source, samples that are missing, failed, corrupt or differ, and copies from their
+        parents. All else keeps its bytes.
     threads : int, optional
-        By default one a core.
+        By default one per core.
     progress : Progress, optional
         Of samples; started before each pass.
-
-    Returns
-    -------
-    Verification
 
     Raises
     ------
     InputError
-        If the store cannot be opened, a repair has no source, a source does not say for which part, or copies are to be
-        held against anything but their parents.
+        If the store cannot be opened, or the source does not fit the parts.
     """
     store = open_store(path)
-    names = [part] if part is not None else store.parts()
-    if source is not None and len(names) != 1:
-        raise InputError(
-            f"A source must be that of one part. Received: {path} with {', '.join(names) or 'none'}. Pass --part."
-        )
-    if not names:
-        raise InputError(f"A store to check must have parts. Received: {path}, without. Pass the folder of the store.")
-    if repair and source is None and (part is None or store.part(part).copies is None):
-        raise InputError(
-            "A repair must have a source. Received: none. Pass --part, and --source with its files; copies alone are "
-            "made of what is in the store."
-        )
-    workers = Parallelism(threads=threads)
+    names = list(dict.fromkeys(parts)) or store.parts()
+    _check_arguments(store, names, parts, source, repair=repair)
     local = store.require_local()
     findings: list[Finding] = []
-    counts: Counter[str] = Counter()
     n_repaired = 0
     with hold_store(local) if repair else contextlib.nullcontext():
         for name in names:
             try:
-                opened = store.part(name)
-                opened.require_native_layout()
-                origin = _find_origin(store, opened, source, repair=repair)
+                part = store.part(name)
+                part.require_native_layout()
+                origin = find_source(store, part, source, repair=repair)
             except InputError as error:
-                if part is not None:
+                if parts:
                     raise
-                findings.append(Finding(part=name, id="", kind="corrupt", reason=str(error)))
+                findings.append(Finding(part=name, state=State.CORRUPT, reason=str(error)))
                 continue
-            check = _Check(part=opened, origin=origin, workers=workers, progress=progress)
             try:
-                found = check.run(plan_shards(opened.layout))
+                found = check_part(part, origin, threads=threads, progress=progress)
             except InputError as error:
-                findings.append(Finding(part=name, id="", kind="corrupt", reason=str(error)))
+                findings.append(Finding(part=name, state=State.CORRUPT, reason=str(error)))
                 continue
             if repair and origin is not None:
-                redo = _choose_repairs(found, origin)
-                n_repaired += int(redo.sum())
-                found = _repair(check, found, origin, redo)
-            if not _has_right_statistics(store.part(name)):
-                reason = "its channel statistics are not those of its samples"
-                findings.append(Finding(part=name, id="", kind="corrupt", reason=reason))
-            counts.update(kind for kind, _ in found)
-            findings += [
-                Finding(part=name, id=opened.ids[i], kind=kind, reason=reason)
-                for i, (kind, reason) in enumerate(found)
-                if kind != "ok"
-            ]
+                rows = _choose_repairs(found, origin)
+                n_repaired += int(rows.sum())
+                again = _repair_part(part, origin, rows, threads=threads, progress=progress)
+                found = [again.get(finding.id, finding) for finding in found]
+            findings += _check_statistics(store.part(name)) + found
+    counts = Counter(finding.state for finding in findings if finding.id)
     return Verification(
         store=store.path,
-        counts={kind: counts[kind] for kind in KINDS},
-        findings=tuple(findings),
+        counts={state: counts[state] for state in State},
+        findings=tuple(finding for finding in findings if finding.state != State.OK),
         n_repaired=n_repaired,
     )
 
 
-Found = tuple[str, str]
+def _check_arguments(
+    store: Store, names: Sequence[str], parts: Sequence[str], source: str | Path | None, *, repair: bool
+) -> None:
+    """Raise InputError unless there is something to check, and a source for exactly one part or for a repair."""
+    if not names:
+        raise InputError(f"Cannot verify {store.location}: it has no part. Pass the folder of a store.")
+    if source is not None and len(names) != 1:
+        raise InputError(
+            f"source must be given for one part alone. Received: parts {', '.join(names)}. Pass one --part."
+        )
+    if repair and source is None and not (parts and all(store.part(name).copies is not None for name in names)):
+        raise InputError(
+            "repair must have a source. Received: none. Pass --part, and --source with its files; augmented copies "
+            "need no --source."
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Origin:
-    """What the samples of a part can be made of again.
-
-    Attributes
-    ----------
-    items : sequence, length N
-    read : function of an item
-    is_there : array of bool, shape (N,)
-        Whether the source has anything of the sample.
-    """
-
-    items: Sequence[Any]
-    read: Callable[[Any], Sample]
-    is_there: npt.NDArray[np.bool_]
-
-
-def _find_origin(store: Store, part: Part, source: str | Path | None, *, repair: bool) -> _Origin | None:
-    """Find what the samples of a part can be made of again; None if nobody asked."""
+def find_source(store: Store, part: Part, source: str | Path | None, *, repair: bool) -> Source | None:
+    """Find what the samples of a part were made from; None if it is not asked for."""
     if part.copies is not None:
         if source is not None and not (Path(source).is_dir() and Path(source).samefile(store.path)):
             raise InputError(
-                f"Copies must be held against their parents in the store. Received: source={source} for part "
+                f"source must be the store itself for a part of augmented copies. Received: source={source} for part "
                 f"{part.name!r}. Pass --source {store.path}."
             )
         if source is None and not repair:
             return None
         tasks = list_copy_tasks(store, part)
-        return _Origin(items=tasks, read=copy_function(store.path), is_there=np.ones(len(tasks), np.bool_))
+        return Source(items=tasks, read=copy_function(store.path), exists=np.ones(len(tasks), np.bool_))
     if source is None:
         return None
-    settings = ImportOptions.decode(part.manifest.settings)
-    files = _find_files(part, source, settings)
-    is_there = np.array([any(plane is not None for plane in sample.planes) for sample in files])
-    return _Origin(items=files, read=partial(read_sample, options=settings), is_there=is_there)
+    options = ImportOptions.decode(part.manifest.settings)
+    by_id = {sample.id: sample for sample in find_samples(source, options)}
+    no_planes = (None,) * len(CHANNELS)
+    files = [by_id.get(name) or SampleFiles(name, no_planes, "the source has no file of it") for name in part.ids]
+    exists = np.array([any(plane is not None for plane in sample.planes) for sample in files])
+    return Source(items=files, read=partial(read_sample, options=options), exists=exists)
 
 
-def _find_files(part: Part, source: str | Path, settings: ImportOptions) -> list[SampleFiles]:
-    """Find the files of each sample of a part, in its order; a sample without any has a fault."""
-    by_id = {sample.id: sample for sample in find_samples(source, settings)}
-    nothing = (None,) * len(CHANNELS)
-    return [by_id.get(name) or SampleFiles(name, nothing, "the source has no files of it") for name in part.ids]
+class _Row(NamedTuple):
+    """What the metadata of a part say about one sample."""
+
+    id: str
+    status: int
+    checksum: int
+    sums: npt.NDArray[np.uint64]  # (C, 2)
+    note: str
 
 
-def _has_right_statistics(part: Part) -> bool:
-    """Tell whether the manifest of a part that is whole has the statistics of its samples."""
-    status = part.read_status()
-    if (status == PENDING).any():
-        return part.manifest.statistics is None or not part.manifest.statistics.n_samples
-    y, x, _ = part.layout.image_shape
-    return part.manifest.statistics == channel_statistics(part.read_sums()[is_readable(status)], pixels=y * x)
+def check_part(
+    part: Part,
+    source: Source | None = None,
+    *,
+    shards: Sequence[int] | None = None,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> list[Finding]:
+    """Check the samples of a part, or of some of its shards.
 
+    Returns
+    -------
+    list of Finding
+        One per sample, in their order, also for those that are ok.
 
-def _choose_repairs(found: Sequence[Found], origin: _Origin) -> npt.NDArray[np.bool_]:
-    """Choose the samples to make again, bool (N,).
-
-    One that is good in the store and cannot be read from its source stays as it is. What is lost is tried in any case:
-    then its failure is at least written down.
+    Raises
+    ------
+    InputError
+        If the metadata of the part cannot be read.
     """
-    return np.array(
-        [
-            kind in {"missing", "corrupt"} or (kind == "failed" and is_there) or (kind, reason) == OTHER_PIXELS
-            for (kind, reason), is_there in zip(found, origin.is_there.tolist(), strict=True)
-        ]
-    )
+    notes = [note for note, _ in part.read_notes()]
+    columns = part.ids, part.read_status().tolist(), part.read_checksums().tolist(), part.read_sums(), notes
+    rows = [_Row(*values) for values in zip(*columns, strict=True)]
+    tasks = plan_shards(part.layout, shards=shards)
+    findings: list[Finding] = []
+    progress.start(sum(task.stop - task.start for task in tasks))
+    with sample_threads(Parallelism(threads=threads).threads_per_task) as team:
+        for found in team.map(partial(_check_shard, part, source, rows), tasks):
+            findings += found
+            progress.advance(len(found))
+    return findings
 
 
-def _repair(check: "_Check", found: list[Found], origin: _Origin, redo: npt.NDArray[np.bool_]) -> list[Found]:
-    """Make samples again, and check the shards that they lie in once more."""
-    check.part.storage.remove_partial(check.part.name)
-    check.progress.start(int(redo.sum()))
-    write_shards(
-        check.part, origin.items, origin.read, rewrite=redo, workers=check.workers, progress=check.progress.part()
-    )
-    touched = np.unique(np.flatnonzero(redo) // check.part.layout.shard_samples).tolist()
-    mended = list(found)
-    for task in plan_shards(check.part.layout, shards=touched):
-        mended[task.start : task.stop] = check.run([task])
-    return mended
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Check:
-    """How a part is checked."""
-
-    part: Part
-    origin: _Origin | None
-    workers: Parallelism
-    progress: Progress
-
-    def run(self, tasks: Sequence[ShardTask]) -> list[Found]:
-        """Check the samples of some shards; returns kind and reason of each, in order."""
-        self.progress.start(sum(task.stop - task.start for task in tasks))
-        part = self.part
-        rows = _Rows(
-            status=part.read_status(),
-            checksum=part.read_checksums(),
-            sums=part.read_sums(),
-            notes=part.read_notes(),
-        )
-        found: list[Found] = []
-        check = partial(_check_shard, self.part, rows, self.origin)
-        with sample_threads(self.workers.threads_per_task) as threads:
-            for checked in threads.map(check, tasks):
-                found += checked
-                self.progress.advance(len(checked))
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """The small arrays of a part, read once."""
-
-    status: npt.NDArray[np.uint8]
-    checksum: npt.NDArray[np.uint32]
-    sums: npt.NDArray[np.uint64]
-    notes: list[tuple[str, str]]
-
-
-def _check_shard(part: Part, rows: _Rows, origin: _Origin | None, task: ShardTask) -> list[Found]:
-    path = part.shard_path(task.shard)
+def _check_shard(part: Part, source: Source | None, rows: Sequence[_Row], task: ShardTask) -> list[Finding]:
+    codec = get_codec(part.manifest.settings["codec"])
     image = np.empty(part.layout.image_shape, np.uint8)
-    shard, bounds, fault = None, None, ("missing", "its shard is not there")
-    if path.is_file():
-        try:
-            shard = np.fromfile(path, np.uint8)
-            bounds = decode_shard_index(shard, shard_samples=part.layout.shard_samples)
-        except (OSError, ValueError) as error:
-            fault = ("corrupt", f"its shard cannot be read: {error}")
-    found = []
+    chunks = _read_chunks(part, task)
+    findings = []
     for index in range(task.start, task.stop):
-        kind, reason = fault
-        chunk = None
-        if shard is not None and bounds is not None:
-            start, stop = bounds[index - task.start].tolist()
-            chunk = shard[start:stop]
-        if rows.status[index] == PENDING:
-            kind, reason = "missing", "not yet converted"
-        elif rows.status[index] == FAILED:
-            kind, reason = "failed", rows.notes[index][0]
-        elif chunk is not None:
-            kind, reason = _check_image(part, rows, index, chunk, image)
-        if origin is not None and kind not in FAULTS:
-            kind, reason = _compare(rows, index, origin) or (kind, reason)
-        found.append((kind, reason))
-    return found
+        row = rows[index]
+        if row.status == PENDING:
+            state, reason = State.MISSING, "not yet converted"
+        elif row.status == FAILED:
+            state, reason = State.FAILED, row.note
+        elif isinstance(chunks, list):
+            state, reason = _check_chunk(chunks[index - task.start], row, codec, image)
+        else:
+            state, reason = chunks
+        if source is not None and not state.is_error:
+            state, reason = _compare(source, index, row) or (state, reason)
+        findings.append(Finding(part=part.name, id=row.id, state=state, reason=reason))
+    return findings
 
 
-def _check_image(
-    part: Part, rows: _Rows, index: int, chunk: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]
-) -> Found:
-    """Decode a chunk into `image` and hold it against what the small arrays say of it."""
-    if not len(chunk):
-        return "missing", "its shard does not hold it"
+def _read_chunks(part: Part, task: ShardTask) -> list[npt.NDArray[np.uint8]] | tuple[State, str]:
+    """Read the encoded samples of a shard; or the state of all of them, if it cannot be read."""
+    path = part.shard_path(task.shard)
+    if not path.is_file():
+        return State.MISSING, "its shard is missing"
     try:
-        decode_chunk(chunk, image, get_codec(part.manifest.settings["codec"]))
+        shard = np.fromfile(path, np.uint8)
+        bounds = decode_shard_index(shard, shard_samples=part.layout.shard_samples)
+    except (OSError, ValueError) as error:
+        return State.CORRUPT, f"its shard cannot be read: {error}"
+    return [shard[start:stop] for start, stop in bounds[: task.stop - task.start].tolist()]
+
+
+def _check_chunk(
+    chunk: npt.NDArray[np.uint8], row: _Row, codec: Codec, image: npt.NDArray[np.uint8]
+) -> tuple[State, str]:
+    """Decode a chunk into `image` and compare it with the metadata."""
+    if not len(chunk):
+        return State.MISSING, "it is not in its shard"
+    try:
+        decode_chunk(chunk, image, codec)
     except (ValueError, RuntimeError) as error:
-        return "corrupt", f"it cannot be decoded: {error}"
+        return State.CORRUPT, f"it cannot be decoded: {error}"
     for is_wrong, reason in (
-        (compute_checksum(image) != rows.checksum[index], "its pixels fail the checksum"),
-        (not np.array_equal(sum_pixels(image), rows.sums[index]), "its sums are not those of its pixels"),
-        (rows.status[index] not in {OK, FILLED}, f"its status is {rows.status[index]}"),
+        (compute_checksum(image) != row.checksum, "its pixels fail the checksum"),
+        (not np.array_equal(sum_pixels(image), row.sums), "its sums are not those of its pixels"),
+        (row.status not in {OK, FILLED}, f"its status is {row.status}"),
     ):
         if is_wrong:
-            return "corrupt", reason
+            return State.CORRUPT, reason
     if not image.any():
-        return "black", "every pixel is 0"
-    return ("filled", "a channel of zeros for a missing one") if rows.status[index] == FILLED else ("ok", "")
+        return State.BLACK, "every pixel is 0"
+    return (State.FILLED, "a missing channel is black") if row.status == FILLED else (State.OK, "")
 
 
-def _compare(rows: _Rows, index: int, origin: _Origin) -> Found | None:
-    """Read a sample from its source again; None if the store has the same."""
+def _compare(source: Source, index: int, row: _Row) -> tuple[State, str] | None:
+    """Read a sample from its source again; None if the store has the same pixels."""
     try:
-        image = origin.read(origin.items[index]).image
+        image = source.read(source.items[index]).image
     except InputError as error:
-        return "differs", str(error)
-    if compute_checksum(image) != rows.checksum[index]:
-        return OTHER_PIXELS
-    return None
+        return State.UNREADABLE_SOURCE, str(error)
+    return None if compute_checksum(image) == row.checksum else (State.DIFFERS, "the source has other pixels")
+
+
+def _check_statistics(part: Part) -> list[Finding]:
+    """Compare the channel statistics in the manifest with those of the samples, once all are written."""
+    status, recorded = part.read_status(), part.manifest.statistics
+    if (status == PENDING).any():
+        is_right = recorded is None or not recorded.n_samples
+    else:
+        y, x, _ = part.layout.image_shape
+        is_right = recorded == channel_statistics(part.read_sums()[is_readable(status)], pixels=y * x)
+    reason = "its channel statistics are not those of its samples"
+    return [] if is_right else [Finding(part=part.name, state=State.CORRUPT, reason=reason)]
+
+
+def _choose_repairs(findings: Sequence[Finding], source: Source) -> npt.NDArray[np.bool_]:
+    """Choose the samples to write again, bool (N,).
+
+    A sample that is good in the store but unreadable in its source stays. A lost one is tried in any case, so that at
+    least its failure is recorded.
+    """
+    states = np.array([finding.state for finding in findings])
+    is_lost = np.isin(states, [State.MISSING, State.CORRUPT, State.DIFFERS])
+    return is_lost | ((states == State.FAILED) & source.exists)
+
+
+def _repair_part(
+    part: Part, source: Source, rows: npt.NDArray[np.bool_], *, threads: int | None, progress: Progress
+) -> dict[str, Finding]:
+    """Write samples again, bool (N,); return what a second check finds in their shards, by sample id."""
+    part.storage.remove_partial(part.name)
+    progress.start(int(rows.sum()))
+    workers = Parallelism(threads=threads)
+    write_shards(part, source.items, source.read, rewrite=rows, workers=workers, progress=progress.part())
+    shards = np.unique(np.flatnonzero(rows) // part.layout.shard_samples).tolist()
+    again = check_part(part, source, shards=shards, threads=threads, progress=progress)
+    return {finding.id: finding for finding in again}

@@ -30,6 +30,8 @@ from hpa_data.verify import verify_store
 
 FIXTURES = Path(__file__).parent / "fixtures" / "v0_1_0"
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected.json").read_text())
+# States that later versions of verify distinguish.
+NEW_STATES = {"unreadable_source": 0}
 PARTS = ("augmented", "test", "train")
 FAILED_ID = "cell-08"
 # As in make_fixtures.py.
@@ -182,7 +184,7 @@ def test_a_file_mended_since_is_converted_and_the_others_stay(files: Path) -> No
     part = open_store(files / "store.zarr").part("train")
     other = np.array([name != FAILED_ID for name in part.ids])
     assert (part.read_checksums()[other] == before[other]).all()
-    counts = verify_store(files / "store.zarr", part="train", source=files / "source" / "train").counts
+    counts = verify_store(files / "store.zarr", parts=["train"], source=files / "source" / "train").counts
     assert (counts["ok"], counts["filled"], counts["failed"]) == (8, 1, 0)
 
 
@@ -195,7 +197,7 @@ def test_the_same_copies_again_change_nothing(files: Path) -> None:
 
 
 def test_an_unfinished_conversion_ends_with_the_same_bytes(files: Path) -> None:
-    assert verify_store(files / "unfinished.zarr").counts == EXPECTED["store"]["verify_unfinished"]
+    assert verify_store(files / "unfinished.zarr").counts == EXPECTED["store"]["verify_unfinished"] | NEW_STATES
     done = convert_train(files, "unfinished.zarr")
     assert [failure.id for failure in done.failures] == [FAILED_ID]
     assert_same_but_for_reasons(files / "unfinished.zarr")
@@ -203,25 +205,25 @@ def test_an_unfinished_conversion_ends_with_the_same_bytes(files: Path) -> None:
 
 def test_a_check_finds_what_it_found_then() -> None:
     done = verify_store(FIXTURES / "store.zarr")
-    assert done.counts == EXPECTED["store"]["verify"]
-    assert [[found.part, found.id, found.kind] for found in done.findings] == EXPECTED["store"]["findings"]
+    assert done.counts == EXPECTED["store"]["verify"] | NEW_STATES
+    assert [[found.part, found.id, found.state] for found in done.findings] == EXPECTED["store"]["findings"]
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_a_check_against_the_files_finds_what_it_found_then(part: str) -> None:
-    done = verify_store(FIXTURES / "store.zarr", part=part, source=FIXTURES / "source" / part)
-    assert done.counts == EXPECTED["store"]["verify_source"][part]
+    done = verify_store(FIXTURES / "store.zarr", parts=[part], source=FIXTURES / "source" / part)
+    assert done.counts == EXPECTED["store"]["verify_source"][part] | NEW_STATES
 
 
 def test_copies_replayed_are_the_same() -> None:
-    done = verify_store(FIXTURES / "store.zarr", part="augmented", source=FIXTURES / "store.zarr")
-    assert done.counts == EXPECTED["store"]["verify_source"]["augmented"]
+    done = verify_store(FIXTURES / "store.zarr", parts=["augmented"], source=FIXTURES / "store.zarr")
+    assert done.counts == EXPECTED["store"]["verify_source"]["augmented"] | NEW_STATES
 
 
 def test_a_repair_makes_lost_copies_with_the_same_bytes(files: Path) -> None:
     (files / "store.zarr" / "augmented" / "images" / "c" / "0" / "0" / "0" / "0").unlink()
-    done = verify_store(files / "store.zarr", part="augmented", repair=True)
-    assert (done.n_repaired, done.n_faults) == (6, 0)
+    done = verify_store(files / "store.zarr", parts=["augmented"], repair=True)
+    assert (done.n_repaired, done.n_errors) == (6, 0)
     assert_same_bytes(files / "store.zarr", FIXTURES / "store.zarr")
 
 

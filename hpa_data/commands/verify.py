@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def verify(
     store: Annotated[str, typer.Argument(help=STORE + ".")],
-    part: Annotated[str | None, typer.Option(metavar="NAME", help="The part to check. By default all.")] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A part to check; may be repeated. By default all.")
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option(help="The files that the part was converted from; for augmented copies, the store itself."),
@@ -30,17 +32,17 @@ def verify(
     from hpa_data.verify import verify_store
 
     with progress("samples") as shown:
-        report = verify_store(store, part=part, source=source, repair=repair, threads=threads, progress=shown)
+        report = verify_store(store, parts=part or (), source=source, repair=repair, threads=threads, progress=shown)
     show(report, as_json, describe_verification(report))
-    if report.n_faults:
+    if report.n_errors:
         raise typer.Exit(1)
 
 
 def describe_verification(report: "Verification") -> str:
     """Describe what a check found."""
-    lines = [f"{report.store}: " + ", ".join(f"{number} {kind}" for kind, number in report.counts.items() if number)]
+    lines = [f"{report.store}: " + ", ".join(f"{number} {state}" for state, number in report.counts.items() if number)]
     if report.n_repaired:
         lines.append(f"Repaired: {report.n_repaired} samples")
-    found = [finding for finding in report.findings if finding.kind != "filled"]
-    lines += abbreviate([f"{finding.kind}: {finding.part} {finding.id}: {finding.reason}" for finding in found])
+    found = [finding for finding in report.findings if finding.state != "filled"]
+    lines += abbreviate([f"{finding.state}: {finding.part} {finding.id}: {finding.reason}" for finding in found])
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What is wrong with a store is told apart and made good, and nothing else is touched."""
+"""Each kind of damage to a store is recognized and repaired, and nothing else is changed."""
 
 import shutil
 from pathlib import Path
@@ -18,13 +18,13 @@ FILL = ImportOptions(missing="fill")
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Hold six samples: one black, one without yellow, one that cannot be read."""
+    """Write six samples: one black, one without yellow, one that cannot be read."""
     folder = tmp_path / "source"
     for index in range(6):
         write_sample(folder, f"s{index}", draw_image(index))
     write_sample(folder, "s1", np.zeros((512, 512, 4), np.uint8))
     (folder / "s2_yellow.png").unlink()
-    (folder / "s3_red.png").write_bytes(b"no picture")
+    (folder / "s3_red.png").write_bytes(b"no image")
     return folder
 
 
@@ -47,74 +47,78 @@ def flip(path: Path, index: int, *, at: int) -> None:
     shard.write_bytes(content)
 
 
-def kinds(done: Verification) -> dict[str, str]:
-    return {finding.id: finding.kind for finding in done.findings}
+def states(report: Verification) -> dict[str, str]:
+    return {finding.id: finding.state for finding in report.findings}
 
 
-def test_black_filled_and_failed_are_told_apart(path: Path, source: Path) -> None:
-    for given in (None, source):
-        done = verify_store(path, source=given)
-        assert kinds(done) == {"s1": "black", "s2": "filled", "s3": "failed"}
+def test_black_filled_and_failed_samples_are_distinguished(path: Path, source: Path) -> None:
+    for compared in (None, source):
+        done = verify_store(path, source=compared)
+        assert states(done) == {"s1": "black", "s2": "filled", "s3": "failed"}
         assert done.counts == {
-            "ok": 3, "filled": 1, "black": 1, "missing": 0, "failed": 1, "corrupt": 0, "differs": 0
+            "ok": 3, "filled": 1, "black": 1, "missing": 0, "failed": 1, "corrupt": 0, "differs": 0,
+            "unreadable_source": 0,
         }  # fmt: skip
-        assert done.n_faults == 1
+        assert done.n_errors == 1
 
 
 @pytest.mark.parametrize("at", [12, 5000])  # the chunk's header; its pixels
-def test_a_changed_byte_is_found_and_mended_alone(path: Path, source: Path, tmp_path: Path, at: int) -> None:
+def test_a_changed_byte_is_found_and_only_its_sample_repaired(
+    path: Path, source: Path, tmp_path: Path, at: int
+) -> None:
     shutil.copytree(path, tmp_path / "before")
     flip(path, 4, at=at)
-    assert kinds(verify_store(path)) == {"s1": "black", "s2": "filled", "s3": "failed", "s4": "corrupt"}
+    assert states(verify_store(path)) == {"s1": "black", "s2": "filled", "s3": "failed", "s4": "corrupt"}
     done = verify_store(path, source=source, repair=True)
-    assert "s4" not in kinds(done)
+    assert "s4" not in states(done)
     assert done.n_repaired == 2  # and the failed one, which was tried again
     assert_same_bytes(path, tmp_path / "before")
 
 
-def test_a_failed_sample_is_mended_when_its_file_is(path: Path, source: Path, tmp_path: Path) -> None:
+def test_a_failed_sample_is_repaired_once_its_file_can_be_read(path: Path, source: Path, tmp_path: Path) -> None:
     write_sample(source, "s3", draw_image(3))
     done = verify_store(path, source=source, repair=True)
-    assert (kinds(done), done.n_faults, done.n_repaired) == ({"s1": "black", "s2": "filled"}, 0, 1)
+    assert (states(done), done.n_errors, done.n_repaired) == ({"s1": "black", "s2": "filled"}, 0, 1)
     assert not (path / "failures.csv").exists()
     convert(source, tmp_path / "whole.zarr", settings=FILL)
     assert_same_bytes(path, tmp_path / "whole.zarr")
 
 
 @pytest.mark.parametrize("damage", ["shard gone", "shard cut", "status gone", "checksum gone", "sums gone"])
-def test_a_lost_file_is_found_and_mended(path: Path, source: Path, tmp_path: Path, damage: str) -> None:
+def test_a_lost_file_is_found_and_restored(path: Path, source: Path, tmp_path: Path, damage: str) -> None:
     shutil.copytree(path, tmp_path / "before")
     name, _, what = damage.partition(" ")
     chunk = shard_of(path) if name == "shard" else next((path / "train" / name / "c").rglob("0*"))
-    chunk = next(place for place in (chunk, *chunk.rglob("0")) if place.is_file())
+    chunk = next(file for file in (chunk, *chunk.rglob("0")) if file.is_file())
     chunk.unlink() if what == "gone" else chunk.write_bytes(chunk.read_bytes()[:-9])
     found = verify_store(path)
     expected = "missing" if damage in {"shard gone", "status gone"} else "corrupt"
     # A failed sample is one already, unless its status is lost; the sums of the black one are zeros anyway.
     assert found.counts[expected] == {"status": 6, "sums": 4}.get(name, 5)
-    assert verify_store(path, source=source, repair=True).n_faults == 1  # s3, which cannot be read
+    assert verify_store(path, source=source, repair=True).n_errors == 1  # s3, which cannot be read
     assert_same_bytes(path, tmp_path / "before")
 
 
-def test_a_source_that_changed_is_told_and_taken(path: Path, source: Path) -> None:
+def test_a_changed_source_is_reported_and_used_for_the_repair(path: Path, source: Path) -> None:
     write_sample(source, "s0", draw_image(100))
     for file in source.glob("s5_*"):
         file.unlink()
+    expected = {"s1": "black", "s2": "filled", "s3": "failed", "s5": "unreadable_source"}
     done = verify_store(path, source=source)
-    told = {finding.id: finding.reason for finding in done.findings if finding.kind == "differs"}
-    assert set(told) == {"s0", "s5"}
-    assert told["s0"] == "the source has other pixels"
-    assert "no files of it" in told["s5"]
-    done = verify_store(path, source=source, repair=True)
-    assert {name for name, kind in kinds(done).items() if kind == "differs"} == {"s5"}  # left as it was
+    assert states(done) == expected | {"s0": "differs"}
+    assert done.n_errors == 3
+    reasons = {finding.id: finding.reason for finding in done.findings}
+    assert reasons["s0"] == "the source has other pixels"
+    assert "no file of it" in reasons["s5"]
+    assert states(verify_store(path, source=source, repair=True)) == expected  # s5 is kept as it was
     assert (open_store(path).reader().read([0, 5]) == np.stack([draw_image(100), draw_image(5)])).all()
 
 
-def test_what_is_lost_for_good_is_written_down_as_failed(path: Path, source: Path) -> None:
+def test_a_sample_lost_in_store_and_source_is_recorded_as_failed(path: Path, source: Path) -> None:
     flip(path, 5, at=12)
     for file in source.glob("s5_*"):
         file.unlink()
-    assert kinds(verify_store(path, source=source, repair=True))["s5"] == "failed"
+    assert states(verify_store(path, source=source, repair=True))["s5"] == "failed"
     assert "train,s5,," in (path / "failures.csv").read_text()
 
 
@@ -123,20 +127,20 @@ def test_a_failed_sample_without_files_stays_failed_when_its_shard_is_lost(path:
         file.unlink()
     shard_of(path).unlink()
     done = verify_store(path, source=source, repair=True)
-    assert kinds(done) == {"s1": "black", "s2": "filled", "s3": "failed"}
+    assert states(done) == {"s1": "black", "s2": "filled", "s3": "failed"}
 
 
-def test_statistics_that_are_not_those_of_the_samples_are_found_and_mended(path: Path, source: Path) -> None:
-    """As a repair leaves them that is killed before its end."""
+def test_statistics_that_are_not_those_of_the_samples_are_found_and_corrected(path: Path, source: Path) -> None:
+    """A repair that is killed before its end leaves them so."""
     whole = (path / "train" / "zarr.json").read_text()
     (path / "train" / "zarr.json").write_text(whole.replace('"n_samples": 5', '"n_samples": 4'))
-    told = [finding.reason for finding in verify_store(path).findings if not finding.id]
-    assert told == ["its channel statistics are not those of its samples"]
+    reasons = [finding.reason for finding in verify_store(path).findings if not finding.id]
+    assert reasons == ["its channel statistics are not those of its samples"]
     verify_store(path, source=source, repair=True)
     assert (path / "train" / "zarr.json").read_text() == whole
 
 
-def test_a_repair_that_is_killed_in_a_shard_is_still_to_be_done(
+def test_a_repair_that_is_killed_in_a_shard_can_be_repeated(
     path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -150,31 +154,31 @@ def test_a_repair_that_is_killed_in_a_shard_is_still_to_be_done(
     with pytest.raises(Killed):
         verify_store(path, source=source, repair=True)
     monkeypatch.undo()
-    found = kinds(verify_store(path))
+    found = states(verify_store(path))
     assert found["s4"] == "missing"
     assert {"s0", "s5"}.isdisjoint(found)
-    assert "s4" not in kinds(verify_store(path, source=source, repair=True))
+    assert "s4" not in states(verify_store(path, source=source, repair=True))
 
 
 @pytest.mark.parametrize("what", ["manifest gone", "checksum damaged", "note_file damaged"])
-def test_what_is_left_of_a_part_is_found(path: Path, what: str) -> None:
+def test_a_part_with_damaged_metadata_is_reported_as_corrupt(path: Path, what: str) -> None:
     if what == "manifest gone":
         (path / "train" / "zarr.json").unlink()
     else:
         (path / "train" / what.split(maxsplit=1)[0] / "c" / "0").write_bytes(b"nothing")
     done = verify_store(path)
-    assert [(finding.part, finding.kind) for finding in done.findings] == [("train", "corrupt")]
-    assert done.n_faults == 1
+    assert [(finding.part, finding.state) for finding in done.findings] == [("train", "corrupt")]
+    assert done.n_errors == 1
 
 
-def test_a_part_whose_metadata_are_damaged_does_not_hide_the_others(path: Path, kaggle: Path) -> None:
+def test_a_part_with_damaged_metadata_does_not_hide_the_others(path: Path, kaggle: Path) -> None:
     convert(kaggle / "test", path, part="test")
     (path / "train" / "zarr.json").write_text("no JSON")
     done = verify_store(path)
-    assert [(finding.part, finding.kind) for finding in done.findings] == [("train", "corrupt")]
+    assert [(finding.part, finding.state) for finding in done.findings] == [("train", "corrupt")]
     assert done.counts["ok"] == 3
     with pytest.raises(InputError, match="Cannot open part"):
-        verify_store(path, part="train")
+        verify_store(path, parts=["train"])
 
 
 def test_a_check_without_repair_changes_nothing(path: Path, source: Path, tmp_path: Path) -> None:
@@ -182,3 +186,26 @@ def test_a_check_without_repair_changes_nothing(path: Path, source: Path, tmp_pa
     shutil.copytree(path, tmp_path / "before")
     verify_store(path, source=source)
     assert_same_bytes(path, tmp_path / "before")
+
+
+def test_only_the_named_parts_are_checked(path: Path, kaggle: Path) -> None:
+    convert(kaggle / "test", path, part="test")
+    convert(kaggle / "test", path, part="more")
+    assert verify_store(path, parts=["test", "more"]).counts["ok"] == 6
+    assert verify_store(path, parts=["test", "test"]).counts["ok"] == 3
+
+
+def test_a_source_is_that_of_one_part(path: Path, kaggle: Path) -> None:
+    convert(kaggle / "test", path, part="test")
+    with pytest.raises(InputError, match="source must be given for one part alone"):
+        verify_store(path, source=kaggle / "test")
+    with pytest.raises(InputError, match="source must be given for one part alone"):
+        verify_store(path, parts=["train", "test"], source=kaggle / "test")
+    assert verify_store(path, parts=["test"], source=kaggle / "test").counts["ok"] == 3
+
+
+def test_a_repair_needs_a_source(path: Path) -> None:
+    with pytest.raises(InputError, match="repair must have a source"):
+        verify_store(path, repair=True)
+    with pytest.raises(InputError, match="repair must have a source"):
+        verify_store(path, parts=["train"], repair=True)

@@ -129,13 +129,13 @@ def test_copies_are_checked_and_made_again_from_their_parents(originals: Path, t
     shutil.copytree(originals, tmp_path / "whole")
     shard = originals / "augmented" / "images" / "c" / "0" / "0" / "0" / "0"
     shard.write_bytes(b"")
-    assert verify_store(originals, part="augmented").counts["corrupt"] == 15
-    done = verify_store(originals, part="augmented", repair=True)
-    assert (done.n_repaired, done.n_faults) == (15, 0)
+    assert verify_store(originals, parts=["augmented"]).counts["corrupt"] == 15
+    done = verify_store(originals, parts=["augmented"], repair=True)
+    assert (done.n_repaired, done.n_errors) == (15, 0)
     assert_same_bytes(originals, tmp_path / "whole")
-    assert verify_store(originals, part="augmented", source=originals).counts["ok"] == 15
+    assert verify_store(originals, parts=["augmented"], source=originals).counts["ok"] == 15
     with pytest.raises(InputError, match="Copies must be held against their parents"):
-        verify_store(originals, part="augmented", source=tmp_path)
+        verify_store(originals, parts=["augmented"], source=tmp_path)
 
 
 def test_a_repair_leaves_good_copies_of_a_damaged_parent_alone(originals: Path, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_repair_leaves_good_copies_of_a_damaged_parent_alone(originals: Path, 
     shutil.copytree(originals / "augmented", tmp_path / "whole")
     shard = originals / "train" / "images" / "c" / "0" / "0" / "0" / "0"
     shard.write_bytes(bytes(1000) + shard.read_bytes()[1000:])
-    done = verify_store(originals, part="augmented", repair=True)
+    done = verify_store(originals, parts=["augmented"], repair=True)
     assert done.n_repaired == 0
     assert done.counts["differs"] > 0
     assert_same_bytes(originals / "augmented", tmp_path / "whole")
@@ -170,9 +170,9 @@ def test_copies_of_other_pixels_than_the_parents_have_now_are_refused(kaggle: Pa
         store.reader(["train", "augmented"])
     with pytest.raises(InputError, match="was created with other samples"):
         augment_store(plan_augmentation(store, min_count=9))
-    assert verify_store(originals).n_faults == 0
+    assert verify_store(originals).n_errors == 0
     with pytest.raises(InputError, match="is another one, or is missing"):
-        verify_store(originals, part="augmented", repair=True)
+        verify_store(originals, parts=["augmented"], repair=True)
 
 
 def test_a_part_given_twice_is_refused(originals: Path) -> None:
@@ -204,7 +204,7 @@ def test_real_copies_are_the_same_whoever_makes_them(real_data: Path, tmp_path: 
         augment("cluster", Parallelism(scheduler=cluster.scheduler_address))
     assert_same_bytes(tmp_path / "one", tmp_path / "two")
     assert_same_bytes(tmp_path / "one", tmp_path / "cluster")
-    assert verify_store(tmp_path / "one", part="augmented", source=tmp_path / "one").counts["ok"] == 168
+    assert verify_store(tmp_path / "one", parts=["augmented"], source=tmp_path / "one").counts["ok"] == 168
 
 
 @pytest.mark.parametrize("parents", [[], None, 5, {}, ["train"], {"train": 3}])

@@ -45,7 +45,7 @@ def test_another_layout_is_read_by_tensorstore(foreign: Store, oracle: np.ndarra
 
 def test_another_layout_is_neither_verified_nor_written(foreign: Store) -> None:
     with pytest.raises(InputError, match="their chunks or codecs are not those of `hpa convert`"):
-        verify_store(foreign.path, part="train")
+        verify_store(foreign.path, parts=["train"])
     part = foreign.part("train")
     plan = PartPlan(
         path=foreign.path,

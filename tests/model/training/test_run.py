@@ -44,7 +44,7 @@ def test_samples_stay_in_their_folds(kaggle: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(open_store(tmp_path / "a.zarr"), CONFIG, tmp_path / "run", progress=stop_at(1))
     shutil.copy(kaggle / "train" / "sample-05_red.png", tmp_path / "train")
-    assert verify_store(tmp_path / "a.zarr", part="train", source=tmp_path / "train", repair=True).n_repaired == 1
+    assert verify_store(tmp_path / "a.zarr", parts=["train"], source=tmp_path / "train", repair=True).n_repaired == 1
     with pytest.raises(InputError, match=r"Cannot use run .* in other folds now than in folds\.csv"):
         train(open_store(tmp_path / "a.zarr"), CONFIG, tmp_path / "run")
 
