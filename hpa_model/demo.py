@@ -1,4 +1,4 @@
-"""The main job from end to end on made-up samples, at a size that two cores finish in minutes."""
+"""The whole workflow on synthetic samples, at a size that two cores finish in minutes."""
 
 import time
 from dataclasses import dataclass
@@ -23,56 +23,55 @@ from hpa_model.runs.folder import SCORES_FILE
 from hpa_model.training.job import EpochReport, ignore_epoch
 from hpa_model.training.train import train
 
-# An epoch has few steps here: batch statistics must settle within a dozen of them.
+# An epoch has few steps here, and the moving averages must converge within a dozen of them.
 CONFIG = TrainConfig(folds=2, epochs=10, batch_size=32, image_size=128, learning_rate=5e-3, bn_momentum=0.8)
-# 28 of each class to learn from, three to be tested on.
+# 28 of each class to train on, three to test on.
 N_SAMPLES, N_TEST = 784, 84
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of the demo: what it did, for how long, and what it made."""
+    """One step of the demo."""
 
     name: str
+    """The command that does the same."""
+
     seconds: float
-    made: Path
+
+    output: Path
+    """What it wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """What the demo did.
-
-    Attributes
-    ----------
-    steps : tuple of Step
-        In their order.
-    run : Path
-        The run folder.
-    scores : Scores
-        Of the out-of-fold samples.
-    test_macro_f1 : float
-        Of the submission, against the truth that only made-up samples have.
-    test_chance : float
-        What guessing each class as often as it occurs is expected to score there.
-    """
+    """What the demo did."""
 
     steps: tuple[Step, ...]
+    """In order."""
+
     run: Path
+    """The run folder."""
+
     scores: Scores
+    """Of the out-of-fold probabilities."""
+
     test_macro_f1: float
+    """Of the submission, scored with the labels of the synthetic test samples."""
+
     test_chance: float
+    """The expected score of guessing each class as often as it occurs."""
 
 
 def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epoch: EpochReport = ignore_epoch) -> Demo:
-    """Draw samples, convert, train, evaluate and predict.
+    """Generate samples, convert, train, evaluate and predict.
 
     Parameters
     ----------
     folder : Path
-        The folder to make; holds the samples, the store, the run and the submission afterwards.
+        The folder to create for the samples, the store, the run and the submission.
     seed : int
     progress : Progress, optional
-        Of samples or images; started anew in each step, with a note before.
+        Of samples or images; each step starts it again, after a note.
     on_epoch : function of (int, EpochRecord), optional
         As in `train`.
 
@@ -86,23 +85,23 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
         If the folder exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"The demo's folder must be new. Received: {folder}, which exists. Remove it or pass another.")
+        raise InputError(f"folder must be new or empty. Received: {folder}. Remove it, or pass another folder.")
     samples, store, run, submission = (folder / name for name in ("samples", "hpa.zarr", "run", "submission.csv"))
     steps: list[Step] = []
     started = time.perf_counter()
 
-    def finish(name: str, made: Path) -> None:
+    def finish(name: str, output: Path) -> None:
         nonlocal started
         now = time.perf_counter()
-        steps.append(Step(name=name, seconds=now - started, made=made))
+        steps.append(Step(name=name, seconds=now - started, output=output))
         started = now
 
-    progress.note(f"Drawing {N_SAMPLES} labelled samples and {N_TEST} for test")
+    progress.note(f"Generating {N_SAMPLES} labeled samples and {N_TEST} test samples")
     progress.start(N_SAMPLES + N_TEST)
     write_samples(samples, n_samples=N_SAMPLES, n_test=N_TEST, seed=seed, uniform=True, progress=progress.part())
     finish("synth", samples)
 
-    progress.note("Converting both folders to one store")
+    progress.note("Converting both folders into one store")
     for part, labels in (("train", samples / "train.csv"), ("test", None)):
         plan = plan_conversion(samples / part, store, part=part, labels=labels)
         convert_files(plan, progress=progress)
@@ -112,14 +111,14 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
     train(open_store(store), CONFIG, run, progress=progress, on_epoch=on_epoch)
     finish("train", run)
 
-    progress.note("Scoring what each model said of the samples that it has not seen")
+    progress.note("Scoring the out-of-fold predictions")
     scores = score_run(run)
     finish("evaluate", run / SCORES_FILE)
 
-    progress.note("Writing the run's page")
+    progress.note("Writing the report")
     finish("report", write_report(run).page)
 
-    progress.note("Predicting the test part with both folds")
+    progress.note("Predicting the test part with the models of both folds")
     predict_submission(
         run,
         store,
@@ -130,7 +129,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
     finish("predict", submission)
 
     truth = read_label_table(samples / "test_truth.csv")
-    # In the order of the sample submission, which is that of the truth.
+    # In the order of the sample submission, which is that of the true labels.
     predictions = encode_labels([row[1] for row in read_columns(submission, ("Id", "Predicted"))])
     return Demo(
         steps=tuple(steps),

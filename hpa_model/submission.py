@@ -1,4 +1,4 @@
-"""The submission: predictions as a CSV file."""
+"""Submissions to Kaggle: predictions as a CSV file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from hpa_model.thresholds import NEVER
 def predict_at_least_one(
     probs: npt.NDArray[np.floating], thresholds: npt.NDArray[np.floating], *, allow_empty: bool = False
 ) -> npt.NDArray[np.uint8]:
-    """Turn probabilities into the predictions of a submission.
+    """Predict each class whose probability exceeds its threshold, and at least one class per sample.
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ def predict_at_least_one(
     thresholds : array of float, shape (K,)
         In [0, 1].
     allow_empty : bool
-        Leave a row empty when no class exceeds its threshold. Otherwise it gets the class that comes nearest, of those
-        that are ever predicted: every sample of the data set shows at least one.
+        Allow samples without a class. Otherwise such a sample gets the class that is closest to its threshold, of those
+        with a threshold below 1: every sample of the data set shows at least one class.
 
     Returns
     -------
@@ -47,12 +47,12 @@ def predict_at_least_one(
 
 
 def read_sample_submission(path: Path) -> list[str]:
-    """Read the ids of a sample submission, in its order; InputError if it is no table with ``Id`` and ``Predicted``."""
+    """Read the ids of a sample submission, in order; InputError unless it is a table with ``Id`` and ``Predicted``."""
     ids = [row[0] for row in read_columns(path, ("Id", "Predicted"))]
     repeated = first_duplicate(ids)
     if repeated is not None or not ids:
-        told = f"{repeated!r} twice" if ids else "no row"
-        raise InputError(f"A sample submission must list each id once. Received: {told} in {path}. Fetch it again.")
+        found = f"it has {repeated!r} twice" if ids else "it has no rows"
+        raise InputError(f"Cannot read sample submission {path}: {found}. Download it again.")
     return ids
 
 
@@ -62,57 +62,46 @@ def write_submission(path: Path, order: Sequence[str], predictions: Mapping[str,
     Parameters
     ----------
     path : Path
-        The CSV file to make, with the columns ``Id`` and ``Predicted``.
+        The CSV file to write, with the columns ``Id`` and ``Predicted``.
     order : sequence of str
-        The ids, one row each.
+        The ids, one per row.
     predictions : mapping of str to array of uint8, shape (K,)
-        Of each id; an id without any gets an empty row.
+        By id; an id that is not in it gets an empty row.
     """
     rows = [predictions.get(name) for name in order]
     targets = ["" if row is None else decode_labels(row[None])[0] for row in rows]
     write_table(path, ("Id", "Predicted"), zip(order, targets, strict=True))
 
 
-def check_submission(path: Path, order: Sequence[str], n_classes: int) -> int:
-    """Hold a submission against what Kaggle asks of it.
+def check_submission(path: Path, order: Sequence[str], n_classes: int) -> None:
+    """Check a submission as Kaggle does. Rows without a class are allowed.
 
     Parameters
     ----------
     path : Path
         A CSV file.
     order : sequence of str
-        The ids of the sample submission, in its order.
+        The ids of the sample submission, in order.
     n_classes : int
         K.
-
-    Returns
-    -------
-    int
-        Rows without a class, which is allowed.
 
     Raises
     ------
     InputError
-        If an id is missing, foreign, repeated or out of order, or a class is no number from 0 to K - 1 or named twice.
-        It names the first row at fault.
+        If an id is missing, unexpected, repeated or out of order, or a class is not a number from 0 to K - 1 or is
+        repeated. It names the first wrong line.
     """
     rows = read_columns(path, ("Id", "Predicted"))
-    fault = None
-    if len(rows) != len(order):
-        fault = f"{len(rows)} rows"
-    for number, (row, expected) in enumerate(zip(rows, order, strict=False), start=2):
+    error = f"it has {len(rows)} rows, not {len(order)}" if len(rows) != len(order) else ""
+    for line, (row, expected) in enumerate(zip(rows, order, strict=False), start=2):
         words = row[1].split()
         if row[0] != expected:
-            fault = f"id {row[0]!r} in line {number}, in place of {expected!r}"
+            error = f"line {line} has id {row[0]!r}, not {expected!r}"
         elif not all(word.isascii() and word.isdigit() and int(word) < n_classes for word in words):
-            fault = f"classes {row[1]!r} in line {number}"
+            error = f"line {line} has classes {row[1]!r}, not numbers from 0 to {n_classes - 1}"
         elif len(set(map(int, words))) < len(words):
-            fault = f"a class twice, {row[1]!r}, in line {number}"
-        if fault:
+            error = f"line {line} repeats a class: {row[1]!r}"
+        if error:
             break
-    if fault:
-        raise InputError(
-            f"A submission must have the {len(order)} ids of the sample submission in its order, with classes 0 to "
-            f"{n_classes - 1}. Received: {fault} of {path}. Predict again."
-        )
-    return sum(not row[1].strip() for row in rows)
+    if error:
+        raise InputError(f"Cannot submit {path}: {error}. Predict again.")

@@ -1,4 +1,4 @@
-"""The threshold of each class: the search for the best, and an honest score of it. NumPy only."""
+"""The threshold of each class: search, and cross-fitted predictions to score it without bias. NumPy only."""
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,13 @@ def search_thresholds(
     probs : array of float, shape (N, K)
         Predicted probabilities in [0, 1]; a class is predicted where its probability exceeds the threshold.
     step : float
-        Distance of the thresholds that are tried, from 0 to 1.
+        Spacing of the thresholds that are tried, from 0 to 1.
 
     Returns
     -------
     array of float64, shape (K,)
         The lowest of the best thresholds. 1, which predicts nothing, for a class without a positive sample: every
-        threshold scores 0 there, and the lowest would assign the class to all.
+        threshold scores 0 there, and the lowest would predict the class for all samples.
 
     Examples
     --------
@@ -38,20 +38,20 @@ def search_thresholds(
     truth = np.asarray(labels, bool)
     n_steps = round(1 / step)
     grid = np.arange(n_steps + 1) / n_steps  # (T,)
-    # How many thresholds of the grid a probability exceeds: it is predicted at exactly these.
+    # How many thresholds of the grid each probability exceeds; the class is predicted at exactly these.
     exceeded = np.searchsorted(grid, np.asarray(probs, np.float64), side="left")  # (N, K)
     best = np.full(truth.shape[1], NEVER)
     for k in np.flatnonzero(truth.any(axis=0)):
         predicted = _count_above(exceeded[:, k], len(grid))
         true_positives = _count_above(exceeded[truth[:, k], k], len(grid))
-        # Never 0 below: the class has a positive.
+        # The denominator is not 0, because the class has a positive sample.
         f1 = 2 * true_positives / (truth[:, k].sum() + predicted)
         best[k] = grid[f1.argmax()]
     return best
 
 
 def _count_above(exceeded: npt.NDArray[np.int64], n_grid: int) -> npt.NDArray[np.int64]:
-    """Count, for each threshold of the grid, the samples that exceed it: int64 (T,)."""
+    """Count the samples that exceed each threshold of the grid, int64 (T,)."""
     counts = np.bincount(exceeded, minlength=n_grid + 1)
     return counts[::-1].cumsum()[::-1][1:]
 
@@ -59,7 +59,7 @@ def _count_above(exceeded: npt.NDArray[np.int64], n_grid: int) -> npt.NDArray[np
 def predict_cross_fitted(
     labels: npt.NDArray[np.generic], probs: npt.NDArray[np.floating], folds: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint8]:
-    """Predict each fold with thresholds that were fitted on the rows of the other folds alone.
+    """Predict each fold with thresholds that were fitted on the other folds only.
 
     Parameters
     ----------
@@ -72,10 +72,11 @@ def predict_cross_fitted(
     Returns
     -------
     array of uint8, shape (N, K)
-        Predictions to be scored against all labels together.
+        Predictions, to be scored with the labels of all folds together.
     """
     predictions = np.zeros(np.shape(labels), np.uint8)
     for fold in np.unique(folds):
-        own = folds == fold
-        predictions[own] = predict_classes(probs[own], search_thresholds(labels[~own], probs[~own]))
+        in_fold = folds == fold
+        thresholds = search_thresholds(labels[~in_fold], probs[~in_fold])
+        predictions[in_fold] = predict_classes(probs[in_fold], thresholds)
     return predictions

@@ -25,7 +25,7 @@ def demo(
 
     with progress("samples") as shown:
         report = run_demo(folder, seed=seed, progress=shown, on_epoch=print_epoch)
-    lines = [f"{step.name:<9}{step.seconds:>6.0f} s   {step.made}" for step in report.steps]
+    lines = [f"{step.name:<9}{step.seconds:>6.0f} s   {step.output}" for step in report.steps]
     lines += ["", describe_scores(report.scores), ""]
     lines.append(
         f"Submission, scored with the labels of the synthetic test samples: macro-F1 {report.test_macro_f1:.3f}; "

@@ -1,4 +1,4 @@
-"""A fold's model on disk: saved without an optimizer, loaded without running code."""
+"""Model files: saved without an optimizer, loaded without running code from them."""
 
 import os
 import zipfile
@@ -12,8 +12,8 @@ from hpa_model.runs.folder import RunDescription
 
 
 def save_model(network: keras.Model, path: Path) -> None:
-    """Save a network, whole or not at all, and wait until the disk has it."""
-    unfinished = path.with_name(f"unfinished-{path.name}")  # Keras asks for the ending
+    """Save a network: atomic, and on the disk when it returns."""
+    unfinished = path.with_name(f"unfinished-{path.name}")  # Keras requires the suffix
     network.save(unfinished)
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
@@ -21,31 +21,30 @@ def save_model(network: keras.Model, path: Path) -> None:
 
 
 def load_model(path: Path, description: RunDescription | None = None) -> keras.Model:
-    """Load a model to predict with; runs no code from the file.
+    """Load a model for predictions, without running code from the file.
 
     Parameters
     ----------
     path : Path
     description : RunDescription, optional
-        The run that it must belong to, by its images and classes.
+        The run whose image shape and classes it must have.
 
     Raises
     ------
     InputError
-        If there is none, it cannot be read, or it takes other images or gives other classes.
+        If it is missing or damaged, or has another input or output shape.
     """
     if not zipfile.is_zipfile(path):
-        raise InputError(f"A model must be whole. Received: {path}, missing or cut short. Train the run again.")
+        raise InputError(f"Cannot read model {path}: it is missing or incomplete. Train the run again.")
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS)
-    except Exception as error:  # Keras and the formats below it raise a dozen kinds
-        reason = first_line(error)
-        raise InputError(f"A model must be whole. Received: {path}: {reason}. Train the run again.") from error
+    except Exception as error:  # Keras and the file formats raise a dozen types
+        raise InputError(f"Cannot read model {path}: {first_line(error)}. Train the run again.") from error
     if description is not None:
         shapes = (None, *description.image_shape), (None, len(description.classes))
         if (getattr(model, "input_shape", None), getattr(model, "output_shape", None)) != shapes:
             raise InputError(
-                f"A model must take the images of its run and give its classes, {shapes[0]} and {shapes[1]}. Received: "
-                f"{path} with {model.input_shape} and {model.output_shape}. Train the run again."
+                f"Cannot use model {path}: its input and output shapes are {model.input_shape} and "
+                f"{model.output_shape}, those of the run {shapes[0]} and {shapes[1]}. Train the run again."
             )
     return model

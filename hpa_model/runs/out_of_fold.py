@@ -7,28 +7,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import open_atomic
 from hpa_model.runs.folder import CORRUPTION_ERRORS, OUT_OF_FOLD_FILE, THRESHOLDS_FILE, read_arrays
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfFold:
-    """What each sample was given by the model that has not seen it.
-
-    Attributes
-    ----------
-    ids : list of str, length N
-    labels : array of uint8, shape (N, K)
-    probs : array of float32, shape (N, K)
-    folds : array of int64, shape (N,)
-        The fold in which a sample validates.
-    """
+    """Out-of-fold predictions: each sample is predicted by the model that was not trained on it."""
 
     ids: list[str]
+
     labels: npt.NDArray[np.uint8]
+    """Multi-hot, (N, K)."""
+
     probs: npt.NDArray[np.float32]
+    """Probabilities, (N, K)."""
+
     folds: npt.NDArray[np.int64]
+    """The validation fold of each sample, (N,)."""
 
 
 def write_out_of_fold(run: Path, rows: OutOfFold) -> None:
@@ -50,34 +47,34 @@ def read_out_of_fold(run: Path) -> OutOfFold:
         _check_rows(rows)
     except CORRUPTION_ERRORS as error:
         raise InputError(
-            f"A run must have its out-of-fold probabilities. Received: {path}: {error}. Remove it and run `hpa train` "
-            "again as before."
+            f"Cannot read {path}: {first_line(error)}. Remove it, and run the same `hpa train` command again."
         ) from error
     return rows
 
 
 def _check_finished(run: Path, path: Path) -> None:
-    """Refuse a run without a file that is written at its end."""
+    """Refuse a run that does not yet have a file that is written at the end."""
     if not path.exists():
         raise InputError(
-            f"A run must be finished. Received: {run}, without {path.name}. Run the same `hpa train` again: it goes on."
+            f"Cannot use run {run}: it is not finished, {path.name} is missing. Run the same `hpa train` command again "
+            "to resume it."
         )
 
 
 def _check_rows(rows: OutOfFold) -> None:
-    """Raise ValueError if rows cannot be what a training wrote."""
+    """Raise ValueError if a training cannot have written these rows."""
     shape = rows.labels.shape
     kinds = rows.labels.dtype.kind, rows.probs.dtype.kind, rows.folds.dtype.kind
     if kinds != ("u", "f", "i"):
-        raise ValueError("arrays of other types")
+        raise ValueError("its arrays have other types")
     if len(shape) != 2 or rows.probs.shape != shape or rows.folds.shape != shape[:1] or len(rows.ids) != shape[0]:
-        raise ValueError("arrays of shapes that do not agree")
+        raise ValueError("the shapes of its arrays do not match")
     if not shape[0] or len(np.unique(rows.folds)) < 2:
-        raise ValueError("less than two folds")
+        raise ValueError("it has fewer than two folds")
     if not np.isin(rows.labels, (0, 1)).all() or not ((rows.probs >= 0) & (rows.probs <= 1)).all():
-        raise ValueError("labels other than 0 and 1, or probabilities outside 0..1")
+        raise ValueError("it has labels other than 0 and 1, or probabilities outside 0..1")
     if len(set(rows.ids)) < len(rows.ids):
-        raise ValueError("an id twice")
+        raise ValueError("it has an id twice")
 
 
 def read_thresholds(run: Path, classes: tuple[str, ...]) -> npt.NDArray[np.float64]:
@@ -85,12 +82,12 @@ def read_thresholds(run: Path, classes: tuple[str, ...]) -> npt.NDArray[np.float
     path = run / THRESHOLDS_FILE
     _check_finished(run, path)
     try:
-        told = json.loads(path.read_text())
-        thresholds = np.array([float(told[name]) for name in classes])
+        saved = json.loads(path.read_text())
+        thresholds = np.array([float(saved[name]) for name in classes])
         if not ((thresholds >= 0) & (thresholds <= 1)).all():
-            raise ValueError("a threshold outside 0..1")
+            raise ValueError("a threshold is outside 0..1")
     except CORRUPTION_ERRORS as error:
         raise InputError(
-            f"A run must have a threshold for each class. Received: {path}: {error}. Run `hpa evaluate {run}`."
+            f"Cannot read {path}, a threshold for each class: {first_line(error)}. Run `hpa evaluate {run}`."
         ) from error
     return thresholds
