@@ -1,88 +1,73 @@
 """Figures of statistics, one column of a paper wide, as PNG and PDF.
 
-Places are computed in inches from the widths of the texts, so that nothing overlaps or is cut off, whatever the names.
 The same statistics give the same bytes, with one version of Matplotlib.
 """
 
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import FuncNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from hpa_data.stats.intensities import N_LEVELS, IntensityStatistics
 from hpa_data.stats.labels import LabelStatistics
 from hpa_data.stats.measure import StoreStatistics
+from hpa_data.stats.style import BLUE, COLORS, GRAY, ORANGE, measure_width, render, shorten, styled
 
 WIDTH = 3.35  # inches, 85 mm: one column
 DPI = 300
-TEXT, SMALL = 6.0, 5.0  # points; only the names beside the matrix are as small as the second
-MARGIN = 0.04  # inches, at the border of a figure and beside a text
-HALF_TICK = 0.18  # inches that the label of the last tick may reach over the end of its axis
+TEXT, SMALL = 6.0, 5.0  # points; only the names beside the matrix have the second size
 LINE = 0.115  # inches from one line of text to the next
 NAME_WIDTH = 1.4  # inches; the longest of the 28 classes takes 1.24
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow, too pale on white. Lines differ in
-# their dashes, too, before a colour comes again.
-BLUE, RED, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
-GRAY = "#CCCCCC"
-COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE)
+# Parts also differ in their dashes, before a color is used again.
 DASHES = ("-", "--", ":", "-.")
 
-STYLE = {
-    "font.family": "DejaVu Sans",  # which Matplotlib brings along
-    "font.size": TEXT,
-    "axes.labelsize": TEXT,
-    "axes.titlesize": TEXT,
-    "xtick.labelsize": TEXT,
-    "ytick.labelsize": TEXT,
-    "legend.fontsize": TEXT,
-    "legend.frameon": False,
-    "legend.borderpad": 0,
-    "legend.borderaxespad": 0,
-    "axes.labelpad": 2,
-    "axes.linewidth": 0.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.width": 0.5,
-    "xtick.minor.width": 0.4,
-    "ytick.major.width": 0.5,
-    "xtick.major.size": 2.5,
-    "xtick.minor.size": 1.5,
-    "ytick.major.size": 2.5,
-    "xtick.major.pad": 2,
-    "ytick.major.pad": 2,
-    "text.parse_math": False,  # a name may hold dollar signs
-    "pdf.fonttype": 42,  # journals refuse type 3
-}
-# Whatever the user's own settings are.
-_styled = matplotlib.style.context(["default", STYLE])
+_styled = styled(
+    {
+        "font.size": TEXT,
+        "axes.labelsize": TEXT,
+        "axes.titlesize": TEXT,
+        "xtick.labelsize": TEXT,
+        "ytick.labelsize": TEXT,
+        "legend.fontsize": TEXT,
+        "legend.borderpad": 0,
+        "axes.labelpad": 2,
+        "axes.linewidth": 0.5,
+        "xtick.major.width": 0.5,
+        "xtick.minor.width": 0.4,
+        "ytick.major.width": 0.5,
+        "xtick.major.size": 2.5,
+        "xtick.minor.size": 1.5,
+        "ytick.major.size": 2.5,
+        "xtick.major.pad": 2,
+        "ytick.major.pad": 2,
+    }
+)
 
 
 @_styled
 def write_figures(statistics: StoreStatistics | LabelStatistics, folder: Path) -> list[Path]:
-    """Write a figure of each kind that there are numbers for.
+    """Write all figures that the statistics have the numbers for.
 
     Parameters
     ----------
     statistics : StoreStatistics or LabelStatistics
     folder : Path
-        Made if it is not there; files of the same names are replaced.
+        Created if missing; files of the same names are replaced.
 
     Returns
     -------
     list of Path
         ``class_frequency``, ``class_correlation`` and ``labels_per_sample`` if there are labels, ``channel_intensity``
-        if pixels were read; each as ``.png``, 300 dots an inch, and as ``.pdf``.
+        if images were read; each as ``.png``, 300 dots per inch, and as ``.pdf``.
     """
     if isinstance(statistics, LabelStatistics):
         labels: LabelStatistics | None = statistics
@@ -98,53 +83,49 @@ def write_figures(statistics: StoreStatistics | LabelStatistics, folder: Path) -
         figures["channel_intensity"] = draw_intensities(intensities)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
+    kinds: tuple[Literal["png", "pdf"], ...] = ("png", "pdf")
     for name, figure in figures.items():
-        # The same figure gives the same bytes: no clock.
-        for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format=kind, dpi=DPI, metadata=metadata)
+        for kind in kinds:
             written.append(folder / f"{name}.{kind}")
-            written[-1].write_bytes(drawn.getvalue())
+            written[-1].write_bytes(render(figure, kind, dpi=DPI))
     return written
 
 
 @_styled
 def draw_frequency(labels: LabelStatistics) -> Figure:
-    """Draw how many originals and copies show each class, the most frequent on top, on a logarithmic axis."""
+    """Draw the originals and copies of each class, the most frequent on top, on a logarithmic axis."""
     order = sorted(range(len(labels.classes)), key=lambda k: -labels.counts[k])
-    names = [_shorten(labels.classes[k]) for k in order]
     counts = np.array([labels.counts[k] for k in order])
     copies = np.array([labels.copies[k] for k in order])
     texts = [f"{n:,} + {m:,}" if m else f"{n:,}" for n, m in zip(counts.tolist(), copies.tolist(), strict=True)]
     base = 0.7  # left of 1, so that a class with a single sample has a bar
-
-    left, bottom, top = _measure(names) + 2 * MARGIN, 0.3, MARGIN + (0.15 if labels.n_copies else 0)
-    figure = Figure((WIDTH, bottom + 0.13 * len(names) + top))
-    axes = _add_axes(figure, left=left, bottom=bottom, width=WIDTH - left - HALF_TICK, height=0.13 * len(names))
-    places = np.arange(len(names))
     starts, ends = np.maximum(counts, base), np.maximum(counts + copies, base)
-    axes.barh(places, starts - base, left=base, height=0.76, color=BLUE, label="Originals")
+
+    figure = _create_figure(0.13 * len(order) + (0.5 if labels.n_copies else 0.35))
+    axes = figure.subplots()
+    rows = np.arange(len(order))
+    axes.barh(rows, starts - base, left=base, height=0.76, color=BLUE, label="Originals")
     if labels.n_copies:
-        axes.barh(places, ends - starts, left=starts, height=0.76, color=ORANGE, label="Augmented copies")
-        handles = axes.get_legend_handles_labels()
-        place = (left / WIDTH, 1 - MARGIN / figure.get_figheight())
-        figure.legend(*handles, loc="upper left", bbox_to_anchor=place, ncols=2, handlelength=1)
+        axes.barh(rows, ends - starts, left=starts, height=0.76, color=ORANGE, label="Augmented copies")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, handlelength=1)
     axes.set_xscale("log")
-    decades = np.log10(ends / base)
-    axes.set_xlim(base, base * 10 ** max(_fit_bars(axes, decades.tolist(), texts), math.log10(2 / base)))
-    _label_bars(axes, places.tolist(), ends.tolist(), texts)
-    axes.set_yticks(places, names)
-    _end_log_axis(axes, int(ends.max()))
+    axes.set_xlim(base, max(int(ends.max()), 2))
+    _label_bars(axes, rows.tolist(), ends.tolist(), texts)
+    axes.set_yticks(rows, [_shorten(labels.classes[k]) for k in order])
+    decades = [10**n for n in range(len(str(int(ends.max()))))]  # none above the largest
+    axes.xaxis.set_major_locator(FixedLocator(decades[:: -(-len(decades) // 6)]))  # six labels have room
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Samples (logarithmic scale)", loc="left")
     return figure
 
 
 @_styled
 def draw_correlation(labels: LabelStatistics) -> Figure:
-    """Draw how classes correlate, in colours around white for 0, without the diagonal.
+    """Draw the correlation of classes in colors, white for 0, without the diagonal.
 
-    The range of colours is that of the strongest correlation. Colours go by the square root: in most data sets one
-    pair of classes correlates so much more than the others that these would all look white.
+    The range of colors is that of the strongest correlation. Colors go by the square root: in most data sets one
+    pair of classes correlates so much more than the others that these would all be almost white.
     """
     n_classes, names = len(labels.classes), [_shorten(name) for name in labels.classes]
     values = np.array(labels.correlation, np.float64)  # (K, K), NaN for None
@@ -152,63 +133,53 @@ def draw_correlation(labels: LabelStatistics) -> Figure:
     np.fill_diagonal(values, np.nan)
     limit = _round_up(float(np.abs(values[~np.isnan(values)]).max(initial=0))) or 1.0
     norm = FuncNorm((lambda r: np.sign(r) * np.sqrt(np.abs(r)), lambda s: s * np.abs(s)), -limit, limit)
-    note = "Gray: no sample shows the class, or every sample does." if is_undefined.any() else ""
 
-    left = _measure(names, SMALL) + 2 * MARGIN
-    side, bar, top, foot = WIDTH - left - MARGIN, 0.07, 0.2, 1.3 * LINE if note else 0.0
-    figure = Figure((WIDTH, foot + left + side + 0.06 + bar + top))
-    axes = _add_axes(figure, left=left, bottom=foot + left, width=side, height=side)
-    look: dict[str, Any] = {
-        "edgecolors": "white",
-        "linewidth": 0.25,
-    }  # lines hide the seams that viewers show between cells
-    cells = axes.pcolormesh(values, cmap="RdBu_r", norm=norm, **look)
-    axes.pcolormesh(np.where(is_undefined, 1, np.nan), cmap=ListedColormap([GRAY]), **look)
-    places = np.arange(n_classes) + 0.5
-    axes.set_xticks(places, names, rotation=90)
-    axes.set_yticks(places, names)
+    # The names take as much below the matrix as at its left, so the matrix is a square.
+    figure = _create_figure(WIDTH + 0.3 + (LINE if is_undefined.any() else 0))
+    axes = figure.subplots()
+    # Lines hide the seams that viewers show between cells.
+    lines: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.25}
+    cells = axes.pcolormesh(values, cmap="RdBu_r", norm=norm, **lines)
+    axes.pcolormesh(np.where(is_undefined, 1, np.nan), cmap=ListedColormap([GRAY]), **lines)
+    centers = np.arange(n_classes) + 0.5
+    axes.set_xticks(centers, names, rotation=90)
+    axes.set_yticks(centers, names)
     axes.set_ylim(n_classes, 0)
     axes.tick_params(length=0, labelsize=SMALL)
     axes.spines[:].set_visible(False)
-    # Shorter than the matrix: the label of its end reaches over it.
-    colours = _add_axes(figure, left=left, bottom=foot + left + side + 0.06, width=side - HALF_TICK, height=bar)
-    figure.colorbar(cells, cax=colours, orientation="horizontal", ticklocation="top")
-    colours.xaxis.set_major_locator(FixedLocator([-limit, -limit / 4, 0, limit / 4, limit]))
-    colours.xaxis.set_minor_locator(FixedLocator([]))
-    colours.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("-", "\N{MINUS SIGN}")))
-    place = ((left - MARGIN) / WIDTH, (foot + left + side + 0.06 + bar / 2) / figure.get_figheight())
-    figure.text(*place, "Correlation  ", ha="right", va="center_baseline")
-    figure.text(MARGIN / WIDTH, MARGIN / figure.get_figheight(), note)
+    bar = figure.colorbar(cells, ax=axes, location="top", aspect=40, pad=0.015, shrink=0.9)
+    bar.set_label("Correlation")
+    bar.ax.xaxis.set_major_locator(FixedLocator([-limit, -limit / 4, 0, limit / 4, limit]))
+    bar.ax.xaxis.set_minor_locator(FixedLocator([]))
+    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("-", "\N{MINUS SIGN}")))
+    if is_undefined.any():
+        figure.supxlabel("Gray: no sample shows the class, or every sample does.", x=0.02, ha="left", fontsize=TEXT)
     return figure
 
 
 @_styled
 def draw_labels_per_sample(labels: LabelStatistics) -> Figure:
-    """Draw how many originals show one class, two, and so on."""
+    """Draw the number of originals with one class, two, and so on."""
     histogram = labels.labels_per_sample
     numbers = [number for number in range(len(histogram)) if number or histogram[0]]
     counts = [float(histogram[number]) for number in numbers]
     texts = [f"{n:,.0f} ({_format_share(n / labels.n_samples, digits=1)})" for n in counts]
 
-    names = [f"{number} label" if number == 1 else f"{number} labels" for number in numbers]
-    left, bottom, height = _measure(names) + 2 * MARGIN, 0.3, 0.17 * len(numbers)
-    figure = Figure((WIDTH, bottom + height + MARGIN))
-    axes = _add_axes(figure, left=left, bottom=bottom, width=WIDTH - left - HALF_TICK, height=height)
+    figure = _create_figure(0.17 * len(numbers) + 0.35)
+    axes = figure.subplots()
     axes.barh(numbers, counts, height=0.76, color=BLUE)
-    axes.set_xlim(0, _fit_bars(axes, counts, texts))
+    axes.set_xlim(0, max(counts))
     _label_bars(axes, numbers, counts, texts)
-    axes.set_yticks(numbers, names)
-    largest = max(counts)
-    ticks = [tick for tick in MaxNLocator(nbins=4, integer=True).tick_values(0, largest) if tick <= largest]
+    axes.set_yticks(numbers, [f"{number} label" if number == 1 else f"{number} labels" for number in numbers])
+    ticks = [tick for tick in MaxNLocator(nbins=4, integer=True).tick_values(0, max(counts)) if tick <= max(counts)]
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
-    axes.spines["bottom"].set_bounds(0, largest)
     axes.set_xlabel("Samples", loc="left")
     return figure
 
 
 @_styled
 def draw_intensities(intensities: Sequence[IntensityStatistics]) -> Figure:
-    """Draw the share of pixels at each gray level, a panel for each channel, a line for each part.
+    """Draw the share of pixels at each gray level, a panel per channel, a line per part.
 
     Beside the panels stand the shares of black and of saturated pixels.
     """
@@ -218,112 +189,69 @@ def draw_intensities(intensities: Sequence[IntensityStatistics]) -> Figure:
     percents = 100 * histograms / np.nansum(histograms, axis=2, keepdims=True)
     low, high = min(math.floor(math.log10(np.nanmin(percents))), 0), 2
     ticks = [10.0**n for n in range(high, low - 1, -max(1, (high - low) // 3))]
-    tick_labels = [f"{value:g}".replace("e-0", "e-") for value in ticks]
-    looks: list[dict[str, Any]] = [
-        {"color": COLOURS[n % len(COLOURS)], "linestyle": DASHES[n % len(DASHES)], "linewidth": 0.8}
+    styles: list[dict[str, Any]] = [
+        {"color": COLORS[n % len(COLORS)], "linestyle": DASHES[n % len(DASHES)], "linewidth": 0.8}
         for n in range(len(intensities))
     ]
     names = [f"{_shorten(part.part)} ({part.n_samples:,} samples)" for part in intensities]
-    ncols = max(1, min(len(names), int((WIDTH - 2 * MARGIN) / (_measure(names) + 0.45))))
-    legend = LINE * -(-len(names) // ncols)
+    n_columns = max(1, min(len(names), int(WIDTH / (measure_width(names, TEXT) + 0.5))))
 
-    left, right, bottom = _measure(tick_labels) + 0.25, 1.32, 0.3
-    panel, title = max(0.72, LINE * len(names)), 0.16
-    height = bottom + len(channels) * (panel + title) + legend + MARGIN
-    figure = Figure((WIDTH, height))
-    figure.legend(
-        handles=[Line2D([], [], label=name, **look) for name, look in zip(names, looks, strict=True)],
-        loc="upper left",
-        bbox_to_anchor=(MARGIN / WIDTH, 1 - MARGIN / height),
-        ncols=ncols,
-        labelspacing=LINE * 72 / TEXT - 1,
-        handlelength=2.5,
-    )
-    for c, channel in enumerate(channels):
-        below = bottom + (len(channels) - 1 - c) * (panel + title)
-        axes = _add_axes(figure, left=left, bottom=below, width=WIDTH - left - right, height=panel)
-        for n, look in enumerate(looks):
-            axes.stairs(percents[n, c], np.arange(N_LEVELS + 1) - 0.5, baseline=None, **look)
-        axes.set_yscale("log")
-        axes.set_ylim(10.0**low, 10.0**high)
-        axes.set_yticks(ticks, tick_labels)
-        axes.yaxis.set_minor_locator(FixedLocator([]))
-        axes.set_xlim(-4, N_LEVELS + 3)  # the peaks at 0 and 255 stand clear of the border
-        axes.set_xticks([0, 64, 128, 192, 255], [""] * 5 if c < len(channels) - 1 else None)
+    panel = max(0.72, LINE * len(names)) + 0.2
+    figure = _create_figure(0.35 + len(channels) * panel + LINE * -(-len(names) // n_columns))
+    handles = [Line2D([], [], label=name, **style) for name, style in zip(names, styles, strict=True)]
+    spacing = LINE * 72 / TEXT - 1
+    figure.legend(handles=handles, loc="outside upper left", ncols=n_columns, labelspacing=spacing, handlelength=2.5)
+    panels = figure.subplots(len(channels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for c, (channel, axes) in enumerate(zip(channels, panels, strict=True)):
+        for n, style in enumerate(styles):
+            axes.stairs(percents[n, c], np.arange(N_LEVELS + 1) - 0.5, baseline=None, **style)
         axes.set_title(_shorten(channel), loc="left", pad=2, fontweight="bold")
-        _list_shares(figure, below + panel, c, intensities, looks)
+        _list_shares(axes, c, intensities, styles)
+    axes.set_yscale("log")
+    axes.set_ylim(10.0**low, 10.0**high)
+    axes.set_yticks(ticks, [f"{value:g}".replace("e-0", "e-") for value in ticks])
+    axes.yaxis.set_minor_locator(FixedLocator([]))
+    axes.set_xlim(-4, N_LEVELS + 3)  # the peaks at 0 and 255 do not touch the border
+    axes.set_xticks([0, 64, 128, 192, 255])
     axes.set_xlabel("Gray level")
-    middle = (bottom + len(channels) * (panel + title) / 2) / height
-    figure.text(MARGIN / WIDTH, middle, "Pixels (%, logarithmic scale)", rotation=90, va="center")
+    figure.supylabel("Pixels (%, logarithmic scale)", fontsize=TEXT)
     return figure
 
 
 def _list_shares(
-    figure: Figure,
-    top: float,
-    channel: int,
-    intensities: Sequence[IntensityStatistics],
-    looks: Sequence[dict[str, Any]],
+    axes: Axes, channel: int, intensities: Sequence[IntensityStatistics], styles: Sequence[dict[str, Any]]
 ) -> None:
-    """Write the shares of black and saturated pixels beside a panel that reaches up to `top` (inches)."""
-    height = figure.get_figheight()
-    columns = (WIDTH - MARGIN - 0.52, WIDTH - MARGIN)  # inches, where each ends
-    for column, head in zip(columns, ("black", "saturated"), strict=True):
-        figure.text(column / WIDTH, (top + 0.03) / height, head, ha="right")
-    for row, (part, look) in enumerate(zip(intensities, looks, strict=True)):
-        place = (top - (row + 0.5) * LINE) / height
-        ends = [(columns[0] - 0.68) / WIDTH, (columns[0] - 0.44) / WIDTH]
-        figure.add_artist(Line2D(ends, [place, place], **look))
-        for column, share in zip(columns, (part.black[channel], part.saturated[channel]), strict=True):
-            figure.text(column / WIDTH, place, _format_share(share, digits=2), ha="right", va="center_baseline")
+    """Write the shares of black and saturated pixels of each part at the right of a panel."""
+    origin = ScaledTranslation(1, 1, axes.transAxes)  # type: ignore[arg-type]  # any transform will do
+    corner = axes.figure.dpi_scale_trans + origin  # inches from the upper right corner
+    columns = (0.76, 1.28)  # where each ends
+    for x, head in zip(columns, ("black", "saturated"), strict=True):
+        axes.text(x, 0.03, head, ha="right", transform=corner)
+    for row, (part, style) in enumerate(zip(intensities, styles, strict=True)):
+        y = -(row + 0.5) * LINE
+        axes.add_line(Line2D([0.08, 0.32], [y, y], transform=corner, clip_on=False, **style))
+        for x, share in zip(columns, (part.black[channel], part.saturated[channel]), strict=True):
+            text = _format_share(share, digits=2)
+            axes.text(x, y, text, ha="right", va="center_baseline", transform=corner)
 
 
-def _add_axes(figure: Figure, *, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Add axes at a place in inches."""
-    x, y = figure.get_size_inches()
-    return figure.add_axes((left / x, bottom / y, width / x, height / y))
+def _create_figure(height: float) -> Figure:
+    """Create a figure one column wide, whose parts Matplotlib arranges; height in inches."""
+    figure = Figure((WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.03, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
+    return figure
 
 
-def _measure(texts: Iterable[str], size: float = TEXT) -> float:
-    """Measure the widest of some texts, inches."""
-    return max(TextPath((0, 0), text, size=size).get_extents().x1 if text.strip() else 0.0 for text in texts) / 72
-
-
-def _fit_bars(axes: Axes, lengths: Sequence[float], texts: Sequence[str]) -> float:
-    """Return the length of an axis on which each text has room between the end of its bar and the figure's border."""
-    width = axes.get_position().width * WIDTH
-    room = WIDTH - MARGIN - axes.get_position().x0 * WIDTH
-    fits = [
-        length * width / (room - _measure([text]) - 2 * MARGIN) for length, text in zip(lengths, texts, strict=True)
-    ]
-    return max(fits)
-
-
-def _end_log_axis(axes: Axes, largest: int) -> None:
-    """Draw a logarithmic axis as far as its bars go, with as many of the decades labelled as have room."""
-    first, last = axes.get_xlim()
-    decade = axes.get_position().width * WIDTH / math.log10(last / first)
-    exponents = range(len(str(largest)))  # 10**exponent is not above the largest
-    pair = [_measure([f"{10**exponent:,}"]) for exponent in exponents[-2:]]
-    step = math.ceil((sum(pair) / len(pair) + MARGIN / 2) / decade)
-    minors = [n * 10**exponent for exponent in exponents for n in range(1, 10)]
-    axes.xaxis.set_major_locator(FixedLocator([10**exponent for exponent in exponents[::step]]))
-    axes.xaxis.set_minor_locator(FixedLocator([value for value in minors if value <= largest]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.spines["bottom"].set_bounds(first, max(largest, 1))
-
-
-def _label_bars(axes: Axes, places: Sequence[float], ends: Sequence[float], texts: Sequence[str]) -> None:
+def _label_bars(axes: Axes, rows: Sequence[float], ends: Sequence[float], texts: Sequence[str]) -> None:
     """Write a text behind the end of each bar."""
-    for place, end, text in zip(places, ends, texts, strict=True):
-        axes.annotate(text, (end, place), xytext=(2, 0), textcoords="offset points", va="center_baseline")
-    axes.set_ylim(places[-1] + 0.6, places[0] - 0.6)  # the first on top
+    for row, end, text in zip(rows, ends, texts, strict=True):
+        axes.annotate(text, (end, row), xytext=(2, 0), textcoords="offset points", va="center_baseline")
+    axes.set_ylim(rows[-1] + 0.6, rows[0] - 0.6)  # the first on top
     axes.tick_params(axis="y", length=0)
 
 
 def _format_share(share: float, *, digits: int) -> str:
-    """Format a share of 1 as per cent, so that little is not taken for nothing."""
+    """Format a fraction as per cent; a small one does not become 0."""
     least = 10.0**-digits
     if 0 < 100 * share < least:
         return f"<{least:g} %"
@@ -339,8 +267,4 @@ def _round_up(value: float) -> float:
 
 
 def _shorten(name: str) -> str:
-    """Cut a name off where it would take more than its room."""
-    shown = name[:100]
-    while _measure([shown]) > NAME_WIDTH:
-        shown = shown.removesuffix("…")[:-1] + "…"
-    return shown
+    return shorten(name, NAME_WIDTH, TEXT)

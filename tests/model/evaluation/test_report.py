@@ -93,7 +93,7 @@ def test_runs_are_compared_best_first(tmp_path: Path) -> None:
     assert picture.std() > 5
     with pytest.raises(InputError, match="at least one"):
         compare_runs([])
-    with pytest.raises(InputError, match="written by `hpa train`"):
+    with pytest.raises(InputError, match="Pass a folder that `hpa train` wrote"):
         compare_runs([good, tmp_path])
 
 
