@@ -118,27 +118,28 @@ class Preview:
     ids: list[str]
 
 
-def preview_part(
+def preview_parts(
     store: Store,
     out: Path,
     *,
-    part: str = "train",
+    parts: Sequence[str] = ("train",),
     ids: Sequence[str] = (),
     n_samples: int = 12,
     columns: int = 4,
     view: str = "composite",
     parents: bool = False,
 ) -> Preview:
-    """Write one picture of some samples of a part.
+    """Write one image of some samples of parts.
 
     Parameters
     ----------
     store : Store
     out : Path
         The PNG file to make.
-    part : str
+    parts : sequence of str
+        Their samples are shown part after part.
     ids : sequence of str
-        These samples; without any, `n_samples` spread evenly over the part.
+        These samples; without any, `n_samples` of each part, evenly spread over it.
     n_samples, columns : int
     view : {"composite", "channels"}
         One picture a sample, or a row of each channel's own.
@@ -161,20 +162,35 @@ def preview_part(
         raise InputError(
             f"view must be one of {', '.join(VIEWS)}, and composite for parents. Received: view={view!r}. Choose one."
         )
-    opened = store.part(part)
-    n_tiles = (len(ids) or min(n_samples, len(opened.ids))) * {"channels": len(CHANNELS)}.get(view, 1)
+    opened = [store.part(name) for name in parts]
+    absent = [name for name in ids if not any(name in part.ids for part in opened)] if not parents else []
+    if absent:
+        raise InputError(
+            f"ids must be in {' or '.join(parts)}. Received: {absent[0]!r}, which is not. Check the spelling, or pass "
+            "another part."
+        )
+    n_samples_drawn = len(ids) or sum(min(n_samples, len(part.ids)) for part in opened)
+    n_tiles = n_samples_drawn * {"channels": len(CHANNELS)}.get(view, 1)
     if n_tiles * (columns if parents else 1) > MAX_TILES:
         raise InputError(
             f"A picture must have up to {MAX_TILES} tiles. Received: {n_tiles * (columns if parents else 1)}. Show "
             "fewer samples."
         )
-    if parents:
-        shown, tiles = _draw_families(store, opened, ids, n_samples, columns)
-    else:
-        with store.reader([part]) as reader:
-            chosen = _choose(reader.ids, is_readable(reader.status), ids, n_samples, part)
-            shown = [reader.ids[index] for index in chosen]
-            tiles = [tile for index in chosen for tile in _draw_sample(reader, index, opened, view)]
+    shown: list[str] = []
+    tiles: list[Tile] = []
+    for part in opened:
+        wanted = [name for name in ids if name in part.ids]
+        if parents:
+            names, drawn = _draw_families(store, part, ids, n_samples, columns)
+        elif ids and not wanted:
+            continue
+        else:
+            with store.reader([part.name]) as reader:
+                chosen = _choose(reader.ids, is_readable(reader.status), wanted, n_samples, part.name)
+                names = [reader.ids[index] for index in chosen]
+                drawn = [tile for index in chosen for tile in _draw_sample(reader, index, part, view)]
+        shown += names
+        tiles += drawn
     if view == "channels":
         columns = len(CHANNELS)
     grid = montage(tiles, columns=columns)

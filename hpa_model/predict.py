@@ -100,13 +100,13 @@ def predict_submission(
     source: Path | str,
     out: Path,
     *,
-    part: str = "test",
+    parts: Sequence[str] = ("test",),
     sample_submission: Path | None = None,
     allow_empty: bool = False,
     tta: bool = False,
     progress: Progress = SILENT,
 ) -> Prediction:
-    """Predict a part of a store, or a folder of image files, and write a submission.
+    """Predict parts of a store, or a folder of image files, and write a submission.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def predict_submission(
         A store, its URL, or a folder of planes.
     out : Path
         The CSV file to make.
-    part : str
+    parts : sequence of str
         Of the store.
     sample_submission : Path, optional
         A table whose ids, in its order, are the rows. Without it, all samples in their own order.
@@ -140,7 +140,7 @@ def predict_submission(
         raise InputError(f"out must be a file. Received: {out}, a folder. Pass {out / 'submission.csv'}.")
     description = read_run(run)
     thresholds = read_thresholds(run, description.classes)
-    with _open_source(source, part, description) as reader:
+    with _open_source(source, parts, description) as reader:
         order, chosen = _find_rows(reader, source, sample_submission)
         readable = is_readable(reader.status[chosen])
         if not readable.any():
@@ -188,20 +188,25 @@ def _find_rows(
     return order, np.array([places[name] for name in order])
 
 
-def _open_source(source: Path | str, part: str, description: RunDescription) -> Reader | FolderReader:
-    """Open a store's part or a folder to read; InputError if it is not like the data of the run."""
+def is_store(source: Path | str) -> bool:
+    """Return whether a source is a store or its URL, not a folder of image files."""
+    return is_url(source) or Path(source, "zarr.json").is_file()
+
+
+def _open_source(source: Path | str, parts: Sequence[str], description: RunDescription) -> Reader | FolderReader:
+    """Open parts of a store, or a folder, to read; InputError if it is not like the data of the run."""
     reader: Reader | FolderReader
-    if is_url(source) or Path(source, "zarr.json").is_file():
+    if is_store(source):
         store = open_store(source)
-        manifest = store.part(part).manifest
-        for what in ("channels", "classes"):
-            told, own = getattr(manifest, what), getattr(description, what)
-            if told != own:
-                raise InputError(
-                    f"Data to predict must have the {what} that the run was trained on, {', '.join(own)}. Received: "
-                    f"{', '.join(told)}. Choose another run or part."
-                )
-        reader = store.reader([part])
+        for part in parts:
+            for name in ("channels", "classes"):
+                found, expected = getattr(store.part(part).manifest, name), getattr(description, name)
+                if found != expected:
+                    raise InputError(
+                        f"{name} must be those that the run was trained on, {', '.join(expected)}. Received: "
+                        f"{', '.join(found)} in part {part}. Choose another run or part."
+                    )
+        reader = store.reader(parts)
     elif not Path(source).exists():
         raise InputError(
             f"What to predict must be a store, its URL, or a folder of image files. Received: {source}, which does not "

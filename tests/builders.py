@@ -3,9 +3,11 @@
 import csv
 import filecmp
 import shutil
-from collections.abc import Iterable
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +28,42 @@ from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
 
 if TYPE_CHECKING:
     import keras
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Hpa = Callable[..., Ended]
+HPA = Path(sys.executable).with_name("hpa")
+
+
+def hpa_process(*words: object, cwd: Path | None = None) -> Ended:
+    """Run the command in a process of its own and wait for it."""
+    done = subprocess.run(
+        [HPA, *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def assert_refused(ended: Ended, message: str) -> None:
+    """Check that a command ended with status 2 and one line that holds the message."""
+    assert ended.status == 2
+    assert ended.out == ""
+    assert ended.err.startswith("Error: ")
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
+
 
 # Of runs that were never trained.
 RUN_CLASSES = ("Nucleus & co", "<script>alert(1)</script>", "Cytosol", "Never $seen$")

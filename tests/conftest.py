@@ -1,11 +1,13 @@
-"""Real files to test with: planes, label tables, stores, and the real samples where they are at hand."""
+"""Real files to test with: planes, label tables, stores, and the real samples where they are at hand; the command."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+import cli
 from hpa_data.store.store import Store, open_store
-from tests.builders import convert, draw_image, write_sample, write_table
+from tests.builders import Ended, Hpa, convert, draw_image, write_sample, write_table
 
 # Written by earlier versions, to be read by this one; the script in it runs on its own version alone.
 collect_ignore_glob = ["fixtures/*"]
@@ -48,3 +50,18 @@ def store(kaggle: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     convert(kaggle / "train", path, labels=kaggle / "train.csv")
     convert(kaggle / "test", path, part="test")
     return open_store(path)
+
+
+@pytest.fixture
+def hpa(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Hpa:
+    """Run the command `hpa` in this process, which saves its start."""
+
+    def run(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["hpa", *map(str, words)])
+        monkeypatch.setenv("GLIBC_TUNABLES", "")  # or the command would start itself again in place of the tests
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Ended(int(end.value.code or 0), out, err)
+
+    return run

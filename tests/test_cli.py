@@ -1,7 +1,8 @@
 """The command as a user meets it: in a process of its own."""
 
-import json
+import importlib.metadata
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,35 +11,9 @@ from pathlib import Path
 import pytest
 
 import cli
-from hpa_data.store.store import Store, open_store
-from tests.builders import write_table
-
-HPA = Path(sys.executable).with_name("hpa")
-
-
-def hpa(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command and wait for it."""
-    return subprocess.run(
-        [HPA, *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=300,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def run_inside(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
-) -> tuple[int, str, str]:
-    """Run the command in this process, which saves its start; return status, stdout, stderr."""
-    monkeypatch.setattr(sys, "argv", ["hpa", *map(str, words)])
-    monkeypatch.setenv("GLIBC_TUNABLES", "")  # or the command would start itself again in place of the tests
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(end.value.code or 0), out, err
+from hpa_data.errors import InputError
+from hpa_data.store.store import open_store
+from tests.builders import HPA, Hpa, hpa_process
 
 
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:
@@ -50,19 +25,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in (
-        "synth",
-        "convert",
-        "augment",
-        "folds",
-        "stats",
-        "verify",
-        "preview",
-        "train",
-        "evaluate",
-        "predict",
-        "demo",
-    ):
+    for command in [name for commands in cli.PANELS.values() for name in commands]:
         assert f"│ {command} " in done.stdout
 
 
@@ -82,112 +45,7 @@ def test_the_public_face_is_there_under_its_names() -> None:
 
 
 def test_version_is_printed() -> None:
-    done = hpa("--version")
-    assert (done.returncode, done.stdout) == (0, "hpa 0.1.0\n")
-
-
-def test_converting_says_what_it_did_and_json_says_it_to_programs(kaggle: Path, tmp_path: Path) -> None:
-    words = ("convert", kaggle / "train", tmp_path / "a.zarr", "--labels", kaggle / "train.csv")
-    done = hpa(*words)
-    assert done.returncode == 0, done.stderr
-    assert "part train: 12 of 12 samples ok" in done.stdout
-    told = json.loads(hpa(*words, "--overwrite", "--json").stdout)
-    assert (told["n_samples"], told["n_ok"], told["failures"]) == (12, 12, [])
-
-
-def test_a_failed_sample_makes_the_status_1(
-    kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = tmp_path / "test"
-    source.mkdir()
-    for path in (kaggle / "test").iterdir():
-        (source / path.name).write_bytes(path.read_bytes())
-    (source / "new-2_green.png").write_bytes(b"?")
-    status, out, _ = run_inside(capsys, monkeypatch, "convert", source, tmp_path / "a.zarr")
-    assert status == 1
-    assert "2 of 3 samples ok" in out
-    assert "Failed: new-2: Cannot decode new-2_" in out
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("convert {kaggle}/nowhere new.zarr", "must be a folder of images"),
-        ("convert {empty} new.zarr", "must hold files named"),
-        ("convert {kaggle}/train new.zarr --labels {no_id}", "must have the columns Id, Target"),
-        ("convert {kaggle}/train new.zarr --labels {class_28}", "from 0 to 27. Received: '28' in row 1"),
-        ("convert {kaggle}/train new.zarr --labels {ghost}", "it has no files for 'ghost'"),
-        ("convert {kaggle}/train new.zarr --labels {kaggle}/nowhere.csv", "must be a CSV file"),
-        ("convert {kaggle}/train {store} --labels {kaggle}/train.csv --codec raw", "created with codec='lz4hc'"),
-        (
-            "convert {kaggle}/train new.zarr --channels red=0",
-            "Cannot use --channels: it has no effect without --naming stack. Leave --channels out.",
-        ),
-        ("convert {kaggle}/train new.zarr --workers 2 --scheduler tcp://x:1", "Pass --workers or --scheduler"),
-        ("convert {kaggle}/train new.zarr --scheduler nonsense", "scheduler must be the address of a Dask cluster"),
-        ("verify {store} --repair", "A repair must have a source"),
-        ("verify {store} --source {kaggle}/train", "A source must be that of one part"),
-        ("convert {kaggle}/train new.zarr --part a/b", "part must be up to 50 letters"),
-        (
-            "train {store} --model gepnet --out run",
-            "densenet121. Received: model='gepnet'",
-        ),
-        ("train {store} --epochs 0 --out run", "epochs must be from 1 to"),
-        ("train {store} --set epochs --out run", "A setting must be NAME=VALUE"),
-        ("train {store} --set loss=l2 --out run", "loss must be one of bce, f1, focal"),
-        (
-            "train {store} --set epochs=3 --epochs 4 --out run",
-            "Cannot use --epochs: it has no effect beside --set epochs=3",
-        ),
-        ("train {store} --set options.depth=3 --out run", "must be one of: dropout, stride, padding"),
-        ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
-        ("train {store} --devices 64 --batch-size 64 --out run", "devices must be at most"),
-        ("finetune {kaggle}", "Pass a folder that `hpa train` wrote."),
-        ("compare {kaggle}", "Pass a folder that `hpa train` wrote."),
-        ("train {store} --part extra --out run", "part must be in the store"),
-        ("train {kaggle} --out run", "it is not a folder written by `hpa convert`"),
-        ("train {store} --out run --cache ram --cache-gib nan", "cache-gib must be a size above 0"),
-        ("train {store} --out run --cache ram --cache-gib inf", "cache-gib must be a size above 0"),
-        ("train {store} --out run --cache-gib 1", "Cannot use --cache-gib: it has no effect without --cache ram"),
-        ("train ftp://host/a.zarr --out run", "A URL must begin with one of s3://"),
-        ("augment s3:// --min-count 5", "A URL must name a bucket or host"),
-        ("bench io {kaggle}", "it is not a folder written by `hpa convert`"),
-        ("bench io {store} --part extra", "part must be in the store"),
-        ("bench io {store} --images {empty}", "must hold files named"),
-        ("train {store} --recipe {no_id} --out run", "Cannot read recipe {no_id}: Expected '='"),
-        ("evaluate {kaggle}", "Pass a folder that `hpa train` wrote."),
-        ("predict {kaggle} {store}", "Pass a folder that `hpa train` wrote."),
-        ("synth {kaggle}", "must be"),
-    ],
-)
-def test_what_cannot_be_done_gets_one_line_and_status_2(  # noqa: PLR0917 - fixtures
-    words: str,
-    message: str,
-    kaggle: Path,
-    store: Store,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    places = {
-        "kaggle": kaggle,
-        "store": store.path,
-        "empty": tmp_path / "empty",
-        "no_id": tmp_path / "no_id.csv",
-        "class_28": write_table(tmp_path / "28.csv", {"sample-01": "28"}),
-        "ghost": write_table(tmp_path / "ghost.csv", {"ghost": "1"}),
-    }
-    places["empty"].mkdir()
-    places["no_id"].write_text("Name,Target\na,1\n")
-    monkeypatch.chdir(tmp_path)
-    status, out, err = run_inside(capsys, monkeypatch, *words.format(**places).split())
-    assert status == 2
-    assert out == ""
-    assert err.startswith("Error: ")
-    assert message.format(**places) in err
-    assert err.count("\n") == 1
-    assert not Path("new.zarr").exists()
-    assert not Path("run").exists()
+    assert hpa_process("--version") == (0, f"hpa {importlib.metadata.version('hpa')}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -204,123 +62,93 @@ def test_what_cannot_be_done_gets_one_line_and_status_2(  # noqa: PLR0917 - fixt
         ("train a --out run --cache disk", "'disk' is not one of 'none', 'ram'"),
     ],
 )
-def test_a_mistyped_command_line_gets_the_usage_a_hint_and_status_2(
-    words: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    status, out, err = run_inside(capsys, monkeypatch, *words.split())
-    assert (status, out) == (2, "")
-    assert err.startswith("Usage: ")
-    assert message in " ".join(err.replace("│", "").split())
-
-
-def test_a_folder_that_may_not_be_written_is_told_in_one_line(
-    kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    status, _, err = run_inside(capsys, monkeypatch, "convert", kaggle / "test", tmp_path / "file" / "a.zarr")
-    assert status == 2
-    assert err.startswith("Error: Cannot read or write a file: ")
-    assert err.count("\n") == 1
-
-
-def test_training_evaluating_and_predicting_end_in_a_submission(
-    store: Store,
-    kaggle: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    options = ("--folds", 2, "--epochs", 1, "--image-size", 76, "--batch-size", 6, "--out", "run")
-    done = hpa("train", store.path, "--model", "gapnet", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "fold 1  epoch   1  loss " in done.stderr
-    assert "thresholds fitted on the other folds (honest)" in done.stdout
-    done = hpa("evaluate", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert " 8 Peroxisomes                        0      never" in done.stdout
-    assert "The worst classes, at honest thresholds:" in done.stdout
-    assert "Report: run/report.html" in done.stdout
-    assert (tmp_path / "run" / "report.html").stat().st_size > 50_000
-    sample = kaggle / "sample_submission.csv"
-    done = hpa("predict", "run", store.path, "--sample-submission", sample, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "submission.csv: 3 rows" in done.stdout
-    lines = (tmp_path / "submission.csv").read_text().splitlines()
-    assert [line.partition(",")[0] for line in lines] == ["Id", "new-2", "new-0", "new-1"]
-    run = tmp_path / "run"
-    status, out, err = run_inside(capsys, monkeypatch, "finetune", run, "--epochs", 1, "--loss", "f1")
-    assert (status, f"Run folder: {run}-finetuned-f1" in out) == (0, True), err
-    table, figure = tmp_path / "a.csv", tmp_path / "a.png"
-    words = ("compare", run, f"{run}-finetuned-f1", "--out-csv", table, "--out-figure", figure)
-    status, out, err = run_inside(capsys, monkeypatch, *words)
-    assert status == 0, err
-    assert {line.split()[0] for line in out.splitlines()[2:4]} == {"run", "run-finetuned-f1"}
-    assert table.exists()
-    assert figure.exists()
-
-
-def test_the_networks_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    status, out, _ = run_inside(capsys, monkeypatch, "models")
-    assert status == 0
-    assert "gapnet           512      597,388          2,120        2.91" in out
-    assert "deepyeast        192   78,110,876" in out
+def test_a_mistyped_command_line_gets_the_usage_a_hint_and_status_2(words: str, message: str, hpa: Hpa) -> None:
+    ended = hpa(*words.split())
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("Usage: ")
+    assert message in " ".join(ended.err.replace("│", "").split())
 
 
 def test_ctrl_c_ends_a_conversion_with_status_130_and_running_it_again_finishes(kaggle: Path, tmp_path: Path) -> None:
     """Interrupt the process as a terminal does, once it has begun to write; whatever it had done is kept."""
-    words = [HPA, "convert", kaggle / "train", tmp_path / "a.zarr"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (tmp_path / "a.zarr" / "train" / "class").exists():
+    source, store = tmp_path / "many", tmp_path / "a.zarr"
+    source.mkdir()
+    for path in (kaggle / "train").iterdir():  # 240 samples, which take longer than the signal
+        for copy in range(20):
+            (source / f"{copy}-{path.name}").symlink_to(path)
+    process = subprocess.Popen([HPA, "convert", source, store], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (store / "train" / "class").exists():
         time.sleep(0.002)
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode in {0, 130}  # 0 if it was faster than the signal
-    if process.returncode == 130:
-        assert err.endswith("Run the same command to resume.\nInterrupted.\n")
-        assert "Traceback" not in err
-        assert hpa(*words[1:]).returncode == 0
-    assert open_store(tmp_path / "a.zarr").part("train").count_readable() == 12
+    assert process.returncode == 130
+    assert err.endswith("Run the same command to resume.\nInterrupted.\n")
+    assert "Traceback" not in err
+    assert hpa_process("convert", source, store).status == 0
+    assert open_store(store).part("train").count_readable() == 240
 
 
-def test_copies_are_planned_made_and_shown_by_the_command(
-    kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = tmp_path / "hpa.zarr"
-    run_inside(capsys, monkeypatch, "convert", kaggle / "train", store, "--labels", kaggle / "train.csv")
-    status, out, _ = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--dry-run")
-    assert status == 0
-    assert " 0 Nucleoplasm                           4       5         9\n" in out
-    assert "15 copies of 12 samples, at most 2 of one" in out
-    assert "Below 9 even so, no sample that can be copied: Nuclear speckles, " in out
-    assert not (store / "augmented").exists()
-    status, out, _ = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--json")
-    assert status == 0
-    assert json.loads(out)["n_ok"] == 15
-    status, _, err = run_inside(capsys, monkeypatch, "augment", store, "--min-count", 9, "--seed", 1)
-    assert status == 2
-    assert "was created with seed=0, and this command has seed=1" in err
-    status, out, _ = run_inside(
-        capsys, monkeypatch, "folds", store, "--part", "train", "--part", "augmented", "--folds", 2
-    )
-    assert status == 0
-    assert "with a copy or parent in training " in out
-    assert run_inside(capsys, monkeypatch, "folds", "--labels", kaggle / "train.csv", "--json")[0] == 0
-    for words in ((), (store, "--labels", kaggle / "train.csv"), (store, "--min-count", 3)):
-        status, _, err = run_inside(capsys, monkeypatch, "folds", *words)
-        assert (status, err.count("\n")) == (2, 1)
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("hpa tra", {"train"}),
+        ("hpa train s --lo", {"--loss"}),
+        ("hpa train s --loss ", {"bce", "f1", "focal"}),
+        ("hpa convert a b --codec l", {"lz4hc", "lz4"}),
+        ("hpa convert a b --sou", set()),
+        ("hpa bench ", {"io", "step"}),
+    ],
+)
+def test_shells_complete_commands_options_and_choices(line: str, offered: set[str]) -> None:
+    words = line.split(" ")
+    environment = {"_HPA_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    done = subprocess.run([HPA], env=os.environ | environment, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == offered
 
 
-def test_training_keeps_copies_with_their_parents_and_leaks_only_if_told_to(kaggle: Path, tmp_path: Path) -> None:
-    store = tmp_path / "hpa.zarr"
-    hpa("convert", kaggle / "train", store, "--labels", kaggle / "train.csv")
-    hpa("augment", store, "--min-count", 9)
-    sizes = {}
-    for name, options in {"kept": (), "leaky": ("--legacy-leak",)}.items():
-        words = ("train", store, "--part", "train", "--part", "augmented", "--folds", 2, "--epochs", 1)
-        done = hpa(*words, "--image-size", 80, "--out", tmp_path / name, "--json", *options)
-        assert done.returncode == 0, done.stderr
-        sizes[name] = json.loads(done.stdout)["n_samples"]
-    assert sizes == {"kept": 12, "leaky": 27}
-    alone = hpa("train", store, "--part", "augmented", "--out", tmp_path / "alone")
-    assert alone.returncode == 2
-    assert "Copies must be read with their parents" in alone.stderr
+def test_help_fits_80_columns_with_one_line_per_command(hpa: Hpa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = hpa("--help").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for panel, commands in cli.PANELS.items():
+        start = next(i for i, line in enumerate(lines) if line.startswith(f"╭─ {panel} ─"))
+        shown = [line.strip("│ ") for line in lines[start + 1 : start + 1 + len(commands)]]
+        assert [line.split()[0] for line in shown] == list(commands)
+        assert all(line.endswith(".") for line in shown)
+
+
+def test_every_option_has_a_help_text(hpa: Hpa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    names = [[name] for commands in cli.PANELS.values() for name in commands] + [["bench", name] for name in cli.BENCH]
+    for words in names:
+        for line in hpa(*words, "--help").out.splitlines():
+            if " --" in line[:12]:
+                assert line.rstrip("│ ").endswith((".", "]")), line
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (InputError("x must be 1. Received: 2. Pass 1."), 2, "Error: x must be 1."),
+        (ImportError(name="keras"), 2, "keras is not installed. Run: pip install '.[train]'"),
+        (ValueError("Unable to import backend : torch"), 2, "Error: KERAS_BACKEND must be tensorflow or jax."),
+        (PermissionError(13, "Permission denied", "a.zarr"), 2, "Permission denied: 'a.zarr'. Check its path"),
+        (KeyboardInterrupt(), 130, "Interrupted."),
+    ],
+)
+def test_an_error_that_is_no_bug_has_a_status_and_a_line(error: BaseException, status: int, message: str) -> None:
+    explained = cli.explain(error)
+    assert explained is not None
+    assert explained[0] == status
+    assert message in explained[1]
+
+
+def test_an_interrupt_in_an_import_is_an_interrupt() -> None:
+    error = RuntimeError("Error calling __set_name__")
+    error.__cause__ = KeyboardInterrupt()
+    assert cli.explain(error) == (130, "Interrupted.")
+
+
+@pytest.mark.parametrize("error", [ImportError(name="hpa_data"), ValueError("x"), RuntimeError("x"), BrokenPipeError()])
+def test_a_bug_keeps_its_traceback(error: BaseException) -> None:
+    assert cli.explain(error) is None

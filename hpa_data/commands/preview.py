@@ -6,18 +6,20 @@ from typing import Annotated
 import typer
 
 from hpa_data.commands.console import show
-from hpa_data.commands.options import STORE, Json, refuse_unused
+from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, refuse_unused
 
 
 def preview(
     ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + ".")],
     out: Annotated[Path, typer.Option(help="The PNG file to write.")],
-    part: Annotated[str, typer.Option(metavar="NAME", help="The part to draw samples of.")] = "train",
+    parts: Annotated[
+        list[str], typer.Option("--part", metavar="NAME", help="A part to draw samples of; repeatable.")
+    ] = DEFAULT_PARTS,
     ids: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="The id of a sample to draw; repeatable.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Number of samples to draw, evenly spread over the part.")] = 12,
+    samples: Annotated[int, typer.Option(min=1, help="Samples to draw of each part, evenly spread over it.")] = 12,
     columns: Annotated[int, typer.Option(min=1, help="Images per row.")] = 4,
     split_channels: Annotated[
         bool, typer.Option("--split-channels", help="Draw each channel separately, one row per sample.")
@@ -28,16 +30,16 @@ def preview(
     as_json: Json = False,
 ) -> None:
     """Draw samples of a part as a PNG, with ids and class names."""
-    from hpa_data.preview import preview_part
+    from hpa_data.preview import preview_parts
     from hpa_data.store.store import open_store
 
     refuse_unused(ctx, "samples", when=bool(ids), reason="with --id")
     refuse_unused(ctx, "columns", when=split_channels, reason="with --split-channels")
     refuse_unused(ctx, "split_channels", when=parents, reason="with --parents")
-    report = preview_part(
+    report = preview_parts(
         open_store(store),
         out,
-        part=part,
+        parts=parts,
         ids=ids or (),
         n_samples=samples,
         columns=columns,

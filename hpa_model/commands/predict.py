@@ -6,17 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.commands.console import abbreviate, progress, quiet, show
-from hpa_data.commands.options import STORE, Json
+from hpa_data.commands.options import STORE, Json, refuse_unused
 
 if TYPE_CHECKING:
     from hpa_model.predict import Prediction
 
 
+_PARTS = ["test"]
+
+
 def predict(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     source: Annotated[str, typer.Argument(help=STORE + ", or a folder of image files.")],
     out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("submission.csv"),
-    part: Annotated[str, typer.Option(metavar="NAME", help="The part of the store to predict.")] = "test",
+    parts: Annotated[
+        list[str], typer.Option("--part", metavar="NAME", help="A part of the store to predict; repeatable.")
+    ] = _PARTS,
     sample_submission: Annotated[
         Path | None, typer.Option(help="A CSV table whose Id column determines the rows and their order.")
     ] = None,
@@ -31,14 +37,15 @@ def predict(
 ) -> None:
     """Predict samples with the models of all folds; write a submission."""
     with quiet():
-        from hpa_model.predict import predict_submission
+        from hpa_model.predict import is_store, predict_submission
 
+    refuse_unused(ctx, "parts", when=not is_store(source), reason="with a folder of image files")
     with progress("images") as shown:
         report = predict_submission(
             run,
             source,
             out,
-            part=part,
+            parts=parts,
             sample_submission=sample_submission,
             allow_empty=allow_empty,
             tta=tta,

@@ -8,7 +8,7 @@ import pytest
 from hpa_data.augment.execute import augment_store, replay
 from hpa_data.augment.plan import plan_augmentation
 from hpa_data.errors import InputError
-from hpa_data.preview import GAP, LINE, TILE, preview_part, to_rgb
+from hpa_data.preview import GAP, LINE, TILE, preview_parts, to_rgb
 from hpa_data.store.store import Store, open_store
 
 
@@ -19,7 +19,7 @@ def test_channels_are_mixed_as_the_atlas_does() -> None:
 
 def test_the_picture_holds_the_composites_of_the_samples_that_were_asked_for(store: Store, tmp_path: Path) -> None:
     ids = ["sample-03", "sample-01"]
-    assert preview_part(store, tmp_path / "deep" / "a.png", ids=ids).ids == ids
+    assert preview_parts(store, tmp_path / "deep" / "a.png", ids=ids).ids == ids
     picture = iio.imread(tmp_path / "deep" / "a.png")
     assert picture.shape == (TILE + 3 * LINE + GAP, 2 * (TILE + GAP), 3)  # id and two classes below
     with store.reader() as reader:
@@ -31,20 +31,20 @@ def test_the_picture_holds_the_composites_of_the_samples_that_were_asked_for(sto
 
 
 def test_without_ids_samples_are_spread_over_the_part(store: Store, tmp_path: Path) -> None:
-    shown = preview_part(store, tmp_path / "a.png", n_samples=3, columns=2).ids
+    shown = preview_parts(store, tmp_path / "a.png", n_samples=3, columns=2).ids
     assert shown == [store.part("train").ids[i] for i in (0, 6, 11)]
-    assert len(preview_part(store, tmp_path / "b.png", part="test").ids) == 3
+    assert len(preview_parts(store, tmp_path / "b.png", parts=["test"]).ids) == 3
 
 
 def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'ghost', not in train"):
-        preview_part(store, tmp_path / "a.png", ids=["ghost"])
+    with pytest.raises(InputError, match="must be in train. Received: 'ghost'"):
+        preview_parts(store, tmp_path / "a.png", ids=["ghost"])
     with pytest.raises(InputError, match="out must be a PNG file"):
-        preview_part(store, tmp_path / "a.jpg")
+        preview_parts(store, tmp_path / "a.jpg")
 
 
 def test_each_channel_can_be_shown_on_its_own_in_its_colour(store: Store, tmp_path: Path) -> None:
-    preview_part(store, tmp_path / "a.png", ids=["sample-01"], view="channels")
+    preview_parts(store, tmp_path / "a.png", ids=["sample-01"], view="channels")
     picture = iio.imread(tmp_path / "a.png")
     assert picture.shape[1] == 4 * (TILE + GAP)
     for place, colour in enumerate(([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0])):
@@ -56,7 +56,7 @@ def test_parents_are_shown_beside_their_copies(store: Store, tmp_path: Path) -> 
     shutil.copytree(store.path, tmp_path / "hpa.zarr")
     copied = open_store(tmp_path / "hpa.zarr")
     augment_store(plan_augmentation(copied, min_count=9))
-    shown = preview_part(copied, tmp_path / "a.png", part="augmented", parents=True, n_samples=2, columns=3).ids
+    shown = preview_parts(copied, tmp_path / "a.png", parts=["augmented"], parents=True, n_samples=2, columns=3).ids
     picture = iio.imread(tmp_path / "a.png")
     assert len(shown) == 2
     copies = copied.part("augmented").copies
@@ -79,4 +79,4 @@ def test_parents_are_shown_beside_their_copies(store: Store, tmp_path: Path) -> 
 )
 def test_a_view_that_cannot_be_is_refused(store: Store, tmp_path: Path, wanted: dict[str, object], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        preview_part(store, tmp_path / "a.png", **wanted)  # type: ignore[arg-type]
+        preview_parts(store, tmp_path / "a.png", **wanted)  # type: ignore[arg-type]

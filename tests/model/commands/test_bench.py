@@ -1,16 +1,16 @@
-"""The text of `hpa bench`."""
+"""`hpa bench io` and `hpa bench step`: what they print and refuse."""
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-import cli
 from hpa_data.store.store import Store
 from hpa_model.bench.io import CodecEstimate, IoReport
 from hpa_model.bench.timing import Measurement
 from hpa_model.commands.bench import describe_io, explain_io
+from tests.builders import Hpa, assert_refused
 
 RATE = 1000.0
 
@@ -67,15 +67,32 @@ def test_a_store_that_tensorstore_reads_has_no_limit_and_no_disk(report: IoRepor
     assert "disk" not in " ".join(explain_io(report))
 
 
-def test_the_commands_print_what_was_measured(store: Store) -> None:
-    run = CliRunner()
-    done = run.invoke(cli.app, ["bench", "io", str(store.path), "--samples", "4", "--rounds", "1", "--json"])
-    assert done.exit_code == 0, done.output
-    report = json.loads(done.stdout)
-    assert [row["name"] for row in report["rows"]] == ["memcpy", "limit", "NumPy", "tf.data", "disk"]
-    args = ["bench", "step", str(store.path), "--image-size", "76", "--batch-size", "3", "--steps", "1"]
-    done = run.invoke(cli.app, args)
-    assert done.exit_code == 0, done.output
-    assert "images/s" in done.stdout
-    done = run.invoke(cli.app, [*args, "--precision", "float7"])
-    assert done.exit_code == 2
+def test_reading_is_measured_beside_the_files(store: Store, kaggle: Path, hpa: Hpa) -> None:
+    words = ("bench", "io", store.path, "--png", kaggle / "train", "--samples", 4, "--batch-size", 2, "--rounds", 1)
+    ended = hpa(*words)
+    assert ended.status == 0, ended.err
+    assert f"{store.path}: 12 samples, codec lz4hc, read by engine " in ended.out
+    for codec in ("lz4hc", "lz4", "zstd", "raw"):
+        assert f"\n{codec} " in ended.out
+
+
+def test_training_steps_are_measured_with_and_without_the_store(store: Store, hpa: Hpa) -> None:
+    words = ("bench", "step", store.path, "--image-size", 76, "--batch-size", 2, "--steps", 1, "--json")
+    report = json.loads(hpa(*words).out)
+    assert (report["model"], report["n_steps"], report["precision"]) == ("gapnet", 1, "float32")
+    assert 0 <= report["wait_fraction"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("io {kaggle}", "it is not a folder written by `hpa convert`"),
+        ("io {store} --part extra", "part must be in the store"),
+        ("io {store} --images {empty}", "must hold files named"),
+    ],
+)
+def test_what_cannot_be_measured_gets_one_line_and_status_2(  # noqa: PLR0917 - fixtures
+    words: str, message: str, store: Store, kaggle: Path, tmp_path: Path, hpa: Hpa
+) -> None:
+    paths = {"kaggle": kaggle, "store": store.path, "empty": tmp_path}
+    assert_refused(hpa("bench", *words.format(**paths).split()), message)

@@ -1,0 +1,48 @@
+"""What commands print: lists that fit a screen, text that is safe on a terminal, results as JSON."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from hpa_data.commands.console import abbreviate, escape, progress, resumable, show
+
+
+@dataclass(frozen=True)
+class Result:
+    n: int
+
+
+def test_a_long_list_is_cut_with_the_number_that_was_left_out() -> None:
+    assert abbreviate(["a", "b", "c"], limit=3) == ["a", "b", "c"]
+    assert abbreviate(["a", "b", "c", "d"], limit=2) == ["a", "b", "… and 2 more"]
+
+
+def test_control_characters_are_shown_not_sent_to_the_terminal() -> None:
+    assert escape("a\x1b[2Jb\nc é") == "a\\x1b[2Jb\\nc é"
+
+
+def test_results_and_lists_of_results_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Result(1), True, "text")
+    show([Result(1), Result(2)], True, "text")
+    show(Result(1), False, "text")
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert (json.loads(first), json.loads(second), third) == ({"n": 1}, [{"n": 1}, {"n": 2}], "text")
+
+
+def test_progress_of_several_passes_is_quiet_away_from_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("samples") as shown:
+        for total in (2, 3):
+            shown.start(total)
+            shown.advance(total)
+        shown.note("next")
+    assert capsys.readouterr() == ("", "next\n")
+
+
+@pytest.mark.parametrize(("overwrite", "command"), [(False, "the same command"), (True, "the same command without")])
+def test_an_interrupted_user_is_told_how_to_resume(
+    overwrite: bool, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt), resumable("a.zarr", overwrite=overwrite):
+        raise KeyboardInterrupt
+    assert f"Finished work is kept in a.zarr. Run {command} " in capsys.readouterr().err

@@ -1,0 +1,44 @@
+"""`hpa evaluate` and `hpa compare`: what they print, write and refuse."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.builders import Hpa, assert_refused, make_rows, make_run
+
+
+def test_scores_are_printed_per_class_and_in_total_and_the_report_is_written(
+    run: Path, tmp_path: Path, hpa: Hpa
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    ended = hpa("evaluate", tmp_path / "run")
+    assert ended.status == 0, ended.err
+    assert " 8 Peroxisomes                        0      never" in ended.out
+    assert "The worst classes, at honest thresholds:" in ended.out
+    assert ended.out.endswith(f"Report: {tmp_path / 'run' / 'report.html'}\n")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_runs_are_compared_on_screen_in_a_table_and_in_a_figure(tmp_path: Path, hpa: Hpa) -> None:
+    runs = [make_run(tmp_path / name, make_rows()) for name in ("one", "two")]
+    table, figure = tmp_path / "a.csv", tmp_path / "a.png"
+    ended = hpa("compare", *runs, "--csv", table, "--out-figure", figure)
+    assert ended.status == 0, ended.err
+    assert {line.split()[0] for line in ended.out.splitlines()[2:4]} == {"one", "two"}
+    assert table.read_text().count("\n") == 3
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("evaluate {kaggle}", "Pass a folder that `hpa train` wrote."),
+        ("compare {kaggle}", "Pass a folder that `hpa train` wrote."),
+        ("compare {kaggle} --out-csv {kaggle}", "out-csv must be a file"),
+        ("compare {kaggle} --out-figure a.pdf", "out-figure must be a PNG file. Received: a.pdf. Pass a.png."),
+    ],
+)
+def test_what_cannot_be_evaluated_gets_one_line_and_status_2(words: str, message: str, kaggle: Path, hpa: Hpa) -> None:
+    assert_refused(hpa(*words.format(kaggle=kaggle).split()), message)

@@ -1,0 +1,108 @@
+"""`hpa train` and `hpa finetune`: their settings, what they print and what they refuse."""
+
+import dataclasses
+import inspect
+import json
+import shutil
+import typing
+from pathlib import Path
+
+import pytest
+
+from hpa_data.store.store import Store
+from hpa_model.commands.train import train
+from hpa_model.config import TrainConfig
+from hpa_model.runs.folder import read_run
+from tests.builders import Ended, Hpa, assert_refused, hpa_process
+
+
+def test_a_training_prints_its_epochs_scores_and_paths(trained: tuple[Path, Ended]) -> None:
+    run, ended = trained
+    assert ended.status == 0, ended.err
+    assert "fold 1  epoch   1  loss " in ended.err
+    assert "thresholds fitted on the other folds (honest)" in ended.out
+    assert "Run folder: run\nReport: run/report.html" in ended.out
+    assert (run / "report.html").exists()
+
+
+def test_the_same_command_resumes_a_training(store: Store, run: Path, tmp_path: Path, hpa: Hpa) -> None:
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    options = ("--folds", 2, "--epochs", 1, "--image-size", 76, "--batch-size", 6, "--out", again)
+    ended = hpa("train", store.path, *options)
+    assert ended.status == 0, ended.err
+    assert f"Resuming {again}" in ended.err
+    assert "epoch   1" not in ended.err
+
+
+def test_finetuning_makes_a_run_beside_the_first(run: Path, tmp_path: Path, hpa: Hpa) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    ended = hpa("finetune", tmp_path / "run", "--epochs", 1, "--loss", "f1", "--folds", "best")
+    assert ended.status == 0, ended.err
+    assert f"Run folder: {tmp_path / 'run'}-finetuned-f1" in ended.out
+    assert "Fine-tuned: fold " in ended.out
+
+
+def test_training_keeps_copies_with_their_parents_and_leaks_only_if_asked_to(kaggle: Path, tmp_path: Path) -> None:
+    store = tmp_path / "hpa.zarr"
+    hpa_process("convert", kaggle / "train", store, "--labels", kaggle / "train.csv")
+    hpa_process("augment", store, "--min-count", 9)
+    sizes = {}
+    for name, options in {"kept": (), "leaky": ("--legacy-leak",)}.items():
+        words = ("train", store, "--part", "train", "--part", "augmented", "--folds", 2, "--epochs", 1)
+        ended = hpa_process(*words, "--image-size", 80, "--out", tmp_path / name, "--json", *options)
+        assert ended.status == 0, ended.err
+        sizes[name] = json.loads(ended.out)["n_samples"]
+    assert sizes == {"kept": 12, "leaky": 27}
+    alone = hpa_process("train", store, "--part", "augmented", "--out", tmp_path / "alone")
+    assert_refused(alone, "Copies must be read with their parents")
+
+
+def test_the_options_of_settings_are_those_of_the_recipe_with_their_defaults_and_choices() -> None:
+    options = inspect.signature(train).parameters
+    types, choices = typing.get_type_hints(train), typing.get_type_hints(TrainConfig)
+    shared = [field.name for field in dataclasses.fields(TrainConfig) if field.name in options]
+    assert {"model", "folds", "epochs", "batch_size", "parts", "loss", "seed"} <= set(shared)
+    for name in shared:
+        default = getattr(TrainConfig(), name)
+        is_tuple = isinstance(default, tuple)
+        assert options[name].default == (list(default) if is_tuple else default)
+        assert types[name] == (list[str] if is_tuple else choices[name])
+
+
+def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_path: Path, hpa: Hpa) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('loss = "focal"\nepochs = 9\nfolds = 2\nbatch_size = 6\nimage_size = 76\n')
+    words = ("--recipe", recipe, "--set", "loss=f1", "--epochs", 1, "--bn-momentum", 0.9, "--out", tmp_path / "run")
+    ended = hpa("train", store.path, *words)
+    assert ended.status == 0, ended.err
+    config = read_run(tmp_path / "run").config
+    assert (config.loss, config.epochs, config.folds, config.bn_momentum) == ("f1", 1, 2, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train {store} --model gepnet --out run", "densenet121. Received: model='gepnet'"),
+        ("train {store} --epochs 0 --out run", "epochs must be from 1 to"),
+        ("train {store} --set epochs --out run", "A setting must be NAME=VALUE"),
+        ("train {store} --set loss=l2 --out run", "loss must be one of bce, f1, focal"),
+        ("train {store} --set options.depth=3 --out run", "must be one of: dropout, stride, padding"),
+        ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
+        ("train {store} --devices 64 --batch-size 64 --out run", "devices must be at most"),
+        ("train {store} --part extra --out run", "part must be in the store"),
+        ("train {kaggle} --out run", "it is not a folder written by `hpa convert`"),
+        ("train {store} --out run --cache ram --cache-gib nan", "cache-gib must be a size above 0"),
+        ("train {store} --out run --cache ram --cache-gib inf", "cache-gib must be a size above 0"),
+        ("train ftp://host/a.zarr --out run", "A URL must begin with one of s3://"),
+        ("train {store} --recipe {kaggle}/train.csv --out run", "Cannot read recipe {kaggle}/train.csv: "),
+        ("finetune {kaggle}", "Pass a folder that `hpa train` wrote."),
+    ],
+)
+def test_what_cannot_be_trained_gets_one_line_and_status_2(  # noqa: PLR0917 - fixtures
+    words: str, message: str, kaggle: Path, store: Store, tmp_path: Path, hpa: Hpa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = {"kaggle": kaggle, "store": store.path}
+    assert_refused(hpa(*words.format(**paths).split()), message.format(**paths))
+    assert not Path("run").exists()
