@@ -31,7 +31,7 @@ def test_a_damaged_sample_is_listed_and_then_repaired(store: Store, kaggle: Path
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [("--repair", "must have a source"), ("--source {kaggle}/train", "must be that of one part")],
+    [("--repair", "must have a source"), ("--source {kaggle}/train", "source must be given for one part alone")],
 )
 def test_what_cannot_be_verified_gets_one_line_and_status_2(
     words: str, message: str, store: Store, kaggle: Path, hpa: Hpa
