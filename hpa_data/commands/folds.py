@@ -74,13 +74,12 @@ def folds(
     show(report, as_json, describe_folds(report))
 
 
-# Relations between samples that must not straddle training and validation, in words.
+# Relations between samples that must not straddle training and validation, in words; others are groups of samples.
 LEAKS = {
     "copy": "a copy or parent",
-    "same pixels": "an exact duplicate",
-    "same picture": "a near duplicate",
+    "exact duplicate": "an exact duplicate",
+    "near duplicate": "a near duplicate",
     "any": "any of these",
-    "antibody": "the same antibody",
 }
 
 
@@ -99,7 +98,7 @@ def describe_folds(report: "FoldReport") -> str:
     add("all validation samples", report.n_validation)
     lines.append(f"{'training samples':<41}" + "".join(f"{count:>14}" for count in report.n_training))
     for leak in report.leaks:
-        name = f"with {LEAKS[leak.relation]} in training"
+        name = f"with {LEAKS.get(leak.relation, f'the same {leak.relation}')} in training"
         lines.append(f"{name:<41}" + "".join(f"{count:>14}" for count in leak.leaked) + f"   {leak.n_groups} groups")
     if report.n_left_out:
         lines.append(f"Left out, could not be converted: {report.n_left_out} samples")

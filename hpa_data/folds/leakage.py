@@ -1,5 +1,6 @@
-"""Folds over the parts of a store, or over a label table, and what leaks across their borders."""
+"""Folds over the parts of a store, or over a label table, and what leaks from training into validation."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,66 +14,61 @@ from hpa_data.dataset import CLASSES, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds
 from hpa_data.folds.options import FoldMethod
-from hpa_data.folds.plan import FoldPlan, _singletons, plan_folds
-from hpa_data.folds.relations import RELATIONS, Relations, find_relations, group_by_antibody
+from hpa_data.folds.plan import FoldPlan, plan_folds
+from hpa_data.folds.relations import COPY, EXACT_DUPLICATE, NEAR_DUPLICATE, Relations, find_relations, group_by_id
 from hpa_data.reader.reader import ORIGINAL
+from hpa_data.sources.naming import NAMING_SCHEMES
 from hpa_data.store.store import Store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import read_label_table
 
+# Any of copies and duplicates, also by way of a third sample.
+ANY = "any"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """Samples that are related, and what of them lies on both sides of a border.
-
-    Attributes
-    ----------
-    relation : str
-        ``copy`` (a sample and its augmented copies), ``same pixels``, ``same picture`` (or nearly: another export of a
-        field of view), ``any`` (of these, also by way of a third), ``antibody``.
-    n_groups : int
-        Groups of two or more related samples.
-    leaked : tuple of int, length F
-        For each fold, the samples that validate in it while a related one trains.
-    """
+    """How many related samples are on both sides of a split."""
 
     relation: str
+    """``copy`` (a sample and its augmented copies), ``exact duplicate``, ``near duplicate``, ``any`` of these, or the
+    fold group of a naming scheme: ``antibody``."""
+
     n_groups: int
+    """Groups of two or more related samples."""
+
     leaked: tuple[int, ...]
+    """For each fold, the validation samples that have a related sample in training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldReport:
-    """Folds, class by class, and their leaks.
-
-    Attributes
-    ----------
-    classes : tuple of str, length K
-    counts : tuple of tuple of int, shape (K, F)
-        Samples of each class that validate in each fold.
-    n_validation, n_training : tuple of int, length F
-    leaks : tuple of Leak
-    n_left_out : int
-        Samples that take no part, because they could not be converted.
-    """
+    """Classes per fold, and leaks."""
 
     classes: tuple[str, ...]
+
     counts: tuple[tuple[int, ...], ...]
+    """Validation samples of each class in each fold, shape (K, F)."""
+
     n_validation: tuple[int, ...]
+
     n_training: tuple[int, ...]
+
     leaks: tuple[Leak, ...]
+
     n_left_out: int
+    """Samples that are not used, because they could not be converted."""
 
     @property
     def n_leaked(self) -> int:
-        """Samples that validate while a copy or a duplicate trains; a common antibody is no leak of pixels."""
-        return sum(sum(leak.leaked) for leak in self.leaks if leak.relation == "any")
+        """Validation samples with a copy or a duplicate in training; fold groups share no pixels and do not count."""
+        return sum(sum(leak.leaked) for leak in self.leaks if leak.relation == ANY)
 
 
 def report_folds(
     plan: FoldPlan, labels: npt.NDArray[np.uint8], relations: Relations, *, classes: Sequence[str], n_left_out: int = 0
 ) -> FoldReport:
-    """Count classes over folds, and what leaks.
+    """Count classes per fold, and leaks.
 
     Parameters
     ----------
@@ -83,13 +79,12 @@ def report_folds(
     n_left_out : int
     """
     splits = [plan.split(fold) for fold in range(plan.n_folds)]
-    counts = np.array([labels[validation].sum(axis=0, dtype=np.int64) for _, validation in splits])  # (k, K)
+    counts = np.array([labels[validation].sum(axis=0, dtype=np.int64) for _, validation in splits])  # (F, K)
+    pixels = (COPY, EXACT_DUPLICATE, NEAR_DUPLICATE)
+    found = {name: relations.groups[name] for name in pixels if name in relations.groups}
+    found |= {ANY: relations.merge(fold_groups=False)} | relations.groups  # in this order
     leaks = []
-    found = relations.groups | {"any": relations.join(antibodies=False)}
-    for relation in RELATIONS:
-        if relation not in found:
-            continue
-        groups = found[relation]
+    for relation, groups in found.items():
         leaked = [int(np.isin(groups[validation], groups[training]).sum()) for training, validation in splits]
         n_groups = int((np.unique(groups, return_counts=True)[1] > 1).sum())
         leaks.append(Leak(relation=relation, n_groups=n_groups, leaked=tuple(leaked)))
@@ -136,23 +131,28 @@ def audit_store_folds(
     InputError
         If the parts cannot be assigned to folds, or are damaged.
     """
-    names = [name for name in store.parts() if store.part(name).labels is not None] if parts is None else list(parts)
-    if not names:
+    opened = [store.part(name) for name in (store.parts() if parts is None else parts)]
+    if parts is None:
+        opened = [part for part in opened if part.labels is not None]
+    if not opened:
         raise InputError(
-            f"A store must have a part with labels. Received: {store.location} without. Pass another store."
+            f"Cannot assign samples to folds: no part of {store.location} has labels. Convert one with --labels."
         )
-    with store.reader(names) as reader:
-        # Whatever cannot be is refused before every image is read.
+    with store.reader([part.name for part in opened], threads=threads) as reader:
+        # Once, and not before the plan has refused what cannot be: it reads every image.
+        find = functools.cache(lambda: find_relations(opened, reader, near=near, threads=threads, progress=progress))
         plan = plan_folds(
-            reader, n_folds, method=method, groups=_singletons(reader, method), seed=seed, legacy_leak=legacy_leak
+            reader,
+            n_folds,
+            method=method,
+            find_groups=lambda: find().merge(),
+            seed=seed,
+            legacy_leak=legacy_leak,
         )
-        relations = find_relations(store, names, reader, near=near, threads=threads, progress=progress)
-        if method == "grouped-stratified" and not legacy_leak:
-            plan = plan_folds(reader, n_folds, method=method, groups=relations.join(), seed=seed)
+        relations = find()
         n_left_out = int((~is_readable(reader.status)).sum())
         labels = np.empty((0, 0), np.uint8) if reader.labels is None else reader.labels
-    classes = store.part(names[0]).manifest.classes
-    return report_folds(plan, labels, relations, classes=classes, n_left_out=n_left_out)
+    return report_folds(plan, labels, relations, classes=opened[0].manifest.classes, n_left_out=n_left_out)
 
 
 def audit_table_folds(
@@ -172,7 +172,7 @@ def audit_table_folds(
     path : Path
         A label table; see `tables.read_label_table`.
     n_folds, method, seed
-        See `folds.assign_folds`; groups are the antibodies of ids that begin with the number of one.
+        See `assign.assign_folds`. Groups are the fold groups of naming schemes, for ids of their form.
     min_count, order
         Append the copies that `augment.plan_copies` would make.
     legacy_leak : bool
@@ -189,24 +189,26 @@ def audit_table_folds(
     """
     table = read_label_table(path)
     if not table.ids:
-        raise InputError(f"A label table must have rows. Received: {path} with none. Pass another table.")
+        raise InputError(f"Cannot assign samples to folds: {path} has no rows. Pass another label table.")
     n_rows = len(table.ids)
     copies = np.empty(0, np.int64) if min_count is None else plan_copies(table.labels, min_count, order)
     labels = np.concatenate([table.labels, table.labels[copies]])
     true_parents = np.concatenate([np.full(n_rows, ORIGINAL), copies])
     rows = np.arange(len(labels))
-    relations = {"copy": np.where(true_parents >= 0, true_parents, rows)}
-    is_external = np.array([name.split("_")[0].isdigit() and "_" in name for name in table.ids])
-    if is_external.any():
-        antibodies = group_by_antibody(table.ids, among=is_external)
-        relations["antibody"] = np.concatenate([antibodies, rows[n_rows:]])
+    groups = {COPY: np.where(true_parents >= 0, true_parents, rows)}
+    for scheme in NAMING_SCHEMES.values():
+        if scheme.fold_group and any(map(scheme.fold_group.matches, table.ids)):
+            from_scheme = np.array([scheme.fold_group.matches(name) for name in table.ids])
+            found = group_by_id(table.ids, scheme.fold_group, among=from_scheme)
+            groups[scheme.fold_group.name] = np.concatenate([found, rows[n_rows:]])
+    relations = Relations(groups=groups)
     folds: npt.NDArray[np.int64] = np.full(len(labels), -1)
     if legacy_leak:
         folds = assign_folds(labels, n_folds, "contiguous")
     else:
-        groups = Relations(groups=relations).join()[:n_rows] if method == "grouped-stratified" else None
-        folds[:n_rows] = assign_folds(table.labels, n_folds, method, groups, seed)
+        merged = relations.merge()[:n_rows] if method == "grouped-stratified" else None
+        folds[:n_rows] = assign_folds(table.labels, n_folds, method, merged, seed)
     plan = FoldPlan(
         n_folds=n_folds, folds=folds, parents=np.full(len(labels), ORIGINAL) if legacy_leak else true_parents
     )
-    return report_folds(plan, labels, Relations(groups=relations), classes=CLASSES)
+    return report_folds(plan, labels, relations, classes=CLASSES)

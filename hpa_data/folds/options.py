@@ -1,4 +1,4 @@
-"""What a user may choose of folds. Imports nothing, so that the command line can offer it at once."""
+"""What a user may choose about folds. Imports nothing heavy, so that the command line can offer it."""
 
 from typing import Literal
 

@@ -1,6 +1,6 @@
-"""Folds over the parts of a store: which samples train and which validate."""
+"""Folds over the parts of a store: which samples are in training and which in validation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
-from hpa_data.folds.assign import assign_folds, split_fold
+from hpa_data.folds.assign import assign_folds, check_n_folds, split_fold
 from hpa_data.folds.options import FoldMethod
 from hpa_data.folds.relations import find_relations
 from hpa_data.reader.reader import ABSENT, ORIGINAL, Reader
@@ -18,24 +18,18 @@ from hpa_data.system.progress import SILENT, Progress
 
 @dataclass(frozen=True, kw_only=True)
 class FoldPlan:
-    """Who trains and who validates, for samples in one order.
-
-    Attributes
-    ----------
-    n_folds : int
-        The number of folds.
-    folds : array of int64, shape (N,)
-        The fold in which each sample validates. -1 for copies, which validate nowhere, and what takes no part.
-    parents : array of int64, shape (N,)
-        The row of each copy's parent, negative for all others. All are others where copies are taken for samples.
-    """
+    """The fold of each of N samples."""
 
     n_folds: int
+
     folds: npt.NDArray[np.int64]
+    """The fold in whose validation set each sample is, shape (N,); -1 for copies and for samples that are not used."""
+
     parents: npt.NDArray[np.int64]
+    """The index of each copy's parent, shape (N,); negative for all others. With `legacy_leak`, copies are others."""
 
     def split(self, fold: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the rows that train and those that validate in a fold; see `folds.split_fold`."""
+        """Return the training and the validation indices of a fold; see `assign.split_fold`."""
         return split_fold(self.folds, self.parents, fold)
 
 
@@ -44,57 +38,59 @@ def plan_folds(
     n_folds: int,
     *,
     method: FoldMethod = "stratified",
-    groups: npt.NDArray[np.int64] | None = None,
+    find_groups: Callable[[], npt.NDArray[np.int64]] | None = None,
     seed: int = 0,
     legacy_leak: bool = False,
 ) -> FoldPlan:
-    """Assign the originals of a reader to folds; copies go with their parents.
+    """Assign the originals of a reader to folds; copies are in training where their parents are.
 
     Parameters
     ----------
     reader : Reader
         Over parts with labels.
     n_folds, method, seed
-        See `folds.assign_folds`.
-    groups : array of int64, shape (N,), optional
-        See `Relations.join`; for ``grouped-stratified``.
+        See `assign.assign_folds`.
+    find_groups : function, optional
+        Returns groups, int64 (N,), for ``grouped-stratified``; see `Relations.merge`. It is called last, as it may
+        read every image, after everything else was checked.
     legacy_leak : bool
-        Do what the paper of 2018 probably did: take copies for samples and cut all, as they stand, into contiguous
-        runs. Its scores flatter: copies of samples that validate are trained on.
+        Do what the paper of 2018 probably did: treat copies as independent samples and split all into contiguous
+        folds. Its scores are too high: copies of validation samples are in training.
 
     Raises
     ------
     InputError
-        If a part has no labels, is not finished, or its copies' parents are in no part that is read.
+        If a part has no labels or is not finished, if the parents of its copies are in no part of the reader, or if
+        `n_folds` or `method` cannot be used.
     """
     if reader.labels is None:
         raise InputError(
-            "Parts to assign to folds must have labels. Received: a part converted without a label table. Convert it "
-            "with --labels, or name others."
+            "Cannot assign samples to folds: a part was converted without a label table. Convert it with --labels, or "
+            "name other parts."
         )
     n_pending = int((reader.status == PENDING).sum())
     if n_pending:
         raise InputError(
-            f"Parts to assign to folds must be finished. Received: one with {n_pending} samples still to be made. Run "
-            "the same `hpa convert` or `hpa augment` again."
+            f"Cannot assign samples to folds: {n_pending} of them are still pending. Rerun the same `hpa convert` or "
+            "`hpa augment`."
         )
     if (reader.parents == ABSENT).any():
         raise InputError(
-            "Copies must be read with their parents. Received: parts of copies without the part that they are copies "
-            "of. Name that part, too."
+            "Cannot assign samples to folds: there are copies without the part of their parents. Name that part, too."
         )
     readable = is_readable(reader.status)
     parents = reader.parents
     if legacy_leak:
-        method, groups = "contiguous", None
+        method = "contiguous"
         parents = np.full(len(reader), ORIGINAL)
-    own = np.flatnonzero(readable & (parents == ORIGINAL))
+    originals = np.flatnonzero(readable & (parents == ORIGINAL))
     # Copies are appended, as the paper's were, whatever the order of the parts.
-    own = own[np.argsort(reader.parents[own] != ORIGINAL, kind="stable")]
+    originals = originals[np.argsort(reader.parents[originals] != ORIGINAL, kind="stable")]
+    check_n_folds(n_folds, len(originals), seed)
+    groups = find_groups()[originals] if find_groups is not None and method == "grouped-stratified" else None
     folds: npt.NDArray[np.int64] = np.full(len(reader), -1)
-    chosen = None if groups is None else groups[own]
-    folds[own] = assign_folds(reader.labels[own], n_folds, method, chosen, seed)
-    # A copy that could not be made takes no part, although its parent does: it must not be read.
+    folds[originals] = assign_folds(reader.labels[originals], n_folds, method, groups, seed)
+    # A copy that could not be written must not be read, although its parent can.
     return FoldPlan(n_folds=n_folds, folds=folds, parents=np.where(readable, parents, ORIGINAL))
 
 
@@ -109,16 +105,21 @@ def plan_training(
     legacy_leak: bool,
     progress: Progress = SILENT,
 ) -> FoldPlan:
-    """Assign samples to folds; duplicates and antibodies are looked for only where groups are asked for."""
-    plan = plan_folds(
-        reader, n_folds, method=method, groups=_singletons(reader, method), seed=seed, legacy_leak=legacy_leak
-    )
-    if method != "grouped-stratified" or legacy_leak:
-        return plan
-    relations = find_relations(store, parts, reader, progress=progress)
-    return plan_folds(reader, n_folds, method=method, groups=relations.join(), seed=seed)
+    """Assign the samples of a store to folds; relations are searched for only by ``grouped-stratified``.
 
+    Parameters
+    ----------
+    store : Store
+    parts : sequence of str
+    reader : Reader
+        Over these parts, in the same order.
+    n_folds, method, seed, legacy_leak
+        See `plan_folds`.
+    progress : Progress, optional
+        See `find_relations`.
+    """
 
-def _singletons(reader: Reader, method: FoldMethod) -> npt.NDArray[np.int64] | None:
-    """Return groups of one sample each for a method that asks for groups."""
-    return np.arange(len(reader)) if method == "grouped-stratified" else None
+    def find_groups() -> npt.NDArray[np.int64]:
+        return find_relations([store.part(name) for name in parts], reader, progress=progress).merge()
+
+    return plan_folds(reader, n_folds, method=method, find_groups=find_groups, seed=seed, legacy_leak=legacy_leak)

@@ -12,108 +12,103 @@ from hpa_data.folds.duplicates import (
     find_near_duplicates,
     find_uniform,
     group_samples,
-    hash_part,
+    hash_samples,
 )
 from hpa_data.reader.reader import ORIGINAL, Reader
-from hpa_data.store.store import Store
+from hpa_data.sources.naming import NAMING_SCHEMES, FoldGroup
+from hpa_data.store.part import Part
 from hpa_data.system.progress import SILENT, Progress
 
-# What one sample may be to another that must not lie across a border.
-RELATIONS = ("copy", "same pixels", "same picture", "any", "antibody")
+COPY, EXACT_DUPLICATE, NEAR_DUPLICATE = "copy", "exact duplicate", "near duplicate"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relations:
-    """What the samples of some parts are to each other.
-
-    Attributes
-    ----------
-    groups : dict of str to array of int64, shape (N,)
-        For each of `RELATIONS` that was looked for, the group of each sample; related ones share a group.
-    """
+    """Which samples are related, and how."""
 
     groups: dict[str, npt.NDArray[np.int64]]
+    """For each relation, the group of each sample, int64 (N,); related samples have the same. The relations are `COPY`,
+    `EXACT_DUPLICATE`, `NEAR_DUPLICATE` where it was searched for, and the names of fold groups of naming schemes."""
 
-    def join(self, *, antibodies: bool = True) -> npt.NDArray[np.int64]:
-        """Return groups that keep all related samples together, int64 (N,); those of one antibody only if told to."""
-        joined = [groups for name, groups in self.groups.items() if antibodies or name != "antibody"]
-        return group_samples(len(joined[0]), *(_link(groups) for groups in joined))
+    def merge(self, *, fold_groups: bool = True) -> npt.NDArray[np.int64]:
+        """Return groups that keep all related samples together, int64 (N,).
+
+        `fold_groups` says whether those of naming schemes count; without them, related samples share pixels.
+        """
+        pixels = {COPY, EXACT_DUPLICATE, NEAR_DUPLICATE}
+        merged = [groups for name, groups in self.groups.items() if fold_groups or name in pixels]
+        return group_samples(len(merged[0]), *(_edges(groups) for groups in merged))
 
 
-def _link(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _edges(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return pairs of samples that hold each group together, int64 (P, 2)."""
     _, firsts, numbers = np.unique(groups, return_index=True, return_inverse=True)
     return np.column_stack([firsts[numbers], np.arange(len(groups))])
 
 
 def find_relations(
-    store: Store,
-    parts: Sequence[str],
+    parts: Sequence[Part],
     reader: Reader,
     *,
     near: bool = True,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> Relations:
-    """Find out which samples of some parts are copies, duplicates or of one antibody.
+    """Find the samples that are copies, duplicates or of one fold group.
 
     Parameters
     ----------
-    store : Store
-    parts : sequence of str
-        In the order of the reader.
+    parts : sequence of Part
     reader : Reader
-        Over these parts.
+        Over these parts, in the same order.
     near : bool
-        Look at every image for pictures that are nearly the same, which takes as long as reading them all. Copies are
-        not looked at: they are known by their parents.
+        Search for near duplicates, which reads every image but copies: their parents are known.
     threads : int, optional
+        For near duplicates; by default one per core.
     progress : Progress, optional
-        Of samples.
+        In samples.
 
     Returns
     -------
     Relations
     """
-    opened = [store.part(name) for name in parts]
-    sums = np.concatenate([part.read_sums() for part in opened])
-    checksums = np.concatenate([part.read_checksums() for part in opened])
+    sums = np.concatenate([part.read_sums() for part in parts])
+    checksums = np.concatenate([part.read_checksums() for part in parts])
     is_copy = reader.parents != ORIGINAL
+    originals = np.flatnonzero(is_readable(reader.status) & ~is_copy)
     n_samples, pixels = len(reader), int(np.prod(reader.image_shape[:2]))
-    left_out = find_uniform(sums, pixels=pixels) | is_copy | ~is_readable(reader.status)
-    rows = np.arange(n_samples)
+    left_out = np.ones(n_samples, np.bool_)
+    left_out[originals] = find_uniform(sums[originals], pixels=pixels)
+    equal = group_samples(n_samples, find_exact_duplicates(checksums, sums, left_out))
     groups = {
-        "copy": np.where(reader.parents >= 0, reader.parents, rows),
-        "same pixels": group_samples(n_samples, find_exact_duplicates(checksums, sums, left_out)),
+        COPY: np.where(reader.parents >= 0, reader.parents, np.arange(n_samples)),
+        EXACT_DUPLICATE: equal,
     }
     if near:
-        hashes = np.concatenate(
-            [
-                np.zeros((len(part.ids), reader.image_shape[-1]), np.uint64)
-                if part.copies is not None
-                else hash_part(store, part.name, threads=threads, progress=progress)
-                for part in opened
-            ]
+        hashes = np.zeros((n_samples, reader.image_shape[-1]), np.uint64)
+        hashes[originals] = hash_samples(reader, originals, threads=threads, progress=progress)
+        edges = _edges(equal)
+        hashes[edges[:, 0] != edges[:, 1]] = 0  # of equal samples, the first stands for all
+        groups[NEAR_DUPLICATE] = group_samples(n_samples, edges, find_near_duplicates(hashes, threads=threads))
+    for naming, scheme in NAMING_SCHEMES.items():
+        from_scheme = np.concatenate(
+            [np.full(len(part.ids), part.manifest.settings.get("source") == naming) for part in parts]
         )
-        same = _link(groups["same pixels"])
-        hashes[same[:, 0] != same[:, 1]] = 0  # of equal ones, the first stands for all
-        groups["same picture"] = group_samples(n_samples, same, find_near_duplicates(hashes, threads=threads))
-    external = np.concatenate(
-        [np.full(len(part.ids), part.manifest.settings.get("source") == "hpav18") for part in opened]
-    )
-    if external.any():
-        groups["antibody"] = group_by_antibody(reader.ids, among=external & ~is_copy)
+        if scheme.fold_group and from_scheme.any():
+            groups[scheme.fold_group.name] = group_by_id(reader.ids, scheme.fold_group, among=from_scheme & ~is_copy)
     return Relations(groups=groups)
 
 
-def group_by_antibody(ids: Sequence[str], *, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Group samples of the external set by the antibody that their id begins with: ``30741_800_A6_1``.
+def group_by_id(ids: Sequence[str], group: FoldGroup, *, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Group samples by what their ids show.
 
     Parameters
     ----------
     ids : sequence of str, length N
+    group : FoldGroup
+        Of the naming scheme.
     among : array of bool, shape (N,)
-        The samples whose ids are of that form; each other one is a group of its own.
+        The samples of that scheme; each other one has a group to itself.
 
     Returns
     -------
@@ -121,10 +116,11 @@ def group_by_antibody(ids: Sequence[str], *, among: npt.NDArray[np.bool_]) -> np
 
     Examples
     --------
-    >>> group_by_antibody(["7_1_A1_1", "8_1_A1_1", "7_2_B4_2", "7_x"], among=np.array([True, True, True, False]))
+    >>> ids = ["7_1_A1_1", "8_1_A1_1", "7_2_B4_2", "7_x"]
+    >>> group_by_id(ids, NAMING_SCHEMES["hpav18"].fold_group, among=np.array([True, True, True, False]))
     array([0, 1, 0, 3])
     """
     firsts: dict[str, int] = {}
     return np.array(
-        [firsts.setdefault(name.split("_")[0], row) if among[row] else row for row, name in enumerate(ids)], np.int64
+        [firsts.setdefault(group.find(name), row) if among[row] else row for row, name in enumerate(ids)], np.int64
     )

@@ -26,7 +26,7 @@ def test_every_fold_has_samples_and_the_same_arguments_give_the_same_folds(
     assert (folds == assign_folds(labels, n_folds, method=method, seed=seed)).all()  # type: ignore[arg-type]
 
 
-def test_stratified_folds_share_out_a_rare_class() -> None:
+def test_stratified_folds_distribute_a_rare_class() -> None:
     labels = np.zeros((300, 28), np.uint8)
     labels[:, 0] = 1
     labels[:6, 5] = 1
@@ -35,7 +35,7 @@ def test_stratified_folds_share_out_a_rare_class() -> None:
 
 
 @pytest.mark.parametrize("n_folds", [0, 1, 5])
-def test_a_number_of_folds_that_cannot_be_is_refused(n_folds: int) -> None:
+def test_fewer_than_2_or_more_folds_than_samples_are_refused(n_folds: int) -> None:
     with pytest.raises(InputError, match="folds must be from 2 to the number of samples, 4"):
         assign_folds(np.ones((4, 2), np.uint8), n_folds)
 
@@ -46,7 +46,7 @@ def test_an_unknown_method_is_refused() -> None:
 
 
 @pytest.mark.realdata
-def test_contiguous_thirds_of_the_real_table_share_rare_classes_badly(real_data: Path) -> None:
+def test_contiguous_thirds_of_the_real_table_distribute_rare_classes_badly(real_data: Path) -> None:
     labels = read_label_table(real_data / "labels" / "train.csv").labels
     folds = assign_folds(labels, 3, method="contiguous")
     assert [int(labels[folds == fold, 15].sum()) for fold in range(3)] == [2, 13, 6]
@@ -77,7 +77,7 @@ def test_groups_are_never_split(groups: np.ndarray, seed: int) -> None:
         assert len(set(folds[groups == group].tolist())) == 1
 
 
-def test_groups_are_given_for_grouped_folds_alone() -> None:
+def test_groups_are_required_by_grouped_folds_and_refused_by_others() -> None:
     labels = np.ones((8, 2), np.uint8)
     with pytest.raises(InputError, match="groups must be given for grouped-stratified"):
         assign_folds(labels, 2, "grouped-stratified")

@@ -18,7 +18,7 @@ from hpa_data.folds.duplicates import (
     find_near_duplicates,
     find_uniform,
     group_samples,
-    hash_part,
+    hash_samples,
     perceptual_hash,
 )
 from hpa_data.store.store import Store, open_store
@@ -58,7 +58,7 @@ def measure_distance(one: Image, other: Image) -> int:
 
 
 def export_again(image: Image) -> Image:
-    """Do to a sample what the external set does at worst."""
+    """Change a sample as much as the external set does at worst."""
     return encode_jpeg(np.roll(brighten(image, 1.5, 1.2, 1.4, 1.3), 1, axis=(0, 1)))
 
 
@@ -75,7 +75,7 @@ def export_again(image: Image) -> Image:
     ],
     ids=["jpeg", "brighter", "noise", "moved by a pixel", "resized", "darker", "all of it"],
 )
-def test_the_hash_of_a_field_hardly_changes_with_how_it_was_exported(change) -> None:  # type: ignore[no-untyped-def]
+def test_the_hash_of_a_field_hardly_changes_with_its_export(change) -> None:  # type: ignore[no-untyped-def]
     for seed in range(3):
         image = draw_field(seed)
         assert measure_distance(image, change(image)) <= MAX_DISTANCE // 2
@@ -96,7 +96,7 @@ def test_a_channel_without_structure_hashes_to_zero_and_no_other_does() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(image=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=40)))
-def test_a_hash_says_whether_its_channel_has_one(image: Image) -> None:
+def test_a_hash_is_zero_or_has_its_highest_bit_set(image: Image) -> None:
     image = image[..., :4]
     hashes = perceptual_hash(image)
     assert hashes.shape == (image.shape[2],)
@@ -104,42 +104,46 @@ def test_a_hash_says_whether_its_channel_has_one(image: Image) -> None:
     assert ((hashes == 0) | (hashes >> np.uint64(63) == 1)).all()
 
 
-def test_a_part_is_hashed_in_order_whatever_the_threads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_hashed_in_order_whatever_the_threads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "BATCH_SAMPLES", 5)
     planned: list[int] = []
     read: list[int] = []
-    hashes = hash_part(store, "train", threads=1, progress=Progress(start=planned.append, advance=read.append))
-    assert (planned, read) == ([12], [5, 5, 2])
-    np.testing.assert_array_equal(hashes, hash_part(store, "train", threads=3))
     with store.reader(["train"]) as reader:
-        np.testing.assert_array_equal(hashes, [perceptual_hash(image) for image in reader.read(range(12))])
+        indices = np.arange(12)[::-1]
+        progress = Progress(start=planned.append, advance=read.append)
+        hashes = hash_samples(reader, indices, threads=1, progress=progress)
+        assert (planned, read) == ([12], [5, 5, 2])
+        np.testing.assert_array_equal(hashes, hash_samples(reader, indices, threads=3))
+        np.testing.assert_array_equal(hashes, [perceptual_hash(image) for image in reader.read(indices)])
 
 
-def test_a_sample_that_cannot_be_read_counts_as_blank(tmp_path: Path) -> None:
+def test_a_failed_sample_counts_as_uniform(tmp_path: Path) -> None:
     for name, seed in {"a": 1, "b": 2, "c": 1}.items():
         write_sample(tmp_path / "files", name, draw_image(seed))
-    (tmp_path / "files" / "b_red.png").write_bytes(b"no picture")
+    (tmp_path / "files" / "b_red.png").write_bytes(b"no image")
     write_sample(tmp_path / "files", "d", np.zeros((512, 512, 4), np.uint8))
     convert(tmp_path / "files", tmp_path / "store")
     part = open_store(tmp_path / "store").part("train")
-    is_blank = find_uniform(part.read_sums(), pixels=512 * 512)
-    hashes = hash_part(open_store(tmp_path / "store"), "train")
-    assert is_blank.tolist() == (hashes == 0).all(axis=1).tolist() == [False, True, False, True]
-    assert find_exact_duplicates(part.read_checksums(), part.read_sums(), is_blank).tolist() == [[0, 2]]
+    is_uniform = find_uniform(part.read_sums(), pixels=512 * 512)
+    hashes = np.zeros((4, 4), np.uint64)
+    with open_store(tmp_path / "store").reader(["train"]) as reader:
+        hashes[[0, 2, 3]] = hash_samples(reader, np.array([0, 2, 3]))
+    assert is_uniform.tolist() == (hashes == 0).all(axis=1).tolist() == [False, True, False, True]
+    assert find_exact_duplicates(part.read_checksums(), part.read_sums(), is_uniform).tolist() == [[0, 2]]
     assert find_near_duplicates(hashes).tolist() == [[0, 2]]
 
 
 def test_each_equal_sample_is_paired_with_the_first() -> None:
     checksums = np.array([5, 7, 5, 7, 5, 9, 0, 0], np.uint32)
-    is_blank = checksums == 0
-    assert find_exact_duplicates(checksums, np.ones((8, 4, 2), np.uint64), is_blank).tolist() == [
+    is_uniform = checksums == 0
+    assert find_exact_duplicates(checksums, np.ones((8, 4, 2), np.uint64), is_uniform).tolist() == [
         [0, 2],
         [0, 4],
         [1, 3],
     ]
 
 
-def test_equal_checksums_of_different_pixels_are_no_pair() -> None:
+def test_different_pixels_with_equal_checksums_are_no_pair() -> None:
     sums = np.ones((3, 4, 2), np.uint64)
     sums[1, 2, 0] = 2
     assert find_exact_duplicates(np.full(3, 5, np.uint32), sums, np.zeros(3, bool)).tolist() == [[0, 2]]
@@ -177,7 +181,9 @@ def test_near_pairs_are_those_of_a_slow_search(hashes: npt.NDArray[np.uint64], m
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 13), (64, 16)])
-def test_the_pieces_of_the_search_leave_no_gap(rows: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_does_not_depend_on_the_size_of_the_blocks(
+    rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     hashes = rng.integers(1, 2**64 - 1, (100, 4), np.uint64, endpoint=True)
     hashes[50:] = hashes[:50] ^ np.uint64(5)
@@ -191,11 +197,11 @@ def test_the_pieces_of_the_search_leave_no_gap(rows: int, columns: int, monkeypa
 
 def test_more_pairs_than_memory_should_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "MAX_PAIRS", 100)
-    with pytest.raises(InputError, match="At most 100 pairs of samples must look the same"):
+    with pytest.raises(InputError, match="more than 100 pairs of samples differ in at most 28 bits"):
         find_near_duplicates(np.ones((20, 4), np.uint64))
 
 
-def test_thousands_of_blank_samples_are_no_pairs() -> None:
+def test_thousands_of_uniform_samples_are_no_pairs() -> None:
     assert find_near_duplicates(np.zeros((20_000, 4), np.uint64)).shape == (0, 2)
 
 
@@ -234,11 +240,11 @@ def read_real_image(folder: Path, sample_id: str) -> Image:
 
 
 @pytest.mark.realdata
-def test_a_real_sample_looks_like_its_other_export_and_like_no_other_sample(real_data: Path) -> None:
+def test_a_real_sample_is_a_near_duplicate_of_its_other_export_alone(real_data: Path) -> None:
     folder = real_data / "kaggle" / "train"
     ids = sorted(path.name.removesuffix("_red.png") for path in folder.glob("*_red.png"))
     images = [read_real_image(folder, name) for name in ids]
     hashes = np.stack([perceptual_hash(image) for image in (*images, *map(export_again, images))])
     for max_distance in (MAX_DISTANCE // 2, 2 * MAX_DISTANCE):
         found = find_near_duplicates(hashes, max_distance=max_distance)
-        assert found.tolist() == [[place, len(ids) + place] for place in range(len(ids))]
+        assert found.tolist() == [[index, len(ids) + index] for index in range(len(ids))]

@@ -1,8 +1,9 @@
-"""Copies and duplicates never cross the border between training and validation."""
+"""Copies and duplicates are never in training and validation at the same time."""
 
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -17,9 +18,12 @@ from hpa_data.dataset import decode_labels
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds, split_fold
 from hpa_data.folds.leakage import audit_store_folds, audit_table_folds, report_folds
+from hpa_data.folds.options import FoldMethod
 from hpa_data.folds.plan import FoldPlan, plan_folds
 from hpa_data.folds.relations import Relations
+from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import open_store
+from hpa_data.system.progress import Progress
 from hpa_data.tables import read_label_table
 from tests.builders import convert, draw_image, write_sample, write_table
 
@@ -29,19 +33,19 @@ LABELS = hnp.arrays(np.uint8, st.tuples(st.integers(12, 40), st.just(4)), elemen
 @settings(deadline=None, max_examples=60)
 @given(
     labels=LABELS,
-    k=st.integers(2, 4),
+    n_folds=st.integers(2, 4),
     method=st.sampled_from(["stratified", "contiguous", "grouped-stratified"]),
     seed=st.integers(0, 99),
     min_count=st.integers(1, 30),
     group_size=st.integers(1, 3),
 )
-def test_copies_train_where_their_parent_trains_and_nowhere_validate(  # noqa: PLR0917 - hypothesis names them
-    labels: np.ndarray, k: int, method: str, seed: int, min_count: int, group_size: int
+def test_copies_are_in_training_where_their_parent_is_and_never_in_validation(  # noqa: PLR0917 - hypothesis names them
+    labels: np.ndarray, n_folds: int, method: str, seed: int, min_count: int, group_size: int
 ) -> None:
     n_originals = len(labels)
     groups = np.arange(n_originals) // group_size if method == "grouped-stratified" else None
     try:
-        folds = assign_folds(labels, k, method, groups, seed)  # type: ignore[arg-type]
+        folds = assign_folds(labels, n_folds, method, groups, seed)  # type: ignore[arg-type]
     except InputError:  # groups too few for the folds
         assert groups is not None
         return
@@ -49,7 +53,7 @@ def test_copies_train_where_their_parent_trains_and_nowhere_validate(  # noqa: P
     parents = np.concatenate([np.full(n_originals, -1), copies])
     folds = np.concatenate([folds, np.full(len(copies), -1)])
     validated: list[int] = []
-    for fold in range(k):
+    for fold in range(n_folds):
         training, validation = split_fold(folds, parents, fold)
         trained = set(training.tolist())
         assert not trained & set(validation.tolist())
@@ -66,7 +70,7 @@ def test_copies_train_where_their_parent_trains_and_nowhere_validate(  # noqa: P
     folds=hnp.arrays(np.int64, 20, elements=st.integers(-1, 2)),
     groups=hnp.arrays(np.int64, 20, elements=st.integers(0, 8)),
 )
-def test_a_leak_is_a_sample_that_validates_while_a_related_one_trains(folds: np.ndarray, groups: np.ndarray) -> None:
+def test_a_leak_is_a_validation_sample_with_a_related_one_in_training(folds: np.ndarray, groups: np.ndarray) -> None:
     plan = FoldPlan(n_folds=3, folds=folds, parents=np.full(20, -1))
     report = report_folds(plan, np.zeros((20, 2), np.uint8), Relations(groups={"copy": groups}), classes=("a", "b"))
     for fold in range(3):
@@ -92,7 +96,7 @@ def test_the_paper_s_split_of_the_real_table_leaks_every_rare_sample_of_its_firs
 
 
 @pytest.mark.realdata
-def test_antibodies_of_the_external_table_keep_together_and_classes_stay_even(real_data: Path) -> None:
+def test_antibodies_of_the_external_table_stay_together_and_classes_even(real_data: Path) -> None:
     report = audit_table_folds(real_data / "labels" / "HPAv18RBGY_wodpl.csv", 3, method="grouped-stratified")
     (antibody,) = (leak for leak in report.leaks if leak.relation == "antibody")
     assert antibody.leaked == (0, 0, 0)
@@ -106,7 +110,7 @@ def test_antibodies_of_the_external_table_keep_together_and_classes_stay_even(re
 
 @pytest.fixture
 def related(tmp_path: Path) -> Path:
-    """Make a store of 12 samples: 0 and 6 have the same pixels, 1 and 7 the same picture, 2 and 8 are black."""
+    """Make a store of 12 samples: 0 and 6 have the same pixels, 7 is another export of 1, 2 and 8 are black."""
     source = tmp_path / "source"
     for index in range(12):
         image = draw_image(index % 6 if index == 6 else index)
@@ -120,11 +124,11 @@ def related(tmp_path: Path) -> Path:
     return tmp_path / "hpa.zarr"
 
 
-def test_duplicates_that_cross_a_border_are_found_and_black_samples_are_none(related: Path) -> None:
+def test_leaking_duplicates_are_found_and_black_samples_are_none(related: Path) -> None:
     report = audit_store_folds(open_store(related), ["train"], 2, method="contiguous")
     found = {leak.relation: (leak.n_groups, leak.leaked) for leak in report.leaks}
     twice = (2, (2, 2))
-    assert found == {"copy": (0, (0, 0)), "same pixels": (1, (1, 1)), "same picture": twice, "any": twice}
+    assert found == {"copy": (0, (0, 0)), "exact duplicate": (1, (1, 1)), "near duplicate": twice, "any": twice}
     assert report.n_leaked == 4
 
 
@@ -135,11 +139,11 @@ def test_grouped_folds_keep_duplicates_and_copies_together(related: Path) -> Non
     assert report.n_leaked == 0
     assert sum(report.n_validation) == 12
     leaky = audit_store_folds(store, ["train", "augmented"], 2, legacy_leak=True, near=False)
-    assert [leak.relation for leak in leaky.leaks] == ["copy", "same pixels", "any"]
+    assert [leak.relation for leak in leaky.leaks] == ["copy", "exact duplicate", "any"]
     assert leaky.n_leaked > 0
 
 
-def test_failed_samples_and_their_copies_take_no_part(related: Path, tmp_path: Path) -> None:
+def test_failed_samples_and_their_copies_are_not_used(related: Path, tmp_path: Path) -> None:
     (tmp_path / "source" / "s05_red.png").write_bytes(b"")
     convert(tmp_path / "source", related, labels=tmp_path / "t.csv", codec="lz4", overwrite=True)
     store = open_store(related)
@@ -157,19 +161,22 @@ def test_copies_without_their_parents_are_refused(related: Path) -> None:
     augment_store(plan_augmentation(store, min_count=7))
     with (
         store.reader(["augmented"]) as reader,
-        pytest.raises(InputError, match="Copies must be read with their parents"),
+        pytest.raises(InputError, match="copies without the part of their parents"),
     ):
         plan_folds(reader, 2)
 
 
-def test_parts_without_labels_or_not_finished_are_refused(related: Path, tmp_path: Path) -> None:
+def test_parts_without_labels_or_with_pending_samples_are_refused(related: Path, tmp_path: Path) -> None:
     convert(tmp_path / "source", related, part="test", codec="lz4")
-    with open_store(related).reader(["test"]) as reader, pytest.raises(InputError, match="must have labels"):
+    with (
+        open_store(related).reader(["test"]) as reader,
+        pytest.raises(InputError, match="a part was converted without a label table"),
+    ):
         plan_folds(reader, 2)
     shutil.rmtree(related / "train" / "status" / "c")
     with (
         open_store(related).reader(["train"]) as reader,
-        pytest.raises(InputError, match="12 samples still to be made"),
+        pytest.raises(InputError, match="12 of them are still pending"),
     ):
         plan_folds(reader, 2)
 
@@ -185,15 +192,15 @@ def test_the_paper_s_split_has_copies_at_the_end_whatever_the_order_of_the_parts
 
 
 @settings(deadline=None, max_examples=20)
-@given(labels=LABELS, k=st.integers(2, 4), min_count=st.integers(1, 30), grouped=st.booleans())
-def test_no_table_leaks_copies(labels: np.ndarray, k: int, min_count: int, grouped: bool) -> None:
+@given(labels=LABELS, n_folds=st.integers(2, 4), min_count=st.integers(1, 30), grouped=st.booleans())
+def test_no_table_leaks_copies(labels: np.ndarray, n_folds: int, min_count: int, grouped: bool) -> None:
     with TemporaryDirectory() as folder:
         names = [f"{row // 2}_{row}" for row in range(len(labels))]
         rows = dict(zip(names, decode_labels(labels), strict=True))
         table = write_table(Path(folder) / "t.csv", rows)
         method = "grouped-stratified" if grouped else "stratified"
         try:
-            report = audit_table_folds(table, k, method=method, min_count=min_count)  # type: ignore[arg-type]
+            report = audit_table_folds(table, n_folds, method=method, min_count=min_count)  # type: ignore[arg-type]
         except InputError:  # a fold without a group
             assert grouped
             return
@@ -210,3 +217,26 @@ def test_a_part_that_is_all_black_has_no_duplicates(tmp_path: Path) -> None:
     report = audit_store_folds(open_store(tmp_path / "hpa.zarr"), None, 2)
     assert report.n_leaked == 0
     assert sum(report.n_validation) == 3
+
+
+def test_antibodies_of_hpav18_are_a_relation_by_the_recorded_naming_scheme(related: Path, tmp_path: Path) -> None:
+    for number, antibody in enumerate((7, 7, 8)):
+        folder = tmp_path / "external" / str(antibody)
+        write_sample(folder, f"p_A1_{number}", draw_image(20 + number))
+    labels = write_table(tmp_path / "e.csv", {"7_p_A1_0": "0", "7_p_A1_1": "0", "8_p_A1_2": "1"})
+    hpav18 = ImportOptions(source="hpav18")
+    convert(tmp_path / "external", related, labels=labels, part="external", settings=hpav18)
+    report = audit_store_folds(open_store(related), None, 2, method="grouped-stratified", near=False)
+    assert [leak.relation for leak in report.leaks] == ["copy", "exact duplicate", "any", "antibody"]
+    assert (report.leaks[-1].n_groups, report.leaks[-1].leaked) == (1, (0, 0))
+
+
+def test_folds_that_cannot_be_are_refused_before_images_are_read(related: Path) -> None:
+    read: list[int] = []
+    progress = Progress(start=read.append)
+    for method in get_args(FoldMethod):
+        with pytest.raises(InputError, match="folds must be from 2 to the number of samples, 12"):
+            audit_store_folds(open_store(related), ["train"], 13, method=method, progress=progress)
+    assert read == []
+    audit_store_folds(open_store(related), ["train"], 3, method="grouped-stratified", progress=progress)
+    assert read == [12]
