@@ -1,90 +1,112 @@
-"""How fast copies are made, beside what reading, imgaug and encoding take in memory.
+"""How fast augmented copies are made, compared with decoding, imgaug and encoding in memory.
 
     python -m benchmarks.augment [FOLDER] [--rounds 5] [--threads 2] [--samples 64] [--copies 512] [--codecs lz4hc lz4]
 
-FOLDER holds Kaggle's planes; without it, samples are made up first. They are converted once, not timed, and given so
-many copies. The limit of a codec is the decoding of each copy's parent, its transform and the encoding of what
-comes out, in as many threads, with nothing read from or written to a file. Prints a table; RESULTS.md holds what was
-measured.
+FOLDER holds Kaggle's planes; without it, samples are synthesized first. They are converted once, not timed, and get
+this many copies. The limit of a codec is decoding the parent of each copy, applying its transform and encoding the
+result, in memory, in the same number of threads. Prints a table; RESULTS.md holds what was measured.
 """
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmarks.samples import find_folder, make_parser
-from hpa_data.augment.execute import augment_store, replay
+from benchmarks.samples import CODEC_NAMES, find_folder, make_parser
+from hpa_data.augment.execute import augment_store
 from hpa_data.augment.plan import AugmentationPlan, plan_augmentation
+from hpa_data.augment.transform import replay
 from hpa_data.convert.execute import convert_files
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import CLASSES
 from hpa_data.format.codecs import CODECS, decode_chunk, encode_chunk
+from hpa_data.format.options import CodecName
 from hpa_data.sources.naming import find_samples
-from hpa_data.store.store import open_store
+from hpa_data.store.store import Store, open_store
 from hpa_data.system.executor import Parallelism
 from hpa_model.bench.timing import Workload, describe_timings, measure
 
 
-def make_store(folder: Path, scratch: Path, *, codec: str) -> Path:
-    """Convert a folder, every sample of the class that is to be copied."""
+def make_store(folder: Path, scratch: Path, *, codec: CodecName) -> Store:
+    """Convert a folder; every sample gets the same class, which is to be copied."""
     table = scratch / "labels.csv"
     table.write_text("Id,Target\n" + "".join(f"{sample.id},{len(CLASSES) - 1}\n" for sample in find_samples(folder)))
-    store = scratch / f"{codec}.zarr"
-    convert_files(plan_conversion(folder, store, labels=table, codec=codec))
-    return store
+    path = scratch / f"{codec}.zarr"
+    convert_files(plan_conversion(folder, path, labels=table, codec=codec))
+    return open_store(path)
 
 
-def make_rows(folder: Path, scratch: Path, *, threads: int, codecs: list[str], n_copies: int) -> list[Workload]:
-    """Build the rows over one folder of planes."""
+def encode_samples(store: Store, codec: CodecName) -> list[npt.NDArray[np.uint8]]:
+    """Encode all samples of a store in memory."""
+    with store.reader() as reader:
+        images = reader.read(np.arange(len(reader)))
+    return [np.frombuffer(bytes(encode_chunk(image, CODECS[codec])), np.uint8) for image in images]
+
+
+def copy_in_memory(
+    plan: AugmentationPlan, chunks: list[npt.NDArray[np.uint8]], codec: CodecName, pool: ThreadPoolExecutor
+) -> int:
+    """Make all copies of a plan in memory; return their number."""
+
+    def make_copy(number: int) -> int:
+        task = plan.tasks[number]
+        image = np.empty((512, 512, 4), np.uint8)
+        decode_chunk(chunks[task.row], image, CODECS[codec])
+        return len(encode_chunk(replay(image, task.transform), CODECS[codec]))
+
+    return len(list(pool.map(make_copy, range(len(plan.tasks)))))
+
+
+def augment(plan: AugmentationPlan, threads: int) -> int:
+    """Make all copies of a plan in its store; return their number."""
+    return augment_store(plan, workers=Parallelism(threads=threads)).n_ok
+
+
+def list_workloads(
+    folder: Path, scratch: Path, *, threads: int, codecs: Sequence[CodecName], n_copies: int
+) -> list[Workload]:
+    """List, for each codec, the limit and the copying."""
     pool = ThreadPoolExecutor(threads)
-    rows = []
+    workloads = []
     for codec in codecs:
         store = make_store(folder, scratch, codec=codec)
-        n_samples = len(open_store(store).part("train").ids)
-        plan = plan_augmentation(open_store(store), min_count=n_samples + n_copies)
-        with open_store(store).reader(["train"]) as reader:
-            images = reader.read(np.arange(n_samples))
-        chunks = [np.frombuffer(bytes(encode_chunk(image, CODECS[codec])), np.uint8) for image in images]
-
-        def limit(plan: AugmentationPlan = plan, chunks: list[np.ndarray] = chunks, codec: str = codec) -> int:
-            def run(place: int) -> int:
-                order = plan.tasks[place]
-                image = np.empty((512, 512, 4), np.uint8)
-                decode_chunk(chunks[order.row], image, CODECS[codec])
-                return len(encode_chunk(replay(image, order.transform), CODECS[codec]))
-
-            return len(list(pool.map(run, range(len(plan.tasks)))))
-
-        def augment(plan: AugmentationPlan = plan) -> int:
-            return augment_store(plan, workers=Parallelism(threads=threads)).n_ok
-
-        rows += [
-            Workload(name=f"limit {codec}", description="decode, imgaug and encode in memory", run=limit),
+        chunks = encode_samples(store, codec)
+        plan = plan_augmentation(store, min_count=len(chunks) + n_copies)
+        workloads += [
+            Workload(
+                name=f"limit {codec}",
+                description="decode, imgaug and encode in memory",
+                run=partial(copy_in_memory, plan, chunks, codec, pool),
+            ),
             Workload(
                 name=f"augment {codec}",
                 description="store to store",
-                run=augment,
-                prepare=lambda store=store: shutil.rmtree(store / "augmented", ignore_errors=True),
+                run=partial(augment, plan, threads),
+                prepare=partial(shutil.rmtree, store.path / "augmented", ignore_errors=True),
                 baseline=f"limit {codec}",
             ),
         ]
-    return rows
+    return workloads
 
 
 def main() -> None:
     """Measure and print."""
     parser = make_parser(__doc__, n_samples=64)
     parser.add_argument("--copies", type=int, default=512)
-    parser.add_argument("--codecs", nargs="+", choices=CODECS, default=list(CODECS))
+    parser.add_argument("--codecs", nargs="+", choices=CODEC_NAMES, default=CODEC_NAMES)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         folder = find_folder(options, scratch)
-        rows = make_rows(folder, scratch, threads=options.threads, codecs=options.codecs, n_copies=options.copies)
-        print(describe_timings(measure(rows, rounds=options.rounds)))
+        workloads = list_workloads(
+            folder, scratch, threads=options.threads, codecs=options.codecs, n_copies=options.copies
+        )
+        print(describe_timings(measure(workloads, rounds=options.rounds)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How long it takes to open a large store and have its first batch, and whether memory stays flat over epochs.
+"""How long opening a large store takes until its first batch, and whether memory stays flat over epochs.
 
     python -m benchmarks.open_large_store [--samples 110000] [--epochs 20]
 
-The store has all its shards, labels and ids, but one shard file under all names: what counts is their number.
+The store has all its labels and ids, and as many shards as a real one, which are all links to the same file.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from hpa_data.store.write import write_shards
 
 
 def make_store(path: Path, n_samples: int) -> Part:
-    """Make a part of so many samples out of one shard."""
+    """Make a part of this many samples from one shard."""
     labels = (np.random.default_rng(0).random((n_samples, 28)) < 0.06).astype(np.uint8)
     ids = tuple(f"{number:08x}-bbad-11e8-b2ba-ac1f6b6435d0" for number in range(n_samples))
     part = create_part(PartPlan(path=path, name="train", ids=ids, labels=labels, settings={}))
@@ -36,7 +36,7 @@ def make_store(path: Path, n_samples: int) -> Part:
         target = part.shard_path(shard)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(first.shard_path(0), target)
-    zarr.open_group(part.path, mode="r+")["status"][:] = OK
+    zarr.open_array(part.path / "status", mode="r+")[:] = OK
     return part
 
 
@@ -61,8 +61,8 @@ def main() -> None:
             for _ in iter_batches(reader, BatchSampler(np.arange(1000), 20), epochs=options.epochs):
                 sizes.append(process.memory_info().rss / 1e6)
             epoch = len(sizes) // options.epochs
-            told = ", ".join(f"{sizes[(number + 1) * epoch - 1]:.0f}" for number in range(options.epochs))
-            print(f"Resident MB after each of {options.epochs} epochs of 1,000: {told}")
+            text = ", ".join(f"{sizes[(number + 1) * epoch - 1]:.0f}" for number in range(options.epochs))
+            print(f"Resident MB after each of {options.epochs} epochs of 1,000: {text}")
 
 
 if __name__ == "__main__":

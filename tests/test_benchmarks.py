@@ -1,67 +1,91 @@
-"""The benchmark runs, small: a benchmark that does not run proves nothing."""
+"""The benchmarks run, on a few samples: their results are worth something only while they run."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from benchmarks.loaders.results import COLORS, Result, find_limit
+
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_main_job_s_benchmark_prints_every_row(kaggle: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.end_to_end", kaggle / "test", "--rounds", "1", "--reads", "40"]
+def run(module: str, *arguments: object) -> str:
+    """Run a benchmark in a new process; return what it printed."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
-    rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
-    assert rows[0] == "row"
-    assert {"PNG decode", "convert lz4hc", "decode lz4hc", "reader lz4hc", "tf.data raw"} <= set(rows)
+    return done.stdout
 
 
-def test_the_benchmark_of_conversion_prints_every_row(kaggle: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.convert", kaggle / "test", "--rounds", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
-    assert {"decode imageio", "limit raw", "convert lz4hc", "convert zstd", "zarr loop", "dask_image"} <= set(rows)
+def list_rows(table: str) -> list[str]:
+    """List the first cells of a table, without its head."""
+    return [line.split("  ")[0] for line in table.splitlines()][1:]
 
 
-def test_the_benchmark_of_copies_prints_every_row(kaggle: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.augment", kaggle / "test", "--rounds", "1", "--copies", "4"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
-    assert {"limit lz4hc", "augment lz4hc", "limit raw", "augment raw"} <= set(rows)
-
-
-def test_the_benchmark_of_loaders_delivers_every_image_and_names_what_is_absent(kaggle: Path, tmp_path: Path) -> None:
-    rows = ["decode lz4hc", "hpa lz4hc, NumPy", "np.memmap", "insitubatch"]
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.loaders.run",
-        kaggle / "test",
-        "--rounds",
-        "1",
-        "--cold",
-        "--rows",
-        *rows,
+def test_the_end_to_end_benchmark_prints_every_step(kaggle: Path) -> None:
+    assert list_rows(run("end_to_end", kaggle / "test", "--rounds", 1, "--reads", 40)) == [
+        *("PNG decode", "convert lz4hc", "convert lz4", "decode lz4hc"),
+        *("reader lz4hc", "tf.data lz4hc", "reader raw", "tf.data raw"),
     ]
-    command += ["--json", tmp_path / "a.json", "--chart", tmp_path / "a.png"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
-    assert done.returncode == 0, done.stderr
-    told = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())["rows"]}
-    assert list(told) == [row for row in told if row in rows]
-    assert len(told) == len(rows)
-    for name, row in told.items():
-        if name != "insitubatch":
-            assert row["state"] == "ok", name
-            assert row["rates"][0] > 0
-    assert told["insitubatch"]["state"] == "ok" or told["insitubatch"]["state"].startswith("absent: no insitubatch")
-    assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
-def test_the_benchmark_of_opening_tells_times_and_memory() -> None:
-    command = [sys.executable, "-m", "benchmarks.open_large_store", "--samples", "2000", "--epochs", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert "2000 samples in 32 shards: opened in" in done.stdout
+def test_the_conversion_benchmark_prints_every_codec_and_alternative(kaggle: Path) -> None:
+    assert list_rows(run("convert", kaggle / "test", "--rounds", 1)) == [
+        *("decode imagecodecs", "decode OpenCV", "decode Pillow", "decode imageio"),
+        *("limit lz4hc", "convert lz4hc", "limit lz4", "convert lz4"),
+        *("limit zstd", "convert zstd", "limit raw", "convert raw"),
+        *("TensorStore", "zarr loop", "dask_image"),
+    ]
+
+
+def test_the_augmentation_benchmark_prints_every_codec(kaggle: Path) -> None:
+    arguments = ("--rounds", 1, "--copies", 4, "--codecs", "lz4hc", "raw")
+    rows = ["limit lz4hc", "augment lz4hc", "limit raw", "augment raw"]
+    assert list_rows(run("augment", kaggle / "test", *arguments)) == rows
+
+
+def test_the_loader_benchmark_checks_every_image_and_names_what_is_absent(kaggle: Path, tmp_path: Path) -> None:
+    names = ["decode lz4hc", "hpa lz4hc, NumPy", "np.memmap", "insitubatch"]
+    files = ("--json", tmp_path / "a.json", "--chart", tmp_path / "a.png")
+    run("loaders.run", kaggle / "test", "--rounds", 1, "--cold", "--rows", *names, *files)
+    rows = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())["rows"]}
+    assert list(rows) == names
+    absent = rows.pop("insitubatch")["state"]
+    assert absent == "ok" or absent.startswith("absent: no insitubatch")
+    for row in rows.values():
+        assert (row["state"], len(row["rates"])) == ("ok", 1)
+    chart = cv2.imread(str(tmp_path / "a.png"))
+    for color in COLORS.values():
+        rgb = [int(color[start : start + 2], 16) for start in (1, 3, 5)]
+        assert (chart == np.array(rgb[::-1])).all(axis=-1).any(), f"no bar is {color}"
+
+
+def test_our_rows_are_compared_with_the_limit_of_their_codec() -> None:
+    results = [
+        Result(name=name, description="", shuffle=shuffle)
+        for name, shuffle in (
+            *(("decode lz4hc", ""), ("copy raw", ""), ("hpa lz4hc, NumPy", "permutation")),
+            *(("hpa raw, tf.data", "permutation"), ("np.memmap", "permutation")),
+        )
+    ]
+    limits = [find_limit(result, results) for result in results]
+    assert [limit and limit.name for limit in limits] == [None, None, "decode lz4hc", "copy raw", None]
+
+
+def test_the_benchmark_of_a_large_store_prints_times_and_memory() -> None:
+    text = run("open_large_store", "--samples", 2000, "--epochs", 2)
+    assert "2000 samples in 32 shards: opened in" in text
+    assert "Resident MB after each of 2 epochs of 1,000: " in text
+
+
+def test_two_versions_are_compared_in_alternation(kaggle: Path, tmp_path: Path) -> None:
+    workloads = ["numpy-lz4hc", "read-raw", "convert-lz4"]
+    settings = ("--restarts", 1, "--rounds", 2, "--seconds", 0, "--json", tmp_path / "a.json")
+    table = run("compare_versions", ROOT, ROOT, kaggle / "test", *settings, "--workloads", *workloads)
+    assert list_rows(table) == workloads
+    rates = json.loads((tmp_path / "a.json").read_text())["samples_per_s"]
+    assert {len(rates[name][version]) for name in workloads for version in ("old", "new")} == {2}
