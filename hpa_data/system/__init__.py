@@ -1,4 +1,4 @@
-"""What is asked of the operating system: durable files, locks, memory, threads, processes."""
+"""The operating system: atomic files, locks, memory, threads, executors; and typed records."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""How long work reports what it does, whoever listens."""
+"""Progress reports of long-running work."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ def _ignore(_: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Functions that long work calls as it goes on, all in the thread that called it. By default nobody listens."""
+    """Callbacks of long-running work, called in the thread that started it; by default they do nothing."""
 
     start: Callable[[int], None] = _ignore
-    """Called with the number of units of work before any is done; again before each further pass."""
+    """Called with the total number of units before the first is done; again before each further pass."""
 
     advance: Callable[[int], None] = _ignore
-    """Called with the number of units that were done since the last call."""
+    """Called with the number of units done since the last call."""
 
     note: Callable[[str], None] = _ignore
-    """Called with a line that says what comes next."""
+    """Called with one line of text about the next step."""
 
     def part(self) -> "Progress":
-        """Return a progress for a part of work whose total is already known."""
+        """Return a progress for work inside this work: it advances, and starts nothing."""
         return Progress(advance=self.advance, note=self.note)
 
 
-# Reports to nobody.
+# Reports nothing.
 SILENT = Progress()

@@ -1,8 +1,9 @@
-"""Frozen dataclasses to and from JSON, so that files of every version go on being read.
+"""Frozen dataclasses to and from JSON, so that files of every earlier version can be read.
 
-A missing key takes the value that its absence means: ``metadata={"absent": value}`` of the field, or its default. A
-field with ``absent`` is written only where it differs from that, so that a new setting changes no file that does not
-use it. An unknown key is refused: a newer version wrote it, and guessing its meaning would be wrong in silence.
+A missing key means what its absence meant to the version that wrote the file: ``metadata={"absent": value}`` of the
+field, or else its default. A field with ``absent`` is written only where it differs from that, so that a new setting
+changes no file that does not use it. An unknown key is an error: a newer version wrote it, and to ignore it could
+silently be wrong.
 """
 
 import dataclasses

@@ -67,7 +67,7 @@ def test_no_store_is_written_into_a_folder_with_other_files(kaggle: Path, tmp_pa
     (tmp_path / "letters" / "dear.txt").touch()
     with pytest.raises(InputError, match="Cannot write a store to .* holds something else"):
         convert(kaggle / "test", tmp_path / "letters")
-    with pytest.raises(InputError, match="A store must be a new folder or a store"):  # from the lock
+    with pytest.raises(InputError, match="Cannot write a store to .*: it is not a folder"):  # from the lock
         convert(kaggle / "test", tmp_path / "letters" / "dear.txt")
 
 

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all, in the page cache or past it."""
+"""Files are complete or unchanged, whether they are written through the page cache or past it."""
 
 import errno
 import os
@@ -6,28 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.system import atomic as whole
-from hpa_data.system.atomic import open_atomic, write_atomic
+from hpa_data.system.atomic import BLOCK_BYTES, open_atomic, write_atomic
 from hpa_data.system.memory import BufferPool
 
 
 @pytest.mark.parametrize("page_cache", [True, False])
+@settings(deadline=None)
 @given(
     pieces=st.lists(
-        # Whole blocks and pages among them, in memory that is aligned or is not.
-        st.tuples(
-            st.integers(0, 3 * whole.BLOCK_BYTES // 2) | st.sampled_from((4096, whole.BLOCK_BYTES)), st.booleans()
-        ),
+        # Including whole blocks and pages, in memory that is aligned or not.
+        st.tuples(st.integers(0, 3 * BLOCK_BYTES // 2) | st.sampled_from((4096, BLOCK_BYTES)), st.booleans()),
         max_size=4,
     )
 )
 def test_a_file_holds_what_was_written_to_it(
     tmp_path_factory: pytest.TempPathFactory, page_cache: bool, pieces: list[tuple[int, bool]]
 ):
-    path = tmp_path_factory.mktemp("whole") / "folder" / "file"
+    path = tmp_path_factory.mktemp("atomic") / "folder" / "file"
     buffers, written = BufferPool(), []
     with open_atomic(path, page_cache=page_cache) as file:
         for number, (size, is_aligned) in enumerate(pieces, start=1):
@@ -41,7 +39,7 @@ def test_a_file_holds_what_was_written_to_it(
 
 
 @pytest.mark.parametrize("page_cache", [True, False])
-def test_a_file_whose_writing_fails_stays_what_it_was(tmp_path: Path, page_cache: bool):
+def test_a_file_is_unchanged_if_writing_fails(tmp_path: Path, page_cache: bool):
     path = tmp_path / "file"
     write_atomic(path, b"before")
 
@@ -56,9 +54,7 @@ def test_a_file_whose_writing_fails_stays_what_it_was(tmp_path: Path, page_cache
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_disk_that_takes_no_writes_past_the_cache_gets_them_through_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_file_system_without_direct_writes_gets_buffered_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     opened, written = os.open, os.write
     refused = []
 

@@ -1,4 +1,4 @@
-"""One writer at a time, and no dead one in the way."""
+"""A store has one writer at a time, and the lock of a dead one is ignored."""
 
 import os
 import signal
@@ -16,27 +16,30 @@ HOLDER = "import sys, time, pathlib; from hpa_data.system.lock import hold_store
 )
 
 
-def test_a_second_writer_is_refused_by_name_until_the_first_is_dead(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_and_the_first_named_until_that_is_dead(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match=f"one writer at a time.*process {first.pid} on"), hold_store(tmp_path):
+        with (
+            pytest.raises(InputError, match=f"Cannot write to the store .*: process {first.pid} on"),
+            hold_store(tmp_path),
+        ):
             pass
         first.send_signal(signal.SIGKILL)
         first.wait()
-    assert (tmp_path / LOCK_NAME).exists()  # what is left of it
+    assert (tmp_path / LOCK_NAME).exists()  # left by the killed process
     with hold_store(tmp_path):
         assert str(os.getpid()) in (tmp_path / LOCK_NAME).read_text()
     assert not (tmp_path / LOCK_NAME).exists()
 
 
-def test_a_store_that_was_not_there_is_not_left_behind_empty(tmp_path: Path) -> None:
+def test_a_new_store_that_stays_empty_is_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyError), hold_store(tmp_path / "a" / "b.zarr"):
         raise KeyError
     assert not (tmp_path / "a" / "b.zarr").exists()
 
 
-def test_a_file_is_no_store(tmp_path: Path) -> None:
+def test_a_file_is_refused_as_a_store(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    with pytest.raises(InputError, match="must be a new folder or a store"), hold_store(tmp_path / "a"):
+    with pytest.raises(InputError, match="Cannot write a store to .*: it is not a folder"), hold_store(tmp_path / "a"):
         pass

@@ -1,4 +1,4 @@
-"""Threads that do a job together."""
+"""Threads share a job, raise its errors, and end in every way a process or an object ends."""
 
 import gc
 import os
@@ -16,56 +16,81 @@ from hpa_data.system.threads import ThreadTeam
 
 
 @settings(deadline=None, max_examples=50)
-@given(n_threads=st.integers(1, 5), turns=st.lists(st.integers(1, 30), min_size=1, max_size=8))
-def test_each_turn_of_each_job_is_done_once(n_threads: int, turns: list[int]) -> None:
-    threads = ThreadTeam(n_threads)
-    done: list[list[int]] = [[] for _ in turns]
-    jobs = [threads.start(own.append, n_turns) for own, n_turns in zip(done, turns, strict=True)]
-    for job, own, n_turns in zip(jobs, done, turns, strict=True):
-        job.result()
-        job.result()
-        assert sorted(own) == list(range(n_turns))
-    threads.close()
+@given(n_threads=st.integers(1, 5), sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8))
+def test_each_item_of_each_job_is_processed_once(n_threads: int, sizes: list[int]) -> None:
+    with ThreadTeam(n_threads) as threads:
+        processed: list[list[int]] = [[] for _ in sizes]
+        jobs = [threads.start(items.append, n_items) for items, n_items in zip(processed, sizes, strict=True)]
+        for job, items, n_items in zip(jobs, processed, sizes, strict=True):
+            job.result()
+            job.result()
+            assert sorted(items) == list(range(n_items))
 
 
-def test_what_goes_wrong_is_raised_where_it_is_waited_for() -> None:
+@settings(deadline=None, max_examples=50)
+@given(n_threads=st.integers(1, 5), items=st.lists(st.integers(), max_size=30))
+def test_map_gives_results_in_order(n_threads: int, items: list[int]) -> None:
+    with ThreadTeam(n_threads) as threads:
+        assert list(threads.map(str, items)) == list(map(str, items))
+
+
+def test_map_raises_the_first_error_and_skips_what_has_not_started() -> None:
+    started: list[int] = []
+    failed = threading.Event()
+
+    def invert(number: int) -> float:
+        started.append(number)
+        if number > 1:
+            failed.wait()
+        return 1 / number
+
+    with ThreadTeam(2) as threads:
+        results = threads.map(invert, [1, 0, *range(2, 100)])
+        assert next(results) == 1
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+        failed.set()
+    assert len(started) <= 4  # each thread had one more at most
+
+
+def test_an_error_of_an_item_is_raised_by_result() -> None:
     threads = ThreadTeam(2)
     others: list[int] = []
 
-    def work(turn: int) -> None:
-        if turn == 3:
-            raise ValueError("no such luck")
-        others.append(turn)
+    def process(item: int) -> None:
+        if item == 3:
+            raise ValueError("item 3 failed")
+        others.append(item)
 
-    job = threads.start(work, 10)
+    job = threads.start(process, 10)
     for _ in range(2):
-        with pytest.raises(ValueError, match="no such luck"):
+        with pytest.raises(ValueError, match="item 3 failed"):
             job.result()
-    threads.start(others.append, 1).result()  # the threads live on
+    threads.start(others.append, 1).result()  # the threads continue
     threads.close()
 
 
-def test_closing_waits_for_what_was_begun_and_ends_the_threads() -> None:
+def test_closing_waits_for_started_jobs_and_ends_the_threads() -> None:
     before = threading.active_count()
     threads = ThreadTeam(3)
     done: list[int] = []
 
-    def work(turn: int) -> None:
+    def process(item: int) -> None:
         time.sleep(0.02)
-        done.append(turn)
+        done.append(item)
 
-    threads.start(work, 9)
+    threads.start(process, 9)
     threads.close()
     threads.close()
     assert len(done) == 9
     assert threading.active_count() == before
 
 
-def test_threads_begin_anew_after_a_fork() -> None:
+def test_threads_start_again_after_a_fork() -> None:
     threads = ThreadTeam(2)
     held = threading.Event()
-    threads.start(lambda _: held.wait(), 1)  # goes on in the parent alone
-    with threads._lock:  # as another thread may at that moment
+    threads.start(lambda _: held.wait(), 1)  # continues in the parent only
+    with threads._lock:  # as another thread may at the moment of the fork
         child = os.fork()
     if child == 0:
         done: list[int] = []
@@ -77,7 +102,7 @@ def test_threads_begin_anew_after_a_fork() -> None:
     threads.close()
 
 
-def test_threads_end_when_nobody_has_them_any_more() -> None:
+def test_threads_end_when_their_team_is_collected() -> None:
     def count() -> int:
         return sum(thread.name.startswith("forgotten-") for thread in threading.enumerate())
 
@@ -91,18 +116,18 @@ def test_threads_end_when_nobody_has_them_any_more() -> None:
         if not count():
             return
         time.sleep(0.02)
-    pytest.fail("threads are still there")
+    pytest.fail("the threads have not ended")
 
 
-def test_python_ends_after_what_was_begun_and_begins_nothing_more() -> None:
-    # As TensorFlow does, which asks for batches until it lets go of its pipelines, the last of all.
+def test_python_exits_after_started_jobs_and_starts_no_others() -> None:
+    # TensorFlow asks for batches until it releases its pipelines, last of all.
     script = """
         import atexit, time
 
-        done, begun = [], []
+        done, started = [], []
 
         def ask_late():
-            begun[0].result()
+            started[0].result()
             print(len(done), "done")
             try:
                 threads.start(done.append, 4).result()
@@ -112,12 +137,12 @@ def test_python_ends_after_what_was_begun_and_begins_nothing_more() -> None:
         atexit.register(ask_late)
         from hpa_data.system.threads import ThreadTeam
 
-        def work(turn):
+        def process(item):
             time.sleep(0.02)
-            done.append(turn)
+            done.append(item)
 
         threads = ThreadTeam(2)
-        begun.append(threads.start(work, 9))
+        started.append(threads.start(process, 9))
         """
     ended = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=True

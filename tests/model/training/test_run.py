@@ -33,7 +33,7 @@ def test_a_run_has_one_writer(run: Path, store: Store, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(store, CONFIG, tmp_path / "run", progress=Progress(advance=train_too))
     assert len(faults) == 1
-    assert "A run must have one writer at a time" in faults[0]
+    assert "Cannot write to the run" in faults[0]
     assert not (run / ".lock").exists()
 
 
