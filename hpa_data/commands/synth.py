@@ -32,7 +32,7 @@ def synth(
             seed=seed,
             uniform=uniform,
             n_test=test,
-            workers=threads,
+            threads=threads,
             progress=shown,
         )
     mean_kb = report.n_bytes / (report.n_samples + report.n_test) / 1e3

@@ -1,4 +1,4 @@
-"""Made-up samples in the format of the real ones: fields of cells, a green pattern for each class, Kaggle's files."""
+"""Synthetic samples in the format of the real ones: fields of cells, a green pattern per class, Kaggle's files."""
 
 from hpa_data.synth.labels import draw_labels
 from hpa_data.synth.sample import draw_sample

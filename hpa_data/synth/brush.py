@@ -12,7 +12,7 @@ from hpa_data.dataset import IMAGE_SIZE
 Canvas = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 
-# OpenCV takes integer coordinates with this many binary places behind the point: an edge may lie between pixels.
+# Fractional bits of the integer coordinates that OpenCV takes, so that an edge may lie between pixels.
 SHIFT = 4
 
 
@@ -23,7 +23,7 @@ def blur(canvas: Canvas, sigma: float) -> Canvas:
     ----------
     canvas : array of float32, shape (Y, X)
     sigma : float
-        Standard deviation in pixels; below 0.3 the canvas comes back as it is, since the kernel would be one pixel.
+        Standard deviation in pixels; below 0.3 the canvas is returned unchanged, since the kernel would be one pixel.
 
     Returns
     -------
@@ -45,17 +45,17 @@ def draw_noise(rng: np.random.Generator, scale: float) -> Canvas:
     -------
     array of float32, shape (Y, X)
     """
-    # One value a scale, drawn large by cubic interpolation, costs a tenth of blurring full-size noise.
+    # One value per scale, enlarged by cubic interpolation, costs a tenth of blurring full-size noise.
     n_values = max(4, round(IMAGE_SIZE / scale) + 3)
     values = rng.standard_normal((n_values, n_values), np.float32)
     if n_values >= IMAGE_SIZE:
         return values[:IMAGE_SIZE, :IMAGE_SIZE]
     large = cv2.resize(values, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC)
-    return cast(Canvas, large * np.float32(1.35))  # interpolation between the values takes a quarter of the deviation
+    return cast(Canvas, large * np.float32(1.35))  # interpolation reduces the deviation by a quarter
 
 
 def draw_mesh(rng: np.random.Generator, scale: float) -> Canvas:
-    """Draw a mesh: bright lines round dark pores.
+    """Draw a mesh: bright lines around dark pores.
 
     Parameters
     ----------
@@ -157,8 +157,8 @@ def find_pixels(points: Points) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.in
         False for points outside the image.
     """
     pixels = np.rint(points).astype(np.intp)
-    held = pixels.clip(0, IMAGE_SIZE - 1)
-    return held[..., 0], held[..., 1], (pixels == held).all(axis=-1)
+    clipped = pixels.clip(0, IMAGE_SIZE - 1)
+    return clipped[..., 0], clipped[..., 1], (pixels == clipped).all(axis=-1)
 
 
 def scatter_points(rng: np.random.Generator, density: Canvas, n_points: int) -> Points:
@@ -168,7 +168,7 @@ def scatter_points(rng: np.random.Generator, density: Canvas, n_points: int) -> 
     ----------
     rng : numpy.random.Generator
     density : array of float32, shape (Y, X)
-        Not negative; its scale does not matter. Where it is 0 no point falls.
+        Not negative; its scale does not matter. No point falls where it is 0.
     n_points : int
 
     Returns
@@ -179,6 +179,6 @@ def scatter_points(rng: np.random.Generator, density: Canvas, n_points: int) -> 
     heights = np.cumsum(density.ravel(), dtype=np.float64)
     if heights[-1] <= 0:
         return np.zeros((0, 2))
-    places = np.searchsorted(heights, rng.random(n_points) * heights[-1], side="right")
-    rows, columns = np.divmod(places, IMAGE_SIZE)
+    pixels = np.searchsorted(heights, rng.random(n_points) * heights[-1], side="right")
+    rows, columns = np.divmod(pixels, IMAGE_SIZE)
     return np.stack([columns, rows], axis=-1) + rng.uniform(-0.5, 0.5, (n_points, 2))

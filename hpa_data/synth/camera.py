@@ -21,7 +21,7 @@ class Exposure:
     gain : float
         Gray levels of one photon: photon noise has the variance gain x level.
     speckle : float
-        Relative noise of the stain itself, which grows with the level as such.
+        Relative noise of the stain itself, proportional to the level.
     background : float
         Gray level of the empty field; below 0 the black level was set too high and the background is cut off.
     """
@@ -40,7 +40,7 @@ def record_plane(rng: np.random.Generator, canvas: Canvas, exposure: Exposure) -
     ----------
     rng : numpy.random.Generator
     canvas : array of float32, shape (Y, X)
-        1 is well stained; what is below 0 counts as 0.
+        1 is well stained; negative values count as 0.
     exposure : Exposure
 
     Returns

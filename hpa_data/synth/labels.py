@@ -83,7 +83,7 @@ PAIRS_OF_MORE = (  # in samples of three and more
 
 # Every fourth sample of a uniform data set has a second label, so that the data stay multilabel.
 UNIFORM_PERIOD = 4
-# Seeds are lists of numbers; a last number that is never 0 keeps streams for different ends apart.
+# Seeds are lists of numbers; the last one is never 0 and keeps random streams of different uses apart.
 STREAM_LABELS, STREAM_CYCLE, STREAM_EXTRAS = 2, 3, 4
 
 
@@ -116,7 +116,7 @@ def draw_labels(n_samples: int, *, seed: int, uniform: bool = False) -> Labels:
     True
     """
     if n_samples < 1:
-        raise InputError(f"n_samples must be at least 1. Received: n_samples={n_samples}. Ask for more samples.")
+        raise InputError(f"n_samples must be at least 1. Received: n_samples={n_samples}. Pass a larger number.")
     if seed < 0:
         raise InputError(f"seed must be at least 0. Received: seed={seed}. Pass another seed.")
     return draw_split_labels(n_samples, seed=seed, split=0, uniform=uniform)
@@ -134,12 +134,12 @@ def draw_split_labels(n_samples: int, *, seed: int, split: int, uniform: bool) -
 
 
 def pick_uniform_set(row: int, *, seed: int, split: int) -> list[int]:
-    """Pick the class whose turn it is, and for every fourth row a second one."""
-    cycle, place = divmod(row, N_CLASSES)
-    chosen = [draw_cycle(seed, split, cycle)[place]]
+    """Pick the class that follows in the cycle, and for every fourth row a second one."""
+    cycle, position = divmod(row, N_CLASSES)
+    chosen = [draw_cycle(seed, split, cycle)[position]]
     if row % UNIFORM_PERIOD == 0:
-        block, turn = divmod(row // UNIFORM_PERIOD, N_CLASSES)
-        chosen.append(draw_extras(seed, split, block)[turn])
+        block, position = divmod(row // UNIFORM_PERIOD, N_CLASSES)
+        chosen.append(draw_extras(seed, split, block)[position])
     return chosen
 
 
@@ -152,19 +152,19 @@ def draw_cycle(seed: int, split: int, cycle: int) -> list[int]:
 
 @lru_cache(maxsize=64)
 def draw_extras(seed: int, split: int, block: int) -> list[int]:
-    """Shuffle all classes as second labels for 112 rows, none onto a row that shows the same class already."""
+    """Shuffle all classes as second labels for 112 rows, none for a row that already shows the same class."""
     rng = np.random.default_rng([seed, split, block, STREAM_EXTRAS])
     first_row = block * UNIFORM_PERIOD * N_CLASSES
     rows = range(first_row, first_row + UNIFORM_PERIOD * N_CLASSES, UNIFORM_PERIOD)
     taken = [draw_cycle(seed, split, row // N_CLASSES)[row % N_CLASSES] for row in rows]
-    while True:  # one shuffle in e = 2.7 fits
+    while True:  # on average one shuffle in e = 2.7 fits
         extras: list[int] = rng.permutation(N_CLASSES).tolist()
         if all(extra != number for extra, number in zip(extras, taken, strict=True)):
             return extras
 
 
 def pick_real_set(rng: np.random.Generator) -> list[int]:
-    """Pick a label set as frequent as in the real table: exactly for one and two labels, nearly so for more."""
+    """Pick a label set with its frequency in the real table: exact for one and two labels, approximate for more."""
     alone, of_two, of_more = load_tables()
     size = pick(rng, np.array(SET_SIZES, np.float64)) + 1
     if size == 1:
@@ -172,8 +172,8 @@ def pick_real_set(rng: np.random.Generator) -> list[int]:
     chosen = list(divmod(pick(rng, (of_two if size == 2 else of_more).ravel()), N_CLASSES))
     together = of_more + of_more.T
     while len(chosen) < size:
-        # A class joins only if it goes with each of those chosen. The geometric mean keeps every class of 200 and more
-        # samples within 3 % of its real frequency; the plain product would favour the frequent ones.
+        # A class is added only if it occurs with each of those chosen. The geometric mean keeps every class of 200 and
+        # more samples within 3 % of its real frequency; the plain product would favor the frequent ones.
         weights = np.prod(together[chosen], axis=0) ** (1 / len(chosen))
         weights[chosen] = 0
         if not weights.any():
@@ -183,14 +183,14 @@ def pick_real_set(rng: np.random.Generator) -> list[int]:
 
 
 def pick(rng: np.random.Generator, weights: Weights) -> int:
-    """Pick an index with a chance in proportion to its weight."""
+    """Pick an index with a probability proportional to its weight."""
     heights = np.cumsum(weights)
     return int(np.searchsorted(heights, rng.random() * heights[-1], side="right"))
 
 
 @lru_cache(maxsize=1)
 def load_tables() -> tuple[Weights, Weights, Weights]:
-    """Turn the constants into arrays: alone (K,); pairs of two and of more, both (K, K), filled above the diagonal."""
+    """Convert the constants to arrays: alone (K,); pairs of two and of more, both (K, K), filled above the diagonal."""
     tables = []
     for lines in (PAIRS_OF_TWO, PAIRS_OF_MORE):
         table = np.zeros((N_CLASSES, N_CLASSES))

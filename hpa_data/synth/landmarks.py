@@ -1,4 +1,4 @@
-"""Draw the three stains that every field shows: microtubules, nucleus, reticulum."""
+"""Draw the three stains of every field: microtubules, nucleus, reticulum."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ from hpa_data.synth.strands import grow_microtubules, grow_spindles
 
 @dataclass(frozen=True, kw_only=True)
 class Landmarks:
-    """What stains draw and patterns follow.
+    """The structures that the stains show and the patterns follow.
 
     Attributes
     ----------
     strands : list of arrays of float64, shape (points, 2)
-        The microtubules, x and y in pixels, from inside to outside.
+        The microtubules, x and y in pixels, from the nucleus outward.
     microtubules, spindles : array of float32, shape (Y, X)
         The drawn strands, of cells between divisions and of metaphase cells.
     reticulum : array of float32, shape (Y, X)
-        The mesh round the nucleus.
+        The mesh around the nucleus.
     chromatin : array of float32, shape (Y, X)
         The nuclei with their texture, and the plates.
     """
@@ -33,7 +33,7 @@ class Landmarks:
 
 
 def draw_landmarks(rng: np.random.Generator, field: Field) -> Landmarks:
-    """Draw the landmarks of a field; nothing in them depends on the labels but dividing cells."""
+    """Draw the landmarks of a field; of the labels, they depend only on the dividing cells."""
     strands = grow_microtubules(rng, field)
     return Landmarks(
         strands=strands,
@@ -76,12 +76,12 @@ def draw_microtubules(rng: np.random.Generator, field: Field, strands: list[Poin
     haze = field.thickness * (1 - np.float32(0.8) * field.nuclei)
     canvas = (lines + np.float32(0.12) * haze) * (np.float32(0.25) + fade)
     bundles = [bridge.reshape(2, 2) + rng.normal(0, 1.2, (2, 2)) for bridge in field.bridges for _ in range(5)]
-    # No fibre runs through a nucleus, but some lie above it.
+    # No fiber runs through a nucleus, but some lie above it.
     return canvas * (1 - np.float32(0.75) * field.nuclei) + np.float32(0.8) * blur(draw_strands(bundles), 0.8)
 
 
 def draw_reticulum(rng: np.random.Generator, field: Field) -> Canvas:
-    """Draw a mesh that is densest round the nucleus, with dark vacuoles."""
+    """Draw a mesh that is densest around the nucleus, with dark vacuoles."""
     mesh = blur(draw_mesh(rng, rng.uniform(3.0, 5.0)) * np.clip(1 + np.float32(0.5) * draw_noise(rng, 2), 0, None), 0.5)
     lumps = np.clip(1 + np.float32(0.35) * draw_noise(rng, 14), 0.15, None)
     vacuoles = np.clip(draw_noise(rng, 7) * np.float32(2) - np.float32(3.2), 0, 1)

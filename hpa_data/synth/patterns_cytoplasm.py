@@ -5,7 +5,7 @@ import numpy as np
 from hpa_data.synth.brush import Canvas, Points, blur, draw_discs, draw_noise, draw_spots, draw_strands, scatter_points
 from hpa_data.synth.field import Field
 from hpa_data.synth.landmarks import Landmarks, fade_outward
-from hpa_data.synth.strands import grow_fibres, grow_strands, list_in_view, place_points
+from hpa_data.synth.strands import grow_fibers, grow_strands, list_in_view, place_points
 
 
 def draw_cytoplasm(field: Field) -> Canvas:
@@ -25,7 +25,7 @@ def draw_golgi(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
     n_ribbons, spread = int(rng.integers(7, 14)), rng.uniform(0.25, 0.5)
     for number in list_in_view(field):
         cell = field.cells[number]
-        middle = np.arctan2(*(cell.pole - cell.centre)[::-1])
+        middle = np.arctan2(*(cell.pole - cell.center)[::-1])
         starts = middle + rng.normal(0, spread, (n_ribbons, 1))
         spans = rng.uniform(0.08, 0.25, (n_ribbons, 1)) * np.linspace(-1, 1, 8)
         gaps = rng.uniform(2, 11, (n_ribbons, 1)) + rng.normal(0, 2, (n_ribbons, 1)) * np.linspace(-1, 1, 8) ** 2
@@ -36,13 +36,15 @@ def draw_golgi(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
 
 
 def draw_peroxisomes(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Strew many small dots over the whole cytoplasm."""
-    places = scatter_points(rng, draw_cytoplasm(field), round(rng.uniform(0.010, 0.016) * draw_cytoplasm(field).sum()))
-    return draw_spots(places, 1.0, rng.uniform(0.6, 1.4, len(places)))
+    """Scatter many small dots over the whole cytoplasm."""
+    positions = scatter_points(
+        rng, draw_cytoplasm(field), round(rng.uniform(0.010, 0.016) * draw_cytoplasm(field).sum())
+    )
+    return draw_spots(positions, 1.0, rng.uniform(0.6, 1.4, len(positions)))
 
 
 def draw_vesicles(rng: np.random.Generator, field: Field, *, per_cell: float, radius: float, spread: float) -> Canvas:
-    """Strew vesicles that crowd at the nucleus.
+    """Scatter vesicles that crowd at the nucleus.
 
     Parameters
     ----------
@@ -61,38 +63,38 @@ def draw_vesicles(rng: np.random.Generator, field: Field, *, per_cell: float, ra
     """
     lumps = np.exp(np.float32(0.9) * draw_noise(rng, 25))
     density = draw_cytoplasm(field) * fade_outward(field, spread) * lumps
-    places = scatter_points(rng, density, round(per_cell * len(list_in_view(field))))
-    radii = radius * rng.lognormal(0, 0.2, (len(places), 1))
-    return blur(draw_discs(np.concatenate([places, radii], axis=1)), 0.7)
+    positions = scatter_points(rng, density, round(per_cell * len(list_in_view(field))))
+    radii = radius * rng.lognormal(0, 0.2, (len(positions), 1))
+    return blur(draw_discs(np.concatenate([positions, radii], axis=1)), 0.7)
 
 
 def draw_endosomes(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Strew vesicles of middle size round the nucleus."""
+    """Scatter medium-sized vesicles around the nucleus."""
     return draw_vesicles(rng, field, per_cell=rng.uniform(25, 45), radius=1.7, spread=18)
 
 
 def draw_lysosomes(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Strew fewer, larger vesicles close to the nucleus."""
+    """Scatter fewer, larger vesicles close to the nucleus."""
     return draw_vesicles(rng, field, per_cell=rng.uniform(10, 20), radius=3.3, spread=9)
 
 
 def draw_lipid_droplets(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Strew round droplets of differing size that shine at their surface."""
-    places = scatter_points(rng, draw_cytoplasm(field), round(rng.uniform(8, 18) * len(list_in_view(field))))
-    discs = np.concatenate([places, rng.uniform(2.5, 6.5, (len(places), 1))], axis=1)
+    """Scatter round droplets of differing size that shine at their surface."""
+    positions = scatter_points(rng, draw_cytoplasm(field), round(rng.uniform(8, 18) * len(list_in_view(field))))
+    discs = np.concatenate([positions, rng.uniform(2.5, 6.5, (len(positions), 1))], axis=1)
     return blur(draw_discs(discs, width=2), 0.6) + np.float32(0.1) * draw_discs(discs)
 
 
 def draw_cytoplasmic_bodies(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
     """Put a handful of round bodies into the cytoplasm of each cell."""
-    places = scatter_points(rng, draw_cytoplasm(field), round(rng.uniform(3, 7) * len(list_in_view(field))))
-    radii = rng.uniform(2.3, 3.4, (len(places), 1))
-    bodies = blur(draw_discs(np.concatenate([places, radii], axis=1)), 0.7)
+    positions = scatter_points(rng, draw_cytoplasm(field), round(rng.uniform(3, 7) * len(list_in_view(field))))
+    radii = rng.uniform(2.3, 3.4, (len(positions), 1))
+    bodies = blur(draw_discs(np.concatenate([positions, radii], axis=1)), 0.7)
     return bodies * np.float32(1.2) + np.float32(0.06) * field.body
 
 
 def draw_intermediate_filaments(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Draw tangles of thick wavy bundles, densest round the nucleus."""
+    """Draw tangles of thick wavy bundles, densest around the nucleus."""
     strands: list[Points] = []
     for number in list_in_view(field):
         size = field.cells[number].outline.mean()
@@ -104,12 +106,12 @@ def draw_intermediate_filaments(rng: np.random.Generator, field: Field, _: Landm
 
 
 def draw_actin(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Draw straight parallel fibres, over the nucleus too, and a faint rim."""
-    fibres: list[Points] = []
+    """Draw straight parallel fibers, over the nucleus too, and a faint rim."""
+    fibers: list[Points] = []
     for number in list_in_view(field):
-        fibres += grow_fibres(rng, field, number, int(rng.uniform(0.25, 0.45) * field.cells[number].outline.mean()))
+        fibers += grow_fibers(rng, field, number, int(rng.uniform(0.25, 0.45) * field.cells[number].outline.mean()))
     rim = np.exp(field.rim_distance * np.float32(-0.5)) * (field.rim_distance > 0)
-    return blur(draw_strands(fibres, width=2, n_layers=2), 0.7) * np.float32(0.7) + np.float32(0.15) * rim
+    return blur(draw_strands(fibers, width=2, n_layers=2), 0.7) * np.float32(0.7) + np.float32(0.15) * rim
 
 
 def draw_focal_adhesions(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
@@ -142,9 +144,9 @@ def draw_microtubule_ends(rng: np.random.Generator, field: Field, landmarks: Lan
 
 
 def draw_plasma_membrane(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Trace the rim of cells; neighbours share one line."""
+    """Trace the rim of cells; neighbors share one line."""
     distance = field.rim_distance / np.float32(rng.uniform(1.6, 2.4))
-    # A pixel of the border between two cells has the distance 0, like the background: the body tells them apart.
+    # A pixel of the border between two cells has the distance 0, like the background: `body` distinguishes them.
     rim = np.exp(-distance * distance) * (field.body > 0.4)
     ruffles = np.clip(1 + np.float32(0.25) * draw_noise(rng, 12), 0.3, None)
     return blur(rim, 0.6) * ruffles + np.float32(0.1) * field.body
@@ -161,7 +163,7 @@ def draw_cell_junctions(rng: np.random.Generator, field: Field, _: Landmarks) ->
 
 
 def draw_mitochondria(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Strew short worm-like threads round the nucleus."""
+    """Scatter short worm-like threads around the nucleus."""
     density = draw_cytoplasm(field) * fade_outward(field, rng.uniform(14, 26))
     middles = scatter_points(rng, density, round(rng.uniform(80, 130) * len(list_in_view(field))))
     angles = rng.uniform(0, 2 * np.pi, (len(middles), 1)) + np.cumsum(rng.normal(0, 0.45, (len(middles), 6)), axis=1)
@@ -172,7 +174,7 @@ def draw_mitochondria(rng: np.random.Generator, field: Field, _: Landmarks) -> C
 
 
 def draw_cytosol(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Fill cells evenly but for their nuclei, thinner toward the rim."""
+    """Fill cells evenly except for their nuclei, thinner toward the rim."""
     texture = np.clip(1 + np.float32(0.15) * draw_noise(rng, 4), 0.2, None)
     return field.thickness * (1 - np.float32(0.75) * field.nuclei) * texture * np.float32(0.6)
 
@@ -185,6 +187,6 @@ def draw_rods_and_rings(rng: np.random.Generator, field: Field, _: Landmarks) ->
     angles = rng.uniform(0, np.pi, len(middles))
     halves = rng.uniform(5, 10, (len(middles), 1)) * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     rods = draw_strands(list(np.stack([middles - halves, middles + halves], axis=1)), width=3, n_layers=1)
-    places = scatter_points(rng, cytoplasm, round(rng.uniform(0.6, 1.6) * n_cells))
-    rings = draw_discs(np.concatenate([places, rng.uniform(4, 6, (len(places), 1))], axis=1), width=2)
+    positions = scatter_points(rng, cytoplasm, round(rng.uniform(0.6, 1.6) * n_cells))
+    rings = draw_discs(np.concatenate([positions, rng.uniform(4, 6, (len(positions), 1))], axis=1), width=2)
     return blur(np.maximum(rods, rings), 0.6) * np.float32(1.3)

@@ -8,7 +8,7 @@ from hpa_data.synth.landmarks import Landmarks
 
 
 def draw_nucleoplasm(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Fill nuclei but not their nucleoli."""
+    """Fill nuclei, except for their nucleoli."""
     texture = np.clip(1 + np.float32(0.2) * draw_noise(rng, 3), 0.2, None)
     return field.nuclei * (1 - np.float32(0.85) * field.nucleoli) * texture * np.float32(0.7)
 
@@ -26,7 +26,7 @@ def draw_nucleoli(rng: np.random.Generator, field: Field, _: Landmarks) -> Canva
     return field.nucleoli * texture + field.nuclei * np.float32(0.1)
 
 
-def draw_fibrillar_centres(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
+def draw_fibrillar_centers(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
     """Put a few small dots into each nucleolus."""
     discs = np.concatenate([cell.nucleoli for cell in field.cells])
     discs = np.repeat(discs, rng.integers(1, 5, len(discs)), axis=0)
@@ -37,7 +37,7 @@ def draw_fibrillar_centres(rng: np.random.Generator, field: Field, _: Landmarks)
 
 
 def draw_speckles(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
-    """Strew many irregular specks over nuclei."""
+    """Scatter many irregular specks over nuclei."""
     noise = draw_noise(rng, rng.uniform(3.5, 5.0))
     specks = np.clip((noise - np.float32(0.75)) * np.float32(2.2), 0, 1.2)
     return field.nuclei * (1 - np.float32(0.9) * field.nucleoli) * (specks + np.float32(0.12))
@@ -46,9 +46,9 @@ def draw_speckles(rng: np.random.Generator, field: Field, _: Landmarks) -> Canva
 def draw_nuclear_bodies(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
     """Put a few round dots into each nucleus, outside nucleoli."""
     free = ((field.inner_distance > 4) & (field.plates < 0.1) & (field.nucleoli < 0.1)).astype(np.float32)
-    places = scatter_points(rng, free, round(rng.uniform(2, 7) * len(field.cells)))
-    radii = rng.uniform(1.6, 3.0, (len(places), 1))
-    return blur(draw_discs(np.concatenate([places, radii], axis=1)), 0.6) + field.nuclei * np.float32(0.07)
+    positions = scatter_points(rng, free, round(rng.uniform(2, 7) * len(field.cells)))
+    radii = rng.uniform(1.6, 3.0, (len(positions), 1))
+    return blur(draw_discs(np.concatenate([positions, radii], axis=1)), 0.6) + field.nuclei * np.float32(0.07)
 
 
 def draw_bridges(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas:
@@ -65,18 +65,18 @@ def draw_bridges(rng: np.random.Generator, field: Field, _: Landmarks) -> Canvas
 
 
 def draw_spindle(rng: np.random.Generator, field: Field, landmarks: Landmarks) -> Canvas:
-    """Light up spindles."""
+    """Draw the spindles."""
     return landmarks.spindles * np.float32(rng.uniform(0.6, 0.9))
 
 
 def list_poles(field: Field) -> Points:
     """List the centrosomes of a field, both of each metaphase cell: x and y in pixels, shape (n, 2)."""
     poles = [cell.pole for cell in field.cells]
-    poles += [2 * cell.centre - cell.pole for cell in field.cells if cell.state == "metaphase"]
+    poles += [2 * cell.center - cell.pole for cell in field.cells if cell.state == "metaphase"]
     return np.array(poles)
 
 
-def draw_organizing_centres(rng: np.random.Generator, field: Field, landmarks: Landmarks) -> Canvas:
+def draw_organizing_centers(rng: np.random.Generator, field: Field, landmarks: Landmarks) -> Canvas:
     """Put one fuzzy spot beside each nucleus, with short rays of microtubules."""
     near = draw_spots(list_poles(field), rng.uniform(3.5, 5.0))
     core = draw_spots(list_poles(field), 2.0)
@@ -99,9 +99,9 @@ def draw_aggresomes(rng: np.random.Generator, field: Field, _: Landmarks) -> Can
     for cell in field.cells:
         if cell.state == "metaphase" or rng.random() < 0.2:
             continue
-        outward = (cell.pole - cell.centre) / np.linalg.norm(cell.pole - cell.centre)
+        outward = (cell.pole - cell.center) / np.linalg.norm(cell.pole - cell.center)
         # Three overlapping discs make an uneven blob.
-        places = cell.pole + outward * rng.uniform(2, 5) + rng.normal(0, 2.5, (3, 2))
+        positions = cell.pole + outward * rng.uniform(2, 5) + rng.normal(0, 2.5, (3, 2))
         radii = rng.uniform(5.0, 8.5, (3, 1))
-        canvas = np.maximum(canvas, draw_discs(np.concatenate([places, radii], axis=1)))
+        canvas = np.maximum(canvas, draw_discs(np.concatenate([positions, radii], axis=1)))
     return blur(canvas, 1.2) * (1 - np.float32(0.7) * field.nuclei) * np.float32(1.2)

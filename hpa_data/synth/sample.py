@@ -12,19 +12,19 @@ from hpa_data.synth.patterns import BRIDGE_CLASS, JUNCTION_CLASS, METAPHASE_CLAS
 
 
 def draw_sample(labels: npt.NDArray[np.uint8], *, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Draw a made-up sample that shows the given classes.
+    """Draw a synthetic sample that shows the given classes.
 
     Parameters
     ----------
     labels : array of uint8, shape (28,)
-        Multi-hot. All zero draws a field with nothing but unspecific haze in green.
+        Multi-hot. If all are 0, green shows nothing but unspecific haze.
     rng : numpy.random.Generator
-        The only source of chance: the same state and labels give the same pixels.
+        The only source of randomness: the same state and labels give the same pixels.
 
     Returns
     -------
     array of uint8, shape (512, 512, 4)
-        Channels red, green, blue, yellow. Unless a class needs a field of its own (dividing cells, touching cells),
+        Channels red, green, blue, yellow. Unless a class needs a special field (dividing cells, touching cells),
         red, blue and yellow do not depend on the labels.
 
     Examples
@@ -37,7 +37,7 @@ def draw_sample(labels: npt.NDArray[np.uint8], *, rng: np.random.Generator) -> n
     classes = np.flatnonzero(labels[: len(CLASSES)]).tolist()
     # Both numbers are drawn in any case, so that labels do not shift the stream of random numbers.
     n_metaphases, n_bridges = rng.integers(2, 5, 2).tolist()
-    chance_metaphase, chance_bridge = (rng.random(2) < 0.05).tolist()  # as in real fields, some cells happen to divide
+    chance_metaphase, chance_bridge = (rng.random(2) < 0.05).tolist()  # as in real fields, where some cells divide
     field = draw_field(
         rng,
         n_metaphases=n_metaphases if METAPHASE_CLASS in classes else int(chance_metaphase),
@@ -82,7 +82,7 @@ def draw_exposure(rng: np.random.Generator, *, white: float, spread: float, gain
     -------
     Exposure
     """
-    hazy = rng.random() < 0.06  # a few real samples have a lit background
+    hazy = rng.random() < 0.06  # a few real samples have a bright background
     blurred = rng.random() < 0.08  # and a few are out of focus
     return Exposure(
         white=white * rng.lognormal(0, spread),
@@ -115,6 +115,6 @@ def draw_protein(rng: np.random.Generator, field: Field, landmarks: Landmarks, c
         strength = np.float32(rng.uniform(0.7, 1.2) if number == classes[0] else rng.uniform(0.5, 1.0))
         canvas = canvas + PATTERNS[number](rng, field, landmarks) * strength
     canvas = canvas * vary_cells(rng, field, 0.25)
-    # Whoever sits at the microscope opens up for a sparse pattern: until 0.2 % of the pixels are well lit.
+    # At the microscope, exposure is raised for a sparse pattern: until 0.2 % of the pixels are bright.
     bright = float(np.quantile(canvas, 0.998))
     return canvas * np.float32(np.clip(1.2 / max(bright, 0.1), 0.7, 2.0))

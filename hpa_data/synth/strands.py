@@ -12,13 +12,13 @@ N_STEPS = 22  # points on a strand: a few pixels apart, so that bends look smoot
 
 
 def place_points(cell: Cell, angles: Points, depths: Points) -> Points:
-    """Turn polar places in a cell into pixels.
+    """Convert polar positions in a cell to pixel coordinates.
 
     Parameters
     ----------
     cell : Cell
     angles : array of float64, shape (...)
-        Radians about the middle of the nucleus.
+        Radians around the center of the nucleus.
     depths : array of float64, shape (...)
         0 at the rim of the nucleus, 1 at the rim of the cell.
 
@@ -27,14 +27,14 @@ def place_points(cell: Cell, angles: Points, depths: Points) -> Points:
     array of float64, shape (..., 2)
         x and y in pixels.
     """
-    places = angles * (N_ANGLES / (2 * np.pi))
-    whole = np.floor(places).astype(np.intp)
-    part = places - whole
+    positions = angles * (N_ANGLES / (2 * np.pi))
+    whole = np.floor(positions).astype(np.intp)
+    part = positions - whole
     near, far = whole % N_ANGLES, (whole + 1) % N_ANGLES
     inner = cell.nucleus[near] * (1 - part) + cell.nucleus[far] * part
     outer = cell.outline[near] * (1 - part) + cell.outline[far] * part
     radii = inner + (outer - inner) * depths
-    return np.stack([cell.centre[0] + radii * np.cos(angles), cell.centre[1] + radii * np.sin(angles)], axis=-1)
+    return np.stack([cell.center[0] + radii * np.cos(angles), cell.center[1] + radii * np.sin(angles)], axis=-1)
 
 
 def grow_strands(
@@ -60,7 +60,7 @@ def grow_strands(
     reach : tuple of float
         Range of depths at which strands end: 1 is the rim of the cell.
     drift : float
-        How far strands turn about the nucleus, in radians (standard deviation).
+        How far strands turn around the nucleus, in radians (standard deviation).
     wander : float
         Random change of turn from point to point, in radians (standard deviation); summed twice, it bends smoothly.
     waves : float
@@ -69,7 +69,7 @@ def grow_strands(
     Returns
     -------
     list of arrays of float64, shape (points, 2)
-        x and y in pixels, from inside to outside.
+        x and y in pixels, from the nucleus outward.
     """
     cell = field.cells[number]
     # More strands start where the cell is wide: protrusions get bundles.
@@ -106,8 +106,8 @@ def cut_strands(field: Field, number: int, points: Points) -> list[Points]:
     """
     columns, rows, inside = find_pixels(points)
     near = (np.abs(points - IMAGE_SIZE / 2) < IMAGE_SIZE / 2 + 40).all(axis=-1)
-    held = np.where(inside, field.owner[rows, columns] == number, near)
-    lengths = np.where(held.all(axis=1), points.shape[1], np.argmin(held, axis=1))
+    in_cell = np.where(inside, field.owner[rows, columns] == number, near)
+    lengths = np.where(in_cell.all(axis=1), points.shape[1], np.argmin(in_cell, axis=1))
     return [strand[:length] for strand, length in zip(points, lengths.tolist(), strict=True) if length > 1]
 
 
@@ -131,36 +131,36 @@ def grow_spindles(rng: np.random.Generator, field: Field) -> list[Points]:
             continue
         along = np.array([np.cos(cell.axis), np.sin(cell.axis)])
         across = np.array([-along[1], along[0]])
-        arm = cell.pole - cell.centre
+        arm = cell.pole - cell.center
         half_plate = cell.nucleus.max()
         for side in (-1, 1):
             height = rng.uniform(-0.9, 0.9, (36, 1)) * half_plate
             offset = height * np.sin(time * np.pi / 2) ** 0.8
-            points = cell.centre + side * arm * (1 - 0.97 * time[:, None]) + offset[..., None] * across
+            points = cell.center + side * arm * (1 - 0.97 * time[:, None]) + offset[..., None] * across
             strands += list(points)
             angles = rng.uniform(-1.6, 1.6, 14) + np.arctan2(side * arm[1], side * arm[0])
             rays = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
             ends = (rays * rng.uniform(0.08, 0.3, (14, 1)) * cell.outline.mean())[:, None]
-            strands += list(cell.centre + side * arm + ends * time[:, None])
+            strands += list(cell.center + side * arm + ends * time[:, None])
     return strands
 
 
-def grow_fibres(rng: np.random.Generator, field: Field, number: int, n_fibres: int) -> list[Points]:
-    """Grow straight, nearly parallel fibres along the axis of a cell, from rim to rim or shorter."""
+def grow_fibers(rng: np.random.Generator, field: Field, number: int, n_fibers: int) -> list[Points]:
+    """Grow straight, nearly parallel fibers along the axis of a cell, from rim to rim or shorter."""
     cell = field.cells[number]
-    angles = cell.axis + rng.normal(0, 0.07, n_fibres)
+    angles = cell.axis + rng.normal(0, 0.07, n_fibers)
     along = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     across = np.stack([-along[:, 1], along[:, 0]], axis=-1)
     size = cell.outline.max()
-    middles = cell.centre + across * rng.uniform(-0.8, 0.8, (n_fibres, 1)) * size
-    middles = middles + along * rng.uniform(-0.3, 0.3, (n_fibres, 1)) * size
-    fibres = []
+    middles = cell.center + across * rng.uniform(-0.8, 0.8, (n_fibers, 1)) * size
+    middles = middles + along * rng.uniform(-0.3, 0.3, (n_fibers, 1)) * size
+    fibers = []
     time = np.linspace(0, 1, 60)[:, None]
-    # Both halves grow from the middle, so that each ends at the first border it meets.
+    # Both halves grow from the middle, and each ends at the first border that it meets.
     for sign in (-1, 1):
-        lengths = rng.uniform(0.3, 1.4, (n_fibres, 1, 1)) * size * sign
-        fibres += cut_strands(field, number, middles[:, None] + along[:, None] * time * lengths)
-    return fibres
+        lengths = rng.uniform(0.3, 1.4, (n_fibers, 1, 1)) * size * sign
+        fibers += cut_strands(field, number, middles[:, None] + along[:, None] * time * lengths)
+    return fibers
 
 
 def list_in_view(field: Field) -> npt.NDArray[np.intp]:
@@ -169,7 +169,7 @@ def list_in_view(field: Field) -> npt.NDArray[np.intp]:
         [
             number
             for number, cell in enumerate(field.cells)
-            if cell.state != "metaphase" and (np.abs(cell.centre - IMAGE_SIZE / 2) < IMAGE_SIZE / 2 + 30).all()
+            if cell.state != "metaphase" and (np.abs(cell.center - IMAGE_SIZE / 2) < IMAGE_SIZE / 2 + 30).all()
         ],
         np.intp,
     )

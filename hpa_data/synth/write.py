@@ -1,9 +1,7 @@
-"""Write folders of made-up samples in Kaggle's format."""
+"""Write folders of synthetic samples in Kaggle's format."""
 
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,30 +15,24 @@ from hpa_data.errors import InputError
 from hpa_data.synth.labels import draw_split_labels
 from hpa_data.synth.sample import draw_sample
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.system.threads import sample_threads
 from hpa_data.tables import write_table
 
 SPLITS = ("train", "test")
-# The last numbers of the streams of chance that a sample's id and pixels come from.
+# Last numbers of the seeds of a sample's id and pixels.
 STREAM_ID, STREAM_PIXELS = 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthSummary:
-    """What `write_samples` wrote.
-
-    Attributes
-    ----------
-    folder : Path
-    n_samples, n_test : int
-        Labelled training samples and test samples.
-    n_bytes : int
-        Size of all PNG files in bytes.
-    """
+    """What `write_samples` wrote."""
 
     folder: Path
     n_samples: int
+    """Labeled training samples."""
     n_test: int
     n_bytes: int
+    """Size of all PNG files."""
 
 
 def write_samples(
@@ -50,14 +42,14 @@ def write_samples(
     seed: int = 0,
     uniform: bool = False,
     n_test: int = 0,
-    workers: int | None = None,
+    threads: int | None = None,
     progress: Progress = SILENT,
 ) -> SynthSummary:
-    """Write made-up samples as Kaggle's training folder, and on request its test folder.
+    """Write synthetic samples as Kaggle's training folder, and optionally its test folder.
 
     Writes ``train/<id>_<channel>.png`` and ``train.csv``; with test samples also ``test/``, ``sample_submission.csv``
-    and ``test_truth.csv``, the labels that a real test folder keeps back. The tables come last: a folder without
-    ``train.csv`` is not complete.
+    and ``test_truth.csv``, the labels that are not published for the real test set. The tables are written last: a
+    folder without ``train.csv`` is incomplete.
 
     Parameters
     ----------
@@ -66,14 +58,14 @@ def write_samples(
     n_samples : int
         Training samples, at least 1.
     seed : int
-        At least 0. The same seed gives the same files, whatever `workers` is; sample i keeps its id, labels and
+        At least 0. The same seed gives the same files, for any `threads`; sample i keeps its id, labels and
         pixels when `n_samples` or `n_test` changes.
     uniform : bool
         Draw each class equally often instead of as often as in the real table; see `draw_labels`.
     n_test : int
         Test samples, at least 0.
-    workers : int, optional
-        Threads that draw; by default one for each core.
+    threads : int, optional
+        By default one per core.
     progress : Progress, optional
         Of samples; not started.
 
@@ -91,8 +83,8 @@ def write_samples(
             f"n_samples must be at least 1 and n_test at least 0. Received: n_samples={n_samples}, n_test={n_test}. "
             "Pass other numbers."
         )
-    if workers is not None and workers < 1:
-        raise InputError(f"workers must be at least 1. Received: workers={workers}. Leave it out for one a core.")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1. Received: threads={threads}. Leave it out for one per core.")
     splits = [
         draw_split_labels(n, seed=seed, split=split, uniform=uniform)
         for split, n in enumerate((n_samples, n_test))
@@ -106,7 +98,7 @@ def write_samples(
         (folder / SPLITS[split]).mkdir(parents=True, exist_ok=True)
         ids.append([draw_id(seed, split, row) for row in range(len(labels))])
         for written in write_planes(
-            folder / SPLITS[split], ids[split], labels, seed=seed, split=split, workers=workers
+            folder / SPLITS[split], ids[split], labels, seed=seed, split=split, threads=threads
         ):
             n_bytes += written
             progress.advance(1)
@@ -119,23 +111,21 @@ def write_samples(
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder, unless something is there already."""
+    """Create the folder; InputError if it is a file or not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            f"folder must be new or empty. Received: folder={folder}, which holds something. Pass another folder."
-        )
+        raise InputError(f"folder must be new or empty. Received: folder={folder}, which is not. Pass another folder.")
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def draw_id(seed: int, split: int, row: int) -> str:
-    """Draw the id of a sample: a UUID that follows from its place."""
+    """Draw the id of a sample: a UUID that depends on seed, split and row alone."""
     return str(uuid.UUID(bytes=np.random.default_rng([seed, split, row, STREAM_ID]).bytes(16), version=4))
 
 
 def write_planes(
-    folder: Path, ids: Sequence[str], labels: npt.NDArray[np.uint8], *, seed: int, split: int, workers: int | None
+    folder: Path, ids: Sequence[str], labels: npt.NDArray[np.uint8], *, seed: int, split: int, threads: int | None
 ) -> Iterator[int]:
-    """Draw and write samples on several threads.
+    """Draw and write samples in several threads.
 
     Parameters
     ----------
@@ -145,8 +135,8 @@ def write_planes(
     labels : array of uint8, shape (N, K)
     seed, split : int
         Seeds of the pixels, together with the row.
-    workers : int, optional
-        Number of threads; by default one for each core.
+    threads : int, optional
+        By default one per core.
 
     Yields
     ------
@@ -157,37 +147,20 @@ def write_planes(
     def write_sample(row: int) -> int:
         image = draw_sample(labels[row], rng=np.random.default_rng([seed, split, row, STREAM_PIXELS]))
         return sum(
-            write_png(folder / f"{ids[row]}_{channel}.png", np.ascontiguousarray(image[..., place]))
-            for place, channel in enumerate(CHANNELS)
+            write_png(folder / f"{ids[row]}_{channel}.png", np.ascontiguousarray(image[..., index]))
+            for index, channel in enumerate(CHANNELS)
         )
 
     # Threads, not processes: drawing spends its time in OpenCV and NumPy, which release the interpreter's lock, and a
-    # script that calls us needs no `if __name__ == "__main__"`.
-    with hold_opencv_threads(), ThreadPoolExecutor(workers or CPU_COUNT) as pool:
-        futures = [pool.submit(write_sample, row) for row in range(len(ids))]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            # After Ctrl-C or an error the samples not begun are dropped, and those begun are finished.
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def hold_opencv_threads() -> Iterator[None]:
-    """Keep OpenCV from starting a thread for each core inside each of our threads."""
-    n_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(n_threads)
+    # script that calls this needs no `if __name__ == "__main__"`.
+    with sample_threads(threads or CPU_COUNT) as team:
+        yield from team.map(write_sample, range(len(ids)))
 
 
 def write_png(path: Path, plane: npt.NDArray[np.uint8]) -> int:
     """Write a plane as an 8-bit gray PNG; return its size in bytes."""
     _, data = cv2.imencode(".png", plane)
-    # Not cv2.imwrite: it says False where a full disk should be an error.
+    # Not cv2.imwrite: it returns False where a full disk should be an error.
     return path.write_bytes(data.tobytes())
 
 

@@ -1,4 +1,4 @@
-"""Made-up samples: deterministic, in Kaggle's format, and showing what their labels say."""
+"""Synthetic samples are deterministic, in Kaggle's format, and show what their labels say."""
 
 import csv
 from pathlib import Path
@@ -24,7 +24,7 @@ REAL_COUNTS = (
     "12885 1254 3621 1561 1858 2513 1008 2822 53 45 28 1093 688 537 1066 21 530 210 902 1482 172 3777 802 2965 322 "
     "8228 328 11"
 )
-# Mean PNG bytes of a real sample: 410 kB. Made-up ones must be within a tenth of that.
+# Mean PNG bytes of a real sample: 410 kB. Synthetic ones must be within a tenth of that.
 REAL_BYTES = 410_000
 
 
@@ -36,10 +36,10 @@ def draw(*classes: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold 40 samples and 6 for test, written by two threads; not to be changed."""
+    """Write 40 samples and 6 test samples in two threads; not to be changed."""
     path = tmp_path_factory.mktemp("synth") / "samples"
     seen: list[int] = []
-    done = write_samples(path, n_samples=40, n_test=6, seed=3, workers=2, progress=Progress(advance=seen.append))
+    done = write_samples(path, n_samples=40, n_test=6, seed=3, threads=2, progress=Progress(advance=seen.append))
     assert (done.n_samples, done.n_test, len(seen)) == (40, 6, 46)
     assert done.n_bytes == sum(file.stat().st_size for file in path.rglob("*.png"))
     return path
@@ -59,8 +59,8 @@ def test_the_files_are_those_of_kaggle(folder: Path) -> None:
     assert not set(table.ids) & {row[0] for row in rows[1:]}
 
 
-def test_neither_workers_nor_the_test_set_change_a_sample(folder: Path, tmp_path: Path) -> None:
-    write_samples(tmp_path / "one", n_samples=40, seed=3, workers=1)
+def test_neither_threads_nor_the_test_set_change_a_sample(folder: Path, tmp_path: Path) -> None:
+    write_samples(tmp_path / "one", n_samples=40, seed=3, threads=1)
     for path in (tmp_path / "one").rglob("*.*"):
         assert path.read_bytes() == (folder / path.relative_to(tmp_path / "one")).read_bytes()
 
@@ -78,7 +78,7 @@ def test_files_are_as_large_as_real_ones(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def canvases() -> list[np.ndarray]:
-    """Give the bare pattern of each class in one field that has cells of every state."""
+    """Draw the bare pattern of each class in one field that has cells of every state."""
     rng = np.random.default_rng(0)
     field = draw_field(rng, n_metaphases=2, n_bridges=2, touching=True)
     landmarks = draw_landmarks(rng, field)
@@ -86,28 +86,28 @@ def canvases() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("number", range(28), ids=CLASSES)
-def test_each_class_has_a_pattern_of_its_own(canvases: list[np.ndarray], number: int) -> None:
-    own = canvases[number]
-    assert (own > 0.3).sum() > 20
+def test_each_class_has_a_distinct_pattern(canvases: list[np.ndarray], number: int) -> None:
+    canvas = canvases[number]
+    assert (canvas > 0.3).sum() > 20
     for other in range(28):
         if other != number:
-            assert np.corrcoef(own.ravel(), canvases[other].ravel())[0, 1] < 0.95, CLASSES[other]
+            assert np.corrcoef(canvas.ravel(), canvases[other].ravel())[0, 1] < 0.95, CLASSES[other]
 
 
-def bright_share_in_nuclei(number: int) -> float:
-    """Tell what share of the green signal of a class lies in the blue nuclei, over some fields."""
-    shares = []
+def signal_fraction_in_nuclei(number: int) -> float:
+    """Measure the fraction of a class's green signal that lies in the blue nuclei, over some fields."""
+    fractions = []
     for seed in range(2):
         image = cv2.GaussianBlur(draw(number, seed=seed), (0, 0), 1.5).astype(float)
         nuclei = image[..., 2] > 0.3 * np.percentile(image[..., 2], 99)
         green = (image[..., 1] - np.percentile(image[..., 1], 90)).clip(0)
-        shares.append(green[nuclei].sum() / green.sum())
-    return float(np.mean(shares))
+        fractions.append(green[nuclei].sum() / green.sum())
+    return float(np.mean(fractions))
 
 
 def test_nuclear_classes_lie_in_the_nucleus_and_others_beside_it() -> None:
-    inside = {number: bright_share_in_nuclei(number) for number in (0, 2, 3, 4, 5)}
-    outside = {number: bright_share_in_nuclei(number) for number in (6, 7, 12, 21, 23, 25)}
+    inside = {number: signal_fraction_in_nuclei(number) for number in (0, 2, 3, 4, 5)}
+    outside = {number: signal_fraction_in_nuclei(number) for number in (6, 7, 12, 21, 23, 25)}
     assert min(inside.values()) > 0.7, inside
     assert max(outside.values()) < 0.4, outside
 
@@ -140,22 +140,22 @@ def test_uniform_shows_every_class(n_samples: int) -> None:
 
 
 @pytest.mark.parametrize(("n_samples", "n_test"), [(0, 0), (1, -1)])
-def test_numbers_that_cannot_be_are_refused(tmp_path: Path, n_samples: int, n_test: int) -> None:
+def test_numbers_out_of_range_are_refused(tmp_path: Path, n_samples: int, n_test: int) -> None:
     with pytest.raises(InputError, match="n_(samples|test) must be at least"):
         write_samples(tmp_path / "a", n_samples=n_samples, n_test=n_test)
 
 
-def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
-    for place in (tmp_path, tmp_path / "thesis.txt"):
+    for path in (tmp_path, tmp_path / "thesis.txt"):
         with pytest.raises(InputError, match="must be new or empty"):
-            write_samples(place, n_samples=1)
+            write_samples(path, n_samples=1)
 
 
 def test_a_sample_without_a_class_can_be_drawn_and_read(tmp_path: Path) -> None:
     image = draw()
     assert image.shape == (512, 512, 4)
     assert image.dtype == np.uint8
-    for place, channel in enumerate(("red", "green", "blue", "yellow")):
-        cv2.imwrite(str(tmp_path / f"a_{channel}.png"), image[..., place])
+    for index, channel in enumerate(("red", "green", "blue", "yellow")):
+        cv2.imwrite(str(tmp_path / f"a_{channel}.png"), image[..., index])
     assert (read_sample(find_samples(tmp_path)[0]).image == image).all()
