@@ -85,11 +85,11 @@ def test_a_run_that_exists_is_refused_unless_overwritten(run: Path, store: Store
 def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: Store, tmp_path: Path) -> None:
     begin(tmp_path / "a.zarr", "ab", labels=np.ones((2, 28), np.uint8))
     for source, config, message in (
-        (store, TrainConfig(parts=("test",)), "must have labels"),
+        (store, TrainConfig(parts=("test",)), "converted without a label table"),
         (store, TrainConfig(model="gepnet"), "model must be one of gapnet"),
         (store, TrainConfig(image_size=64), "at least 76"),
         (store, TrainConfig(folds=13), "from 2 to the number of samples, 12"),
-        (open_store(tmp_path / "a.zarr"), TrainConfig(), "2 samples still to be made"),
+        (open_store(tmp_path / "a.zarr"), TrainConfig(), "2 of them are still pending"),
     ):
         with pytest.raises(InputError, match=message):
             train(source, config, tmp_path / "run")
