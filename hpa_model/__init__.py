@@ -1,24 +1,6 @@
-"""Keras models over a store: training at full resolution, honest scores, submissions."""
+"""Keras models over a store: training at full resolution, out-of-fold scores, submissions."""
 
 import lazy_loader
 
 # On first use, so that `import hpa_model` does not load TensorFlow.
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submodules=(
-        *(
-            "backend",
-            "bench",
-            "commands",
-            "config",
-            "demo",
-            "evaluation",
-            "losses",
-            "metrics",
-            "nets",
-            "pipeline",
-            "predict",
-        ),
-        *("runs", "submission", "thresholds", "training"),
-    ),
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -226,8 +226,3 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
     except InputError as error:
         # A check of the configuration itself says all that is to be said.
         raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
-
-
-def check_finetuning(loss: str, folds: str) -> None:
-    """Refuse a loss or a choice of folds that fine-tuning does not know."""
-    make_config({"finetune_loss": loss, "finetune_folds": folds})

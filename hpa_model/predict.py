@@ -1,4 +1,4 @@
-"""Prediction: the models of a run over samples that no label is needed for."""
+"""Prediction: the models of all folds of a run, averaged, for samples with or without labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from hpa_data.sources.naming import find_samples
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.store import open_store
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.tables import first_duplicate
 from hpa_model.backend import feed, on_tensorflow, reraise_reader_errors
 from hpa_model.nets.symmetry import with_symmetry_input
 from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder, read_run
@@ -41,31 +42,31 @@ def predict_probs(
     ----------
     models : sequence of keras.Model, at least one
     reader : Reader
-        Of a part, or of a folder of images; each sample is read once, whatever the number of models.
+        Of parts of a store, or of a folder. Each sample is read once, whatever the number of models.
     indices : array of int64, shape (M,)
     batch_size : int
     progress : Progress, optional
-        Of images; not started.
+        Of images. Its `start` is not called.
     tta : bool
-        Average over the eight symmetries of a square, too: mirrors and right-angle turns of each image.
+        Test-time augmentation: also average over the eight flips and rotations of each image.
 
     Returns
     -------
     array of float32, shape (M, K)
         Mean probabilities in [0, 1], in the order of `indices`.
     """
-    asked = [with_symmetry_input(model) if tta else model for model in models]
-    for model in asked:
-        model.jit_compile = not on_tensorflow()  # XLA builds anew for each size of a batch; JAX has no other way
+    predictors = [with_symmetry_input(model) if tta else model for model in models]
+    for model in predictors:
+        model.jit_compile = not on_tensorflow()  # XLA compiles again for each batch size; JAX has nothing else
     rows = []
-    with reraise_reader_errors(reader) as watched:
-        for batch in feed(watched, indices, batch_size, shuffle=False, epochs=1):
+    with reraise_reader_errors(reader) as source:
+        for batch in feed(source, indices, batch_size, shuffle=False, epochs=1):
             images = batch[0] if isinstance(batch, tuple) else batch
             n_images = len(images)
             views: list[Any] = [images]
             if tta:
                 views = [(images, np.full(n_images, code, np.uint8)) for code in range(N_SYMMETRIES)]
-            rows.append(np.mean([model.predict_on_batch(view) for model in asked for view in views], axis=0))
+            rows.append(np.mean([model.predict_on_batch(view) for model in predictors for view in views], axis=0))
             del batch, images, views
             progress.advance(n_images)
     return np.concatenate(rows).astype(np.float32)
@@ -73,26 +74,21 @@ def predict_probs(
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a prediction wrote.
-
-    Attributes
-    ----------
-    out : Path
-        The CSV file.
-    n_rows : int
-    n_labels : int
-        Classes in all rows together.
-    failed : tuple of str
-        Ids whose images could not be read; their rows are empty.
-    n_extra : int
-        Samples that the sample submission does not list, and that were left out.
-    """
+    """What a prediction wrote."""
 
     out: Path
+    """The CSV file."""
+
     n_rows: int
+
     n_labels: int
+    """Classes of all rows together."""
+
     failed: tuple[str, ...]
+    """Ids whose images could not be read; their rows are empty."""
+
     n_extra: int
+    """Samples that were left out because the sample submission does not list them."""
 
 
 def predict_submission(
@@ -113,15 +109,15 @@ def predict_submission(
     run : Path
         The run folder.
     source : Path or str
-        A store, its URL, or a folder of planes.
+        A store, its URL, or a folder of image files.
     out : Path
-        The CSV file to make.
+        The CSV file to write.
     parts : sequence of str
-        Of the store.
+        Of the store. No id may be in two of them.
     sample_submission : Path, optional
-        A table whose ids, in its order, are the rows. Without it, all samples in their own order.
+        A table whose ids, in its order, are the rows. Without it, the rows are all samples in the order of the source.
     allow_empty : bool
-        See `submit.predict_at_least_one`.
+        See `submission.predict_at_least_one`.
     tta : bool
         See `predict_probs`.
     progress : Progress, optional
@@ -134,26 +130,27 @@ def predict_submission(
     Raises
     ------
     InputError
-        If run and data do not fit, or an id of the sample submission has no sample.
+        If the samples are not like those that the run was trained on, or an id of the sample submission has no sample.
     """
     if out.is_dir():
         raise InputError(f"out must be a file. Received: {out}, a folder. Pass {out / 'submission.csv'}.")
     description = read_run(run)
     thresholds = read_thresholds(run, description.classes)
     with _open_source(source, parts, description) as reader:
+        repeated = first_duplicate(reader.ids)
+        if repeated is not None:
+            raise InputError(f"Cannot predict {source}: two parts have id {repeated!r}. Predict them one at a time.")
         order, chosen = _find_rows(reader, source, sample_submission)
         readable = is_readable(reader.status[chosen])
         if not readable.any():
-            raise InputError(
-                f"A part to predict must have a readable sample. Received: {source} without. Convert it again."
-            )
+            raise InputError(f"Cannot predict {source}: none of its samples is readable. Convert it again.")
         models = [
             load_model(fold_folder(run, fold) / BEST_FILE, description) for fold in range(description.config.folds)
         ]
         progress.start(int(readable.sum()))
         probs = predict_probs(models, reader, chosen[readable], description.config.batch_size, progress.part(), tta=tta)
         rows = predict_at_least_one(probs, thresholds, allow_empty=allow_empty)
-        # A folder's reader knows only now which samples it could read.
+        # A folder's reader knows only now which files it could read.
         predicted = {
             reader.ids[index]: row
             for index, row in zip(chosen[readable].tolist(), rows, strict=True)
@@ -177,15 +174,15 @@ def _find_rows(
     if sample_submission is None:
         return reader.ids, np.arange(len(reader))
     order = read_sample_submission(sample_submission)
-    places = {name: place for place, name in enumerate(reader.ids)}
-    absent = [name for name in order if name not in places]
-    if absent:
-        others = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    positions = {name: index for index, name in enumerate(reader.ids)}
+    missing = [name for name in order if name not in positions]
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"Each id of the sample submission must have a sample. Received: {absent[0]!r}{others}, "
-            f"which {source} lacks. Convert the whole test folder, or pass the sample submission that belongs to it."
+            f"Cannot predict {source}: {sample_submission} lists {missing[0]!r}{others}, which it does not have. "
+            "Convert the whole test folder, or pass the sample submission of these samples."
         )
-    return order, np.array([places[name] for name in order])
+    return order, np.array([positions[name] for name in order])
 
 
 def is_store(source: Path | str) -> bool:
@@ -194,7 +191,7 @@ def is_store(source: Path | str) -> bool:
 
 
 def _open_source(source: Path | str, parts: Sequence[str], description: RunDescription) -> Reader | FolderReader:
-    """Open parts of a store, or a folder, to read; InputError if it is not like the data of the run."""
+    """Open parts of a store, or a folder; InputError if its samples are not like those that the run was trained on."""
     reader: Reader | FolderReader
     if is_store(source):
         store = open_store(source)
@@ -209,14 +206,14 @@ def _open_source(source: Path | str, parts: Sequence[str], description: RunDescr
         reader = store.reader(parts)
     elif not Path(source).exists():
         raise InputError(
-            f"What to predict must be a store, its URL, or a folder of image files. Received: {source}, which does not "
-            "exist. Check the path."
+            f"source must be a store, its URL, or a folder of image files. Received: {source}, which does not exist. "
+            "Check the path."
         )
     else:
         reader = FolderReader(find_samples(source))
     if tuple(reader.image_shape) != description.image_shape:
         raise InputError(
-            f"Images must have the shape that the run was trained on, {description.image_shape}. Received: "
-            f"{tuple(reader.image_shape)}. Choose another run or part."
+            f"Cannot predict {source}: its images have the shape {tuple(reader.image_shape)}, the run was trained on "
+            f"{description.image_shape}. Choose another run or part."
         )
     return reader

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from hpa_model.nets import NETS, build
+from hpa_model.nets.catalog import NETS, build
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,15 @@
+from . import backend as backend
+from . import bench as bench
+from . import commands as commands
+from . import config as config
+from . import demo as demo
+from . import evaluation as evaluation
+from . import losses as losses
+from . import metrics as metrics
+from . import nets as nets
+from . import pipeline as pipeline
+from . import predict as predict
+from . import runs as runs
+from . import submission as submission
+from . import thresholds as thresholds
+from . import training as training

@@ -1,0 +1,14 @@
+from . import catalog as catalog
+from . import deepyeast as deepyeast
+from . import densenet as densenet
+from . import gapnet as gapnet
+from . import gapnet_pl as gapnet_pl
+from . import head as head
+from . import mcnn as mcnn
+from . import resize as resize
+from . import summary as summary
+from . import symmetry as symmetry
+from .catalog import LAYERS as LAYERS
+from .catalog import NETS as NETS
+from .catalog import Net as Net
+from .catalog import build as build

@@ -1,0 +1,168 @@
+"""The networks by name, and how one is built."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import keras
+import lazy_loader
+
+from hpa_data.errors import InputError
+from hpa_model.nets.deepyeast import build_deepyeast
+from hpa_model.nets.densenet import build_densenet121
+from hpa_model.nets.gapnet import build_gapnet
+from hpa_model.nets.gapnet_pl import ZScore, build_gapnet_pl
+from hpa_model.nets.mcnn import build_mcnn
+from hpa_model.nets.resize import AreaResize
+
+# On first use, because it imports this package.
+__getattr__ = lazy_loader.attach(__name__, submodules=("summary",))[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """A network that can be built."""
+
+    build: Callable[..., keras.Model]
+    """From image_shape (Y, X, C), n_classes, image_size and the options to a model with fresh weights."""
+
+    summary: str
+    """What it is, in a few words."""
+
+    min_size: int
+    """The fewest rows and columns of which anything is left before the last layer."""
+
+    image_size: int = 0
+    """Rows and columns to which images are resized by default; 0: they are not."""
+
+    options: Mapping[str, float | int | str] = field(default_factory=dict)
+    """The options and their defaults."""
+
+
+NETS = {
+    "gapnet": Net(
+        build=build_gapnet,
+        summary="features pooled at three depths; Madeira and Parreira 2018",
+        min_size=76,
+        options={"dropout": 0.4, "stride": 2, "padding": "valid"},
+    ),
+    "gapnet-pl": Net(
+        build=build_gapnet_pl,
+        summary="the original, self-normalizing; Rumetshofer et al. 2018",
+        min_size=16,
+        options={"dropout": 0.3, "l1": 1e-7, "l2": 1e-5},
+    ),
+    "deepyeast": Net(
+        build=build_deepyeast,
+        summary="eight convolutions, large dense layers; Pärnamaa and Parts 2017",
+        min_size=8,
+        image_size=192,
+        options={"dropout": 0.5},
+    ),
+    "mcnn": Net(build=build_mcnn, summary="seven scales in parallel; Godinez et al. 2017", min_size=128),
+    "densenet121": Net(build=build_densenet121, summary="densely connected; Huang et al. 2016", min_size=32),
+}
+# The custom layers that a saved model may have.
+LAYERS: dict[str, type[keras.layers.Layer]] = {"AreaResize": AreaResize, "ZScore": ZScore}
+# What the value of an option must be, apart from the type of its default.
+OPTION_RULES: dict[str, tuple[str, Callable[[float | int | str], bool]]] = {
+    "dropout": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
+    "stride": ("1 or 2", lambda value: value in {1, 2}),
+    "padding": ("valid or same", lambda value: value in {"valid", "same"}),
+    "l1": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
+    "l2": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
+}
+
+
+def build(
+    name: str,
+    image_shape: tuple[int, int, int] = (512, 512, 4),
+    n_classes: int = 28,
+    *,
+    image_size: int | None = None,
+    bn_momentum: float = 0.99,
+    precision: str | None = None,
+    options: Mapping[str, float | int | str] | None = None,
+) -> keras.Model:
+    """Build a network with fresh weights.
+
+    Parameters
+    ----------
+    name : str
+        One of `NETS`.
+    image_shape : tuple of int
+        (Y, X, C) of the input images.
+    n_classes : int
+        K.
+    image_size : int, optional
+        Rows and columns to which the images are resized on the device first. By default `Net.image_size`; most networks
+        take the images as they are.
+    bn_momentum : float
+        Momentum of the moving averages in batch normalization, 0..1. 0.99 needs some hundred steps to converge.
+    precision : str, optional
+        The dtype policy of the layers, for example ``mixed_bfloat16``. By default Keras's current one.
+    options : mapping, optional
+        Differences from the default options of the network, see `NETS`.
+
+    Returns
+    -------
+    keras.Model
+        From uint8 (B, Y, X, C) to float32 (B, K) in [0, 1]. The weights are a function of Keras's seed.
+
+    Raises
+    ------
+    InputError
+        If the name or an option is unknown, or the images are too small for the network.
+    """
+    if name not in NETS:
+        raise InputError(f"model must be one of {', '.join(NETS)}. Received: model={name!r}. Choose one of them.")
+    net = NETS[name]
+    if image_size and image_size > min(image_shape[:2]):
+        raise InputError(
+            f"image_size must be at most {min(image_shape[:2])}, the size of the images. Received: "
+            f"image_size={image_size}. Leave it out to keep their size."
+        )
+    size = image_size or min(net.image_size, *image_shape[:2])
+    n_pixels = size or min(image_shape[:2])
+    if n_pixels < net.min_size:
+        raise InputError(
+            f"image_size must be at least {net.min_size} for {name}. Received: image_size={n_pixels}. Use larger "
+            "images."
+        )
+    chosen = _check_options(name, options or {})
+    with _dtype_policy(precision):
+        model = net.build(image_shape, n_classes, image_size=size, **chosen)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = bn_momentum
+    return model
+
+
+@contextlib.contextmanager
+def _dtype_policy(name: str | None) -> Iterator[None]:
+    """Set Keras's dtype policy for a while."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name or before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _check_options(name: str, options: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
+    """Return options with the types of their defaults; InputError if the network does not have them."""
+    known = NETS[name].options
+    checked: dict[str, float | int | str] = {}
+    for option, value in options.items():
+        if option not in known:
+            raise InputError(
+                f"An option of {name} must be one of: {', '.join(known) or 'none'}. Received: {option!r}. Correct its "
+                "name."
+            )
+        wanted = type(known[option])
+        given = float(value) if wanted is float and type(value) is int else value
+        rule, holds = OPTION_RULES[option]
+        if type(given) is not wanted or not holds(given):
+            raise InputError(f"Option {option} of {name} must be {rule}. Received: {value!r}. Correct the value.")
+        checked[option] = given
+    return checked
