@@ -1,9 +1,11 @@
-"""A look at samples: one picture of many, as colour composites or channel by channel, with ids, classes, transforms."""
+"""A contact sheet of samples as one PNG: composites or single channels, with ids, classes and transforms below."""
 
 import textwrap
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -12,39 +14,32 @@ import numpy.typing as npt
 from hpa_data.augment.transform import describe_transform
 from hpa_data.dataset import CHANNELS, is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.manifest import Provenance
 from hpa_data.reader.reader import Reader
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store
 
+View = Literal["composite", "channels"]
+
 TILE = 256  # pixels; a grid of 4 x 3 fits a screen
-LINE = 18  # pixels a line of text takes
-LETTERS = 36  # that fit into a line below a tile
+LINE = 18  # pixels per line of text
+MAX_CHARACTERS = 36  # per line of text
 GAP = 4
 
-# A taller or wider picture than PNG viewers open.
+# Many viewers do not open a larger PNG.
 MAX_TILES = 4096
 
-# What each channel is mixed from: red, green and blue of light.
-COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
-
-VIEWS = ("composite", "channels")
+# Color of each channel: its parts of red, green and blue light.
+COLORS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One picture of a grid.
+    """One cell of a grid."""
 
-    Attributes
-    ----------
-    picture : array of uint8, shape (Y, X, 3), or None
-        RGB; None leaves the place empty.
-    lines : tuple of str
-        The text below.
-    """
-
-    picture: npt.NDArray[np.uint8] | None = None
+    image: npt.NDArray[np.uint8] | None = None
+    """RGB, uint8 (Y, X, 3), or None for an empty cell."""
     lines: tuple[str, ...] = ()
+    """The text below."""
 
 
 def to_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -58,7 +53,7 @@ def to_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     Returns
     -------
     array of uint8, shape (Y, X, 3)
-        RGB; yellow adds to red and green at half its strength, so that it does not cover them.
+        RGB. Yellow adds half its value to red and green, so that it does not hide them.
     """
     levels = image.astype(np.uint16)
     half = levels[..., CHANNELS.index("yellow"), None] // 2
@@ -67,52 +62,56 @@ def to_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def montage(tiles: Sequence[Tile], *, columns: int) -> npt.NDArray[np.uint8]:
-    """Lay tiles out in a grid, each over its lines of text.
+    """Arrange tiles in a grid, each above its lines of text.
 
     Parameters
     ----------
     tiles : sequence of Tile
         At least one.
     columns : int
-        Tiles in a row.
+        Tiles per row.
 
     Returns
     -------
-    array of uint8, shape (rows, columns, 3)
+    array of uint8, shape (Y, X, 3)
         RGB, on black.
     """
     n_lines = max(len(tile.lines) for tile in tiles)
     height, width = TILE + n_lines * LINE + GAP, TILE + GAP
     n_rows = -(-len(tiles) // columns)
     grid = np.zeros((n_rows * height, min(columns, len(tiles)) * width, 3), np.uint8)
-    for place, tile in enumerate(tiles):
-        top, left = place // columns * height, place % columns * width
-        if tile.picture is not None:
-            grid[top : top + TILE, left : left + TILE] = tile.picture
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * height, index % columns * width
+        if tile.image is not None:
+            grid[top : top + TILE, left : left + TILE] = tile.image
         for number, line in enumerate(tile.lines):
-            below = top + TILE + (number + 1) * LINE - 5
-            _write(grid[: below + LINE, : left + TILE], line, (left + 2, below))
+            baseline = top + TILE + (number + 1) * LINE - 5
+            _draw_text(grid[: baseline + LINE, : left + TILE], line, (left + 2, baseline))
     return grid
 
 
-def _write(area: npt.NDArray[np.uint8], line: str, place: tuple[int, int]) -> None:
-    """Write a line of text into an area from a place (X, Y) on, smaller if it would leave the area at the right."""
+def _draw_text(area: npt.NDArray[np.uint8], line: str, start: tuple[int, int]) -> None:
+    """Draw a line of text into an area, from the position (X, Y) on; smaller if it would not fit at the right.
+
+    OpenCV's fonts are ASCII alone: accents are dropped, and other letters become question marks.
+    """
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4
-    # OpenCV's fonts have ASCII alone.
-    shown = line.replace("°", " deg").encode("ascii", "replace").decode()
-    (width, _), _ = cv2.getTextSize(shown, font, scale, 1)
-    scale *= min(1, (area.shape[1] - place[0]) / max(width, 1))
-    cv2.putText(area, shown, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    decomposed = unicodedata.normalize("NFKD", line.replace("°", " deg"))
+    text = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    text = text.encode("ascii", "replace").decode()
+    (width, _), _ = cv2.getTextSize(text, font, scale, 1)
+    scale *= min(1, (area.shape[1] - start[0]) / max(width, 1))
+    cv2.putText(area, text, start, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _shrink(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Reduce a picture, (Y, X, 3), to the size of a tile."""
-    return cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA)
+def _shrink(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Resize an image, (Y, X, 3), to the size of a tile."""
+    return cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """A picture that was written, and the ids of the samples it shows."""
+    """An image that was written, and the ids of the samples that it shows."""
 
     out: Path
     ids: list[str]
@@ -126,89 +125,96 @@ def preview_parts(
     ids: Sequence[str] = (),
     n_samples: int = 12,
     columns: int = 4,
-    view: str = "composite",
+    view: View = "composite",
     parents: bool = False,
 ) -> Preview:
-    """Write one image of some samples of parts.
+    """Write one image that shows samples of some parts.
 
     Parameters
     ----------
     store : Store
     out : Path
-        The PNG file to make.
+        The PNG file to write.
     parts : sequence of str
-        Their samples are shown part after part.
+        Their samples are shown part by part.
     ids : sequence of str
-        These samples; without any, `n_samples` of each part, evenly spread over it.
+        The samples to show; by default `n_samples` of each part, evenly spread over it.
     n_samples, columns : int
     view : {"composite", "channels"}
-        One picture a sample, or a row of each channel's own.
+        One tile per sample, or a row of tiles, one per channel.
     parents : bool
-        Of a part of copies: a row for each parent, with its first copies beside it and what was done to them in words.
-        `ids` are then those of parents, and `n_samples` their number.
-
-    Returns
-    -------
-    Preview
+        For parts of augmented copies: show one row per parent, with its first copies and their transforms in words.
+        `ids` and `n_samples` then refer to parents.
 
     Raises
     ------
     InputError
-        If an id is unknown, no sample is readable, the part holds no copies, or the file cannot be written as PNG.
+        If an id is unknown, no sample can be read, a part holds no copies, or the file is not a PNG.
     """
     if out.suffix.lower() != ".png":
         raise InputError(f"out must be a PNG file. Received: out={out}. Name it {out.stem}.png.")
-    if view not in VIEWS or (parents and view != "composite"):
-        raise InputError(
-            f"view must be one of {', '.join(VIEWS)}, and composite for parents. Received: view={view!r}. Choose one."
-        )
+    if view not in get_args(View):
+        raise InputError(f"view must be one of {', '.join(get_args(View))}. Received: view={view!r}. Choose one.")
+    if parents and view != "composite":
+        raise InputError(f"view must be composite with parents. Received: view={view!r}. Leave one of them out.")
     opened = [store.part(name) for name in parts]
-    absent = [name for name in ids if not any(name in part.ids for part in opened)] if not parents else []
-    if absent:
+    _check_ids(opened, ids, parents=parents)
+    n_shown = len(ids) or sum(min(n_samples, len(part.ids)) for part in opened)
+    n_tiles = n_shown * (columns if parents else len(CHANNELS) if view == "channels" else 1)
+    if n_tiles > MAX_TILES:
         raise InputError(
-            f"ids must be in {' or '.join(parts)}. Received: {absent[0]!r}, which is not. Check the spelling, or pass "
-            "another part."
-        )
-    n_samples_drawn = len(ids) or sum(min(n_samples, len(part.ids)) for part in opened)
-    n_tiles = n_samples_drawn * {"channels": len(CHANNELS)}.get(view, 1)
-    if n_tiles * (columns if parents else 1) > MAX_TILES:
-        raise InputError(
-            f"A picture must have up to {MAX_TILES} tiles. Received: {n_tiles * (columns if parents else 1)}. Show "
-            "fewer samples."
+            f"Cannot draw the preview: it would have {n_tiles} tiles, more than {MAX_TILES}. Show fewer samples."
         )
     shown: list[str] = []
     tiles: list[Tile] = []
     for part in opened:
-        wanted = [name for name in ids if name in part.ids]
         if parents:
-            names, drawn = _draw_families(store, part, ids, n_samples, columns)
-        elif ids and not wanted:
-            continue
+            names, drawn = _draw_parents(store, part, ids, n_samples, columns)
         else:
-            with store.reader([part.name]) as reader:
-                chosen = _choose(reader.ids, is_readable(reader.status), wanted, n_samples, part.name)
-                names = [reader.ids[index] for index in chosen]
-                drawn = [tile for index in chosen for tile in _draw_sample(reader, index, part, view)]
+            names, drawn = _draw_samples(store, part, ids, n_samples, view)
         shown += names
         tiles += drawn
-    if view == "channels":
-        columns = len(CHANNELS)
-    grid = montage(tiles, columns=columns)
+    if not tiles:
+        raise InputError(f"Cannot preview {', '.join(parts)}: no copy of {', '.join(ids)} can be read. Pass other ids.")
+    grid = montage(tiles, columns=len(CHANNELS) if view == "channels" else columns)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
     return Preview(out=out, ids=shown)
 
 
-def _draw_sample(reader: Reader, index: int, part: Part, view: str) -> Iterator[Tile]:
-    """Draw a sample of a part as one tile, or as one for each channel."""
+def _check_ids(parts: Sequence[Part], ids: Sequence[str], *, parents: bool) -> None:
+    """Raise InputError if no part has a sample, or with `parents` a parent, of one of the ids."""
+    known: set[str] = set()
+    for part in parts:
+        known.update(part.copies.parents if parents and part.copies is not None else part.ids)
+    unknown = [name for name in ids if name not in known]
+    if unknown:
+        raise InputError(
+            f"ids must be in {' or '.join(part.name for part in parts)}. Received: {unknown[0]!r}. Check the spelling, "
+            "or pass another part."
+        )
+
+
+def _draw_samples(
+    store: Store, part: Part, ids: Sequence[str], n_samples: int, view: View
+) -> tuple[list[str], list[Tile]]:
+    """Draw samples of a part; return their ids and tiles."""
+    with store.reader([part.name]) as reader:
+        chosen = _choose(reader.ids, is_readable(reader.status), ids, n_samples, part.name)
+        tiles = [tile for index in chosen for tile in _draw_sample(reader, index, part, view)]
+        return [reader.ids[index] for index in chosen], tiles
+
+
+def _draw_sample(reader: Reader, index: int, part: Part, view: View) -> Iterator[Tile]:
+    """Draw a sample of a part as one tile, or as one per channel."""
     image = reader.read([index])[0]
     lines = (reader.ids[index], *_name_classes(part, index))
     if view == "composite":
-        yield Tile(picture=_shrink(to_rgb(image)), lines=lines)
+        yield Tile(image=_shrink(to_rgb(image)), lines=lines)
         return
-    for place, channel in enumerate(CHANNELS):
-        picture = image[..., place, None] * np.array(COLOURS[channel], np.uint8)
-        yield Tile(picture=_shrink(picture), lines=(channel, *(lines if place == 0 else ())))
+    for number, channel in enumerate(CHANNELS):
+        colored = image[..., number, None] * np.array(COLORS[channel], np.uint8)
+        yield Tile(image=_shrink(colored), lines=(channel, *(lines if number == 0 else ())))
 
 
 def _name_classes(part: Part, index: int) -> list[str]:
@@ -218,63 +224,54 @@ def _name_classes(part: Part, index: int) -> list[str]:
     return [part.manifest.classes[k] for k in np.flatnonzero(part.labels[index])]
 
 
-def _draw_families(
+def _draw_parents(
     store: Store, part: Part, ids: Sequence[str], n_parents: int, columns: int
 ) -> tuple[list[str], list[Tile]]:
-    """Draw parents, each beside its first copies."""
-    if part.copies is None:
+    """Draw parents of a part of copies, each beside its first copies; return the parents' ids and all tiles."""
+    copies = part.copies
+    if copies is None:
         raise InputError(
-            f"A part to show with parents must hold copies. Received: {part.name!r}. Pass --part augmented."
+            f"parts must hold augmented copies, to show parents. Received: part {part.name!r}. Pass --part augmented."
         )
     if columns < 2:
-        raise InputError("columns must be at least 2 to show a parent and a copy. Received: 1. Pass more.")
-    copies: Provenance = part.copies
-    families: dict[tuple[str, str], list[int]] = {}
+        raise InputError("columns must be at least 2 to show a parent and a copy. Received: columns=1. Pass more.")
+    rows_of: dict[tuple[str, str], list[int]] = {}  # the copies of each parent, by its part and id
     for row in np.flatnonzero(is_readable(part.read_status())).tolist():
-        families.setdefault((copies.parts[row], copies.parents[row]), []).append(row)
-    keys = list(families)
+        rows_of.setdefault((copies.parts[row], copies.parents[row]), []).append(row)
+    keys = list(rows_of)
     names = [name for _, name in keys]
-    chosen = [keys[place] for place in _choose(names, np.ones(len(keys), np.bool_), ids, n_parents, part.name)]
+    chosen = [keys[index] for index in _choose(names, np.ones(len(keys), np.bool_), ids, n_parents, part.name)]
     tiles: list[Tile] = []
     shown: list[str] = []
     with store.reader([part.name]) as reader:
-        for owner in dict.fromkeys(name for name, _ in chosen):
-            with store.reader([owner]) as parents:
-                places = {name: place for place, name in enumerate(parents.ids)}
-                opened = store.part(owner)
-                for key in [key for key in chosen if key[0] == owner]:
-                    rows = families[key]
-                    tiles += _draw_sample(parents, places[key[1]], opened, "composite")
-                    tiles += [
-                        _draw_copy(
-                            reader,
-                            row,
-                            f"copy {number + 1} of {len(rows)}: " + describe_transform(copies.transforms[row]),
-                        )
-                        for number, row in enumerate(rows[: columns - 1])
-                    ]
+        for parent_part in dict.fromkeys(name for name, _ in chosen):
+            with store.reader([parent_part]) as parent_reader:
+                index_of = {name: index for index, name in enumerate(parent_reader.ids)}
+                for key in [key for key in chosen if key[0] == parent_part]:
+                    rows = rows_of[key]
+                    tiles += _draw_sample(parent_reader, index_of[key[1]], store.part(parent_part), "composite")
+                    for number, row in enumerate(rows[: columns - 1]):
+                        words = describe_transform(copies.transforms[row])
+                        tiles.append(_draw_copy(reader, row, f"copy {number + 1} of {len(rows)}: {words}"))
                     tiles += [Tile()] * (columns - 1 - len(rows))
                     shown.append(key[1])
     return shown, tiles
 
 
 def _draw_copy(reader: Reader, row: int, text: str) -> Tile:
-    """Draw a copy over its text."""
-    return Tile(picture=_shrink(to_rgb(reader.read([row])[0])), lines=tuple(textwrap.wrap(text, LETTERS)))
+    """Draw a copy above its text."""
+    return Tile(image=_shrink(to_rgb(reader.read([row])[0])), lines=tuple(textwrap.wrap(text, MAX_CHARACTERS)))
 
 
 def _choose(
     known: Sequence[str], readable: npt.NDArray[np.bool_], ids: Sequence[str], n_samples: int, part: str
 ) -> list[int]:
-    """Return the indices to show."""
+    """Return the indices to show: those of the ids that are known, or without ids some of all readable ones."""
     if ids:
-        places = {name: place for place, name in enumerate(known)}
-        absent = [name for name in ids if name not in places]
-        if absent:
-            raise InputError(f"ids must be in the part. Received: {absent[0]!r}, not in {part}. Check the spelling.")
-        return [places[name] for name in ids]
+        index_of = {name: index for index, name in enumerate(known)}
+        return [index_of[name] for name in ids if name in index_of]
     rows = np.flatnonzero(readable)
     if not len(rows):
-        raise InputError(f"A part to look at must have a readable sample. Received: {part} without. Convert it again.")
+        raise InputError(f"Cannot preview part {part!r}: no sample in it can be read. Convert it again.")
     spread = np.linspace(0, len(rows) - 1, min(n_samples, len(rows))).round().astype(int)
     return rows[spread].tolist()

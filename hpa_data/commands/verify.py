@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def verify(
     store: Annotated[str, typer.Argument(help=STORE + ".")],
-    part: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A part to check; may be repeated. By default all.")
+    parts: Annotated[
+        list[str] | None, typer.Option("--part", metavar="NAME", help="A part to check; repeatable. By default all.")
     ] = None,
     source: Annotated[
         Path | None,
@@ -32,7 +32,7 @@ def verify(
     from hpa_data.verify import verify_store
 
     with progress("samples") as shown:
-        report = verify_store(store, parts=part or (), source=source, repair=repair, threads=threads, progress=shown)
+        report = verify_store(store, parts=parts or (), source=source, repair=repair, threads=threads, progress=shown)
     show(report, as_json, describe_verification(report))
     if report.n_errors:
         raise typer.Exit(1)

@@ -1,3 +1,5 @@
+"""Previews show the samples that were asked for, as composites, channels or copies beside their parents."""
+
 import shutil
 from pathlib import Path
 
@@ -8,26 +10,26 @@ import pytest
 from hpa_data.augment.execute import augment_store, replay
 from hpa_data.augment.plan import plan_augmentation
 from hpa_data.errors import InputError
-from hpa_data.preview import GAP, LINE, TILE, preview_parts, to_rgb
+from hpa_data.preview import GAP, LINE, TILE, Tile, montage, preview_parts, to_rgb
 from hpa_data.store.store import Store, open_store
 
 
-def test_channels_are_mixed_as_the_atlas_does() -> None:
+def test_channels_are_mixed_as_in_the_atlas() -> None:
     image = np.array([[[200, 10, 20, 0], [0, 0, 0, 100], [250, 0, 5, 200]]], np.uint8)
     assert to_rgb(image).tolist() == [[[200, 10, 20], [50, 50, 0], [255, 100, 5]]]
 
 
-def test_the_picture_holds_the_composites_of_the_samples_that_were_asked_for(store: Store, tmp_path: Path) -> None:
+def test_the_preview_shows_composites_of_the_given_samples(store: Store, tmp_path: Path) -> None:
     ids = ["sample-03", "sample-01"]
     assert preview_parts(store, tmp_path / "deep" / "a.png", ids=ids).ids == ids
-    picture = iio.imread(tmp_path / "deep" / "a.png")
-    assert picture.shape == (TILE + 3 * LINE + GAP, 2 * (TILE + GAP), 3)  # id and two classes below
+    grid = iio.imread(tmp_path / "deep" / "a.png")
+    assert grid.shape == (TILE + 3 * LINE + GAP, 2 * (TILE + GAP), 3)  # id and two classes below
     with store.reader() as reader:
         image = reader.read([reader.ids.index("sample-01")])[0]
-    shown = picture[:TILE, TILE + GAP : 2 * TILE + GAP].astype(int)
+    shown = grid[:TILE, TILE + GAP : 2 * TILE + GAP].astype(int)
     means = to_rgb(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))
     assert np.abs(shown - means).max() <= 1
-    assert picture[TILE:].any()
+    assert grid[TILE:].any()
 
 
 def test_without_ids_samples_are_spread_over_the_part(store: Store, tmp_path: Path) -> None:
@@ -36,20 +38,20 @@ def test_without_ids_samples_are_spread_over_the_part(store: Store, tmp_path: Pa
     assert len(preview_parts(store, tmp_path / "b.png", parts=["test"]).ids) == 3
 
 
-def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
+def test_an_unknown_id_and_another_file_format_are_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be in train. Received: 'ghost'"):
         preview_parts(store, tmp_path / "a.png", ids=["ghost"])
     with pytest.raises(InputError, match="out must be a PNG file"):
         preview_parts(store, tmp_path / "a.jpg")
 
 
-def test_each_channel_can_be_shown_on_its_own_in_its_colour(store: Store, tmp_path: Path) -> None:
+def test_channels_can_be_shown_separately_in_their_colors(store: Store, tmp_path: Path) -> None:
     preview_parts(store, tmp_path / "a.png", ids=["sample-01"], view="channels")
-    picture = iio.imread(tmp_path / "a.png")
-    assert picture.shape[1] == 4 * (TILE + GAP)
-    for place, colour in enumerate(([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0])):
-        tile = picture[:TILE, place * (TILE + GAP) :][:, :TILE]
-        assert (tile.any(axis=(0, 1)) == np.array(colour, bool)).all()
+    grid = iio.imread(tmp_path / "a.png")
+    assert grid.shape[1] == 4 * (TILE + GAP)
+    for index, color in enumerate(([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0])):
+        tile = grid[:TILE, index * (TILE + GAP) :][:, :TILE]
+        assert (tile.any(axis=(0, 1)) == np.array(color, bool)).all()
 
 
 def test_parents_are_shown_beside_their_copies(store: Store, tmp_path: Path) -> None:
@@ -57,26 +59,35 @@ def test_parents_are_shown_beside_their_copies(store: Store, tmp_path: Path) -> 
     copied = open_store(tmp_path / "hpa.zarr")
     augment_store(plan_augmentation(copied, min_count=9))
     shown = preview_parts(copied, tmp_path / "a.png", parts=["augmented"], parents=True, n_samples=2, columns=3).ids
-    picture = iio.imread(tmp_path / "a.png")
+    grid = iio.imread(tmp_path / "a.png")
     assert len(shown) == 2
     copies = copied.part("augmented").copies
     assert copies is not None
     with copied.reader(["train"]) as reader:
         parent = reader.read([reader.ids.index(shown[0])])[0]
     copy = replay(parent, copies.transforms[copies.parents.index(shown[0])])
-    for place, image in enumerate((parent, copy)):
-        tile = picture[:TILE, place * (TILE + GAP) :][:, :TILE].astype(int)
+    for index, image in enumerate((parent, copy)):
+        tile = grid[:TILE, index * (TILE + GAP) :][:, :TILE].astype(int)
         assert np.abs(tile - to_rgb(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))).max() <= 1
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("options", "message"),
     [
-        ({"parents": True}, "must hold copies"),
+        ({"parents": True}, "must hold augmented copies"),
         ({"view": "any"}, "view must be one of"),
-        ({"view": "channels", "parents": True}, "composite for parents"),
+        ({"view": "channels", "parents": True}, "must be composite with parents"),
     ],
 )
-def test_a_view_that_cannot_be_is_refused(store: Store, tmp_path: Path, wanted: dict[str, object], told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        preview_parts(store, tmp_path / "a.png", **wanted)  # type: ignore[arg-type]
+def test_options_that_do_not_fit_are_refused(
+    store: Store, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        preview_parts(store, tmp_path / "a.png", **options)  # type: ignore[arg-type]
+
+
+def test_text_is_drawn_without_its_accents() -> None:
+    black = np.zeros((TILE, TILE, 3), np.uint8)
+    plain, accented, empty = (montage([Tile(image=black, lines=(text,))], columns=1) for text in ("eu", "éü", ""))
+    assert (plain == accented).all()
+    assert (plain != empty).any()
