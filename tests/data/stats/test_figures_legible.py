@@ -19,21 +19,21 @@ from hpa_data.stats.labels import LabelStatistics, label_statistics
 
 
 def _make_labels(n_samples: int, *, scale: int = 1, with_copies: bool = True) -> LabelStatistics:
-    """Measure random rows, the classes as uneven as real ones; each count is `scale` times as large."""
+    """Measure random labels, the classes as uneven as real ones; each count is then multiplied by `scale`."""
     rng = np.random.default_rng(n_samples)
     labels = (rng.random((n_samples, 28)) < 0.4 / np.arange(1, 29) ** 1.5).astype(np.uint8)
-    told = label_statistics(labels, labels[labels[:, 0] == 0] if with_copies else None)
+    statistics = label_statistics(labels, labels[labels[:, 0] == 0] if with_copies else None)
     return dataclasses.replace(
-        told,
-        counts=tuple(scale * n for n in told.counts),
-        copies=tuple(scale * n for n in told.copies),
-        labels_per_sample=tuple(scale * n for n in told.labels_per_sample),
-        n_samples=scale * told.n_samples,
+        statistics,
+        counts=tuple(scale * n for n in statistics.counts),
+        copies=tuple(scale * n for n in statistics.copies),
+        labels_per_sample=tuple(scale * n for n in statistics.labels_per_sample),
+        n_samples=scale * statistics.n_samples,
     )
 
 
 def _make_intensities(names: list[str], *, n_pixels: int = 10**9) -> tuple[IntensityStatistics, ...]:
-    """Describe histograms that fall off towards white, each part's by another slope."""
+    """Make histograms that fall exponentially towards white, each part's with another slope."""
     levels = np.arange(256)
     slopes = [20 + 5 * number for number in range(len(names))]
     rows = [np.exp(-levels / slope) * n_pixels / slope for slope in slopes]
@@ -44,7 +44,7 @@ def _make_intensities(names: list[str], *, n_pixels: int = 10**9) -> tuple[Inten
 
 
 def _find_texts(figure: Figure) -> list[tuple[str, Bbox, float]]:
-    """Draw a figure and find its texts, where each lies, in pixels, and its size in points."""
+    """Draw a figure and return its texts, the box of each in pixels, and its size in points."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
@@ -56,7 +56,7 @@ def _find_texts(figure: Figure) -> list[tuple[str, Bbox, float]]:
 
 
 def assert_legible(figure: Figure, *, least: float = 6) -> None:
-    """Hold a figure against the rules: one column wide, no text cut off, too small or over another."""
+    """Check that a figure is one column wide, and no text is cut off, too small or over another."""
     assert figure.get_figwidth() == WIDTH
     page, texts = figure.bbox, _find_texts(figure)
     for text, box, size in texts:
@@ -90,16 +90,16 @@ def test_the_figure_of_intensities_is_legible_for_any_number_of_parts(n_parts: i
 @settings(deadline=None, max_examples=4)
 @given(names=st.lists(st.text(st.characters(codec="ascii", categories=["L", "P", "S"]), max_size=80), min_size=3))
 def test_names_of_any_length_and_with_dollar_signs_are_legible(names: list[str]) -> None:
-    told = label_statistics(np.eye(3, dtype=np.uint8), classes=["$x_1$", "^" * 40, names[0]])
-    assert_legible(draw_frequency(told))
-    assert_legible(draw_correlation(told), least=5)
+    statistics = label_statistics(np.eye(3, dtype=np.uint8), classes=["$x_1$", "^" * 40, names[0]])
+    assert_legible(draw_frequency(statistics))
+    assert_legible(draw_correlation(statistics), least=5)
     assert_legible(draw_intensities(_make_intensities(names[:4])))
 
 
 def test_a_part_of_one_gray_level_can_be_drawn() -> None:
     counts = np.zeros((4, 256), np.uint64)
     counts[:, 0] = 512**2
-    told = intensity_statistics(counts, part="black", channels=CHANNELS, n_samples=1)
-    figure = draw_intensities([told])
+    statistics = intensity_statistics(counts, part="black", channels=CHANNELS, n_samples=1)
+    figure = draw_intensities([statistics])
     assert_legible(figure)
     assert [text for text, *_ in _find_texts(figure)].count("100.00 %") == 4
