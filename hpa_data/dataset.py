@@ -1,4 +1,4 @@
-"""What a dataset is: channels, classes, label strings ↔ multi-hot, what may become of a sample. Pure."""
+"""The data set: its channels and classes, label strings and multi-hot rows, the status of a sample."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from hpa_data.errors import InputError
 
 CHANNELS = ("red", "green", "blue", "yellow")
 IMAGE_SIZE = 512
-# Values of a sample's `status`: what became of it.
+# Values of a sample's `status`. `FILLED`: a channel is missing and zeros were stored.
 PENDING, OK, FAILED, FILLED = 0, 1, 2, 3
 CLASSES = (
     "Nucleoplasm",
@@ -43,7 +43,7 @@ CLASSES = (
     "Cytoplasmic bodies",
     "Rods & rings",
 )
-# What tables of the Human Protein Atlas call a class besides, and a location that is none of the 28.
+# Other names of classes in tables of the Human Protein Atlas; None for a location that is none of the 28.
 SYNONYMS = {
     "Nucleus": "Nucleoplasm",
     "Midbody": "Cytokinetic bridge",
@@ -58,14 +58,13 @@ _NUMBERS: dict[str, int | None] = {
 
 
 def encode_labels(targets: Sequence[str], *, n_classes: int = len(CLASSES)) -> npt.NDArray[np.uint8]:
-    """Turn label strings into multi-hot rows.
+    """Convert label strings to multi-hot rows.
 
     Parameters
     ----------
     targets : sequence of str, length N
-        Class numbers with blanks between them, as in Kaggle's tables, ``"16 0"``, or class names with ``;``, ``|`` or
-        ``,`` between them: ``"Midbody;Nucleoplasm"``. Case does not count; see `SYNONYMS`. An empty string has no
-        class.
+        Class numbers separated by spaces, as in Kaggle's tables, ``"16 0"``, or class names separated by ``;``, ``|``
+        or ``,``: ``"Midbody;Nucleoplasm"``. Case is ignored; see also `SYNONYMS`. An empty string has no class.
     n_classes : int
         K, the number of classes.
 
@@ -95,14 +94,14 @@ def encode_labels(targets: Sequence[str], *, n_classes: int = len(CLASSES)) -> n
             if not 0 <= number < n_classes:
                 raise InputError(
                     f"A label must be a class name or a class number from 0 to {n_classes - 1}. Received: "
-                    f"{word[:40]!r} in row {row + 1} of the label table. Correct the row, or take it out."
+                    f"{word[:40]!r} in row {row + 1} of the label table. Correct or remove the row."
                 )
             labels[row, number] = 1
     return labels
 
 
 def _split_target(target: str) -> Iterator[tuple[str, int | None]]:
-    """Yield each label of a string with its class number: -1 if it is unknown, None if it stands for no class."""
+    """Yield each label of a string with its class number: -1 if it is unknown, None if it is none of the classes."""
     for name in re.split("[|;,]", target):
         words = name.split()
         known = " ".join(words).casefold()
@@ -115,17 +114,17 @@ def _split_target(target: str) -> Iterator[tuple[str, int | None]]:
 
 
 def decode_labels(labels: npt.NDArray[np.generic]) -> list[str]:
-    """Turn multi-hot rows into label strings; the inverse of `encode_labels` up to the order of numbers.
+    """Convert multi-hot rows to label strings; the inverse of `encode_labels` up to the order of numbers.
 
     Parameters
     ----------
     labels : array of any number type, shape (N, K)
-        Not zero where the sample shows the class.
+        Nonzero where the sample shows the class.
 
     Returns
     -------
     list of str, length N
-        Class numbers in rising order with blanks between them.
+        Class numbers in ascending order, separated by spaces.
 
     Examples
     --------
@@ -136,24 +135,19 @@ def decode_labels(labels: npt.NDArray[np.generic]) -> list[str]:
 
 
 def is_readable(status: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Tell, for each status, uint8 (N,), whether the sample's image is there to be read: bool (N,)."""
+    """Return, for each status, uint8 (N,), whether the sample's image can be read: bool (N,)."""
     return (status == OK) | (status == FILLED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A sample that was read.
-
-    Attributes
-    ----------
-    image : array of uint8, shape (512, 512, 4)
-        Channels in the order of `CHANNELS`; its memory is used again once nothing refers to it.
-    status : int
-        `schema.OK`, or `schema.FILLED` where a missing channel is black.
-    note : str
-        What to know of it; empty if nothing.
-    """
+    """A sample that was read from its files, or a copy of one."""
 
     image: npt.NDArray[np.uint8]
+    """uint8, (512, 512, 4), channels in the order of `CHANNELS`. Its memory is reused once nothing refers to it."""
+
     status: int = OK
+    """`OK`, or `FILLED` where zeros stand for a missing channel."""
+
     note: str = ""
+    """A warning about the sample; empty if there is none."""

@@ -1,15 +1,16 @@
-"""The one exception of our own."""
+"""The exception for errors that the user can correct."""
 
 
 class InputError(ValueError):
-    """Say that what the user gave cannot be used: the rule, what arrived, the remedy.
+    """Something the user gave cannot be used. The message is one line: what is wrong, and what to do.
 
-    The command line shows its message as one line and ends with status 2; any other exception is a fault of ours.
+    The command line shows it and exits with status 2. Any other exception is a bug.
 
-    Attributes
+    Parameters
     ----------
+    message : str
     file : str
-        The file of a source that is at fault, as the source names it; empty if it is none or not one alone.
+        The image file that caused it, as the source names it; empty if it is not a single file.
     """
 
     def __init__(self, message: str, *, file: str = "") -> None:

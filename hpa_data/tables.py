@@ -1,4 +1,4 @@
-"""CSV tables: which sample shows which classes."""
+"""CSV tables: label tables, and how all tables are read and written."""
 
 import csv
 import io
@@ -14,24 +14,19 @@ from hpa_data.dataset import encode_labels
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import write_atomic
 
-# Letters. The longest row of a known table has some 100; without an end, a line could fill the memory.
+# Characters. The longest line of a known table has some 100; without a limit, one could fill the memory.
 MAX_LINE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTable:
-    """A label table: which sample shows which classes.
-
-    Attributes
-    ----------
-    ids : tuple of str, length N
-        In the order of the file, each once.
-    labels : array of uint8, shape (N, K)
-        Multi-hot.
-    """
+    """A label table: which sample shows which classes."""
 
     ids: tuple[str, ...]
+    """N ids in the order of the file, each once."""
+
     labels: npt.NDArray[np.uint8]
+    """Multi-hot, uint8 (N, K)."""
 
 
 def read_label_table(path: Path) -> LabelTable:
@@ -56,7 +51,7 @@ def read_label_table(path: Path) -> LabelTable:
     ids = tuple(row[0] for row in rows)
     repeated = first_duplicate(ids)
     if repeated is not None:
-        raise InputError(f"Ids in a label table must be unique. Received: {repeated!r} twice in {path}. Take one out.")
+        raise InputError(f"Cannot read {path}: id {repeated!r} occurs twice. Remove one of the rows.")
     return LabelTable(ids=ids, labels=encode_labels([row[1] for row in rows]))
 
 
@@ -68,12 +63,12 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     path : Path
         UTF-8 text, with or without a byte order mark.
     columns : sequence of str
-        Names that the header must hold, whatever their case; ``|`` stands between names of which one is enough.
+        Names that the header must have, whatever their case; ``|`` separates names of which one is enough.
 
     Returns
     -------
     list of tuple of str
-        One tuple a row, in the order of `columns`; empty lines are left out.
+        One tuple per row, in the order of `columns`; empty lines are skipped.
 
     Raises
     ------
@@ -81,24 +76,24 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
         If the file cannot be read as such a table.
     """
     if not path.is_file():
-        raise InputError(f"A table must be a CSV file. Received: {path}, which is no file. Check the path.")
+        raise InputError(f"Cannot read {path}: there is no such file. Check the path.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(_read_lines(file, path), strict=True)
             header = next(reader, [])
-            places = _find_columns(header, columns, path)
+            indices = _find_columns(header, columns, path)
             rows = []
             for row in reader:
                 if not row:
                     continue
                 if len(row) != len(header):
                     raise InputError(
-                        f"Each row of {path} must have {len(header)} columns. Received: {len(row)} in line "
-                        f"{reader.line_num}. Put the labels into one column, with blanks between."
+                        f"Cannot read {path}: line {reader.line_num} has {len(row)} columns, the header "
+                        f"{len(header)}. Put the labels into one column, separated by spaces."
                     )
-                rows.append(tuple(row[place].strip() for place in places))
+                rows.append(tuple(row[index].strip() for index in indices))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"Table {path} must be CSV text in UTF-8. Received: {error}. Export it again.") from error
+        raise InputError(f"Cannot read {path}: it is no CSV text in UTF-8 ({error}). Export it again.") from error
     return rows
 
 
@@ -107,31 +102,27 @@ def _read_lines(file: TextIO, path: Path) -> Iterator[str]:
     while line := file.readline(MAX_LINE + 1):
         if len(line) > MAX_LINE:
             raise InputError(
-                f"A line of a table must have up to {MAX_LINE} letters. Received: a longer one in {path}. Pass a table "
-                "of ids and labels."
+                f"Cannot read {path}: it has a line of more than {MAX_LINE} characters. Pass a table of ids and labels."
             )
         yield line
 
 
 def _find_columns(header: Sequence[str], columns: Sequence[str], path: Path) -> list[int]:
-    """Return the place of each column in a header."""
+    """Return the index of each column in a header."""
     names = [name.strip().casefold() for name in header]
-    places = []
+    indices = []
     for column in columns:
-        found = [place for place, name in enumerate(names) if name in column.casefold().split("|")]
+        found = [index for index, name in enumerate(names) if name in column.casefold().split("|")]
+        wanted = column.replace("|", " or ")
         if not found:
-            told = [name.replace("|", " or ") for name in columns]
             raise InputError(
-                f"Table {path} must have the columns {', '.join(told)}. Received: the header "
-                f"{','.join(header)[:80]!r} without {column.replace('|', ' or ')}. Rename the columns or pass another "
-                "table."
+                f"Cannot read {path}: its header {','.join(header)[:80]!r} has no column {wanted}. Rename the column, "
+                "or pass another table."
             )
         if len(found) > 1:
-            raise InputError(
-                f"Table {path} must have one column {column.replace('|', ' or ')}. Received: {len(found)}. Remove one."
-            )
-        places += found
-    return places
+            raise InputError(f"Cannot read {path}: its header has {len(found)} columns {wanted}. Remove or rename one.")
+        indices += found
+    return indices
 
 
 def first_duplicate(ids: Iterable[str]) -> str | None:

@@ -38,6 +38,7 @@ FORMATS = (
     Format("PNG", (".png",), rb"\x89PNG\r\n\x1a\n", open_png),
     Format("JPEG", (".jpg", ".jpeg"), rb"\xff\xd8\xff", open_jpeg),
     Format("TIFF", (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]", open_tiff),
+    Format("AVIF", (".avif",), rb"....ftypavi[fs]", open_with_imageio),
     Format("BMP", (".bmp",), rb"BM", open_with_imageio),
     Format("GIF", (".gif",), rb"GIF8[79]a", open_with_imageio),
     Format("JPEG 2000", (".jp2", ".j2k", ".jpx", ".jpf"), _JPEG_2000, open_with_imageio),

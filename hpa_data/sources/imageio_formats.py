@@ -4,26 +4,33 @@ import warnings
 
 import numpy as np
 
-from hpa_data.sources.image_file import ImageFile, cannot_decode, check_size, from_array
+from hpa_data.sources.image_file import MAX_PIXELS, ImageFile, cannot_decode, check_size, from_array
 
 
 def open_with_imageio(content: bytes, file: str, format_name: str) -> ImageFile:
     """Decode an image with imageio.
 
-    Palettes become gray, or red, green and blue. Values of 9 to 16 bits are scaled to 16 bits (that is Pillow's doing,
-    which reads JPEG 2000 in color with 8 bits alone). A file of several images is refused, as nothing tells which of
-    them is the plane.
+    Palettes become gray, or red, green and blue. Gray values of 9 to 16 bits are scaled to 16 bits by Pillow, which
+    reads JPEG 2000 in color and AVIF with 8 bits only. A file of several images, such as an animation, is refused:
+    nothing tells which of them is the plane.
     """
     import imageio.v3 as iio  # brings Pillow, which most sources do not need
-    from PIL.Image import DecompressionBombWarning
+    from PIL.Image import DecompressionBombError, DecompressionBombWarning
 
     # Our own limit is lower, and an error.
     warnings.filterwarnings("ignore", category=DecompressionBombWarning)
-    with iio.imopen(content, "r", plugin="pillow") as source:
-        properties = source.properties(index=0)  # read from the header
+    try:
+        source = iio.imopen(content, "r", plugin="pillow")
+    except OSError as error:
+        if isinstance(error.__cause__, DecompressionBombError):
+            reason = f"its header gives more than {MAX_PIXELS} pixels"
+            raise cannot_decode(file, reason, "Crop or reduce the image.") from error
+        raise
+    with source:
+        properties = source.properties(index=0)  # from the header
         n_bytes = int(np.prod(properties.shape)) * properties.dtype.itemsize
         check_size(file, properties.shape[0], properties.shape[1], n_bytes)
-        # Pillow gives gray images of 16 bits as int32.
+        # Pillow reads gray images of 16 bits as int32.
         is_deep = properties.dtype == np.int32 and len(properties.shape) == 2
         if properties.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)} and not is_deep:
             raise cannot_decode(

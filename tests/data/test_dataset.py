@@ -28,7 +28,7 @@ def test_class_names_and_their_synonyms_are_numbers() -> None:
     assert {name for name in SYNONYMS.values() if name} <= set(CLASSES)
 
 
-def test_numbers_may_be_parted_as_in_later_tables() -> None:
+def test_numbers_may_be_separated_by_commas_semicolons_or_bars() -> None:
     assert decode_labels(encode_labels(["14|0", "3, 5", "3 5;7"])) == ["0 14", "3 5", "3 5 7"]
 
 

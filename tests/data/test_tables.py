@@ -15,13 +15,13 @@ def test_the_names_of_columns_may_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_the_external_table_is_read_whole(real_data: Path) -> None:
+def test_the_real_table_of_hpav18_is_read(real_data: Path) -> None:
     table = read_label_table(real_data / "labels" / "HPAv18RBGY_wodpl.csv")
     assert len(table.ids) == 74_606
     assert len({name.partition("_")[0] for name in table.ids}) == 12_815
 
 
-def test_the_table_keeps_the_order_of_the_file(kaggle: Path) -> None:
+def test_a_table_keeps_the_order_of_its_file(kaggle: Path) -> None:
     table = read_label_table(kaggle / "train.csv")
     assert table.ids[0] == "sample-11"
     assert table.ids[-1] == "sample-00"
@@ -39,15 +39,15 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "must have the columns Id, Target"),
-        (b"Name,Target\na,1\n", "without Id"),
-        (b"Id,Target\na,1\nb\n", "2 columns.* line 3"),
-        (b"Id,Target\na,16,0\n", "2 columns.* line 2"),
-        (b"Id,Target,Target\na,16,0\n", "one column Target or Label. Received: 2"),
-        (b"Id,Target\na,1\na,2\n", "must be unique. Received: 'a'"),
+        (b"", "has no column Id"),
+        (b"Name,Target\na,1\n", "its header 'Name,Target' has no column Id"),
+        (b"Id,Target\na,1\nb\n", "line 3 has 1 columns, the header 2"),
+        (b"Id,Target\na,16,0\n", "line 2 has 3 columns, the header 2"),
+        (b"Id,Target,Target\na,16,0\n", "its header has 2 columns Target or Label"),
+        (b"Id,Target\na,1\na,2\n", "id 'a' occurs twice"),
         (b"Id,Target\na,28\n", "Received: '28' in row 1"),
         (b"Id,Target\n\xff\xfe,1\n", "CSV text in UTF-8"),
-        (b"Id,Target," + b"x," * 600_000 + b"\n", "up to 1000000 letters"),
+        (b"Id,Target," + b"x," * 600_000 + b"\n", "a line of more than 1000000 characters"),
         (b'Id,Target\n"' + b"a" * 200_000 + b'",1\n', "CSV text"),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_submission_has_the_ids_of_the_sample_submission_and_valid_classes(
     [
         ("Id,Predicted\na,0\na,0\n", "'a' twice"),
         ("Id,Predicted\n", "it has no rows"),
-        ("Id,Target\na,0\n", "without Predicted"),
+        ("Id,Target\na,0\n", "has no column Predicted"),
     ],
 )
 def test_an_invalid_sample_submission_is_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -56,10 +56,10 @@ def test_samples_that_are_left_out_are_counted(kaggle: Path, tmp_path: Path, hpa
     [
         ("{kaggle}/nowhere new.zarr", "must be a folder of images"),
         ("{empty} new.zarr", "must hold files named"),
-        ("{kaggle}/train new.zarr --labels {no_id}", "must have the columns Id, Target"),
+        ("{kaggle}/train new.zarr --labels {no_id}", "has no column Id"),
         ("{kaggle}/train new.zarr --labels {class_28}", "from 0 to 27. Received: '28' in row 1"),
         ("{kaggle}/train new.zarr --labels {ghost}", "it has no files for 'ghost'"),
-        ("{kaggle}/train new.zarr --labels {kaggle}/nowhere.csv", "must be a CSV file"),
+        ("{kaggle}/train new.zarr --labels {kaggle}/nowhere.csv", "there is no such file"),
         (
             "{kaggle}/train {store} --labels {kaggle}/train.csv --codec raw",
             "it was created with codec='lz4hc', and this command has codec='raw'",

@@ -55,7 +55,7 @@ def test_training_keeps_copies_with_their_parents_and_leaks_only_if_asked_to(kag
         sizes[name] = json.loads(ended.out)["n_samples"]
     assert sizes == {"kept": 12, "leaky": 27}
     alone = hpa_process("train", store, "--part", "augmented", "--out", tmp_path / "alone")
-    assert_refused(alone, "Copies must be read with their parents")
+    assert_refused(alone, "copies without the part of their parents")
 
 
 def test_the_options_of_settings_are_those_of_the_recipe_with_their_defaults_and_choices() -> None:
