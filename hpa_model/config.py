@@ -224,5 +224,5 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
     try:
         return decode_record(TrainConfig, settings, name="the settings", remedy="Correct the value.")
     except InputError as error:
-        # A check of the configuration itself says all that is to be said.
+        # The error of the configuration itself is already complete.
         raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None

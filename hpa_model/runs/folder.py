@@ -104,7 +104,7 @@ class RunDescription:
 
 
 def fold_folder(run: Path, fold: int) -> Path:
-    """Return the path of a fold's folder; folds count from 0."""
+    """Return the folder of a fold; folds are numbered from 0."""
     return run / f"fold{fold}"
 
 

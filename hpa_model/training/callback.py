@@ -58,7 +58,7 @@ class TrainingCallback(keras.callbacks.Callback):
         super().__init__()
         self._models = models
         self._job = job
-        self._state = state  # where the current call of Keras's fit started, or the last epoch ended
+        self._state = state  # at the start of the current epoch, or where it was resumed
         self._interrupts = interrupts
         self._started = 0.0
         self._unchecked: tuple[int, Any] | None = None  # a step, and its loss on the device

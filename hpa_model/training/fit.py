@@ -56,7 +56,7 @@ def compile_models(network: keras.Model, config: TrainConfig) -> Models:
         if config.devices > 1:
             replica = keras.models.clone_model(network)
             replica.set_weights(network.get_weights())
-        # A model of its own in any case, so that the network is saved without an optimizer.
+        # Always another model than the network, so that the network is saved without an optimizer.
         compiled = with_symmetry_input(replica) if config.symmetries else keras.Model(replica.inputs, replica.outputs)
         optimizer = make_optimizer(config)
         compiled.compile(optimizer, LOSSES[config.loss], jit_compile=use_xla(config))
@@ -91,7 +91,7 @@ def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
     last: int,
     step: int = 0,
 ) -> None:
-    """Fit epochs `first` up to `last`, without it; the first one from a step on."""
+    """Fit the epochs from `first` to before `last`, the first of them from `step` on."""
     config = job.config
     batches = feed(
         reader,

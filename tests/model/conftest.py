@@ -1,4 +1,4 @@
-"""A finished run, shared by the tests of what is done with one."""
+"""A finished run that tests share."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.model.stopping import CONFIG
 
 @pytest.fixture(scope="session")
 def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold a run that nothing stopped; not to be changed."""
+    """Train a run that is not interrupted. Tests must not change it."""
     out = tmp_path_factory.mktemp("runs") / "run"
     train(store, CONFIG, out)
     return out

@@ -1,4 +1,4 @@
-"""Trainings that are stopped, and models that are compared."""
+"""Settings of short trainings, how to stop one, and how to compare the models of two."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ FOLD_FILES = {"best.keras", "last.keras", "history.csv", "class_f1.csv", "probs.
 
 
 class Killed(BaseException):
-    """What stops a training at once, as a kill does: nothing below catches it."""
+    """Stops a training at once, as a kill does: nothing below catches it."""
 
 
 def stop_at(batch: int) -> Progress:
-    """Stop the process's training after so many batches."""
+    """Make a progress that raises `Killed` at this batch, over all trainings that it is passed to."""
     done = []
 
     def count(_: int) -> None:

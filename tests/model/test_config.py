@@ -25,7 +25,7 @@ from hpa_model.config import TrainConfig, make_config, merge_settings, parse_set
         ({"parts": ["train", "train"]}, "Name each part once"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_config(settings)
 
@@ -39,7 +39,7 @@ def test_a_recipe_holds_the_differences_from_the_defaults(tmp_path: Path) -> Non
         read_recipe(tmp_path / "a.toml")
 
 
-def test_every_recipe_of_the_project_can_be_used() -> None:
+def test_every_recipe_of_the_project_is_valid() -> None:
     recipes = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
     assert recipes
     for path in recipes:
@@ -63,7 +63,7 @@ def test_a_setting_is_a_line_of_a_recipe(text: str, setting: dict[str, object]) 
 
 
 @pytest.mark.parametrize("text", ["loss", "=f1", "loss=", "a=1\nb=2", "epochs=3 4"])
-def test_a_setting_that_is_none_is_refused(text: str) -> None:
+def test_a_setting_without_name_or_value_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="NAME=VALUE"):
         parse_setting(text)
 

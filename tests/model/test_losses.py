@@ -45,7 +45,7 @@ def labels_and_probs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return labels, probs
 
 
-def test_every_loss_that_may_be_chosen_is_there_and_defined() -> None:
+def test_every_loss_that_can_be_chosen_is_in_the_table_and_has_a_definition() -> None:
     assert tuple(losses.LOSSES) == get_args(Loss) == tuple(DEFINITIONS)
 
 

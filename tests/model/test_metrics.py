@@ -1,4 +1,4 @@
-"""Scores and thresholds, held against scikit-learn and brute force."""
+"""Scores and thresholds, compared with scikit-learn and brute force."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from hpa_model.thresholds import predict_cross_fitted, search_thresholds
 
 @st.composite
 def scored_rows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Draw labels and probabilities, (N, K); many probabilities lie exactly on the grid of thresholds."""
+    """Draw labels and probabilities, (N, K); many probabilities are exactly on the grid of thresholds."""
     shape = draw(st.tuples(st.integers(1, 30), st.integers(1, 5)))
     labels = draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 1)))
     grid = st.integers(0, 1000).map(lambda n: n / 1000)
@@ -29,17 +29,17 @@ def scored_rows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(deadline=None)
 @given(scored_rows())
-def test_f1_is_that_of_scikit_learn(rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_f1_equals_that_of_scikit_learn(rows: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probs = rows
-    guess = predict_classes(probs, 0.5)
-    per_class = [f1_score(labels[:, k], guess[:, k], zero_division=0) for k in range(labels.shape[1])]
-    assert f1_per_class(labels, guess) == pytest.approx(per_class)
+    predictions = predict_classes(probs, 0.5)
+    per_class = [f1_score(labels[:, k], predictions[:, k], zero_division=0) for k in range(labels.shape[1])]
+    assert f1_per_class(labels, predictions) == pytest.approx(per_class)
     assert macro_f1(labels, probs) == pytest.approx(np.mean(per_class))
 
 
 @settings(deadline=None, max_examples=50)
 @given(scored_rows())
-def test_the_thresholds_are_the_first_of_the_best_that_brute_force_finds(rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_thresholds_are_the_lowest_of_the_best_that_brute_force_finds(rows: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probs = rows
     grid = np.arange(1001) / 1000
     best = search_thresholds(labels, probs)
@@ -71,12 +71,12 @@ def test_each_fold_is_predicted_with_the_thresholds_of_the_others() -> None:
     folds = rng.integers(0, 3, 60)
     predictions = predict_cross_fitted(labels, probs, folds)
     for fold in range(3):
-        own = folds == fold
-        expected = predict_classes(probs[own], search_thresholds(labels[~own], probs[~own]))
-        assert (predictions[own] == expected).all()
+        in_fold = folds == fold
+        expected = predict_classes(probs[in_fold], search_thresholds(labels[~in_fold], probs[~in_fold]))
+        assert (predictions[in_fold] == expected).all()
 
 
-def test_changing_the_labels_of_a_fold_does_not_change_its_own_honest_predictions() -> None:
+def test_cross_fitted_predictions_of_a_fold_do_not_depend_on_its_labels() -> None:
     rng = np.random.default_rng(1)
     labels, folds = rng.integers(0, 2, (50, 4)).astype(np.uint8), np.arange(50) % 2
     probs = rng.random((50, 4))
@@ -104,7 +104,7 @@ def test_the_three_scores_of_a_run_are_named_and_differ() -> None:
     assert scores.macro_f1_chance == pytest.approx(labels.mean())
 
 
-def test_guessing_scores_what_is_said_of_it() -> None:
+def test_guessing_at_the_frequency_of_a_class_scores_that_frequency() -> None:
     rng = np.random.default_rng(3)
     frequency = np.array([0.3, 0.05])
     labels, guesses = (rng.random((2, 200_000, 2)) < frequency).astype(np.uint8)

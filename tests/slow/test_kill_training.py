@@ -1,4 +1,4 @@
-"""The long proofs of training: `make test-slow`. Kills, networks that learn, and real samples learned by heart."""
+"""Long tests of training, for `make test-slow`: kills, networks that learn, overfitting real samples."""
 
 import random
 import shutil
@@ -34,7 +34,7 @@ HPA = Path(sys.executable).with_name("hpa")
 
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold a store of 336 made-up samples, 12 and more of each class."""
+    """Write a store of 336 synthetic samples, at least 12 of each class."""
     folder = tmp_path_factory.mktemp("synthetic")
     write_samples(folder / "samples", n_samples=336, seed=0, uniform=True)
     convert(folder / "samples" / "train", folder / "a.zarr", labels=folder / "samples" / "train.csv")
@@ -52,7 +52,7 @@ def test_five_kills_at_random_steps_change_no_weight(synthetic: Path, tmp_path: 
     killed = 0
     while killed < 5:
         process = subprocess.Popen([*command, "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # Some steps after it has begun to train: each step writes a checkpoint.
+        # Some steps after the start of training, counted by checkpoints: each step writes one.
         n_steps, seen, last = rng.randrange(1, 8), 0, 0.0
         while process.poll() is None and seen < n_steps:
             for saved in out.glob("fold*/checkpoint.npz"):
@@ -80,7 +80,7 @@ SETTINGS = {
 }
 
 
-def test_each_network_learns_and_gapnet_scores_twice_what_guessing_does(synthetic: Path, tmp_path: Path) -> None:
+def test_each_network_learns_and_gapnet_scores_twice_the_chance_level(synthetic: Path, tmp_path: Path) -> None:
     runs = []
     store = open_store(synthetic)
     labels = store.part("train").labels
@@ -99,7 +99,7 @@ def test_each_network_learns_and_gapnet_scores_twice_what_guessing_does(syntheti
 
 
 @pytest.mark.realdata
-def test_gapnet_learns_the_sixty_real_samples_by_heart(real_data: Path, tmp_path: Path) -> None:
+def test_gapnet_overfits_the_sixty_real_samples(real_data: Path, tmp_path: Path) -> None:
     convert(real_data / "kaggle" / "train", tmp_path / "a.zarr", labels=real_data / "kaggle" / "train.csv")
     config = TrainConfig(epochs=100, batch_size=20, image_size=128, bn_momentum=0.9, learning_rate=2e-3)
     store = open_store(tmp_path / "a.zarr")
@@ -119,5 +119,5 @@ def test_gapnet_learns_the_sixty_real_samples_by_heart(real_data: Path, tmp_path
     (tmp_path / "fold0").mkdir()
     shutil.copy(tmp_path / "history.csv", tmp_path / "fold0")
     (history,) = read_history(tmp_path, 1)
-    # The mean over all 28 classes, of which those that are absent count as 0.
+    # The score is the mean over all 28 classes, and absent classes count as 0.
     assert max(record.val_macro_f1 for record in history) * 28 / n_present > 0.9

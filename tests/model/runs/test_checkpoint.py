@@ -43,9 +43,7 @@ def test_an_epoch_with_a_lower_validation_loss_is_the_best() -> None:
     assert [record.epoch for record in lower.history] == [1, 2, 3]
 
 
-def test_a_checkpoint_keeps_the_names_that_0_1_0_gave(
-    small: tuple[keras.Model, keras.Optimizer], tmp_path: Path
-) -> None:
+def test_a_checkpoint_has_the_keys_of_0_1_0(small: tuple[keras.Model, keras.Optimizer], tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.npz", replace(START, elapsed_s=2.5), *small)
     with np.load(tmp_path / "a.npz") as file:
         raw = json.loads(str(file["state"]))
@@ -82,7 +80,7 @@ def test_a_checkpoint_of_a_newer_version_is_refused(small: tuple[keras.Model, ke
         lambda state: state.pop("n_images"),
     ],
 )
-def test_a_state_that_cannot_be_is_refused(
+def test_an_invalid_state_is_refused(
     small: tuple[keras.Model, keras.Optimizer], tmp_path: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
     state = replace(START, epoch=1, best_epoch=0, best_loss=0.6, history=(RECORD,), class_f1=((0.1, 0.2),))
@@ -110,7 +108,7 @@ def test_a_state_that_cannot_be_is_refused(
         lambda arrays: arrays.update(state=np.array("{}")),
     ],
 )
-def test_a_checkpoint_that_cannot_be_changes_nothing(
+def test_an_invalid_checkpoint_changes_nothing(
     small: tuple[keras.Model, keras.Optimizer], tmp_path: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
     path = tmp_path / "a.npz"
@@ -125,7 +123,7 @@ def test_a_checkpoint_that_cannot_be_changes_nothing(
     assert all((a == b).all() for a, b in zip(before, small[0].get_weights(), strict=True))
 
 
-def test_weights_that_are_no_numbers_are_not_saved(small: tuple[keras.Model, keras.Optimizer], tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_not_saved(small: tuple[keras.Model, keras.Optimizer], tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.npz", START, *small)
     before = (tmp_path / "a.npz").read_bytes()
     kernel = small[0].layers[-1].kernel
@@ -145,7 +143,7 @@ def gapnet() -> tuple[keras.Model, keras.Optimizer]:
     return network, optimizer
 
 
-def test_a_checkpoint_has_every_number(gapnet: tuple[keras.Model, keras.Optimizer], tmp_path: Path) -> None:
+def test_a_checkpoint_has_every_variable(gapnet: tuple[keras.Model, keras.Optimizer], tmp_path: Path) -> None:
     network, optimizer = gapnet
     record = EpochRecord(
         **dict.fromkeys(EpochRecord.__dataclass_fields__, 0.5) | {"epoch": 1}  # type: ignore[arg-type]

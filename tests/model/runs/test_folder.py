@@ -22,7 +22,7 @@ from tests.builders import RUN_CLASSES, make_rows, make_run
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold what a training leaves behind, without the models; not to be changed."""
+    """Write the files of a run, without the models. Tests must not change it."""
     folder = make_run(tmp_path_factory.mktemp("runs") / "run", make_rows())
     score_run(folder)
     return folder
@@ -65,7 +65,7 @@ def test_a_description_is_read_as_it_was_written(run: Path, tmp_path: Path) -> N
         ("base_models", [1]),
     ],
 )
-def test_a_description_that_cannot_be_is_refused(run: Path, tmp_path: Path, name: str, value: object) -> None:
+def test_an_invalid_description_is_refused(run: Path, tmp_path: Path, name: str, value: object) -> None:
     raw = json.loads((run / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(raw | {name: value}))
     with pytest.raises(InputError, match=r"Cannot read .*config\.json: "):
@@ -91,7 +91,7 @@ def test_a_setting_of_a_newer_version_names_that_version(run: Path, tmp_path: Pa
 
 @dataclass(frozen=True, kw_only=True)
 class NewerRecord(EpochRecord):
-    """The record of a version that measures one thing more."""
+    """The record of a version with one more metric."""
 
     val_map: float = float("nan")
 
@@ -121,7 +121,7 @@ def test_a_history_that_a_newer_version_resumed_is_read_again(
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b"[]", b'{"config": 1}'])
-def test_a_description_that_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_description_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(InputError, match=r"Cannot read .*config\.json: "):
         read_run(tmp_path)
@@ -139,7 +139,7 @@ def test_a_description_that_is_no_json_is_refused(tmp_path: Path, content: bytes
         lambda text: text + '"' + "a" * 200_000,
     ],
 )
-def test_a_history_that_is_damaged_is_refused(tmp_path: Path, change: Callable[[str], str]) -> None:
+def test_a_damaged_history_is_refused(tmp_path: Path, change: Callable[[str], str]) -> None:
     damaged = make_run(tmp_path / "run", make_rows())
     path = damaged / "fold1" / "history.csv"
     path.write_text(change(path.read_text()))
@@ -154,9 +154,9 @@ def test_a_fold_without_a_history_has_an_empty_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["1" + 400 * "0", "[" * 100_000, "NaN", "1e999", "null", "[0.5]", "-0.1"])
-def test_a_threshold_that_cannot_be_is_refused(run: Path, tmp_path: Path, value: str) -> None:
-    told = dict.fromkeys(RUN_CLASSES, "0.5") | {RUN_CLASSES[2]: value}
-    text = ", ".join(f"{json.dumps(name)}: {threshold}" for name, threshold in told.items())
+def test_an_invalid_threshold_is_refused(run: Path, tmp_path: Path, value: str) -> None:
+    saved = dict.fromkeys(RUN_CLASSES, "0.5") | {RUN_CLASSES[2]: value}
+    text = ", ".join(f"{json.dumps(name)}: {threshold}" for name, threshold in saved.items())
     (tmp_path / "thresholds.json").write_text(f"{{{text}}}")
     with pytest.raises(InputError, match="a threshold for each class"):
         read_thresholds(tmp_path, RUN_CLASSES)
@@ -175,7 +175,7 @@ def test_a_threshold_that_cannot_be_is_refused(run: Path, tmp_path: Path, value:
         {"ids": np.array("a")},
     ],
 )
-def test_out_of_fold_rows_that_cannot_be_are_refused(run: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_invalid_out_of_fold_rows_are_refused(run: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     with np.load(run / "out_of_fold.npz") as file:
         arrays = dict(file)
     np.savez(tmp_path / "out_of_fold.npz", **(arrays | changes))
@@ -184,7 +184,7 @@ def test_out_of_fold_rows_that_cannot_be_are_refused(run: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("n_bytes", [0, 3, 40, 300, -30])
-def test_out_of_fold_rows_that_were_cut_are_refused(run: Path, tmp_path: Path, n_bytes: int) -> None:
+def test_truncated_out_of_fold_rows_are_refused(run: Path, tmp_path: Path, n_bytes: int) -> None:
     (tmp_path / "out_of_fold.npz").write_bytes((run / "out_of_fold.npz").read_bytes()[:n_bytes])
     with pytest.raises(InputError, match=r"Cannot read .*out_of_fold\.npz"):
         read_out_of_fold(tmp_path)

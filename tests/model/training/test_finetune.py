@@ -18,44 +18,44 @@ from tests.model.stopping import CONFIG, Killed, stop_at
 
 
 @pytest.fixture(scope="module")
-def tuned(run: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold a run whose models were all fine-tuned; not to be changed."""
-    out = tmp_path_factory.mktemp("tuned") / "tuned"
+def finetuned(run: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fine-tune all models of a run. Tests must not change it."""
+    out = tmp_path_factory.mktemp("finetuned") / "run"
     finetune(run, loss="f1", epochs=2, folds="all", learning_rate=0.01, out=out)
     return out
 
 
-def test_fine_tuning_leaves_every_frozen_number_as_it_was(run: Path, tuned: Path) -> None:
+def test_fine_tuning_changes_no_variable_of_the_backbone(run: Path, finetuned: Path) -> None:
     for fold in range(2):
         before = load_model(run / f"fold{fold}" / "best.keras")
-        after = load_model(tuned / f"fold{fold}" / "last.keras")
-        n_frozen = n_learned = 0
+        after = load_model(finetuned / f"fold{fold}" / "last.keras")
+        n_frozen = n_trained = 0
         for one, other in zip(before.layers, after.layers, strict=True):
             assert one.name.startswith("head_") == other.name.startswith("head_")
             for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
                 if one.name.startswith("head_"):
-                    n_learned += int((a != b).any())
+                    n_trained += int((a != b).any())
                 else:
                     n_frozen += 1
                     assert (a == b).all(), one.name
         assert n_frozen > 40  # moving averages included
-        assert n_learned >= 10
+        assert n_trained >= 10
 
 
-def test_a_fine_tuned_run_says_where_it_comes_from_and_can_be_used_as_any_other(
-    run: Path, tuned: Path, store: Store
+def test_a_fine_tuned_run_records_its_base_and_has_predictions_of_its_own(
+    run: Path, finetuned: Path, store: Store
 ) -> None:
-    description = read_run(tuned)
+    description = read_run(finetuned)
     assert description.finetuned_from == str(run)
     assert description.finetuned_folds == (0, 1)
     assert (description.config.loss, description.config.epochs) == ("f1", 2)
-    rows = read_out_of_fold(tuned)
+    rows = read_out_of_fold(finetuned)
     assert rows.ids == read_out_of_fold(run).ids
     assert (rows.folds == read_out_of_fold(run).folds).all()
     assert (rows.probs != read_out_of_fold(run).probs).any()
 
 
-def test_the_best_fold_alone_is_fine_tuned_as_in_the_paper(run: Path, store: Store, tmp_path: Path) -> None:
+def test_by_default_only_the_best_fold_is_fine_tuned(run: Path, store: Store, tmp_path: Path) -> None:
     source = tmp_path / "run"
     shutil.copytree(run, source)
     done = finetune(source, epochs=1)
@@ -69,7 +69,7 @@ def test_the_best_fold_alone_is_fine_tuned_as_in_the_paper(run: Path, store: Sto
     assert scores[1 - best] == pytest.approx(max(fold for number, fold in scores.items() if number != best))
 
 
-def test_fine_tuning_asks_for_the_store_of_the_run(run: Path, kaggle: Path, tmp_path: Path) -> None:
+def test_fine_tuning_needs_the_store_of_the_run_and_another_folder(run: Path, kaggle: Path, tmp_path: Path) -> None:
     convert(kaggle / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv", codec="raw")
     with pytest.raises(InputError, match=r"Cannot fine-tune .* on .*a\.zarr: .*--store"):
         finetune(run, store=open_store(tmp_path / "a.zarr"), out=tmp_path / "out")
@@ -78,14 +78,12 @@ def test_fine_tuning_asks_for_the_store_of_the_run(run: Path, kaggle: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_models_that_were_trained_again_are_not_mixed_with_those_before(
-    run: Path, store: Store, tmp_path: Path
-) -> None:
-    source, out = tmp_path / "run", tmp_path / "tuned"
+def test_fine_tuning_is_not_resumed_from_other_base_models(run: Path, store: Store, tmp_path: Path) -> None:
+    source, out = tmp_path / "run", tmp_path / "finetuned"
     shutil.copytree(run, source)
     with pytest.raises(Killed):
         finetune(source, epochs=1, folds="all", out=out, progress=stop_at(1))
-    shutil.move(source, tmp_path / "moved")  # the same models, wherever they lie
+    shutil.move(source, tmp_path / "moved")  # the same models in another folder
     with pytest.raises(Killed):
         finetune(tmp_path / "moved", epochs=1, folds="all", out=out, progress=stop_at(1))
     shutil.copy(run / "fold1" / "last.keras", tmp_path / "moved" / "fold1" / "best.keras")
@@ -96,11 +94,11 @@ def test_models_that_were_trained_again_are_not_mixed_with_those_before(
         finetune(tmp_path / "moved", out=tmp_path / "other")
 
 
-def test_a_recipe_may_fine_tune_afterwards(run: Path, store: Store, tmp_path: Path) -> None:
+def test_a_training_is_followed_by_fine_tuning_if_the_settings_say_so(run: Path, store: Store, tmp_path: Path) -> None:
     source = tmp_path / "run"
     shutil.copytree(run, source)
     config = dataclasses.replace(CONFIG, finetune_epochs=1, finetune_loss="focal", finetune_folds="all")
-    # What is done already is not done again, whatever comes after it.
+    # The finished run is not trained again, whatever follows it.
     done = train_and_finetune(store, config, source, checkpointing=Checkpointing(tensorboard=True))
     assert not (source / "tensorboard").exists()
     assert (done[1].run / "tensorboard").is_dir()

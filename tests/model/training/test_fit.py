@@ -28,12 +28,12 @@ from hpa_model.training.train import train
 from tests.model.stopping import CONFIG, FOLD_FILES, Killed, assert_same_models, stop_at
 
 
-def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
+def test_a_training_that_is_killed_three_times_ends_with_the_same_weights(
     run: Path, store: Store, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     records: list[EpochRecord] = []
-    for batch in (2, 2, 5):  # in mid-epoch; at an epoch's last step; in the next epoch
+    for batch in (2, 2, 5):  # within an epoch; at the last step of an epoch; in the next epoch
         with pytest.raises(Killed):
             train(store, CONFIG, out, progress=stop_at(batch), checkpointing=Checkpointing(checkpoint_s=0))
     train(store, CONFIG, out, on_epoch=lambda fold, record: records.append(record))
@@ -84,8 +84,8 @@ def fail_in_step_2() -> Callable[[object], object]:
     return loss
 
 
-def stay_flat() -> Callable[[object], object]:
-    """Make a loss of 0 whose gradient is no number: the slope of a root at 0, times 0."""
+def have_nan_gradients() -> Callable[[object], object]:
+    """Make a loss of 0 whose gradient is NaN: the slope of a root at 0, times 0."""
     return lambda probs: keras.ops.mean(keras.ops.sqrt(keras.ops.relu(probs - 2.0)))
 
 
@@ -93,10 +93,10 @@ def stay_flat() -> Callable[[object], object]:
     ("make_loss", "message", "n_kept"),
     [
         (fail_in_step_2, r"Cannot train fold 0 further: the training loss is (inf|nan) in epoch 1, step 2\. Lower", 1),
-        (stay_flat, r"Cannot train fold0 further: .* before epoch 1, step 2\. Lower", 0),
+        (have_nan_gradients, r"Cannot train fold0 further: .* before epoch 1, step 2\. Lower", 0),
     ],
 )
-def test_numbers_that_are_none_are_named_and_leave_a_checkpoint_from_before(  # noqa: PLR0917 - three are fixtures
+def test_a_loss_or_weight_that_is_not_finite_is_reported_and_leaves_the_checkpoint_from_before(  # noqa: PLR0917 - three are fixtures
     make_loss: Callable[[], Callable[[object], object]],
     message: str,
     n_kept: int,

@@ -12,7 +12,7 @@ from hpa_model.training.train import train
 from tests.model.stopping import CONFIG, FOLD_FILES, Killed
 
 
-def test_a_run_that_is_finished_is_only_scored_again(run: Path, store: Store) -> None:
+def test_a_finished_run_is_only_scored_again(run: Path, store: Store) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.glob("fold*/*")}
 
     def fail(*_: object) -> None:
@@ -23,7 +23,7 @@ def test_a_run_that_is_finished_is_only_scored_again(run: Path, store: Store) ->
     assert before == {path: path.stat().st_mtime_ns for path in run.glob("fold*/*")}
 
 
-def test_tables_that_a_kill_left_behind_the_checkpoint_are_written_again(
+def test_tables_are_written_again_after_a_kill_between_checkpoint_and_tables(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, out = dataclasses.replace(CONFIG, epochs=1, batch_size=6), tmp_path / "run"
@@ -38,6 +38,6 @@ def test_tables_that_a_kill_left_behind_the_checkpoint_are_written_again(
     monkeypatch.undo()
     planned: list[int] = []
     train(store, config, out, progress=Progress(start=planned.append))
-    assert planned == [6]  # the other fold's; the epoch of this one is done
+    assert planned == [6]  # images of the other fold; this fold has finished its only epoch
     assert list(map(len, read_history(out, 2))) == [1, 1]
     assert {path.name for path in (out / "fold0").iterdir()} == FOLD_FILES

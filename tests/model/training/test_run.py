@@ -21,23 +21,23 @@ from tests.model.stopping import CONFIG, Killed, stop_at
 
 
 def test_a_run_has_one_writer(run: Path, store: Store, tmp_path: Path) -> None:
-    faults: list[str] = []
+    errors: list[str] = []
 
     def train_too(_: int) -> None:
         try:
             train(store, CONFIG, tmp_path / "run")
-        except InputError as fault:
-            faults.append(str(fault))
+        except InputError as error:
+            errors.append(str(error))
         raise Killed
 
     with pytest.raises(Killed):
         train(store, CONFIG, tmp_path / "run", progress=Progress(advance=train_too))
-    assert len(faults) == 1
-    assert "Cannot write to the run" in faults[0]
+    assert len(errors) == 1
+    assert "Cannot write to the run" in errors[0]
     assert not (run / ".lock").exists()
 
 
-def test_samples_stay_in_their_folds(kaggle: Path, tmp_path: Path) -> None:
+def test_a_run_whose_samples_changed_their_folds_is_not_resumed(kaggle: Path, tmp_path: Path) -> None:
     shutil.copytree(kaggle / "train", tmp_path / "train")
     (tmp_path / "train" / "sample-05_red.png").write_bytes(b"")
     convert(tmp_path / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv")
@@ -49,7 +49,7 @@ def test_samples_stay_in_their_folds(kaggle: Path, tmp_path: Path) -> None:
         train(open_store(tmp_path / "a.zarr"), CONFIG, tmp_path / "run")
 
 
-def test_a_run_whose_replacement_was_stopped_can_be_replaced(
+def test_a_run_can_be_replaced_after_a_replacement_was_killed(
     run: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
@@ -71,7 +71,7 @@ def test_a_run_whose_replacement_was_stopped_can_be_replaced(
     assert not (out / "fold1" / "probs.npz").exists()
 
 
-def test_a_run_that_exists_is_refused_unless_overwritten(run: Path, store: Store, tmp_path: Path) -> None:
+def test_an_existing_run_with_other_settings_is_refused(run: Path, store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Cannot resume .*epochs \(2 there, 4 here\), seed \(7 there.*--overwrite"):
         train(store, dataclasses.replace(CONFIG, epochs=4, seed=8), run)
     (tmp_path / "thesis").mkdir()
@@ -82,7 +82,9 @@ def test_a_run_that_exists_is_refused_unless_overwritten(run: Path, store: Store
     assert (tmp_path / "thesis" / "chapter.txt").exists()
 
 
-def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: Store, tmp_path: Path) -> None:
+def test_data_and_settings_that_cannot_be_used_are_refused_before_anything_is_written(
+    store: Store, tmp_path: Path
+) -> None:
     begin(tmp_path / "a.zarr", "ab", labels=np.ones((2, 28), np.uint8))
     for source, config, message in (
         (store, TrainConfig(parts=("test",)), "converted without a label table"),
@@ -96,7 +98,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(store: 
         assert not (tmp_path / "run").exists()
 
 
-def test_a_run_folder_that_is_none_or_damaged_is_refused(run: Path, store: Store, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_and_a_damaged_run_are_refused(run: Path, store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Cannot read run .* has no config.json"):
         read_run(tmp_path)
     shutil.copytree(run, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""A whole training, on few and small images."""
+"""Whole trainings, on few and small images."""
 
 import csv
 import dataclasses
@@ -30,13 +30,13 @@ def records() -> list[tuple[int, EpochRecord]]:
 
 @pytest.fixture(scope="module")
 def run(store: Store, records: list[tuple[int, EpochRecord]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold a finished run; not to be changed."""
+    """Train a run. Tests must not change it."""
     out = tmp_path_factory.mktemp("runs") / "run"
     train(store, CONFIG, out, on_epoch=lambda fold, record: records.append((fold, record)))
     return out
 
 
-def test_a_run_folder_says_what_was_done(run: Path, store: Store) -> None:
+def test_a_run_folder_describes_the_training(run: Path, store: Store) -> None:
     description = read_run(run)
     assert description.config == CONFIG
     assert description.fingerprints == {"train": store.part("train").manifest.fingerprint}
@@ -58,9 +58,9 @@ def test_every_epoch_of_every_fold_is_reported_and_recorded(run: Path, records: 
     for fold in range(2):
         with (run / f"fold{fold}" / "history.csv").open() as file:
             rows = list(csv.DictReader(file))
-        told = [record for f, record in records if f == fold]
-        assert [float(row["val_loss"]) for row in rows] == pytest.approx([r.val_loss for r in told], rel=1e-5)
-        assert told[-1].loss < told[0].loss
+        reported = [record for f, record in records if f == fold]
+        assert [float(row["val_loss"]) for row in rows] == pytest.approx([r.val_loss for r in reported], rel=1e-5)
+        assert reported[-1].loss < reported[0].loss
 
 
 def test_a_cache_changes_no_weight(run: Path, store: Store, tmp_path: Path) -> None:
@@ -68,9 +68,7 @@ def test_a_cache_changes_no_weight(run: Path, store: Store, tmp_path: Path) -> N
     assert (read_out_of_fold(tmp_path / "run").probs == read_out_of_fold(run).probs).all()
 
 
-def test_a_run_with_turned_images_is_another_one_and_can_be_predicted_with(
-    run: Path, store: Store, kaggle: Path, tmp_path: Path
-) -> None:
+def test_a_run_with_symmetries_differs_and_can_predict(run: Path, store: Store, kaggle: Path, tmp_path: Path) -> None:
     train(store, dataclasses.replace(CONFIG, symmetries=True), tmp_path / "run")
     rows = read_out_of_fold(tmp_path / "run")
     assert np.isfinite(rows.probs).all()
@@ -78,24 +76,24 @@ def test_a_run_with_turned_images_is_another_one_and_can_be_predicted_with(
     assert predict_submission(tmp_path / "run", store.path, tmp_path / "a.csv").n_rows == 3
 
 
-def test_out_of_fold_rows_come_from_the_model_that_has_not_seen_them(run: Path, store: Store) -> None:
+def test_out_of_fold_predictions_are_of_the_model_that_was_not_trained_on_the_sample(run: Path, store: Store) -> None:
     rows = read_out_of_fold(run)
     assert rows.ids == store.part("train").ids
     with store.reader() as reader:
         for fold in range(2):
-            own = np.flatnonzero(rows.folds == fold)
+            in_fold = np.flatnonzero(rows.folds == fold)
             model = load_model(run / f"fold{fold}" / "best.keras")
-            assert rows.probs[own] == pytest.approx(predict_probs([model], reader, own, 5), abs=1e-5)
+            assert rows.probs[in_fold] == pytest.approx(predict_probs([model], reader, in_fold, 5), abs=1e-5)
 
 
-def test_the_best_checkpoint_is_the_one_with_the_lowest_validation_loss(
+def test_the_best_model_is_the_one_with_the_lowest_validation_loss(
     run: Path, store: Store, records: list[tuple[int, EpochRecord]]
 ) -> None:
     rows = read_out_of_fold(run)
     for fold in range(2):
-        own = rows.folds == fold
+        in_fold = rows.folds == fold
         best = min((record for f, record in records if f == fold), key=lambda record: record.val_loss)
-        assert macro_f1(rows.labels[own], rows.probs[own]) == pytest.approx(best.val_macro_f1)
+        assert macro_f1(rows.labels[in_fold], rows.probs[in_fold]) == pytest.approx(best.val_macro_f1)
 
 
 def test_the_same_seed_gives_the_same_run(run: Path, store: Store, tmp_path: Path) -> None:
@@ -105,7 +103,7 @@ def test_the_same_seed_gives_the_same_run(run: Path, store: Store, tmp_path: Pat
     assert one.probs == pytest.approx(other.probs, abs=1e-4)  # sums over threads may round differently
 
 
-def test_thresholds_and_scores_follow_from_the_out_of_fold_rows(run: Path, tmp_path: Path) -> None:
+def test_thresholds_and_scores_are_functions_of_the_out_of_fold_predictions(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "scores.json").unlink()
     scores = score_run(tmp_path / "run")
