@@ -116,7 +116,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
     finish("evaluate", run / SCORES_FILE)
 
     progress.note("Writing the report")
-    finish("report", write_report(run).page)
+    finish("report", write_report(run).path)
 
     progress.note("Predicting the test part with the models of both folds")
     predict_submission(

@@ -1,4 +1,4 @@
-"""What the command `hpa` says of results. Text alone: nothing is computed here."""
+"""The commands `hpa evaluate` and `hpa compare`: their options and their text."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,44 +17,44 @@ if TYPE_CHECKING:
 
 
 def describe_scores(scores: "Scores") -> str:
-    """Say three scores, each with how it was obtained."""
-    lines = [
-        f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples",
-        f"  {scores.macro_f1_at_half:.3f}  threshold 0.5 for every class",
-        f"  {scores.macro_f1_in_sample:.3f}  thresholds fitted on the rows they are scored on (optimistic)",
-        f"  {scores.macro_f1_cross_fitted:.3f}  thresholds fitted on the other folds (honest)",
-        f"  {scores.macro_f1_chance:.3f}  expected of guessing each class as often as it occurs",
-    ]
+    """Describe the scores of a run, each with how its thresholds were obtained."""
+    from hpa_model.evaluation.scores import THRESHOLDINGS
+
+    lines = [f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples"]
+    lines += [f"  {getattr(scores, f'macro_f1_{kind.name}'):.3f}  {kind.description}" for kind in THRESHOLDINGS]
+    lines.append(f"  {scores.macro_f1_chance:.3f}  chance level: guessing each class as often as it occurs")
     if scores.legacy_leak:
-        lines.append("Every score flatters: copies of samples that validate were trained on (--legacy-leak).")
+        lines.append("All scores are inflated: copies of validation samples were trained on (--legacy-leak).")
     if scores.absent:
-        lines.append(f"No sample, never predicted, counted as 0: {', '.join(scores.absent)}")
+        lines.append(escape(f"No sample, never predicted, counted as 0: {', '.join(scores.absent)}"))
     return "\n".join(lines)
 
 
 def describe_classes(scores: "Scores") -> str:
-    """Say the scores of each class, and of each fold."""
+    """Describe the scores of each class, and of each fold."""
+    from hpa_model.evaluation.scores import THRESHOLDINGS
+
+    width = 11
+    labels = "".join(f"{kind.label:>{width}}" for kind in THRESHOLDINGS)
     lines = [
-        f"{'':<31}{'':>8}{'':>11}{'honest':>11}{'':>8}{'':>8}{'same rows':>11}{'0.5':>8}",
-        f"{'class':<31}{'samples':>8}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>8}{'F1':>11}{'F1':>8}",
+        f"{'':<50}{'honest':>{width}}{'honest':>{width}}{labels}",
+        f"{'class':<31}{'samples':>8}{'threshold':>11}{'precision':>{width}}{'recall':>{width}}"
+        + f"{'F1':>{width}}" * len(THRESHOLDINGS),
     ]
     for k, score in enumerate(scores.classes):
         threshold = "never" if score.support == 0 else f"{score.threshold:.3f}" if score.threshold else "always"
-        lines.append(
-            f"{k:>2} {escape(score.name):<28}{score.support:>8}{threshold:>11}{score.precision:>11.3f}"
-            f"{score.recall:>8.3f}{score.f1_cross_fitted:>8.3f}{score.f1_in_sample:>11.3f}{score.f1_at_half:>8.3f}"
-        )
+        values = [score.precision, score.recall, *(getattr(score, f"f1_{kind.name}") for kind in THRESHOLDINGS)]
+        columns = "".join(f"{value:>{width}.3f}" for value in values)
+        lines.append(f"{k:>2} {escape(score.name):<28}{score.support:>8}{threshold:>11}{columns}")
     lines.append("")
     for fold in scores.folds:
-        lines.append(
-            f"{f'macro-F1 of fold {fold.fold}':<31}{fold.n_samples:>8}{'':>30}{fold.macro_f1_cross_fitted:>8.3f}"
-            f"{fold.macro_f1_in_sample:>11.3f}{fold.macro_f1_at_half:>8.3f}"
-        )
+        columns = "".join(f"{getattr(fold, f'macro_f1_{kind.name}'):>{width}.3f}" for kind in THRESHOLDINGS)
+        lines.append(f"{f'macro-F1 of fold {fold.fold}':<31}{fold.n_samples:>8}{'':>{11 + 2 * width}}{columns}")
     return "\n".join(lines)
 
 
 def describe_confusions(scores: "Scores") -> str:
-    """Say what the worst classes are taken for."""
+    """Describe what the worst classes are confused with."""
 
     def name(pairs: Sequence[tuple[str, int]]) -> str:
         return ", ".join(f"{escape(other)} ({n})" for other, n in pairs)
@@ -62,42 +62,43 @@ def describe_confusions(scores: "Scores") -> str:
     lines = ["The worst classes, at honest thresholds:"]
     for confusion in scores.confusions:
         lines.append(
-            f"  {escape(confusion.name)}: missed {confusion.n_false_negatives}, "
-            f"false positives {confusion.n_false_positives}"
+            f"  {escape(confusion.name)}: {confusion.n_false_negatives} false negatives, "
+            f"{confusion.n_false_positives} false positives"
         )
         if confusion.predicted_instead:
-            lines.append(f"    instead of it: {name(confusion.predicted_instead)}")
+            lines.append(f"    predicted instead: {name(confusion.predicted_instead)}")
         if confusion.was_actually:
-            lines.append(f"    it instead of: {name(confusion.was_actually)}")
+            lines.append(f"    was actually: {name(confusion.was_actually)}")
     return "\n".join(lines)
 
 
-def describe_comparison(done: "Comparison") -> str:
-    """Put runs side by side."""
-    width = max(len("run"), *(len(row.run) for row in done.rows)) + 2
+def describe_comparison(comparison: "Comparison") -> str:
+    """Describe runs side by side."""
+    from hpa_model.evaluation.scores import THRESHOLDINGS
+
+    width = max(len("run"), *(len(row.run) for row in comparison.rows)) + 2
+    labels = "".join(f"{kind.label:>11}" for kind in THRESHOLDINGS)
     lines = [
-        f"{'':<{width}}{'':<13}{'':>7}{'':>7}{'':>7}   {'macro-F1':<8}{'':>33}{'':>12}{'the':>8}",
-        f"{'run':<{width}}{'model':<13}{'pixels':>7}{'loss':>7}{'epochs':>7}{'honest':>9}{'same rows':>11}{'0.5':>8}"
-        f"{'best fold':>11}{'images/s':>12}{'paper':>8}",
+        f"{'':<{width}}{'':<13}{'':>7}{'':>7}{'':>7}{'macro-F1':>11}",
+        f"{'run':<{width}}{'model':<13}{'pixels':>7}{'loss':>7}{'epochs':>7}{labels}{'best fold':>11}{'paper':>8}"
+        f"{'images/s':>10}",
     ]
-    for row in done.rows:
+    for row in comparison.rows:
+        scores = "".join(f"{getattr(row, f'macro_f1_{kind.name}'):>11.3f}" for kind in THRESHOLDINGS)
         paper = "" if row.paper is None else f"{row.paper:.3f}"
-        marks = " *" if row.legacy_leak else ""
         lines.append(
             f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'own':>7}{row.loss:>7}{row.epochs:>7}"
-            f"{row.macro_f1_cross_fitted:>9.3f}{row.macro_f1_in_sample:>11.3f}{row.macro_f1_at_half:>8.3f}{row.best_fold_in_sample:>11.3f}"
-            f"{row.images_per_s:>12.1f}{paper:>8}{marks}"
+            f"{scores}{row.best_fold_in_sample:>11.3f}{paper:>8}{row.images_per_s:>10.1f}"
+            f"{' *' if row.legacy_leak else ''}"
         )
-    guessing = max(row.macro_f1_chance for row in done.rows)
-    lines += [
-        "",
-        "honest: thresholds fitted on the other folds; same rows, and best fold (the paper's number): fitted on the",
-        f"rows that are scored, which flatters. Guessing frequencies would score {guessing:.3f}.",
-    ]
-    if not done.same_data:
+    chance = max(row.macro_f1_chance for row in comparison.rows)
+    lines += ["", *(f"{kind.label}: {kind.description.removeprefix(f'{kind.label}: ')}" for kind in THRESHOLDINGS)]
+    lines.append("best fold: the highest score of a fold on the same rows, which is what the paper reports")
+    lines.append(f"Chance level: {chance:.3f}, guessing each class as often as it occurs.")
+    if not comparison.same_data:
         lines.append("The runs were trained on different data: their scores say little about the networks.")
-    if any(row.legacy_leak for row in done.rows):
-        lines.append("* flatters: copies of samples that validate were trained on.")
+    if any(row.legacy_leak for row in comparison.rows):
+        lines.append("* inflated: copies of validation samples were trained on.")
     return "\n".join(lines)
 
 
@@ -153,6 +154,6 @@ def write_report_file(run: Path, store: "Store | None") -> str:
     except ImportError as error:
         return f"No report: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"
     report = write_report(run, store)
-    return f"Report: {report.page}" + (
+    return f"Report: {report.path}" + (
         f", without images. {report.missing_images_reason}" if report.missing_images_reason else ""
     )

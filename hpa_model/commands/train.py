@@ -236,10 +236,10 @@ def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float 
 
 def print_epoch(fold: int, record: "EpochRecord") -> None:
     """Print a line for an epoch."""
+    metrics = "  ".join(f"{label} {getattr(record, name):.3f}" for name, label in record.labeled_metrics().items())
     # To stderr, which rich redirects: the line appears above the bar. Folds count from 0, as their folders do.
     print(
-        f"fold {fold}  epoch {record.epoch:>3}  loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  "
-        f"macro-F1 {record.val_macro_f1:.3f}, best thresholds {record.val_macro_f1_best:.3f}  "
+        f"fold {fold}  epoch {record.epoch:>3}  loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  {metrics}  "
         f"{record.images_per_s:.1f} images/s",
         file=sys.stderr,
     )

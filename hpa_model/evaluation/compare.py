@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hpa_data.errors import InputError
 from hpa_data.tables import write_table
-from hpa_model.evaluation.scores import Scores, score_run
+from hpa_model.evaluation.scores import THRESHOLDINGS, Scores, score_run
 from hpa_model.runs.folder import RunDescription, read_history, read_run
 
 # Macro-F1 that Madeira and Parreira (2018) report for each network, thresholds fitted on the rows they are scored on:
@@ -18,62 +18,48 @@ PAPER_FINETUNED = {"bce": 0.604469, "f1": 0.580270}
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """A run in the table.
-
-    Attributes
-    ----------
-    run : str
-        The folder's name.
-    model, loss : str
-    image_size : int
-        Pixels that the network saw; 0: its own.
-    folds, epochs, n_samples : int
-    finetuned : bool
-    macro_f1_at_half, macro_f1_in_sample, macro_f1_cross_fitted : float
-        See `evaluate.Scores`.
-    best_fold_in_sample : float
-        Of the fold that scores best at thresholds fitted on its own rows: the paper's number.
-    macro_f1_chance : float
-    images_per_s : float
-        Trained, in the fastest epoch; median of the folds.
-    paper : float or None
-        What the paper reports for the network, on Kaggle's set.
-    legacy_leak : bool
-        Whether the scores flatter, because copies of validating samples were trained on.
-    """
+    """A run in the table."""
 
     run: str
+    """The name of its folder."""
+
     model: str
     loss: str
     image_size: int
+    """Rows and columns that the network saw; 0: its own."""
+
     folds: int
     epochs: int
     n_samples: int
     finetuned: bool
     macro_f1_at_half: float
+    """See `scores.Scores`, as for the next two and the chance level."""
+
     macro_f1_in_sample: float
     macro_f1_cross_fitted: float
     best_fold_in_sample: float
+    """Of the fold that scores best with thresholds fitted on its own rows: the number that the paper reports."""
+
     macro_f1_chance: float
     images_per_s: float
+    """Of training, in the fastest epoch; median over the folds, NaN without a history."""
+
     paper: float | None
+    """What the paper reports for the network, on Kaggle's data."""
+
     legacy_leak: bool
+    """Whether the scores are inflated, because copies of validation samples were trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Runs side by side.
-
-    Attributes
-    ----------
-    rows : tuple of RunRow
-        The highest honest score first.
-    same_data : bool
-        Whether all were trained on the same samples; scores of different ones say little about the networks.
-    """
+    """Runs side by side."""
 
     rows: tuple[RunRow, ...]
+    """The highest cross-fitted score first."""
+
     same_data: bool
+    """Whether all were trained on the same samples; otherwise the scores say little about the networks."""
 
 
 def compare_runs(runs: Sequence[Path]) -> Comparison:
@@ -86,14 +72,15 @@ def compare_runs(runs: Sequence[Path]) -> Comparison:
     """
     if not runs or len({run.resolve() for run in runs}) < len(runs):
         raise InputError(
-            f"Runs to compare must be at least one, and each another. Received: {', '.join(map(str, runs)) or 'none'}. "
-            "Name each run folder once."
+            f"runs must be at least one, each named once. Received: {', '.join(map(str, runs)) or 'none'}. Name each "
+            "run folder once."
         )
-    described = [(run, read_run(run), score_run(run)) for run in runs]
-    rows = [_make_row(run, description, scores) for run, description, scores in described]
+    descriptions = {run: read_run(run) for run in runs}
+    rows = [_make_row(run, description, score_run(run)) for run, description in descriptions.items()]
+    fingerprints = [description.fingerprints for description in descriptions.values()]
     return Comparison(
         rows=tuple(sorted(rows, key=lambda row: -row.macro_f1_cross_fitted)),
-        same_data=all(description.fingerprints == described[0][1].fingerprints for _, description, _ in described),
+        same_data=all(each == fingerprints[0] for each in fingerprints),
     )
 
 
@@ -112,9 +99,7 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
         epochs=config.epochs,
         n_samples=scores.n_samples,
         finetuned=finetuned,
-        macro_f1_at_half=scores.macro_f1_at_half,
-        macro_f1_in_sample=scores.macro_f1_in_sample,
-        macro_f1_cross_fitted=scores.macro_f1_cross_fitted,
+        **{name: getattr(scores, name) for name in [f"macro_f1_{kind.name}" for kind in THRESHOLDINGS]},
         best_fold_in_sample=max(fold.macro_f1_in_sample for fold in scores.folds),
         macro_f1_chance=scores.macro_f1_chance,
         images_per_s=statistics.median(speeds) if speeds else float("nan"),
@@ -124,5 +109,5 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write the table as CSV, a row a run."""
+    """Write the table as CSV, one row per run."""
     write_table(path, [field.name for field in fields(RunRow)], [astuple(row) for row in comparison.rows])

@@ -1,5 +1,6 @@
 """Figures of runs: how they learned, how they score, where thresholds lie. As SVG for the report, or PNG."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,14 +10,18 @@ from matplotlib.ticker import MaxNLocator
 
 from hpa_data.stats.style import BLUE, COLORS, GRAY, RED, SKY, render, shorten, styled
 from hpa_model.evaluation.compare import Comparison
-from hpa_model.evaluation.scores import Scores
+from hpa_model.evaluation.scores import THRESHOLDINGS, Scores
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.folder import EpochRecord
 from hpa_model.runs.out_of_fold import OutOfFold
 from hpa_model.thresholds import NEVER, search_thresholds
 
+LINES = ("--", "-", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDTH = 9.0  # inches; the report scales it to its width
+# Of the kinds of thresholds: the first is a bar in a figure of classes, the others are markers; all are bars of a run.
+CLASS_MARKERS = (("|", RED), (".", "black"))
+BAR_COLORS = (BLUE, SKY, GRAY)
 # The thresholds that a curve is drawn through.
 CURVE = np.arange(0, 1.0001, 0.01)
 
@@ -64,19 +69,17 @@ def draw_history(histories: Sequence[Sequence[EpochRecord]]) -> Figure:
         epochs = [record.epoch for record in history]
         style = {"color": COLORS[fold % len(COLORS)], "marker": "" if len(epochs) > 1 else "."}
 
-        for axes, name, label, line in (
-            (losses, "loss", "training", "--"),
-            (losses, "val_loss", "validation", "-"),
-            (scores, "val_macro_f1_best", "best thresholds", "-"),
-            (scores, "val_macro_f1", "threshold 0.5", "--"),
+        for axes, metrics in (
+            (losses, {"loss": "training", "val_loss": "validation"}),
+            (scores, EpochRecord.labeled_metrics()),
         ):
-            axes.plot(
-                epochs, [getattr(record, name) for record in history], line, label=f"fold {fold}, {label}", **style
-            )
+            for (name, label), line in zip(metrics.items(), itertools.cycle(LINES)):
+                values = [getattr(record, name) for record in history]
+                axes.plot(epochs, values, line, label=f"fold {fold}, {label}", **style)
         best = min(history, key=lambda record: record.val_loss)
         losses.plot(best.epoch, best.val_loss, "o", mfc="none", ms=9, color=style["color"])
-    losses.set_title("Loss (circle: the lowest of the validation)")
-    scores.set_title("Macro-F1 of the validation set")
+    losses.set_title("Loss (circle: the epoch that is kept)")
+    scores.set_title("Scores of the validation set")
     scores.set_ylim(0, None)
     for axes in (losses, scores):
         axes.set_xlabel("Epoch")
@@ -93,26 +96,19 @@ def draw_classes(scores: Scores) -> Figure:
     figure = Figure((WIDTH, 0.24 * len(classes) + 1.1), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(classes))[::-1]  # the first class on top
-    axes.barh(
-        rows,
-        [score.f1_cross_fitted for score in classes],
-        0.7,
-        color=BLUE,
-        label="Thresholds of the other folds (honest)",
-    )
-    for name, marker, color, label in (
-        ("f1_in_sample", "|", RED, "Thresholds fitted on the same rows (optimistic)"),
-        ("f1_at_half", ".", "black", "Threshold 0.5"),
-    ):
-        shown = [row for score, row in zip(classes, rows, strict=True) if score.support]
-        values = [getattr(score, name) for score in classes if score.support]
-        axes.plot(values, shown, marker, color=color, ms=9, mew=1.5, label=label)
+    first, *others = THRESHOLDINGS
+    values = [getattr(score, f"f1_{first.name}") for score in classes]
+    axes.barh(rows, values, 0.7, color=BLUE, label=first.description)
+    shown = [row for score, row in zip(classes, rows, strict=True) if score.support]
+    for kind, (marker, color) in zip(others, CLASS_MARKERS, strict=True):
+        values = [getattr(score, f"f1_{kind.name}") for score in classes if score.support]
+        axes.plot(values, shown, marker, color=color, ms=9, mew=1.5, label=kind.description)
     axes.set_yticks(rows, [f"{k} {score.name} ({score.support:,})" for k, score in enumerate(classes)])
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.7, len(classes) - 0.3)
     axes.set_xlabel("F1; in brackets, the samples of the class")
     axes.grid(axis="x")
-    figure.legend(loc="outside upper left", ncols=3, fontsize=8)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=8)
     return figure
 
 
@@ -188,15 +184,11 @@ def draw_comparison(comparison: Comparison) -> Figure:
     figure = Figure((WIDTH, 0.62 * len(rows) + 1.2), layout="constrained")
     axes = figure.subplots()
     heights = np.arange(len(rows), dtype=float)
-    kinds = (
-        ("macro_f1_cross_fitted", BLUE, "thresholds of the other folds (honest)"),
-        ("macro_f1_in_sample", SKY, "thresholds fitted on the same rows (optimistic)"),
-        ("macro_f1_at_half", GRAY, "threshold 0.5"),
-    )
-    for number, (name, color, label) in enumerate(kinds):
-        values = [getattr(row, name) for row in rows]
-        shifted = heights + 0.25 * (1 - number)
-        axes.barh(shifted, values, 0.24, color=color, label=label)
+    width = 0.75 / len(THRESHOLDINGS)
+    for number, (kind, color) in enumerate(zip(THRESHOLDINGS, BAR_COLORS, strict=True)):
+        values = [getattr(row, f"macro_f1_{kind.name}") for row in rows]
+        shifted = heights + width * ((len(THRESHOLDINGS) - 1) / 2 - number)
+        axes.barh(shifted, values, width - 0.01, color=color, label=kind.description)
         for height, value in zip(shifted, values, strict=True):
             axes.text(value, height, f" {value:.3f}", va="center", fontsize=7)
     reported = [(height, row.paper) for height, row in zip(heights, rows, strict=True) if row.paper is not None]
@@ -207,7 +199,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
             "D",
             color=RED,
             ms=5,
-            label="the paper, on Kaggle's test set",
+            label="the paper, on Kaggle's data",
         )
     chance = max(row.macro_f1_chance for row in rows)
     axes.axvline(chance, color="black", lw=0.8, ls=":", label="guessing by class frequency")
@@ -217,5 +209,5 @@ def draw_comparison(comparison: Comparison) -> Figure:
     note = "   * optimistic: copies of validation samples were trained on"
     axes.set_xlabel("Macro-F1" + (note if any(row.legacy_leak for row in rows) else ""))
     axes.grid(axis="x")
-    figure.legend(loc="outside upper left", ncols=3, fontsize=8)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=8)
     return figure

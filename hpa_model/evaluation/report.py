@@ -1,10 +1,9 @@
-"""A run's page: one file that opens from disk, with figures, tables, and pictures of hits and misses."""
+"""The report of a run: one HTML file with figures, tables, and images of correct and wrong predictions."""
 
 import base64
 import importlib.resources
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import jinja2
@@ -16,65 +15,48 @@ from hpa_data.preview import to_rgb
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.atomic import write_atomic
 from hpa_model.evaluation import figures
-from hpa_model.evaluation.scores import score_run
+from hpa_model.evaluation.scores import THRESHOLDINGS, score_run
 from hpa_model.runs.folder import REPORT_FILE, RunDescription, read_history, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
 from hpa_model.thresholds import predict_cross_fitted
 
-# Pictures of each kind, and their width and height in pixels.
-N_EXAMPLES, PICTURE = 6, 224
+# Images of each kind, and their width and height in pixels.
+N_EXAMPLES, IMAGE_PIXELS = 6, 224
 TEMPLATE = "report.html.jinja"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A sample on the page.
-
-    Attributes
-    ----------
-    id : str
-    picture : str
-        A JPEG file as a data URL.
-    hit, missed, false : tuple of (str, float)
-        Classes it shows that were predicted, that were not, and that were predicted in vain; with probabilities.
-    """
+    """A sample in the report. Classes come with their predicted probabilities."""
 
     id: str
-    picture: str
-    hit: tuple[tuple[str, float], ...]
-    missed: tuple[tuple[str, float], ...]
-    false: tuple[tuple[str, float], ...]
+    image: str
+    """A JPEG file as a data URL."""
+
+    true_positives: tuple[tuple[str, float], ...]
+    false_negatives: tuple[tuple[str, float], ...]
+    false_positives: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A page that was written.
+    """A report that was written."""
 
-    Attributes
-    ----------
-    page : Path
-    missing_images_reason : str
-        Why it has none; empty if it has them.
-    """
-
-    page: Path
+    path: Path
     missing_images_reason: str
+    """Why it has no images; empty if it has them."""
 
 
 def write_report(run: Path, store: Store | None = None) -> Report:
-    """Score a run and write its page.
+    """Score a run and write its report.
 
     Parameters
     ----------
     run : Path
         A finished run.
     store : Store, optional
-        For the pictures; by default the one that the run was trained from. Where that is not the store it was any more,
-        or is not there, the page says so in their place.
-
-    Returns
-    -------
-    Report
+        To read images from; by default the one that the run was trained on. If it has changed since, or is missing,
+        the report says so instead of showing images.
 
     Raises
     ------
@@ -84,115 +66,122 @@ def write_report(run: Path, store: Store | None = None) -> Report:
     description = read_run(run)
     scores = score_run(run)
     rows = read_out_of_fold(run)
-    hits, misses = pick_examples(rows)
+    correct, wrong = pick_examples(rows)
     try:
-        shown = read_examples(store or open_store(description.store), description, rows, [*hits, *misses])
-        absent = ""
+        examples = read_examples(store or open_store(description.store), description, rows, [*correct, *wrong])
+        missing_images_reason = ""
     except InputError as error:
-        shown, absent = [], str(error)
+        examples, missing_images_reason = [], str(error)
     histories = read_history(run, description.config.folds)
-    drawn = {
+    drawings = {
         "history": figures.draw_history(histories),
         "classes": figures.draw_classes(scores),
         "folds": figures.draw_folds(rows, scores),
         "thresholds": figures.draw_thresholds(rows, scores),
     }
-    page = _load_template().render(
+    text = _load_template().render(
         name=run.absolute().name,
         description=description,
         config=asdict(description.config),
         scores=scores,
-        figures={name: figures.render_svg(figure) for name, figure in drawn.items()},
-        hits=shown[: len(hits)],
-        misses=shown[len(hits) :],
-        absent=absent,
+        figures={name: figures.render_svg(figure) for name, figure in drawings.items()},
+        thresholdings=THRESHOLDINGS,
+        correct=examples[: len(correct)],
+        wrong=examples[len(correct) :],
+        missing_images_reason=missing_images_reason,
     )
-    write_atomic(run / REPORT_FILE, page.encode())
-    return Report(page=run / REPORT_FILE, missing_images_reason=absent)
+    write_atomic(run / REPORT_FILE, text.encode())
+    return Report(path=run / REPORT_FILE, missing_images_reason=missing_images_reason)
 
 
 def _load_template() -> jinja2.Template:
-    """Load the page's template; whatever is put into it is escaped unless the template says otherwise."""
+    """Load the template of the report, which escapes values unless it marks them as safe."""
     text = importlib.resources.files("hpa_model.evaluation").joinpath(TEMPLATE).read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(text)
 
 
 def pick_examples(rows: OutOfFold) -> tuple[list[int], list[int]]:
-    """Pick rows to show: the surest of those that are wholly right, and the worst of the wrong ones.
+    """Pick rows to show: the correct ones of highest confidence, and the wrong ones of largest loss.
 
-    Predictions are at honest thresholds. A row is as sure as the least of the probabilities that it gives to what is
-    true; the worst rows are those with the largest cross-entropy. No two hits show the same set of classes, while there
-    are others.
+    Predictions use cross-fitted thresholds. A row is correct if all of its classes are. Its confidence is the lowest
+    of the probabilities that it gives to the true labels, its loss their cross-entropy. Correct rows show different
+    sets of classes as far as possible.
 
     Returns
     -------
-    hits, misses : list of int
+    correct, wrong : list of int
+        Indices of rows, `N_EXAMPLES` of each at most.
     """
     predictions = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
     truth = rows.labels.astype(bool)
-    right = np.where(truth, rows.probs, 1 - rows.probs)
-    exact = (predictions == rows.labels).all(axis=1)
-    certain = np.flatnonzero(exact)[np.argsort(-right.min(axis=1)[exact], kind="stable")]
+    likelihood = np.where(truth, rows.probs, 1 - rows.probs)
+    is_correct = (predictions == rows.labels).all(axis=1)
+    confident = np.flatnonzero(is_correct)[np.argsort(-likelihood.min(axis=1)[is_correct], kind="stable")]
     seen: set[bytes] = set()
     first: list[int] = []
     again: list[int] = []
-    for index in certain.tolist():
+    for index in confident.tolist():
         (again if rows.labels[index].tobytes() in seen else first).append(index)
         seen.add(rows.labels[index].tobytes())
-    loss = -np.log(right.clip(1e-7)).sum(axis=1)
-    worst = np.flatnonzero(~exact)[np.argsort(-loss[~exact], kind="stable")]
+    loss = -np.log(likelihood.clip(1e-7)).sum(axis=1)
+    worst = np.flatnonzero(~is_correct)[np.argsort(-loss[~is_correct], kind="stable")]
     return [*first, *again][:N_EXAMPLES], worst[:N_EXAMPLES].tolist()
 
 
 def read_examples(store: Store, description: RunDescription, rows: OutOfFold, chosen: list[int]) -> list[Example]:
-    """Read pictures of rows from the store that they come from, and say what was predicted for them.
+    """Read the images of rows from the store that the run was trained on.
 
     Raises
     ------
     InputError
-        If the store is another one.
+        If it is another store.
     """
     predictions = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
-    config = description.config
-    for part in config.parts:
+    parts = description.config.parts
+    for part in parts:
         if store.part(part).manifest.fingerprint != description.fingerprints.get(part):
             raise InputError(
-                f"Pictures must come from the store that the run was trained from. Received: {store.location}, whose "
-                f"part {part} is another one. Pass --store."
+                f"Cannot show images of {store.location}: its part {part} is not the one that the run was trained on. "
+                "Pass --store."
             )
-    examples = []
-    with store.reader(config.parts) as reader:
-        places = {name: place for place, name in enumerate(reader.ids)}
-        for index in chosen:
-            if rows.ids[index] not in places:
-                raise InputError(
-                    f"Pictures must come from the store that the run was trained from. Received: {store.location}, "
-                    f"without {rows.ids[index]}. Pass --store."
-                )
-            image = reader.read_one(places[rows.ids[index]])
-
-            def name(mask: npt.NDArray[np.bool_], row: Any = rows.probs[index]) -> tuple[tuple[str, float], ...]:
-                found = sorted(np.flatnonzero(mask).tolist(), key=lambda k: -row[k])
-                return tuple((description.classes[k], float(row[k])) for k in found)
-
-            truth, guess = rows.labels[index].astype(bool), predictions[index].astype(bool)
-            examples.append(
-                Example(
-                    id=rows.ids[index],
-                    picture=encode_picture(image),
-                    hit=name(truth & guess),
-                    missed=name(truth & ~guess),
-                    false=name(guess & ~truth),
-                )
+    with store.reader(parts) as reader:
+        positions = {sample_id: position for position, sample_id in enumerate(reader.ids)}
+        absent = [rows.ids[index] for index in chosen if rows.ids[index] not in positions]
+        if absent:
+            raise InputError(
+                f"Cannot show images of {store.location}: it has no sample {absent[0]}, which the run was trained on. "
+                "Pass --store."
             )
-    return examples
+        return [
+            _make_example(reader.read_one(positions[rows.ids[index]]), rows, predictions, index, description.classes)
+            for index in chosen
+        ]
 
 
-def encode_picture(image: npt.NDArray[np.uint8]) -> str:
-    """Mix an image's channels, uint8 (Y, X, 4), to a small JPEG file as a data URL."""
-    small = cv2.resize(to_rgb(image), (PICTURE, PICTURE), interpolation=cv2.INTER_AREA)
-    done, encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-    if not done:
-        raise RuntimeError("OpenCV must encode JPEG. Received: a refusal. Install opencv-python-headless.")
+def _make_example(
+    image: npt.NDArray[np.uint8],
+    rows: OutOfFold,
+    predictions: npt.NDArray[np.uint8],
+    index: int,
+    classes: tuple[str, ...],
+) -> Example:
+    probs, truth, predicted = rows.probs[index], rows.labels[index].astype(bool), predictions[index].astype(bool)
+
+    def name(mask: npt.NDArray[np.bool_]) -> tuple[tuple[str, float], ...]:
+        return tuple((classes[k], float(probs[k])) for k in sorted(np.flatnonzero(mask), key=lambda k: -probs[k]))
+
+    return Example(
+        id=rows.ids[index],
+        image=encode_image(image),
+        true_positives=name(truth & predicted),
+        false_negatives=name(truth & ~predicted),
+        false_positives=name(predicted & ~truth),
+    )
+
+
+def encode_image(image: npt.NDArray[np.uint8]) -> str:
+    """Encode an image, uint8 (Y, X, C), as a small RGB JPEG file in a data URL."""
+    small = cv2.resize(to_rgb(image), (IMAGE_PIXELS, IMAGE_PIXELS), interpolation=cv2.INTER_AREA)
+    encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]  # OpenCV writes BGR
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"

@@ -6,7 +6,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,8 @@ def read_versions() -> dict[str, str]:
 class EpochRecord:
     """One epoch in the history of a fold, and a line of `history.csv`, under the names of the fields.
 
-    A metric that is added later has the default NaN, which it then is in older runs.
+    A metric that is added later has the default NaN, which it then is in older runs. Those with a label are printed
+    after each epoch and drawn in the report.
     """
 
     epoch: int
@@ -151,10 +152,10 @@ class EpochRecord:
     val_loss: float
     """Over the whole validation set after the epoch. Without penalties."""
 
-    val_macro_f1: float
+    val_macro_f1: float = field(metadata={"label": "macro-F1 at 0.5"})
     """Over the whole validation set, with the threshold 0.5 for all classes."""
 
-    val_macro_f1_best: float
+    val_macro_f1_best: float = field(metadata={"label": "macro-F1 at best thresholds"})
     """The same, with the thresholds that are best for these samples."""
 
     val_accuracy: float
@@ -168,6 +169,11 @@ class EpochRecord:
 
     seconds: float
     """The whole epoch, with validation."""
+
+    @staticmethod
+    def labeled_metrics() -> dict[str, str]:
+        """Return the labels of the metrics that are shown, by the names of their fields."""
+        return {each.name: each.metadata["label"] for each in fields(EpochRecord) if "label" in each.metadata}
 
     def __post_init__(self) -> None:
         """Check that all are finite, or NaN where that means "not measured"; ValueError if not."""

@@ -1,0 +1,85 @@
+"""Scores of out-of-fold rows: per class, per fold, and what the worst classes are confused with."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_fscore_support
+
+from hpa_data.errors import InputError
+from hpa_model.evaluation.scores import (
+    THRESHOLDINGS,
+    ClassScore,
+    FoldScore,
+    Scores,
+    find_confusion,
+    score_rows,
+    score_run,
+)
+from hpa_model.metrics import f1_per_class, predict_classes
+from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
+from hpa_model.thresholds import predict_cross_fitted, search_thresholds
+from tests.builders import RUN_CLASSES, make_rows, make_run
+
+
+def test_classes_are_scored_as_scikit_learn_does() -> None:
+    rows = make_rows()
+    scores = score_rows(rows, RUN_CLASSES)
+    cross_fitted = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
+    precision, recall, f1, support = precision_recall_fscore_support(rows.labels, cross_fitted, zero_division=0)
+    for k, score in enumerate(scores.classes):
+        assert (score.precision, score.recall, score.f1_cross_fitted) == pytest.approx((precision[k], recall[k], f1[k]))
+        assert score.support == support[k]
+    assert scores.absent == ("Never $seen$",)
+
+
+def test_each_fold_is_scored_on_its_own_rows() -> None:
+    rows = make_rows()
+    scores = score_rows(rows, RUN_CLASSES)
+    assert [fold.n_samples for fold in scores.folds] == [30, 30, 30]
+    for fold in scores.folds:
+        in_fold = rows.folds == fold.fold
+        labels, probs = rows.labels[in_fold], rows.probs[in_fold]
+        best = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs))).mean()
+        assert fold.macro_f1_in_sample == pytest.approx(best)
+        assert fold.macro_f1_at_half <= best
+        assert fold.macro_f1_cross_fitted <= best
+
+
+def test_confusions_name_what_a_class_is_confused_with() -> None:
+    labels = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
+    predicted = np.array([[0, 1, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0], [1, 0, 1]], np.uint8)
+    confusion = find_confusion(labels, predicted, 0, ("a", "b", "c"))
+    assert (confusion.n_false_negatives, confusion.predicted_instead) == (2, (("b", 2), ("c", 1)))
+    assert (confusion.n_false_positives, confusion.was_actually) == (2, (("b", 1),))
+
+
+def test_every_thresholding_has_a_field_in_each_kind_of_score() -> None:
+    for kind, prefix in ((ClassScore, "f1"), (FoldScore, "macro_f1"), (Scores, "macro_f1")):
+        names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+        assert {f"{prefix}_{each.name}" for each in THRESHOLDINGS} <= names
+
+
+def test_the_mean_of_the_classes_is_the_score_of_the_run_which_writes_it_and_its_thresholds(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_rows())
+    scores = score_run(run)
+    for kind in THRESHOLDINGS:
+        values = [getattr(score, f"f1_{kind.name}") for score in scores.classes]
+        assert getattr(scores, f"macro_f1_{kind.name}") == pytest.approx(np.mean(values))
+    written = json.loads((run / "scores.json").read_text())
+    assert written["macro_f1_cross_fitted"] == scores.macro_f1_cross_fitted
+    thresholds = json.loads((run / "thresholds.json").read_text())
+    assert thresholds == {score.name: score.threshold for score in scores.classes}
+
+
+def test_a_run_with_other_classes_than_its_rows_is_refused(tmp_path: Path) -> None:
+    rows = make_rows()
+    run = make_run(tmp_path / "run", rows)
+    (run / "out_of_fold.npz").unlink()
+    write_out_of_fold(
+        run, OutOfFold(ids=rows.ids, labels=rows.labels[:, 1:], probs=rows.probs[:, 1:], folds=rows.folds)
+    )
+    with pytest.raises(InputError, match="has 3 columns for 4 classes. Train again."):
+        score_run(run)
