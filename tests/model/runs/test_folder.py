@@ -190,11 +190,6 @@ def test_truncated_out_of_fold_rows_are_refused(run: Path, tmp_path: Path, n_byt
         read_out_of_fold(tmp_path)
 
 
-def test_a_run_named_twice_is_not_compared_with_itself(run: Path) -> None:
-    with pytest.raises(InputError, match="each another"):
-        compare_runs([run, run.parent / "." / "run"])
-
-
 def test_a_model_of_another_run_is_refused(run: Path, tmp_path: Path) -> None:
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     save_model(network, tmp_path / "best.keras")
