@@ -1,4 +1,4 @@
-"""Keras on JAX beside TensorFlow, and several devices beside one; each in a process of its own."""
+"""Keras on JAX compared with TensorFlow, and several devices compared with one; each in a process of its own."""
 
 import json
 import os
@@ -37,7 +37,7 @@ for recipe in sys.argv[2:]:
     model.compile(make_optimizer(config), LOSSES[config.loss], jit_compile=use_xla(config))
     images = rng.integers(0, 256, (4, 80, 80, 4), np.uint8)
     labels = (rng.random((4, 28)) < 0.2).astype(np.float32)
-    # The second loss is after one step of the optimiser.
+    # The second loss follows a step of the optimizer.
     losses[config.model] = [float(model.train_on_batch(images, labels)) for _ in range(2)]
 json.dump([keras.backend.backend(), "tensorflow" in sys.modules, losses], open(sys.argv[1], "w"))
 """
@@ -77,15 +77,15 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 weights = []
 for devices in (1, 2):
-    # No batch statistics, which each device takes over its own share; no dropout.
+    # No batch statistics, which each device computes over its share of the batch; no dropout.
     config = TrainConfig(model="gapnet-pl", options={"dropout": 0.0}, folds=2, epochs=1, batch_size=6, image_size=64,
                          optimizer="sgd", learning_rate=0.05, devices=devices)
     out = Path(sys.argv[3]) / str(devices)
     train(open_store(sys.argv[2]), config, out)
     weights.append(load_model(out / "fold0" / "last.keras").get_weights())
-apart = max(float(np.abs(a - b).max()) for a, b in zip(*weights, strict=True))
+difference = max(float(np.abs(a - b).max()) for a, b in zip(*weights, strict=True))
 
-# Batch statistics, and a last batch of one image, which two devices cannot share.
+# With batch statistics, and a last batch of one image, which two devices cannot share.
 config = TrainConfig(folds=2, epochs=1, batch_size=4, image_size=76, devices=2)
 n_trained = []
 store = open_store(sys.argv[2])
@@ -97,12 +97,12 @@ with store.reader() as reader:
     network = build_network(description, fold=0)
     fit_fold(network, job)
 finite = all(np.isfinite(value).all() for value in network.get_weights())
-json.dump([apart, finite, n_trained], open(sys.argv[1], "w"))
+json.dump([difference, finite, n_trained], open(sys.argv[1], "w"))
 """
 
 
 def run_child(script: str, tmp_path: Path, *arguments: object, backend: str = "tensorflow") -> Any:
-    """Run a script in a new process, on a backend; return what it wrote."""
+    """Run a script on a backend in a new process; return what it wrote."""
     answer = tmp_path / f"answer-{backend}.json"
     done = subprocess.run(
         [sys.executable, "-c", script, str(answer), *map(str, arguments)],
@@ -132,7 +132,7 @@ def test_a_run_is_trained_on_jax_and_predicted_with_on_tensorflow(store: Store, 
     pytest.importorskip("jax")
     seen = run_child(TRAIN, tmp_path, store.path, tmp_path / "run", backend="jax")
     assert len(seen) == 4
-    # Until the first model is saved, when Keras itself looks whether TensorFlow is there.
+    # Until the first model is saved, when Keras itself checks whether TensorFlow is installed.
     assert not any(seen[:2])
     assert read_run(tmp_path / "run").versions["backend"] == "jax"
     assert np.isfinite(read_out_of_fold(tmp_path / "run").probs).all()
@@ -140,8 +140,8 @@ def test_a_run_is_trained_on_jax_and_predicted_with_on_tensorflow(store: Store, 
 
 
 def test_two_devices_train_the_same_weights_as_one(store: Store, tmp_path: Path) -> None:
-    apart, finite, n_trained = run_child(DEVICES, tmp_path, store.path, tmp_path)
-    assert apart < 1e-4
+    difference, finite, n_trained = run_child(DEVICES, tmp_path, store.path, tmp_path)
+    assert difference < 1e-4
     assert finite
     assert n_trained == [4]
 

@@ -1,4 +1,4 @@
-"""The pipeline: every index once an epoch, each image with its own label."""
+"""The pipeline: every index once per epoch, each image with its label."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from hpa_data.store.store import Store
 from hpa_model.pipeline import dataset, reraise_reader_errors
 
 
-class Numbers:
+class NumberBatch:
     def __init__(self, indices: np.ndarray) -> None:
         self._indices = indices
 
@@ -27,7 +27,7 @@ class Numbers:
 
 
 class NumberReader:
-    """A reader of tiny images that hold their own index."""
+    """A reader of tiny images whose value is their index."""
 
     image_shape = (1, 1, 4)
 
@@ -39,9 +39,9 @@ class NumberReader:
     def __len__(self) -> int:
         return self._n_samples
 
-    def read_async(self, indices: np.ndarray) -> "Numbers":
+    def read_async(self, indices: np.ndarray) -> "NumberBatch":
         self.n_calls += 1
-        return Numbers(indices)
+        return NumberBatch(indices)
 
 
 @settings(deadline=None, max_examples=25)
@@ -52,7 +52,7 @@ class NumberReader:
     seed=st.integers(0, 5),
     epochs=st.integers(1, 3),
 )
-def test_each_epoch_yields_each_index_once_with_its_own_label(
+def test_each_epoch_yields_each_index_once_with_its_label(
     n_samples: int, batch_size: int, shuffle: bool, seed: int, epochs: int
 ) -> None:
     reader = NumberReader(n_samples + 5)
@@ -64,20 +64,20 @@ def test_each_epoch_yields_each_index_once_with_its_own_label(
     steps = -(-n_samples // batch_size)
     assert len(batches) == reader.n_calls == steps * epochs
     for epoch in range(epochs):
-        own = batches[epoch * steps : (epoch + 1) * steps]
-        seen = np.concatenate([images[:, 0, 0, 0] for images, _ in own])
+        in_epoch = batches[epoch * steps : (epoch + 1) * steps]
+        seen = np.concatenate([images[:, 0, 0, 0] for images, _ in in_epoch])
         expected = permute(indices, seed=seed, epoch=epoch) if shuffle else indices
         assert seen.tolist() == expected.tolist()
-        assert np.concatenate([labels[:, 0] for _, labels in own]).tolist() == (seen % 2).tolist()
-        assert [len(images) for images, _ in own[:-1]] == [batch_size] * (steps - 1)
+        assert np.concatenate([labels[:, 0] for _, labels in in_epoch]).tolist() == (seen % 2).tolist()
+        assert [len(images) for images, _ in in_epoch[:-1]] == [batch_size] * (steps - 1)
 
 
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+def test_each_epoch_and_seed_has_another_order() -> None:
     orders = [tuple(permute(np.arange(50), seed=s, epoch=e)) for s in range(3) for e in range(3)]
     assert len(set(orders)) == 9
 
 
-def test_without_a_number_of_epochs_it_goes_on() -> None:
+def test_without_a_number_of_epochs_the_dataset_never_ends() -> None:
     batches = dataset(NumberReader(3), [0, 1, 2], batch_size=2).take(50)
     assert sum(len(images) for images, _ in batches) == 75
 
@@ -105,16 +105,16 @@ def test_images_reach_tensorflow_without_a_copy(store: Store) -> None:
 
     class Spy(Reader):
         def read_async(self, indices: object) -> PendingBatch:
-            started = super().read_async(indices)  # type: ignore[arg-type]
-            addresses.add(started.result().ctypes.data)
-            return started
+            pending = super().read_async(indices)  # type: ignore[arg-type]
+            addresses.add(pending.result().ctypes.data)
+            return pending
 
     with Spy([store.part("train").reader_spec()]) as reader:
         for images, _ in dataset(reader, np.arange(12), batch_size=4, epochs=2):
             assert np.asarray(memoryview(images)).ctypes.data in addresses  # type: ignore[arg-type]
 
 
-def test_a_fault_of_the_reader_comes_through_as_it_was(store: Store) -> None:
+def test_an_error_of_the_reader_is_raised_as_it_was(store: Store) -> None:
     with (
         store.reader() as reader,
         pytest.raises(IndexError, match=r"^indices must be from 0 to 11\. Received: 12\. Remove it\.$"),
@@ -123,34 +123,36 @@ def test_a_fault_of_the_reader_comes_through_as_it_was(store: Store) -> None:
         list(dataset(watched, [12], epochs=1))
 
 
-def test_a_fault_that_is_not_the_reader_s_stays_tensorflow_s() -> None:
+def test_an_error_of_tensorflow_stays_one() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError), reraise_reader_errors(NumberReader(3)):
         tf.reshape(tf.zeros(3), (2, 2))
 
 
 @pytest.mark.parametrize(("indices", "batch_size"), [([], 4), ([True, False], 4), ([0.5], 4)])
-def test_nothing_to_stream_is_refused(indices: list[int], batch_size: int) -> None:
+def test_indices_that_are_not_integers_are_refused(indices: list[int], batch_size: int) -> None:
     with pytest.raises(ValueError, match="indices must be a sequence of at least one integer"):
         dataset(FolderReader([]), indices, batch_size)
 
 
 @settings(deadline=None, max_examples=12)
 @given(epoch=st.integers(0, 2), step=st.integers(0, 3), drop_last=st.booleans())
-def test_going_on_in_mid_epoch_gives_what_would_have_come(store: Store, epoch: int, step: int, drop_last: bool) -> None:
+def test_a_resumed_dataset_delivers_what_an_uninterrupted_one_would(
+    store: Store, epoch: int, step: int, drop_last: bool
+) -> None:
     with store.reader(threads=2) as reader:
-        given = {"batch_size": 4, "seed": 5, "epochs": 3, "drop_last": drop_last, "symmetries": True}
-        whole = list(dataset(reader, np.arange(11), **given))
+        options = {"batch_size": 4, "seed": 5, "epochs": 3, "drop_last": drop_last, "symmetries": True}
+        whole = list(dataset(reader, np.arange(11), **options))
         n_steps = len(whole) // 3
         assert n_steps == (2 if drop_last else 3)
-        place = (epoch, min(step, n_steps))
-        rest = list(dataset(reader, np.arange(11), **given, resume_at=place))
-        assert len(rest) == len(whole) - epoch * n_steps - place[1]
+        resume_at = (epoch, min(step, n_steps))
+        rest = list(dataset(reader, np.arange(11), **options, resume_at=resume_at))
+        assert len(rest) == len(whole) - epoch * n_steps - resume_at[1]
         for one, other in zip(rest, whole[len(whole) - len(rest) :], strict=True):
             for left, right in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
                 assert (left.numpy() == right.numpy()).all()
 
 
-def test_a_pipeline_may_be_gone_through_again(store: Store) -> None:
+def test_a_dataset_can_be_iterated_again(store: Store) -> None:
     with store.reader() as reader:
         batches = dataset(reader, np.arange(12), 5, epochs=1)
         next(iter(batches))
@@ -159,7 +161,7 @@ def test_a_pipeline_may_be_gone_through_again(store: Store) -> None:
         assert all((one == other).all() for one, other in zip(first, second, strict=True))
 
 
-def test_each_image_comes_with_how_it_is_to_be_turned(store: Store) -> None:
+def test_each_image_comes_with_its_orientation(store: Store) -> None:
     with store.reader() as reader:
         batches = dataset(reader, np.arange(12), 5, seed=2, epochs=2, symmetries=True)
         (images, codes), labels = batches.element_spec
@@ -171,15 +173,15 @@ def test_each_image_comes_with_how_it_is_to_be_turned(store: Store) -> None:
             assert (codes.numpy() == draw_orientations(chosen, seed=2, epoch=step // 3)).all()
 
 
-def test_memory_is_used_again_when_tensors_die(store: Store) -> None:
+def test_memory_is_reused_when_tensors_are_deleted(store: Store) -> None:
     addresses = set()
     with store.reader() as reader:
         for images, _ in dataset(reader, np.arange(12), 4, epochs=20):
             addresses.add(np.asarray(memoryview(images)).ctypes.data)
-    assert len(addresses) <= 8  # TensorFlow lets go of an array only when it calls Python the next time
+    assert len(addresses) <= 8  # TensorFlow releases an array only with its next call into Python
 
 
-def test_python_ends_while_a_batch_is_being_read(tmp_path: Path) -> None:
+def test_python_exits_while_a_batch_is_being_read(tmp_path: Path) -> None:
     reader = """
         import time
         import numpy as np
@@ -194,18 +196,18 @@ def test_python_ends_while_a_batch_is_being_read(tmp_path: Path) -> None:
                 time.sleep(1)
                 return np.zeros((3, 2, 2, 1), np.uint8)
         """
-    # No function here keeps the iterator: Python lets go of it at its very end.
+    # The iterator is a global variable: Python deletes it at the very end.
     script = """
         from slow import Slow
         from hpa_model.pipeline import dataset
 
         batches = iter(dataset(Slow(), range(9), 3))
         next(batches)
-        print("one batch of an endless stream")
+        print("one batch of an endless dataset")
         """
     (tmp_path / "slow.py").write_text(textwrap.dedent(reader))
     (tmp_path / "script.py").write_text(textwrap.dedent(script))
-    ended = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
     )
-    assert ended.stdout == "one batch of an endless stream\n"
+    assert done.stdout == "one batch of an endless dataset\n"
