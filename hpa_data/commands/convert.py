@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def convert(
     ctx: typer.Context,
     source: Annotated[Path, typer.Argument(help="A folder, a Zip archive, or archive.zip/folder.")],
-    store: Annotated[Path, typer.Argument(help="The store to make, or to add a part to.")],
+    store: Annotated[str, typer.Argument(help="The store to make, or to add a part to.")],
     labels: Annotated[
         Path | None, typer.Option(help="A CSV table with the columns Id and Target (numbers or names of classes).")
     ] = None,

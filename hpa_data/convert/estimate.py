@@ -21,7 +21,7 @@ from hpa_data.store.write import peak_bytes
 from hpa_data.system.executor import Parallelism, check_cluster, count_slots
 from hpa_data.system.threads import sample_threads
 
-# Samples that are read for an estimate: the size of the whole part is then known to about 5 %.
+# Samples that are read for an estimate: the size of the part is then known to about 5 %.
 N_SAMPLED = 32
 
 
@@ -45,7 +45,7 @@ class ConversionEstimate:
     """Ids of samples that would be left out, without a channel."""
 
     n_missing_channel: int
-    """Samples of the part that lack a channel, judged by their file names: filled or failed, as the options say."""
+    """Samples of the part that lack a channel, judged by their file names; the options say what becomes of them."""
 
     n_sampled: int
     """Samples that were read for the estimate."""
@@ -80,7 +80,7 @@ class ConversionEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class _Probe:
-    """A sample that was read and encoded to see what that takes."""
+    """A sample that was read and encoded, and what that took."""
 
     n_bytes: int | None  # None if it cannot be read
     seconds: float

@@ -13,6 +13,7 @@ from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.sources.naming import SampleFiles, find_samples, missing_channels
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan
+from hpa_data.store.storage import open_storage
 from hpa_data.system.records import list_absent
 from hpa_data.tables import LabelTable, read_label_table
 
@@ -38,7 +39,7 @@ class ConversionPlan:
     """Ids of samples left out because they lack a channel."""
 
     def list_paths(self) -> list[str]:
-        """List what every worker must see: the source or its archive, and the folder where the store lies."""
+        """List what every worker must see: the source or its archive, and the folder that holds the store."""
         paths = [self.root, self.part.path]
         return [str(next(parent for parent in (path, *path.parents) if parent.exists())) for path in paths]
 
@@ -76,6 +77,7 @@ def plan_conversion(
         If the source or the table cannot be used.
     """
     settings = settings or ImportOptions()
+    open_storage(store)  # refuses what cannot be written
     table = read_label_table(Path(labels)) if labels is not None else None
     found = find_samples(source, settings)
     skipped: tuple[str, ...] = ()

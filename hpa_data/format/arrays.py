@@ -79,7 +79,7 @@ def create_array(
     chunks: dict[str, Any] = {"chunks": (rows, *shape[1:]), "compressors": metadata_compressor()}
     if spec is IMAGES:
         compressors = zarr_compressors(codec, n_channels=shape[-1])
-        # One chunk per sample, so that samples can be read in any order; a shard is written as a whole.
+        # One chunk per sample, so that samples can be read in any order; a shard is the unit of writing.
         chunks = {"chunks": (1, *shape[1:]), "shards": (rows, *shape[1:]), "compressors": compressors, "filters": None}
     dtype = str if spec.dtype == "string" else spec.dtype
     return group.create_array(spec.name, shape=shape, dtype=dtype, dimension_names=spec.dimensions, **chunks)
@@ -121,8 +121,9 @@ def _describe_native_chunks(image_shape: tuple[int, int, int], shard_samples: in
 
 
 def _describe_chunks(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick what decides where and how chunks lie, from metadata in which zarr-python has filled in all defaults.
+    """Pick what decides where the chunks are and how they are encoded.
 
+    In the metadata, zarr-python has filled in all defaults.
     Left out is how Blosc was tuned, which each chunk states itself, and the byte order of single bytes: stores with
     other values there are read alike.
     """

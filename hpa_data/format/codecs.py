@@ -167,7 +167,7 @@ def decode_shard_index(shard: npt.NDArray[np.uint8], *, shard_samples: int) -> n
     Parameters
     ----------
     shard : array of uint8, shape (n_bytes,)
-        The whole shard; only its end is touched.
+        All bytes of the shard; only its end is read.
     shard_samples : int
         S, chunks of a full shard.
 

@@ -1,4 +1,4 @@
-"""The manifest of a part: what it holds, how it was made, the statistics of its channels. Pure."""
+"""The manifest of a part: what it holds, what produced it, and the statistics of its channels. Pure."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ COPY_ARRAYS = {"parent": "parents", "parent_part": "parts", "parent_checksum": "
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a part holds and how it was made: the attributes of its group.
+    """What a part holds and what produced it: the attributes of its group.
 
     The names of the fields are keys in the store. A field that is added later needs ``metadata={"absent": value}``: the
     meaning of its absence in older stores, which keep their bytes; see `system.records`.

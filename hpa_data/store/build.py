@@ -39,7 +39,7 @@ class PartReport:
     """The other samples; ``failures.csv`` in the store lists them, too."""
 
     warnings: tuple[str, ...]
-    """About samples that can be read: files dominated by another color than their name says."""
+    """About samples that can be read, such as files dominated by another color than their name states."""
 
     n_bytes: int
     """Size of the images on disk."""
@@ -97,13 +97,13 @@ def build_part(
     check_cluster(workers, paths)
     with storage.lock():
         storage.check_target(plan.name)
-        storage.remove_partial(plan.name)  # before the disk is checked: it takes room
+        storage.remove_partial(plan.name)  # before the disk is checked: it takes space
         check()
         check_disk(plan, expected_bytes, overwrite=overwrite)
         part = create_part(plan, overwrite=overwrite)
         progress.start(part.count_pending())
         write_shards(part, items, read, workers=workers, stop_at_failure=stop_at_failure, progress=progress.part())
-        return _report(open_store(storage.location).part(plan.name), plan.path)
+        return _report(open_store(storage).part(plan.name), plan.path)
 
 
 def check_disk(plan: PartPlan, expected_bytes: Callable[[int], int], *, overwrite: bool = False) -> None:
@@ -118,7 +118,7 @@ def check_disk(plan: PartPlan, expected_bytes: Callable[[int], int], *, overwrit
     if n_bytes > free_bytes:
         raise InputError(
             f"Cannot write part {plan.name!r}: it takes about {n_bytes / 1e6:.0f} MB, and {plan.storage.location} has "
-            f"{free_bytes / 1e6:.0f} MB free. Make room, or use another disk."
+            f"{free_bytes / 1e6:.0f} MB free. Free some space, or use another disk."
         )
 
 

@@ -1,4 +1,4 @@
-"""Creating a part: planned, compared with what exists, and made with all its arrays at once."""
+"""Creating a part: planned, compared with what exists, and created with all its arrays at once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +120,7 @@ def find_existing(plan: PartPlan) -> Part | None:
     storage.check_target(plan.name)
     if not storage.exists(plan.name):
         return None
-    store = open_store(storage.location)
+    store = open_store(storage)
     if plan.name not in store.parts():
         raise InputError(
             f"Cannot write part {plan.name!r} of {storage.location}: an array or group has that name. Pass "
@@ -162,14 +162,14 @@ def create_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
     storage = plan.storage
     storage.check_target(plan.name)
     if storage.exists("zarr.json"):
-        open_store(storage.location)
+        open_store(storage)
     else:
         storage.put("zarr.json", encode_group({}))
     storage.remove_partial(plan.name)
     if not overwrite and (existing := find_existing(plan)) is not None:
         return existing
     storage.create_part(plan.name, _encode_part(plan))
-    return open_store(storage.location).part(plan.name)
+    return open_store(storage).part(plan.name)
 
 
 def _encode_part(plan: PartPlan) -> dict[str, bytes]:

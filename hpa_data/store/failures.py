@@ -37,7 +37,7 @@ def list_failures(part: Part) -> list[Failure]:
 
 def write_failures(storage: Storage) -> None:
     """Write ``failures.csv`` over all parts of a store: part, id, file, reason. Delete it if nothing failed."""
-    rows = list(_list_all_failures(open_store(storage.location)))
+    rows = list(_list_all_failures(open_store(storage)))
     if rows:
         storage.put(FAILURES_NAME, encode_table(("part", "id", "file", "reason"), rows))
     else:

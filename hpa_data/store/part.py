@@ -18,7 +18,7 @@ from hpa_data.format.layout import Layout, find_shard
 from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance, fingerprint
 from hpa_data.reader.engine import ReaderSpec
 from hpa_data.store.mirror import Mirror
-from hpa_data.store.storage import Storage, open_storage
+from hpa_data.store.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class Part:
 
     name: str
 
-    path: Path
-    """The group's folder; for a store at a URL, a copy of everything but the chunks of its images."""
+    storage: Storage
+    """Where the part is written, and read but for its images. For a store at a URL, a copy of it in a folder."""
 
     manifest: Manifest
 
@@ -41,12 +41,12 @@ class Part:
     """Whether that array has the chunks and codecs that `hpa convert` writes."""
 
     mirror: Mirror | None = None
-    """What fills `path` from a URL, and deletes it when nothing refers to it any longer."""
+    """What fills that copy, and deletes it when nothing refers to it any longer."""
 
     @property
-    def storage(self) -> Storage:
-        """Where the part is written."""
-        return open_storage(self.path.parent)
+    def path(self) -> Path:
+        """The group's folder."""
+        return Path(self.storage.location, self.name)
 
     @cached_property
     def group(self) -> zarr.Group:
@@ -65,7 +65,7 @@ class Part:
 
     @cached_property
     def copies(self) -> Provenance | None:
-        """What each sample was made of, in a part of augmented copies."""
+        """What each sample was made from, in a part of augmented copies."""
         if "recipe" not in self.group:
             return None
         return Provenance(**{field: tuple(self._read(name).tolist()) for name, field in COPY_ARRAYS.items()})
@@ -93,8 +93,8 @@ class Part:
         return self._read("sums")
 
     def shard_path(self, shard: int) -> Path:
-        """Name the file of a shard."""
-        return find_shard(self.path / "images", shard)
+        """Return the path of a shard."""
+        return find_shard(self.path / IMAGES.name, shard)
 
     def require_native_layout(self) -> None:
         """Refuse a part whose shards cannot be checked or written one by one: InputError."""
@@ -113,9 +113,9 @@ class Part:
         return int(np.isin(self.read_status(), (PENDING, FAILED)).sum())
 
     def count_bytes(self) -> int:
-        """Count the bytes on disk of the images."""
-        paths = map(self.shard_path, range(self.layout.n_shards))
-        return sum(path.stat().st_size for path in paths if path.is_file())
+        """Count the bytes of the images on disk."""
+        shards = (find_shard(IMAGES.name, shard).as_posix() for shard in range(self.layout.n_shards))
+        return sum(self.storage.size(f"{self.name}/{key}") for key in shards)
 
     def reader_spec(self) -> ReaderSpec:
         """Describe the part to a reader."""
@@ -142,12 +142,12 @@ class Part:
             ) from error
 
 
-def is_part(folder: Path) -> bool:
-    """Tell whether a folder is a part, or the damaged rest of one, which opening it then reports."""
-    if (folder / "status" / "zarr.json").exists():
+def is_part(storage: Storage, name: str) -> bool:
+    """Tell whether there is a part of that name, or the damaged rest of one, which opening it then reports."""
+    if storage.exists(f"{name}/status/zarr.json"):
         return True
     try:
-        metadata = json.loads((folder / "zarr.json").read_bytes())
+        metadata = json.loads(storage.get(f"{name}/zarr.json"))
         return metadata["node_type"] == "group" and "fingerprint" in metadata.get("attributes", {})
     except OSError:
         return False
@@ -155,12 +155,12 @@ def is_part(folder: Path) -> bool:
         return True
 
 
-def open_part(folder: Path, name: str, mirror: Mirror | None) -> Part:
+def open_part(storage: Storage, name: str, mirror: Mirror | None) -> Part:
     """Open a part and check its arrays against its manifest; raises errors of many kinds if they do not agree.
 
-    Its images lie in the folder too, unless that is a mirror.
+    Its images are in the storage too, unless that is a mirror.
     """
-    group = zarr.open_group(open_storage(folder).zarr_store(), path=name, mode="r")
+    group = zarr.open_group(storage.zarr_store(), path=name, mode="r")
     manifest = Manifest.decode(group.attrs.asdict())
     images: Any = group[IMAGES.name]
     size = int(manifest.settings["image_size"])
@@ -172,10 +172,10 @@ def open_part(folder: Path, name: str, mirror: Mirror | None) -> Part:
     check_arrays(group, layout, n_classes=len(manifest.classes))
     part = Part(
         name=name,
-        path=folder / name,
+        storage=storage,
         manifest=manifest,
         layout=layout,
-        images=f"{mirror.url}/{name}/{IMAGES.name}" if mirror else folder / name / IMAGES.name,
+        images=f"{mirror.url}/{name}/{IMAGES.name}" if mirror else Path(storage.location, name, IMAGES.name),
         has_native_layout=has_native_layout(images, layout, get_codec(manifest.settings["codec"])),
         mirror=mirror,
     )

@@ -1,4 +1,4 @@
-"""Where a store lies: all that writes to a store goes through a `Storage`.
+"""The storage of a store: everything that writes to a store goes through a `Storage`.
 
 A store is a set of objects with keys like paths, ``train/status/c/0``. Today they are files. Another kind of storage is
 another class with these methods, in a module beside this one, and a line in `open_storage`.
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from zarr.storage import LocalStore
 
 from hpa_data.errors import InputError
+from hpa_data.reader.kvstore import is_url
 from hpa_data.system.atomic import WritableFile, open_atomic, write_atomic
 from hpa_data.system.lock import LOCK_NAME, hold_store, read_lock
 
@@ -61,7 +62,7 @@ class Storage(Protocol):
         """Return the names before the first slash of all keys, sorted: those of parts, and maybe others."""
 
     def get(self, key: str) -> bytes:
-        """Return an object; FileNotFoundError if there is none."""
+        """Return an object; an OSError such as FileNotFoundError if there is none."""
 
     def view(self, key: str) -> npt.NDArray[np.uint8]:
         """Return an object's bytes, if possible read only when accessed; OSError or ValueError if that fails."""
@@ -83,7 +84,11 @@ class Storage(Protocol):
 
 
 def open_storage(location: str | Path) -> Storage:
-    """Return the storage of a store, which need not exist."""
+    """Return the storage of a store to write, which need not exist; InputError if nothing can be written there."""
+    if is_url(location):
+        raise InputError(
+            f"Cannot write to {location}: only stores in a folder can be written. Write a folder, and copy it there."
+        )
     return LocalStorage(Path(location))
 
 
@@ -174,7 +179,7 @@ class LocalStorage:
 
     def remove_partial(self, part: str) -> None:
         if not self.exists("zarr.json"):
-            return  # not a store yet: whatever lies here is not ours to delete
+            return  # not a store yet: what is here is not ours to delete
         for ending in ("new", "old"):
             self.delete(f".{part}.{ending}")
         walked = [(folder, files) for folder, _, files in os.walk(self.folder / part)]

@@ -16,7 +16,7 @@ from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.reader import Reader
 from hpa_data.store.mirror import Mirror
 from hpa_data.store.part import Part, is_part, open_part
-from hpa_data.store.storage import open_storage
+from hpa_data.store.storage import Storage, open_storage
 from hpa_data.tables import first_duplicate
 
 
@@ -24,11 +24,16 @@ from hpa_data.tables import first_duplicate
 class Store:
     """A store that exists."""
 
-    path: Path
-    """Its folder; for a store at a URL, a copy of everything but the chunks of images, as far as it was needed."""
+    storage: Storage
+    """Where it is written, and read but for its images. For a store at a URL, a copy of it in a folder."""
 
     mirror: Mirror | None = None
-    """What fills that copy, for a store at a URL."""
+    """What fills that copy, as it is needed."""
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return Path(self.storage.location)
 
     @property
     def location(self) -> Path | str:
@@ -37,22 +42,17 @@ class Store:
 
     def require_local(self) -> Path:
         """Return the store's folder, to write there; InputError if the store is at a URL."""
-        if self.mirror:
-            raise InputError(
-                f"Cannot write to {self.mirror.url}: only stores in a folder can be written. Work on a copy of it, or "
-                "where it was made."
-            )
+        open_storage(self.location)
         return self.path
 
     def parts(self) -> list[str]:
         """List the names of the parts, in alphabetical order."""
         if self.mirror:
             return [name for name in self.mirror.list_parts() if name.isidentifier()]
-        storage = open_storage(self.path)
-        zarr.open_group(storage.zarr_store(), mode="r")
-        # Not by zarr's own listing, which warns of files that are no arrays.
-        names = [name for name in storage.list_names() if name.isidentifier()]
-        return [name for name in names if is_part(self.path / name)]
+        zarr.open_group(self.storage.zarr_store(), mode="r")
+        # Not by zarr-python's listing, which warns of files that are not arrays.
+        names = [name for name in self.storage.list_names() if name.isidentifier()]
+        return [name for name in names if is_part(self.storage, name)]
 
     def part(self, name: str) -> Part:
         """Open one part; InputError if the store has none of that name."""
@@ -63,7 +63,7 @@ class Store:
                 f"{', '.join(self.parts()) or 'none'}. Convert it first, or name another."
             )
         try:
-            return open_part(self.path, name, self.mirror)
+            return open_part(self.storage, name, self.mirror)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
@@ -133,12 +133,12 @@ def _out_of_date(copies: Part, reason: str) -> InputError:
     )
 
 
-def open_store(path: str | Path) -> Store:
+def open_store(path: str | Path | Storage) -> Store:
     """Open a store to read.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or Storage
         The store's folder, or its URL: ``s3://``, ``gs://``, ``http://`` or ``https://``, with what
         `reader.kvstore.make_kvstore` reads from the environment. Everything but the images is then copied to a
         temporary folder, which lives as long as the store.
@@ -148,15 +148,16 @@ def open_store(path: str | Path) -> Store:
     InputError
         If there is none, its metadata are damaged, or its server cannot be reached.
     """
-    if is_url(path):
-        return _open_remote(str(path))
-    store = Store(path=Path(path))
+    if isinstance(path, str) and is_url(path):
+        return _open_remote(path)
+    storage = open_storage(path) if isinstance(path, str | Path) else path
+    store = Store(storage=storage)
     try:
         store.parts()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise InputError(
-            f"Cannot open the store {path}: it is not a folder written by `hpa convert` ({first_line(error)}). Check "
-            "the path."
+            f"Cannot open the store {storage.location}: it is not a folder written by `hpa convert` "
+            f"({first_line(error)}). Check the path."
         ) from error
     return store
 
@@ -175,7 +176,7 @@ def _open_remote(url: str) -> Store:
         raise
     # The mirror is what the store and its parts share.
     weakref.finalize(mirror, _remove_folder, folder, os.getpid())
-    return Store(path=folder, mirror=mirror)
+    return Store(storage=open_storage(folder), mirror=mirror)
 
 
 def _remove_folder(folder: Path, process: int) -> None:

@@ -1,6 +1,6 @@
 """Writing the shards of a part.
 
-One task writes a whole shard: first its images, which appear once they are complete, then what is known of its samples,
+One task writes one shard: first its images, which appear once they are complete, then what is known of its samples,
 and `status` last. Only `status` tells which samples exist, so a killed conversion resumes with those still pending.
 """
 
@@ -41,7 +41,7 @@ Read = Callable[[Item], Sample]
 # Letters of a note: the names that a file gives its planes, for example, may be of any length.
 MAX_NOTE = 1000
 
-# Samples after which the writing thread is woken: waking it for each costs 3 % of the whole time.
+# Samples after which the writing thread is woken: waking it for each costs 3 % of the time.
 GROUP = 8
 
 # Copies of a file's decoded bytes while it is read (its planes separated, one of them as float32): 6 were measured.
@@ -205,9 +205,9 @@ def _encode_samples(
     """Read and encode samples of the shard into `ready`, in their order; yield whenever there are some more."""
     stopped = False
 
-    def encode(group: Sequence[int], turn: int) -> None:
+    def encode(group: Sequence[int], position: int) -> None:
         if not stopped:
-            ready[group[turn]] = _encode_sample(job, group[turn])
+            ready[group[position]] = _encode_sample(job, group[position])
 
     groups = [indices[start : start + GROUP] for start in range(0, len(indices), GROUP)]
     started = [threads.start(partial(encode, group), len(group)) for group in groups]

@@ -1,4 +1,4 @@
-"""What a conversion would do is foreseen, and nothing is written for it."""
+"""What a conversion would do is estimated, and nothing is written for it."""
 
 import shutil
 from collections import namedtuple
@@ -14,37 +14,37 @@ from hpa_data.system.executor import Parallelism
 from tests.builders import convert, draw_image, write_sample
 
 
-def test_what_is_foreseen_is_what_comes(kaggle: Path, tmp_path: Path) -> None:
+def test_an_estimate_agrees_with_the_conversion(kaggle: Path, tmp_path: Path) -> None:
     plan = plan_conversion(kaggle / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv")
-    told = estimate_conversion(plan, n_sampled=4)
+    estimate = estimate_conversion(plan, n_sampled=4)
     assert not (tmp_path / "a.zarr").exists()
-    assert (told.n_samples, told.n_pending, told.n_sampled) == (12, 12, 4)
-    assert told.formats == {"PNG 512 x 512, 8 bit, 1 plane": 4}
-    assert told.seconds > 0
+    assert (estimate.n_samples, estimate.n_pending, estimate.n_sampled) == (12, 12, 4)
+    assert estimate.formats == {"PNG 512 x 512, 8 bit, 1 plane": 4}
     done = convert(kaggle / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv")
-    assert abs(told.n_bytes - done.n_bytes) <= 2 * told.error_bytes + 12 * 64
-    assert estimate_conversion(plan).n_pending == 0
+    assert abs(estimate.n_bytes - done.n_bytes) <= 2 * estimate.error_bytes + 12 * 64
+    again = estimate_conversion(plan)
+    assert (again.n_pending, again.n_bytes, again.seconds) == (0, 0, 0)
 
 
-def test_of_every_sample_the_size_is_known_and_of_one_nothing(kaggle: Path, tmp_path: Path) -> None:
+def test_reading_every_sample_leaves_no_error_and_reading_one_says_nothing(kaggle: Path, tmp_path: Path) -> None:
     plan = plan_conversion(kaggle / "train", tmp_path / "a.zarr")
     assert estimate_conversion(plan).error_bytes == 0
-    told = estimate_conversion(plan, n_sampled=1)
-    assert told.error_bytes > told.n_bytes
+    estimate = estimate_conversion(plan, n_sampled=1)
+    assert estimate.error_bytes > estimate.n_bytes
 
 
-def test_what_would_fail_is_told(tmp_path: Path) -> None:
+def test_samples_that_would_fail_are_listed(tmp_path: Path) -> None:
     for index in range(3):
         write_sample(tmp_path / "source", f"s{index}", draw_image(index))
     (tmp_path / "source" / "s1_red.png").write_bytes(b"x")
     (tmp_path / "source" / "s2_red.png").unlink()
-    told = estimate_conversion(plan_conversion(tmp_path / "source", tmp_path / "a.zarr"))
-    assert [failure.id for failure in told.failures] == ["s1", "s2"]
-    assert told.n_missing_channel == 1
-    assert told.formats["not readable"] == 1
+    estimate = estimate_conversion(plan_conversion(tmp_path / "source", tmp_path / "a.zarr"))
+    assert [failure.id for failure in estimate.failures] == ["s1", "s2"]
+    assert estimate.n_missing_channel == 1
+    assert estimate.formats["not readable"] == 1
 
 
-def test_memory_grows_with_the_workers(kaggle: Path, tmp_path: Path) -> None:
+def test_the_memory_bound_grows_with_the_threads(kaggle: Path, tmp_path: Path) -> None:
     plan = plan_conversion(kaggle / "test", tmp_path / "a.zarr")
     one, many = (estimate_conversion(plan, workers=Parallelism(threads=n)).memory_bytes for n in (1, 8))
     assert one < many < 8 * one
@@ -53,7 +53,7 @@ def test_memory_grows_with_the_workers(kaggle: Path, tmp_path: Path) -> None:
 def test_a_disk_that_cannot_hold_the_part_is_refused(
     kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system is asked how much is free; no small disk is at hand here (see test_proofs)."""
+    """The system is asked how much is free; no small disk is at hand here (see tests/slow/test_kill_conversion.py)."""
     usage = namedtuple("usage", ["free"])
     n_bytes = estimate_conversion(plan_conversion(kaggle / "test", tmp_path / "a.zarr")).n_bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free=n_bytes - 1000))
@@ -62,7 +62,7 @@ def test_a_disk_that_cannot_hold_the_part_is_refused(
     assert not (tmp_path / "a.zarr").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free=n_bytes + 1000))
     convert(kaggle / "test", tmp_path / "a.zarr")
-    # What is there and goes first counts as free.
+    # A part that is deleted first counts as free.
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free=1000))
     convert(kaggle / "test", tmp_path / "a.zarr", overwrite=True)
     assert open_store(tmp_path / "a.zarr").part("train").count_readable() == 3

@@ -1,4 +1,4 @@
-"""The table of arrays: what is created fits it, and native layouts are told from others."""
+"""The table of arrays: created arrays agree with it, and native layouts are recognized."""
 
 import json
 from collections.abc import Callable

@@ -92,20 +92,20 @@ def test_a_chunk_of_another_length_is_refused(codec: Codec, change) -> None:  # 
 @given(position=st.integers(0, 200), value=st.integers(0, 255), keep=st.integers(0, 230))
 def test_a_damaged_index_is_found(position: int, value: int, keep: int) -> None:
     chunks = [b"abc", b"", b"defgh"]
-    whole = np.frombuffer(
+    intact = np.frombuffer(
         b"".join(chunks) + encode_shard_index([len(chunk) for chunk in chunks], shard_samples=12), np.uint8
     )
-    assert len(whole) == 8 + 12 * 16 + 4
-    damaged = whole.copy()
+    assert len(intact) == 8 + 12 * 16 + 4
+    damaged = intact.copy()
     damaged[position] = value
-    if (damaged == whole).all() or position < 8:
+    if (damaged == intact).all() or position < 8:
         assert decode_shard_index(damaged, shard_samples=12)[:3].tolist() == [[0, 3], [3, 3], [3, 8]]
     else:
         with pytest.raises(ValueError, match="fails the checksum"):
             decode_shard_index(damaged, shard_samples=12)
-    if keep < len(whole):
+    if keep < len(intact):
         with pytest.raises(ValueError, match="fewer than its index|fails the checksum"):
-            decode_shard_index(whole[:keep], shard_samples=12)
+            decode_shard_index(intact[:keep], shard_samples=12)
 
 
 def test_an_index_with_a_right_checksum_that_points_outside_is_refused() -> None:

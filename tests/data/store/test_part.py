@@ -17,11 +17,11 @@ from tests.builders import convert, draw_image, write_table
 
 def test_the_arrays_have_the_names_types_and_axes_of_the_format(store: Store) -> None:
     part = zarr.open_group(store.path, mode="r")["train"]
-    told = {name: (str(array.dtype), array.metadata.dimension_names) for name, array in part.arrays()}
-    assert told["images"] == ("uint8", ("sample", "y", "x", "channel"))
-    assert told["labels"] == ("uint8", ("sample", "class"))
-    assert told["status"] == ("uint8", ("sample",))
-    assert told["checksum"] == ("uint32", ("sample",))
+    found = {name: (str(array.dtype), array.metadata.dimension_names) for name, array in part.arrays()}
+    assert found["images"] == ("uint8", ("sample", "y", "x", "channel"))
+    assert found["labels"] == ("uint8", ("sample", "class"))
+    assert found["status"] == ("uint8", ("sample",))
+    assert found["checksum"] == ("uint32", ("sample",))
     assert "labels" not in zarr.open_group(store.path, mode="r")["test"]
     for name, array in part.arrays():
         codecs = json.loads((store.path / "train" / name / "zarr.json").read_text())["codecs"]

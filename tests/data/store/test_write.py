@@ -45,7 +45,7 @@ def test_a_conversion_that_was_killed_resumes_to_the_same_bytes(tmp_path: Path, 
     pending = np.flatnonzero(part.read_status() == 0).tolist()
     assert stop_at in pending
     assert write_shards(part, range(10), read, workers=one) == []
-    assert sorted(calls) == pending  # whole shards that were written are not read again
+    assert sorted(calls) == pending  # samples of complete shards are not read again
     assert_same_bytes(tmp_path / "uninterrupted", tmp_path / "killed")
 
 
