@@ -1,4 +1,4 @@
-"""Augmented copies of rare samples: which, what is done to them, and the part that holds them."""
+"""Augmented copies of rare samples: how many of which sample, their transforms, and the part that holds them."""
 
 import lazy_loader
 

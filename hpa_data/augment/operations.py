@@ -1,4 +1,4 @@
-"""The augmentation operations, one `Operation` each: its parameters, what it does, and its words.
+"""The augmentation operations, one `Operation` each: its parameters, its pixels and its description.
 
 To add one, write a function and an entry of `OPERATIONS`; `policies` decides which copies get it. A stored copy keeps
 the names of operations and parameters, so they never change.

@@ -15,7 +15,7 @@ from hpa_data.augment.operations import OPERATIONS, Operation
 from hpa_data.dataset import CHANNELS
 from hpa_data.errors import InputError
 
-# Longer transforms are not of our making, and could keep a processor busy for hours.
+# No policy draws longer transforms, and a damaged store must not keep a processor busy with one.
 MAX_STEPS = 16
 
 UNCHANGED = "unchanged"
@@ -47,7 +47,7 @@ def parse_transform(transform: str) -> list[Step]:
     try:
         steps = json.loads(transform)
         if not isinstance(steps, list) or len(steps) > MAX_STEPS:
-            raise TypeError(f"it is no list of up to {MAX_STEPS} steps")
+            raise TypeError(f"it is not a list of up to {MAX_STEPS} steps")
         return [_parse_step(step) for step in steps]
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
@@ -58,19 +58,25 @@ def parse_transform(transform: str) -> list[Step]:
 
 def _parse_step(step: object) -> Step:
     if not isinstance(step, dict):
-        raise TypeError("a step is no object")
+        raise TypeError("a step is not a JSON object")
     name, done = step.get("operation"), step.get("done")
     parameters = {key: value for key, value in step.items() if key not in {"operation", "done"}}
     if name not in OPERATIONS:
         raise ValueError(f"no operation is named {name!r}")
     operation = OPERATIONS[name]
     if type(done) is not bool or not operation.accepts(parameters):
-        raise ValueError(f"{name} cannot be done with {parameters}")
+        raise ValueError(f"{name} does not take {parameters}")
     return Step(operation, done, parameters)
 
 
 def describe_transform(transform: str) -> str:
-    """Describe a transform in words: ``rotate 13°, shear -4°, scale 0.90 x 1.10, shift 10 x -5 %``."""
+    """Describe a transform in words.
+
+    Examples
+    --------
+    >>> describe_transform('[{"operation":"brightness","done":true,"factors":[0.9,1,1,1.2]}]')
+    'brightness x 0.90 1.00 1.00 1.20'
+    """
     words = [step.operation.describe(step.parameters) for step in parse_transform(transform) if step.done]
     return "; ".join(word for word in words if word) or UNCHANGED
 

@@ -1,4 +1,4 @@
-"""Class counts, correlations and channel intensities, with figures."""
+"""Class counts, correlations of classes, channel intensities, and their figures."""
 
 import lazy_loader
 

@@ -76,7 +76,7 @@ def measure_store(
     if labels is None and not pixels:
         raise InputError(
             f"Cannot measure labels of {store.location}: no original in {', '.join(names)} has any. Name a part of "
-            "originals with labels, or measure pixels."
+            "originals with labels, or omit --no-intensities."
         )
     intensities = []
     if pixels:

@@ -72,8 +72,13 @@ def test_transforms_differ_with_seed_parent_and_number() -> None:
     assert len(drawn) == 8
 
 
-def test_the_strong_policy_draws_from_every_operation() -> None:
-    assert {candidate.operation.name for step in POLICIES["strong"] for candidate in step} == set(OPERATIONS)
+def test_a_policy_draws_from_the_table_of_operations_with_choices_that_the_table_accepts() -> None:
+    for steps in POLICIES.values():
+        for operation, p in (candidate for step in steps for candidate in step):
+            assert 0 < p <= 1
+            assert operation.parameters.keys() == OPERATIONS[operation.name].parameters.keys()
+            for seed in range(20):
+                assert OPERATIONS[operation.name].accepts(operation.draw(np.random.default_rng(seed)))
 
 
 def test_every_policy_that_the_command_offers_is_there() -> None:
