@@ -33,7 +33,7 @@ class Relations:
     def merge(self, *, fold_groups: bool = True) -> npt.NDArray[np.int64]:
         """Return groups that keep all related samples together, int64 (N,).
 
-        `fold_groups` says whether those of naming schemes count; without them, related samples share pixels.
+        Without `fold_groups`, only copies and duplicates are related: samples that share pixels.
         """
         pixels = {COPY, EXACT_DUPLICATE, NEAR_DUPLICATE}
         merged = [groups for name, groups in self.groups.items() if fold_groups or name in pixels]

@@ -22,10 +22,10 @@ class Format:
     name: str
 
     extensions: tuple[str, ...]
-    """Which files are looked at, in lower case."""
+    """Of the files that are searched for, in lower case."""
 
     signature: bytes
-    """How the content begins, a regular expression. It decides, whatever the file's extension says."""
+    """A regular expression for the first bytes. They decide the format, whatever the file's extension."""
 
     open: Callable[[bytes, str, str], ImageFile]
     """Takes the content, the file's name and the format's. May raise any exception where the file is damaged."""
@@ -57,7 +57,7 @@ def open_image(content: bytes, file: str) -> ImageFile:
     Parameters
     ----------
     content : bytes
-        In one of `FORMATS`, whatever the file's name says.
+        In one of `FORMATS`, whatever the file's extension.
     file : str
         Its name, for messages.
 

@@ -103,7 +103,7 @@ def check_size(file: str, height: int, width: int, n_bytes: int) -> None:
 
 
 def check_end(content: bytes, end: bytes) -> None:
-    """Refuse a file that was cut short: decoders fill up with gray, or do not look for the end."""
+    """Refuse a file that was cut short: decoders pad it with gray, or do not check for an end."""
     if content.rfind(end, max(len(content) - len(end) - MAX_TAIL, 0)) < 0:
         raise ValueError("its end is missing")
 
@@ -115,6 +115,6 @@ def cannot_decode(file: str, reason: str, remedy: str) -> InputError:
 
 def damaged_file(file: str, n_bytes: int, error: Exception) -> InputError:
     """Return the error for an image file whose decoder failed."""
-    # imageio's own message says only which plugin failed.
+    # imageio's own message names only the plugin.
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     return cannot_decode(file, f"it is damaged ({n_bytes} bytes: {first_line(cause)[:200]})", "Fetch the file again.")

@@ -12,7 +12,7 @@ def open_with_imageio(content: bytes, file: str, format_name: str) -> ImageFile:
 
     Palettes become gray, or red, green and blue. Gray values of 9 to 16 bits are scaled to 16 bits by Pillow, which
     reads JPEG 2000 in color and AVIF with 8 bits only. A file of several images, such as an animation, is refused:
-    nothing tells which of them is the plane.
+    which of them is the plane is not known.
     """
     import imageio.v3 as iio  # brings Pillow, which most sources do not need
     from PIL.Image import DecompressionBombError, DecompressionBombWarning

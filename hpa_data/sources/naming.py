@@ -49,7 +49,7 @@ class SampleFiles(NamedTuple):
 
 
 class NamedPlane(NamedTuple):
-    """What a file name says."""
+    """A plane of a sample, as a file name describes it."""
 
     sample_id: str
 
@@ -226,7 +226,7 @@ NAMING_SCHEMES: dict[Naming, NamingScheme] = {
     "hpav18": NamingScheme(
         parse=parse_hpav18_name,
         nested=True,
-        # Ids like 30741_800_A6_1. Images of one antibody show one protein, mostly in the same places of the cell.
+        # Ids like 30741_800_A6_1. Images of one antibody show the same protein.
         fold_group=FoldGroup("antibody", _find_antibody, _has_antibody),
     ),
     "stack": NamingScheme(parse=parse_stack_name, takes_channels=True, nested=True),
