@@ -1,11 +1,14 @@
-"""The same bytes, whoever does the work; an interrupt ends it between two tasks."""
+"""Threads, processes and a cluster give the same results; interrupts, errors and lost workers end a run cleanly."""
 
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import dask
 import pytest
 from distributed import LocalCluster
 
@@ -17,11 +20,32 @@ from hpa_data.system.threads import ThreadTeam
 from tests.builders import assert_same_bytes, begin, draw_image
 
 N_SAMPLES = 11
+Task = tuple[Path, int, int]  # a folder, an index, and the process to interrupt
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """Run two workers with one thread each; one that dies is not tried again."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture(params=["threads", "processes", "cluster"])
+def workers(request: pytest.FixtureRequest, cluster: LocalCluster) -> Parallelism:
+    """Give each backend, with room for two tasks at a time."""
+    return {
+        "threads": Parallelism(threads=2),
+        "processes": Parallelism(processes=2),
+        "cluster": Parallelism(scheduler=cluster.scheduler_address),
+    }[request.param]
 
 
 def read(index: int) -> Sample:
     if index == 5:
-        raise InputError("no such luck", file="five.png")
+        raise InputError("sample 5 cannot be read", file="five.png")
     return Sample(image=draw_image(index), note="seven" if index == 7 else "")
 
 
@@ -31,76 +55,86 @@ def write(path: Path, workers: Parallelism) -> Path:
     return path
 
 
-def test_threads_processes_and_a_cluster_write_the_same_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [2, 9])
+def test_the_number_of_threads_does_not_change_a_store(tmp_path: Path, threads: int) -> None:
     one = write(tmp_path / "one", Parallelism(threads=1))
-    assert_same_bytes(one, write(tmp_path / "two", Parallelism(threads=2)))
-    assert_same_bytes(one, write(tmp_path / "many", Parallelism(threads=9)))
-    assert_same_bytes(one, write(tmp_path / "processes", Parallelism(processes=2)))
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        workers = Parallelism(scheduler=cluster.scheduler_address)
-        check_cluster(workers, [str(tmp_path)])
-        assert count_slots(workers) == 2
-        assert_same_bytes(one, write(tmp_path / "cluster", workers))
+    assert_same_bytes(one, write(tmp_path / "more", Parallelism(threads=threads)))
+
+
+def test_the_backend_does_not_change_a_store(tmp_path: Path, workers: Parallelism) -> None:
+    check_cluster(workers, [str(tmp_path)])
+    one = write(tmp_path / "one", Parallelism(threads=1))
+    assert_same_bytes(one, write(tmp_path / "other", workers))
+
+
+def test_the_slots_of_a_cluster_are_its_threads(cluster: LocalCluster) -> None:
+    assert count_slots(Parallelism(scheduler=cluster.scheduler_address)) == 2
+    assert count_slots(Parallelism(processes=3, threads=2)) == 6
+
+
+def test_a_cluster_that_does_not_see_a_path_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not see .*absent. Use a path on a shared disk"):
+        check_cluster(Parallelism(scheduler=cluster.scheduler_address), [str(tmp_path), str(tmp_path / "absent")])
 
 
 def test_a_cluster_without_workers_is_refused() -> None:
     with (
-        LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=0, dashboard_address=None) as empty,
         pytest.raises(InputError, match="Cannot use the Dask cluster at tcp.*it has no workers"),
     ):
-        check_cluster(Parallelism(scheduler=cluster.scheduler_address))
+        check_cluster(Parallelism(scheduler=empty.scheduler_address))
 
 
-@pytest.mark.parametrize("workers", [Parallelism(threads=1), Parallelism(processes=2)])
-def test_a_task_s_error_reaches_the_caller(workers: Parallelism) -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_tasks(divide, [1, 0, 1], workers=workers, on_done=lambda task: None)
+def test_a_cluster_that_cannot_be_reached_is_refused() -> None:
+    with pytest.raises(InputError, match="scheduler must be the address of a Dask cluster. Received: scheduler='host'"):
+        check_cluster(Parallelism(scheduler="host"))
+    with pytest.raises(InputError, match="Cannot reach the Dask cluster at nothing://host:1: "):
+        check_cluster(Parallelism(scheduler="nothing://host:1"))
 
 
-def divide(number: int, threads: ThreadTeam) -> None:
-    1 / number
+def test_an_error_of_a_task_reaches_the_caller_as_it_was_raised(workers: Parallelism) -> None:
+    with pytest.raises(InputError, match="task 1 failed") as caught:
+        run_tasks(fail, [0, 1, 2], workers=workers, on_done=lambda task: None)
+    assert caught.value.file == "one.png"
 
 
-def test_an_interrupt_lets_tasks_end_and_begins_no_other() -> None:
-    begun: list[int] = []
-    ended: list[int] = []
+def fail(task: int, threads: ThreadTeam) -> None:
+    if task == 1:
+        raise InputError("task 1 failed", file="one.png")
 
-    def run(task: int, threads: ThreadTeam) -> None:
-        begun.append(task)
-        if task == 2:
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-        time.sleep(0.3)
-        ended.append(task)
 
+def test_an_interrupt_finishes_running_tasks_and_starts_no_other(tmp_path: Path, workers: Parallelism) -> None:
+    tasks = [(tmp_path, index, os.getpid()) for index in range(50)]
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(run, range(50), workers=Parallelism(threads=1), on_done=lambda task: None)
-    assert sorted(begun) == sorted(ended)
-    assert len(begun) < 10
+        run_tasks(interrupt, tasks, workers=workers, on_done=lambda task: None)
+    started, finished = (len(list(tmp_path.glob(f"{state}-*"))) for state in ("started", "finished"))
+    assert started == finished
+    assert 3 <= started < 10
     assert signal.getsignal(signal.SIGINT) == before
 
 
+def interrupt(task: Task, threads: ThreadTeam) -> None:
+    folder, index, process = task
+    (folder / f"started-{index}").touch()
+    if index == 2:
+        os.kill(process, signal.SIGINT)
+    time.sleep(0.3)
+    (folder / f"finished-{index}").touch()
+
+
 def test_a_second_interrupt_does_not_wait() -> None:
-    ended: list[int] = []
+    finished: list[int] = []
 
     def run(task: int, threads: ThreadTeam) -> None:
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-        threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+        for delay in (0.1, 0.4):
+            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
         time.sleep(3)
-        ended.append(task)
+        finished.append(task)
 
     with pytest.raises(KeyboardInterrupt):
         run_tasks(run, [0], workers=Parallelism(threads=1), on_done=lambda task: None)
-    assert not ended
-
-
-def test_a_worker_that_is_killed_is_told_in_one_line() -> None:
-    with pytest.raises(InputError, match="Cannot finish the work: a worker process died.*fewer workers"):
-        run_tasks(die, [0, 1], workers=Parallelism(processes=1), on_done=lambda task: None)
-
-
-def die(task: int, threads: ThreadTeam) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    assert not finished
 
 
 def test_tasks_start_in_their_order(tmp_path: Path) -> None:
@@ -117,8 +151,8 @@ def write_line(task: tuple[Path, int], threads: ThreadTeam) -> None:
 def test_no_task_starts_before_there_is_room_for_it() -> None:
     started: list[int] = []
     done: list[int] = []
-    workers = Parallelism(threads=1)
     n_ahead: list[int] = []
+    workers = Parallelism(threads=1)
 
     def run(task: int, threads: ThreadTeam) -> None:
         started.append(task)
@@ -129,14 +163,41 @@ def test_no_task_starts_before_there_is_room_for_it() -> None:
     assert max(n_ahead) <= workers.max_concurrent_tasks
 
 
+def test_opencv_has_one_thread_while_tasks_run_and_its_own_number_afterwards() -> None:
+    seen: list[int] = []
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        run_tasks(
+            lambda task, threads: seen.append(cv2.getNumThreads()),
+            range(3),
+            workers=Parallelism(threads=1),
+            on_done=lambda task: None,
+        )
+        assert seen == [1, 1, 1]
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"threads": 0}, "threads must be at least 1"),
         ({"processes": -1}, "processes must be at least 1"),
         ({"processes": 2, "scheduler": "tcp://x:1"}, "must not be combined with scheduler"),
     ],
 )
-def test_workers_that_are_none_are_refused(given: dict[str, object], message: str) -> None:
+def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Parallelism(**given)  # type: ignore[arg-type]
+        Parallelism(**options)  # type: ignore[arg-type]
+
+
+def test_a_worker_that_is_killed_is_reported_in_one_line(cluster: LocalCluster) -> None:
+    for workers in (Parallelism(processes=1), Parallelism(scheduler=cluster.scheduler_address)):
+        with pytest.raises(InputError, match="Cannot finish the work: a worker process died.*fewer workers"):
+            run_tasks(die, [0, 1], workers=workers, on_done=lambda task: None)
+
+
+def die(task: int, threads: ThreadTeam) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
