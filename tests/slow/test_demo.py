@@ -1,4 +1,4 @@
-"""The whole demo: five minutes, hence `make test-slow`."""
+"""The demo from start to end, five minutes (`make test-slow`)."""
 
 from pathlib import Path
 
