@@ -82,7 +82,7 @@ def decode_record(
 
 
 def _explain(error: Exception) -> str:
-    """Say which value is wrong and why, key first: msgspec says it the other way round, in its own notation."""
+    """Name the key that is wrong, then the reason; msgspec gives them in the other order and in its notation."""
     reason, _, path = str(error).partition(" - at `$")
     key = path.strip("`.")
     return f"{key}: {reason[:1].lower()}{reason[1:]}" if key else reason

@@ -149,7 +149,7 @@ class ThreadTeam:
 
 @contextlib.contextmanager
 def sample_threads(n_threads: int) -> Iterator[ThreadTeam]:
-    """Give a team of threads for samples, and keep OpenCV from starting threads of its own in each of them."""
+    """Open a team of threads for samples; meanwhile OpenCV, which would start more in each, has a single one."""
     with single_threaded_opencv(), ThreadTeam(n_threads, name="hpa-samples") as team:
         yield team
 

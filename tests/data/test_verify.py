@@ -80,8 +80,8 @@ def test_a_failed_sample_is_repaired_once_its_file_can_be_read(path: Path, sourc
     done = verify_store(path, source=source, repair=True)
     assert (states(done), done.n_errors, done.n_repaired) == ({"s1": "black", "s2": "filled"}, 0, 1)
     assert not (path / "failures.csv").exists()
-    convert(source, tmp_path / "whole.zarr", settings=FILL)
-    assert_same_bytes(path, tmp_path / "whole.zarr")
+    convert(source, tmp_path / "new.zarr", settings=FILL)
+    assert_same_bytes(path, tmp_path / "new.zarr")
 
 
 @pytest.mark.parametrize("damage", ["shard gone", "shard cut", "status gone", "checksum gone", "sums gone"])
@@ -132,12 +132,12 @@ def test_a_failed_sample_without_files_stays_failed_when_its_shard_is_lost(path:
 
 def test_statistics_that_are_not_those_of_the_samples_are_found_and_corrected(path: Path, source: Path) -> None:
     """A repair that is killed before its end leaves them so."""
-    whole = (path / "train" / "zarr.json").read_text()
-    (path / "train" / "zarr.json").write_text(whole.replace('"n_samples": 5', '"n_samples": 4'))
+    expected = (path / "train" / "zarr.json").read_text()
+    (path / "train" / "zarr.json").write_text(expected.replace('"n_samples": 5', '"n_samples": 4'))
     reasons = [finding.reason for finding in verify_store(path).findings if not finding.id]
     assert reasons == ["its channel statistics are not those of its samples"]
     verify_store(path, source=source, repair=True)
-    assert (path / "train" / "zarr.json").read_text() == whole
+    assert (path / "train" / "zarr.json").read_text() == expected
 
 
 def test_a_repair_that_is_killed_in_a_shard_can_be_repeated(
