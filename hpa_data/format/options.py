@@ -6,3 +6,6 @@ CodecName = Literal["lz4hc", "lz4", "zstd", "raw"]
 """A name in `codecs.CODECS`."""
 
 DEFAULT_CODEC: Final = "lz4hc"
+
+ARRAY_SETTINGS: Final = ("codec", "shard_samples", "image_size")
+"""The settings of a part that describe its arrays, whatever its samples were made from."""

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from hpa_data.errors import InputError
+from hpa_data.format.options import ARRAY_SETTINGS
 from hpa_data.system.records import decode_record, encode_record
 
 Naming = Literal["kaggle", "hpav18", "stack"]
 MissingPolicy = Literal["fail", "fill", "skip"]
 IntensityScaling = Literal["full", "minmax", "percentile"]
-
-# What a part's settings hold besides these options: they describe the part's arrays, not its source.
-_ARRAY_SETTINGS = {"codec", "shard_samples", "image_size"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,5 +69,5 @@ class ImportOptions:
                 "Cannot find out how the part's files were read: its settings are those of a part that was not "
                 f"converted from files ({', '.join(settings)}). Convert its source again."
             )
-        options = {name: value for name, value in settings.items() if name not in _ARRAY_SETTINGS}
+        options = {name: value for name, value in settings.items() if name not in ARRAY_SETTINGS}
         return decode_record(ImportOptions, options, name="the settings of the part")

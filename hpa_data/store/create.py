@@ -17,7 +17,7 @@ from hpa_data.format.arrays import ARRAYS, create_array, encode_group
 from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import SHARD_SAMPLES, Layout
 from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance, fingerprint
-from hpa_data.format.options import DEFAULT_CODEC, CodecName
+from hpa_data.format.options import ARRAY_SETTINGS, DEFAULT_CODEC, CodecName
 from hpa_data.store.part import Part
 from hpa_data.store.storage import Storage, open_storage
 from hpa_data.store.store import open_store
@@ -84,11 +84,8 @@ class PartPlan:
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest, without statistics yet."""
-        settings = self.settings | {
-            "codec": self.codec,
-            "shard_samples": self.shard_samples,
-            "image_size": IMAGE_SIZE,
-        }
+        arrays = zip(ARRAY_SETTINGS, (self.codec, self.shard_samples, IMAGE_SIZE), strict=True)
+        settings = self.settings | dict(arrays)
         return Manifest(
             channels=CHANNELS,
             classes=CLASSES,
