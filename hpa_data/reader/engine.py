@@ -39,6 +39,18 @@ class ReaderSpec:
     """The parents of the samples, if they are augmented copies."""
 
 
+class SampleRows:
+    """Maps samples, which are numbered across all parts, to a part and a row of it."""
+
+    def __init__(self, parts: Sequence[ReaderSpec]) -> None:
+        self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
+
+    def locate(self, samples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the index of the part of each sample, and its row there; int64 (M,) all."""
+        parts = np.searchsorted(self._firsts, samples, side="right") - 1
+        return parts, samples - self._firsts[parts]
+
+
 class Job(Protocol):
     """Work in progress."""
 

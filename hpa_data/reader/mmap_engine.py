@@ -12,7 +12,7 @@ from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_chunk, decode_shard_index
 from hpa_data.format.layout import find_shard
-from hpa_data.reader.engine import ReaderSpec
+from hpa_data.reader.engine import ReaderSpec, SampleRows
 from hpa_data.system.threads import Job, ThreadTeam
 
 # Files that the rest of the program may need to open beside the shards.
@@ -26,7 +26,7 @@ class MappedShards:
 
     def __init__(self, parts: Sequence[ReaderSpec], *, threads: int) -> None:
         self._parts = tuple(parts)
-        self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
+        self._rows = SampleRows(parts)
         _raise_file_limit(sum(part.layout.n_shards for part in parts))
         mapped = [_map_shards(part) for part in parts]
         # For each sample: the range of its bytes, the file they are in, and their codec.
@@ -79,8 +79,8 @@ class MappedShards:
         try:
             decode_chunk(files[sample][start:stop], out, self._codecs[sample])
         except (RuntimeError, ValueError) as error:
-            number = int(np.searchsorted(self._firsts, sample, side="right")) - 1
-            part, row = self._parts[number], sample - int(self._firsts[number])
+            (number,), (row,) = (values.tolist() for values in self._rows.locate(np.array([sample])))
+            part = self._parts[number]
             raise InputError(
                 f"Cannot read sample {part.ids[row]!r} of part {part.name!r}: its bytes in "
                 f"{find_shard(part.images, row // part.layout.shard_samples)} are damaged: {error}. Run `hpa verify "

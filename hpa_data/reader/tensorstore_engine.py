@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError, first_line
-from hpa_data.reader.engine import ReaderSpec
+from hpa_data.reader.engine import ReaderSpec, SampleRows
 from hpa_data.reader.kvstore import import_tensorstore, make_kvstore, make_retries
 
 # For shard indexes, and for decoded chunks that hold more than one sample.
@@ -22,7 +22,7 @@ class TensorStoreImages:
 
     def __init__(self, parts: Sequence[ReaderSpec], *, threads: int) -> None:
         self._parts = tuple(parts)
-        self._firsts = np.cumsum([0, *(part.layout.n_samples for part in parts)])
+        self._rows = SampleRows(parts)
         self._ts = import_tensorstore()
         settings = {
             "cache_pool": {"total_bytes_limit": CACHE_BYTES},
@@ -45,12 +45,11 @@ class TensorStoreImages:
                 "the reader in each worker."
             )
         target = self._ts.array(batch, copy=False)
-        numbers = np.searchsorted(self._firsts, samples, side="right") - 1
+        numbers, rows = self._rows.locate(samples)
         jobs = []
         for number in np.unique(numbers).tolist():
             in_part = numbers == number
-            rows = samples[in_part] - self._firsts[number]
-            future = target[positions[in_part]].write(self._arrays[number][rows])
+            future = target[positions[in_part]].write(self._arrays[number][rows[in_part]])
             jobs.append(_PartRead(future, self._parts[number]))
         return jobs
 
