@@ -51,8 +51,8 @@ def test_version_is_printed() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("convert --loud", "No such option: --loud"),
-        ("convert a b --codek raw", "Possible options: --codec"),
+        ("convert --loud", "No such option"),
+        ("convert a b --codek raw", "--codec"),
         ("trian a", "Did you mean 'train'?"),
         ("convert a b --codec gzip", "'gzip' is not one of 'lz4hc', 'lz4', 'zstd', 'raw'"),
         ("convert a b --naming cagle", "'cagle' is not one of 'kaggle', 'hpav18', 'stack'"),

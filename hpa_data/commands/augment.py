@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def augment(
     ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
-    min_count: Annotated[int, typer.Option(min=1, help="Samples that each class should have, copies included.")] = 500,
+    min_count: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Samples that each class should have, copies included.")
+    ] = 500,
     parts: Annotated[
         list[str], typer.Option("--part", metavar="NAME", help="A part to copy from; repeatable.")
     ] = DEFAULT_PARTS,

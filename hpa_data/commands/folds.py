@@ -7,6 +7,7 @@ import typer
 
 from hpa_data.commands.console import escape, progress, show
 from hpa_data.commands.options import (
+    FOLD_METHOD,
     STORE,
     Json,
     Labels,
@@ -29,8 +30,8 @@ def folds(
     store: Annotated[str | None, typer.Argument(help=STORE + "; or pass --labels.")] = None,
     labels: Labels = None,
     parts: TableParts = None,
-    n_folds: Annotated[int, typer.Option("--folds", min=2, help="Number of folds.")] = 3,
-    fold_method: Annotated[FoldMethod, typer.Option(help="How samples are assigned to folds.")] = "stratified",
+    n_folds: Annotated[int, typer.Option("--folds", metavar="N", min=2, help="Number of folds.")] = 3,
+    fold_method: Annotated[FoldMethod, FOLD_METHOD] = "stratified",
     seed: Seed = 0,
     min_count: MinCount = None,
     order: TableOrder = "index",
@@ -40,9 +41,9 @@ def folds(
             "--legacy-leak", help="Split samples and copies alike into contiguous folds, as the paper probably did."
         ),
     ] = False,
-    near_duplicates: Annotated[
-        bool, typer.Option(" /--no-near-duplicates", help="Do not read every image to find near duplicates.")
-    ] = True,
+    no_near_duplicates: Annotated[
+        bool, typer.Option("--no-near-duplicates", help="Do not read every image to find near duplicates.")
+    ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +51,7 @@ def folds(
     from hpa_data.folds.leakage import audit_store_folds, audit_table_folds
     from hpa_data.store.store import open_store
 
-    table = choose_table(ctx, store, labels, store_only=("parts", "near_duplicates", "threads"))
+    table = choose_table(ctx, store, labels, store_only=("parts", "no_near_duplicates", "threads"))
     refuse_unused(ctx, "fold_method", "seed", when=legacy_leak, reason="with --legacy-leak")
     refuse_unused(ctx, "seed", when=fold_method == "contiguous", reason="with --fold-method contiguous")
     if table is not None:
@@ -58,7 +59,7 @@ def folds(
             table, n_folds, method=fold_method, seed=seed, min_count=min_count, order=order, legacy_leak=legacy_leak
         )
     else:
-        refuse_unused(ctx, "threads", when=not near_duplicates, reason="with --no-near-duplicates")
+        refuse_unused(ctx, "threads", when=no_near_duplicates, reason="with --no-near-duplicates")
         with progress("samples") as shown:
             report = audit_store_folds(
                 open_store(store or ""),
@@ -67,7 +68,7 @@ def folds(
                 method=fold_method,
                 seed=seed,
                 legacy_leak=legacy_leak,
-                near=near_duplicates,
+                near=not no_near_duplicates,
                 threads=threads,
                 progress=shown,
             )

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 import typer
 import typer.core
 
 from hpa_data.augment.options import Order
 from hpa_data.errors import InputError
+from hpa_data.folds.options import FoldMethod
 
 STORE = "A store, or its URL (s3://, gs://, https://)"
 DEFAULT_PARTS = ["train"]
@@ -18,12 +19,12 @@ EXECUTION = "Execution"
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random numbers.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the random numbers.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, rich_help_panel=EXECUTION, help="Threads; one per core by default.")
+    int | None, typer.Option(metavar="N", min=1, rich_help_panel=EXECUTION, help="Threads. By default one per core.")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, rich_help_panel=EXECUTION, help="Worker processes; none by default.")
+    int | None, typer.Option(metavar="N", min=1, rich_help_panel=EXECUTION, help="Worker processes. By default none.")
 ]
 Scheduler = Annotated[
     str | None,
@@ -33,6 +34,9 @@ Scheduler = Annotated[
 ]
 
 
+FOLD_METHOD: Any = typer.Option(
+    metavar="METHOD", help=f"How samples are assigned to folds: {', '.join(get_args(FoldMethod))}."
+)
 # Of the commands that take a store, or a label table in its stead.
 Labels = Annotated[Path | None, typer.Option(help="A label table, in place of STORE.")]
 TableParts = Annotated[
@@ -41,7 +45,9 @@ TableParts = Annotated[
 ]
 MinCount = Annotated[
     int | None,
-    typer.Option(min=1, help="With --labels: include the copies that `hpa augment` would make up to this count."),
+    typer.Option(
+        metavar="N", min=1, help="With --labels: include the copies that `hpa augment` would make up to this count."
+    ),
 ]
 TableOrder = Annotated[Order, typer.Option(help="With --min-count: the order of the classes, see `hpa augment`.")]
 
@@ -52,11 +58,20 @@ class Command(typer.core.TyperCommand):
     former: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Let the help show no type for a flag."""
+        """Let the help show arguments in capitals, and no type for a flag."""
         super().__init__(*args, **kwargs)
         for parameter in self.params:
-            if getattr(parameter, "is_flag", False):
+            if parameter.param_type_name == "argument":
+                parameter.metavar = (parameter.name or "").upper().removesuffix("S")
+            elif getattr(parameter, "is_flag", False):
                 parameter.metavar = ""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Let the help show no type for ``--help``."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.metavar = ""
+        return option
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse a command line after replacing former spellings."""
@@ -127,8 +142,7 @@ def refuse_unused(ctx: typer.Context, *options: str, when: bool, reason: str) ->
         return
     for parameter in ctx.command.params:
         if parameter.name in options and was_given(ctx, parameter.name):
-            negated = ctx.params[parameter.name] is False and parameter.secondary_opts
-            flag = (parameter.secondary_opts if negated else parameter.opts)[-1]
+            flag = parameter.opts[-1]
             raise InputError(f"Cannot use {flag}: it has no effect {reason}. Leave {flag} out.")
 
 

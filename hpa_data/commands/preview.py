@@ -19,8 +19,10 @@ def preview(
     ids: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="The id of a sample to draw; repeatable.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Samples to draw of each part, evenly spread over it.")] = 12,
-    columns: Annotated[int, typer.Option(min=1, help="Images per row.")] = 4,
+    samples: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Samples to draw of each part, evenly spread over it.")
+    ] = 12,
+    columns: Annotated[int, typer.Option(metavar="N", min=1, help="Images per row.")] = 4,
     split_channels: Annotated[
         bool, typer.Option("--split-channels", help="Draw each channel separately, one row per sample.")
     ] = False,

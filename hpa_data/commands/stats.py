@@ -33,9 +33,9 @@ def stats(
     min_count: MinCount = None,
     order: TableOrder = "index",
     figure_dir: Annotated[Path | None, typer.Option(help="A folder to draw figures into, as PNG and PDF.")] = None,
-    intensities: Annotated[
-        bool, typer.Option(" /--no-intensities", help="Do not read the images to measure the channels.")
-    ] = True,
+    no_intensities: Annotated[
+        bool, typer.Option("--no-intensities", help="Do not read the images to measure the channels.")
+    ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -45,8 +45,8 @@ def stats(
     from hpa_data.store.store import open_store
 
     report: StoreStatistics | LabelStatistics
-    table = choose_table(ctx, store, labels, store_only=("parts", "intensities", "threads"))
-    refuse_unused(ctx, "threads", when=not intensities, reason="with --no-intensities")
+    table = choose_table(ctx, store, labels, store_only=("parts", "no_intensities", "threads"))
+    refuse_unused(ctx, "threads", when=no_intensities, reason="with --no-intensities")
     if figure_dir is not None:
         from hpa_data.stats.figures import write_figures
 
@@ -55,7 +55,9 @@ def stats(
         report = measure_table(table, min_count=min_count, order=order)
     else:
         with progress("samples") as shown:
-            report = measure_store(open_store(store or ""), parts, pixels=intensities, threads=threads, progress=shown)
+            report = measure_store(
+                open_store(store or ""), parts, pixels=not no_intensities, threads=threads, progress=shown
+            )
     text = describe_statistics(report)
     if figure_dir is not None:
         paths = write_figures(report, figure_dir)

@@ -24,9 +24,9 @@ def bench_io(
     images: Annotated[
         Path | None, typer.Option(help="A folder of PNG planes, to compare with reading the files themselves.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Number of samples that are read repeatedly.")] = 256,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples per batch.")] = DEFAULTS.batch_size,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each measurement is repeated.")] = 3,
+    samples: Annotated[int, typer.Option(metavar="N", min=1, help="Number of samples that are read repeatedly.")] = 256,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Samples per batch.")] = DEFAULTS.batch_size,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each measurement is repeated.")] = 3,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -60,12 +60,13 @@ def bench_step(
     parts: Parts = DEFAULT_PARTS,
     model: Annotated[str, typer.Option(metavar="NAME", help="The network, see `hpa models`.")] = DEFAULTS.model,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows and columns that the network sees. By default those of the store.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Rows and columns that the network sees. By default those of the store."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per step.")] = DEFAULTS.batch_size,
-    steps: Annotated[int, typer.Option(min=1, help="Steps that are timed, of each kind.")] = 10,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images per step.")] = DEFAULTS.batch_size,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps that are timed, of each kind.")] = 10,
     precision: Annotated[
-        Precision | None, typer.Option(help="By default mixed_bfloat16 on a GPU, otherwise float32.")
+        Precision | None, typer.Option(metavar="TYPE", help="By default mixed_bfloat16 on a GPU, otherwise float32.")
     ] = None,
     as_json: Json = False,
 ) -> None:

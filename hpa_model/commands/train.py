@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -34,7 +34,9 @@ CacheGib = Annotated[
 ]
 CheckpointMinutes = Annotated[
     float,
-    typer.Option(min=0, rich_help_panel=RESOURCES, help="Minutes between checkpoints; one follows each epoch, too."),
+    typer.Option(
+        metavar="N", min=0, rich_help_panel=RESOURCES, help="Minutes between checkpoints; one follows each epoch, too."
+    ),
 ]
 Tensorboard = Annotated[
     bool, typer.Option("--tensorboard", rich_help_panel=RESOURCES, help="Log each epoch for TensorBoard.")
@@ -60,8 +62,13 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     parts: Annotated[
         list[str], _setting("--part", help="A part of STORE to train on; repeatable.", metavar="NAME")
     ] = _PARTS,
-    folds: Annotated[int, _setting(help="Number of folds; one model is trained for each.")] = DEFAULTS.folds,
-    fold_method: Annotated[FoldMethod, _setting(help="How samples are assigned to folds.")] = DEFAULTS.fold_method,
+    folds: Annotated[
+        int, _setting(help="Number of folds; one model is trained for each.", metavar="N")
+    ] = DEFAULTS.folds,
+    fold_method: Annotated[
+        FoldMethod,
+        _setting(help=f"How samples are assigned to folds: {', '.join(get_args(FoldMethod))}.", metavar="METHOD"),
+    ] = DEFAULTS.fold_method,
     legacy_leak: Annotated[
         bool,
         _setting(
@@ -69,19 +76,26 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
             help="Split samples and copies alike into contiguous folds, as the paper probably did. Inflates scores.",
         ),
     ] = DEFAULTS.legacy_leak,
-    epochs: Annotated[int, _setting(help="Number of epochs.")] = DEFAULTS.epochs,
-    batch_size: Annotated[int, _setting(help="Images per step.")] = DEFAULTS.batch_size,
+    epochs: Annotated[int, _setting(help="Number of epochs.", metavar="N")] = DEFAULTS.epochs,
+    batch_size: Annotated[int, _setting(help="Images per step.", metavar="N")] = DEFAULTS.batch_size,
     loss: Annotated[Loss, _setting(help="The loss; f1 is the soft macro-F1.")] = DEFAULTS.loss,
-    learning_rate: Annotated[float, _setting(help="Learning rate of the first epoch.")] = DEFAULTS.learning_rate,
+    learning_rate: Annotated[
+        float, _setting(help="Learning rate of the first epoch.", metavar="RATE")
+    ] = DEFAULTS.learning_rate,
     image_size: Annotated[
-        int, _setting(help="Rows and columns that the network sees; 0: its own, for most that of the store.")
+        int,
+        _setting(help="Rows and columns that the network sees; 0: its own, for most that of the store.", metavar="N"),
     ] = DEFAULTS.image_size,
     symmetries: Annotated[
         bool, _setting("--symmetries", help="Flip and rotate training images at random, anew in each epoch.")
     ] = DEFAULTS.symmetries,
-    precision: Annotated[Precision, _setting(help="Precision of the arithmetic.")] = DEFAULTS.precision,
-    devices: Annotated[int, _setting(help="Number of GPUs that share each batch.")] = DEFAULTS.devices,
-    seed: Annotated[int, _setting(help="Seed of folds, weights, order, augmentation and dropout.")] = DEFAULTS.seed,
+    precision: Annotated[
+        Precision, _setting(help=f"Precision of the arithmetic: {', '.join(get_args(Precision))}.", metavar="TYPE")
+    ] = DEFAULTS.precision,
+    devices: Annotated[int, _setting(help="Number of GPUs that share each batch.", metavar="N")] = DEFAULTS.devices,
+    seed: Annotated[
+        int, _setting(help="Seed of folds, weights, order, augmentation and dropout.", metavar="N")
+    ] = DEFAULTS.seed,
     cache: CacheKind = "none",
     cache_gib: CacheGib = None,
     checkpoint_minutes: CheckpointMinutes = 10,
@@ -133,7 +147,10 @@ def finetune(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     loss: Annotated[Loss, typer.Option(help="The loss; f1 is the soft macro-F1.")] = DEFAULTS.finetune_loss,
     epochs: Annotated[
-        int, typer.Option(min=1, help="Maximum number of epochs; the one with the lowest validation loss is kept.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Maximum number of epochs; the one with the lowest validation loss is kept."
+        ),
     ] = 14,
     which_folds: Annotated[
         FoldChoice, typer.Option(help="Fine-tune the models of all folds, or of the best alone, as the paper did.")

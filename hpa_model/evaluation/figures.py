@@ -206,7 +206,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
     axes.set_yticks(heights, [f"{row.run}\n{row.model}" + (" *" if row.legacy_leak else "") for row in rows])
     highest = max([row.macro_f1_in_sample for row in rows] + [value or 0 for _, value in reported])
     axes.set_xlim(0, min(1, 1.15 * max(highest, 0.05)))
-    note = "   * optimistic: copies of validation samples were trained on"
+    note = "   * inflated: copies of validation samples were trained on"
     axes.set_xlabel("Macro-F1" + (note if any(row.legacy_leak for row in rows) else ""))
     axes.grid(axis="x")
     figure.legend(loc="outside upper left", ncols=2, fontsize=8)

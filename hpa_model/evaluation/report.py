@@ -71,7 +71,8 @@ def write_report(run: Path, store: Store | None = None) -> Report:
         examples = read_examples(store or open_store(description.store), description, rows, [*correct, *wrong])
         missing_images_reason = ""
     except InputError as error:
-        examples, missing_images_reason = [], str(error)
+        moved = "" if store else " If the store was moved, pass --store to `hpa evaluate`."
+        examples, missing_images_reason = [], f"{error}{moved}"
     histories = read_history(run, description.config.folds)
     drawings = {
         "history": figures.draw_history(histories),

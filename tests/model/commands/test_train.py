@@ -20,7 +20,7 @@ def test_a_training_prints_its_epochs_scores_and_paths(trained: tuple[Path, Ende
     run, ended = trained
     assert ended.status == 0, ended.err
     assert "fold 1  epoch   1  loss " in ended.err
-    assert "thresholds fitted on the other folds (honest)" in ended.out
+    assert "honest: thresholds fitted on the other folds" in ended.out
     assert "Run folder: run\nReport: run/report.html" in ended.out
     assert (run / "report.html").exists()
 
