@@ -6,9 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from hpa_data.augment.oversample import plan_copies
 from hpa_data.errors import InputError
-from hpa_data.folds.assign import assign_folds
+from hpa_data.folds.assign import assign_folds, split_fold
 from hpa_data.tables import read_label_table
+
+LABELS = hnp.arrays(np.uint8, st.tuples(st.integers(12, 40), st.just(4)), elements=st.integers(0, 1))
 
 
 @settings(deadline=None, max_examples=40)
@@ -83,3 +86,39 @@ def test_groups_are_required_by_grouped_folds_and_refused_by_others() -> None:
         assign_folds(labels, 2, "grouped-stratified")
     with pytest.raises(InputError, match="groups must be given for grouped-stratified"):
         assign_folds(labels, 2, "stratified", np.arange(8))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    labels=LABELS,
+    n_folds=st.integers(2, 4),
+    method=st.sampled_from(["stratified", "contiguous", "grouped-stratified"]),
+    seed=st.integers(0, 99),
+    min_count=st.integers(1, 30),
+    group_size=st.integers(1, 3),
+)
+def test_copies_are_in_training_where_their_parent_is_and_never_in_validation(  # noqa: PLR0917 - hypothesis names them
+    labels: np.ndarray, n_folds: int, method: str, seed: int, min_count: int, group_size: int
+) -> None:
+    n_originals = len(labels)
+    groups = np.arange(n_originals) // group_size if method == "grouped-stratified" else None
+    try:
+        folds = assign_folds(labels, n_folds, method, groups, seed)  # type: ignore[arg-type]
+    except InputError:  # groups too few for the folds
+        assert groups is not None
+        return
+    copies = plan_copies(labels, min_count)
+    parents = np.concatenate([np.full(n_originals, -1), copies])
+    folds = np.concatenate([folds, np.full(len(copies), -1)])
+    validated: list[int] = []
+    for fold in range(n_folds):
+        training, validation = split_fold(folds, parents, fold)
+        trained = set(training.tolist())
+        assert not trained & set(validation.tolist())
+        for row in range(n_originals, len(folds)):
+            assert (row in trained) == (int(parents[row]) in trained)
+        if groups is not None:
+            originals = training[training < n_originals]
+            assert not set(groups[originals].tolist()) & set(groups[validation].tolist())
+        validated += validation.tolist()
+    assert sorted(validated) == list(range(n_originals))

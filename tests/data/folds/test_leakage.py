@@ -1,25 +1,22 @@
 """Copies and duplicates are never in training and validation at the same time."""
 
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hpa_data.augment.execute import augment_store, plan_copies
+from hpa_data.augment.execute import augment_store
 from hpa_data.augment.plan import plan_augmentation
 from hpa_data.dataset import decode_labels
 from hpa_data.errors import InputError
-from hpa_data.folds.assign import assign_folds, split_fold
 from hpa_data.folds.leakage import audit_store_folds, audit_table_folds, report_folds
 from hpa_data.folds.options import FoldMethod
-from hpa_data.folds.plan import FoldPlan, plan_folds
+from hpa_data.folds.plan import FoldPlan
 from hpa_data.folds.relations import Relations
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import open_store
@@ -28,42 +25,6 @@ from hpa_data.tables import read_label_table
 from tests.builders import convert, draw_image, write_sample, write_table
 
 LABELS = hnp.arrays(np.uint8, st.tuples(st.integers(12, 40), st.just(4)), elements=st.integers(0, 1))
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    labels=LABELS,
-    n_folds=st.integers(2, 4),
-    method=st.sampled_from(["stratified", "contiguous", "grouped-stratified"]),
-    seed=st.integers(0, 99),
-    min_count=st.integers(1, 30),
-    group_size=st.integers(1, 3),
-)
-def test_copies_are_in_training_where_their_parent_is_and_never_in_validation(  # noqa: PLR0917 - hypothesis names them
-    labels: np.ndarray, n_folds: int, method: str, seed: int, min_count: int, group_size: int
-) -> None:
-    n_originals = len(labels)
-    groups = np.arange(n_originals) // group_size if method == "grouped-stratified" else None
-    try:
-        folds = assign_folds(labels, n_folds, method, groups, seed)  # type: ignore[arg-type]
-    except InputError:  # groups too few for the folds
-        assert groups is not None
-        return
-    copies = plan_copies(labels, min_count)
-    parents = np.concatenate([np.full(n_originals, -1), copies])
-    folds = np.concatenate([folds, np.full(len(copies), -1)])
-    validated: list[int] = []
-    for fold in range(n_folds):
-        training, validation = split_fold(folds, parents, fold)
-        trained = set(training.tolist())
-        assert not trained & set(validation.tolist())
-        for row in range(n_originals, len(folds)):
-            assert (row in trained) == (int(parents[row]) in trained)
-        if groups is not None:
-            originals = training[training < n_originals]
-            assert not set(groups[originals].tolist()) & set(groups[validation].tolist())
-        validated += validation.tolist()
-    assert sorted(validated) == list(range(n_originals))
 
 
 @given(
@@ -108,22 +69,6 @@ def test_antibodies_of_the_external_table_stay_together_and_classes_even(real_da
     assert shares.max() < 0.41
 
 
-@pytest.fixture
-def related(tmp_path: Path) -> Path:
-    """Make a store of 12 samples: 0 and 6 have the same pixels, 7 is another export of 1, 2 and 8 are black."""
-    source = tmp_path / "source"
-    for index in range(12):
-        image = draw_image(index % 6 if index == 6 else index)
-        if index == 7:
-            brighter = np.clip(draw_image(1) * 1.2, 0, 255).astype(np.uint8)
-            planes = [cv2.imencode(".jpg", brighter[..., c], [cv2.IMWRITE_JPEG_QUALITY, 85])[1] for c in range(4)]
-            image = cv2.merge([cv2.imdecode(plane, cv2.IMREAD_UNCHANGED) for plane in planes])
-        write_sample(source, f"s{index:02}", image * (index not in {2, 8}))
-    table = write_table(tmp_path / "t.csv", {f"s{index:02}": f"{index % 3}" for index in range(12)})
-    convert(source, tmp_path / "hpa.zarr", labels=table, codec="lz4")
-    return tmp_path / "hpa.zarr"
-
-
 def test_leaking_duplicates_are_found_and_black_samples_are_none(related: Path) -> None:
     report = audit_store_folds(open_store(related), ["train"], 2, method="contiguous")
     found = {leak.relation: (leak.n_groups, leak.leaked) for leak in report.leaks}
@@ -141,44 +86,6 @@ def test_grouped_folds_keep_duplicates_and_copies_together(related: Path) -> Non
     leaky = audit_store_folds(store, ["train", "augmented"], 2, legacy_leak=True, near=False)
     assert [leak.relation for leak in leaky.leaks] == ["copy", "exact duplicate", "any"]
     assert leaky.n_leaked > 0
-
-
-def test_failed_samples_and_their_copies_are_not_used(related: Path, tmp_path: Path) -> None:
-    (tmp_path / "source" / "s05_red.png").write_bytes(b"")
-    convert(tmp_path / "source", related, labels=tmp_path / "t.csv", codec="lz4", overwrite=True)
-    store = open_store(related)
-    augment_store(plan_augmentation(store, min_count=7))
-    with store.reader(["train", "augmented"]) as reader:
-        plan = plan_folds(reader, 2)
-        failed = reader.ids.index("s05")
-        for fold in range(2):
-            assert all(failed not in rows for rows in plan.split(fold))
-    assert audit_store_folds(store, ["train", "augmented"], 2).n_left_out == 1
-
-
-def test_copies_without_their_parents_are_refused(related: Path) -> None:
-    store = open_store(related)
-    augment_store(plan_augmentation(store, min_count=7))
-    with (
-        store.reader(["augmented"]) as reader,
-        pytest.raises(InputError, match="copies without the part of their parents"),
-    ):
-        plan_folds(reader, 2)
-
-
-def test_parts_without_labels_or_with_pending_samples_are_refused(related: Path, tmp_path: Path) -> None:
-    convert(tmp_path / "source", related, part="test", codec="lz4")
-    with (
-        open_store(related).reader(["test"]) as reader,
-        pytest.raises(InputError, match="a part was converted without a label table"),
-    ):
-        plan_folds(reader, 2)
-    shutil.rmtree(related / "train" / "status" / "c")
-    with (
-        open_store(related).reader(["train"]) as reader,
-        pytest.raises(InputError, match="12 of them are still pending"),
-    ):
-        plan_folds(reader, 2)
 
 
 def test_the_paper_s_split_has_copies_at_the_end_whatever_the_order_of_the_parts(related: Path) -> None:

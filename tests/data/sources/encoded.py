@@ -1,12 +1,14 @@
 """Image files, encoded by other libraries than those that decode them where there are two."""
 
 import io
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
 
+from hpa_data.dataset import CHANNELS
 from hpa_data.sources.image_file import ImageFile
 
 RNG = np.random.default_rng(0)
@@ -46,3 +48,14 @@ def load_all(image: ImageFile) -> np.ndarray:
 def split(color: np.ndarray) -> np.ndarray:
     """Return (Y, X, planes) as (planes, Y, X)."""
     return np.moveaxis(color, -1, 0)
+
+
+def write_hpav18(folder: Path, stem: str, image: np.ndarray, *, extension: str = ".jpg") -> None:
+    """Write planes as HPAv18 has them: the signal in one color, for yellow in red and green."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, channel in enumerate(CHANNELS):
+        colors = np.zeros((*image.shape[:2], 3), np.uint8)
+        for color in {"red": [0], "green": [1], "blue": [2], "yellow": [0, 1]}[channel]:
+            colors[..., color] = image[..., index]
+        content = imagecodecs.jpeg8_encode(colors, level=100)
+        (folder / f"{stem}_{channel}{extension}").write_bytes(content)

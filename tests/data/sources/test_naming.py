@@ -1,13 +1,11 @@
-"""How files are named, in folders and in archives."""
+"""Which sample and channel a file holds, by its name."""
 
 import os
 import pickle
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import imagecodecs
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -22,84 +20,9 @@ from hpa_data.sources.options import ImportOptions, Naming
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.store import open_store
 from tests.builders import convert, draw_image, write_sample, write_table
+from tests.data.sources.encoded import write_hpav18
 
 HPAV18 = ImportOptions(source="hpav18")
-
-
-def write_hpav18(folder: Path, stem: str, image: np.ndarray, *, extension: str = ".jpg") -> None:
-    """Write planes as HPAv18 has them: the signal in one color, for yellow in red and green."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, channel in enumerate(CHANNELS):
-        colors = np.zeros((*image.shape[:2], 3), np.uint8)
-        for color in {"red": [0], "green": [1], "blue": [2], "yellow": [0, 1]}[channel]:
-            colors[..., color] = image[..., index]
-        content = imagecodecs.jpeg8_encode(colors, level=100)
-        (folder / f"{stem}_{channel}{extension}").write_bytes(content)
-
-
-def pack(folder: Path, archive: Path, *, inside: str = "") -> Path:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        for path in sorted(folder.iterdir()):
-            file.write(path, f"{inside}{path.name}")
-    return archive
-
-
-def test_a_zip_archive_reads_as_its_folder_does(kaggle: Path, tmp_path: Path) -> None:
-    archive = pack(kaggle / "test", tmp_path / "test.zip")
-    plain, packed = find_samples(kaggle / "test"), find_samples(archive)
-    assert [sample.id for sample in plain] == [sample.id for sample in packed]
-    for one, other in zip(plain, packed, strict=True):
-        assert (read_sample(one).image == read_sample(other).image).all()
-
-
-def test_a_folder_inside_an_archive_is_named_by_its_path(kaggle: Path, tmp_path: Path) -> None:
-    archive = pack(kaggle / "test", tmp_path / "all.zip", inside="human/test/")
-    assert len(find_samples(archive / "human" / "test")) == 3
-    with pytest.raises(InputError, match=r"without any\. Pass the folder that does: .*all\.zip/human/test"):
-        find_samples(archive)
-
-
-def test_names_that_lead_out_of_an_archive_fail_their_samples(kaggle: Path, tmp_path: Path) -> None:
-    archive = pack(kaggle / "test", tmp_path / "a.zip")
-    with zipfile.ZipFile(archive, "a") as file:
-        for name in ("../../evil_red.png", "/etc/worse_red.png"):
-            file.writestr(name, b"x")
-    done = convert(archive, tmp_path / "a.zarr")
-    assert [failure.id for failure in done.failures] == ["evil", "worse"]
-    assert all("leads out of the archive" in failure.reason for failure in done.failures)
-    assert done.n_ok == 3
-
-
-def test_members_packed_by_other_methods_fail_their_samples(kaggle: Path, tmp_path: Path) -> None:
-    """bzip2 and LZMA unpack without a bound in Python's zipfile."""
-    archive = pack(kaggle / "test", tmp_path / "a.zip")
-    with zipfile.ZipFile(archive, "a", zipfile.ZIP_LZMA) as file:
-        file.writestr("bomb_red.png", bytes(10_000_000))
-    (bomb,) = [sample for sample in find_samples(archive) if sample.id == "bomb"]
-    with pytest.raises(InputError, match="packed by a method that unpacks without a limit of memory"):
-        read_sample(bomb._replace(planes=bomb.planes[:1] * 4))
-
-
-def test_a_damaged_archive_is_refused_and_a_damaged_member_fails_its_sample(kaggle: Path, tmp_path: Path) -> None:
-    archive = pack(kaggle / "test", tmp_path / "a.zip")
-    content = bytearray(archive.read_bytes())
-    content[5000] ^= 0xFF  # in the first member
-    archive.write_bytes(content)
-    done = convert(archive, tmp_path / "a.zarr")
-    assert [(failure.id, failure.file) for failure in done.failures] == [("new-0", "new-0_blue.png")]
-    archive.write_bytes(content[:-100])
-    with pytest.raises(InputError, match="it is no complete Zip archive"):
-        find_samples(archive)
-
-
-def test_links_that_loop_are_followed_once_and_fail_as_files(tmp_path: Path) -> None:
-    write_hpav18(tmp_path / "1", "p_A1_1", draw_image(0))
-    (tmp_path / "1" / "again").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path / "1" / "p_A1_2_red.jpg").symlink_to("p_A1_2_red.jpg")
-    whole, looping = find_samples(tmp_path, HPAV18)
-    assert (whole.id, missing_channels(whole)) == ("1_p_A1_1", [])
-    with pytest.raises(InputError, match=r"symbolic links"):
-        read_sample(looping._replace(planes=looping.planes[:1] * 4), HPAV18)
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
@@ -137,7 +60,7 @@ def test_a_color_under_a_wrong_name_is_noted_for_filled_samples_too(tmp_path: Pa
     assert (done.n_filled, len(done.warnings)) == (1, 1)
 
 
-def test_a_stack_without_a_channel_is_filled_if_told(tmp_path: Path) -> None:
+def test_a_stack_without_a_channel_is_filled_on_request(tmp_path: Path) -> None:
     stack = np.full((3, 512, 512), 7, np.uint8)
     tifffile.imwrite(tmp_path / "s1.tif", stack, photometric="minisblack")
     for missing, status in (("fill", [FILLED]), ("fail", [2])):
@@ -269,12 +192,6 @@ def test_the_four_real_sources_give_one_store_with_the_right_pixels(real_data: P
     assert not image[..., [0, 1, 3]].any()
 
 
-def test_a_path_too_long_for_the_system_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must be a folder of images"):
-        find_samples(tmp_path / ("x" * 300))
-    assert os.listdir(tmp_path) == []
-
-
 @pytest.mark.parametrize("extension", ["bmp", "gif", "pgm", "webp", "jp2"])
 def test_planes_in_other_formats_are_found_and_give_the_same_pixels(tmp_path: Path, extension: str) -> None:
     image = draw_image(0)
@@ -286,7 +203,7 @@ def test_planes_in_other_formats_are_found_and_give_the_same_pixels(tmp_path: Pa
 
 
 def test_samples_are_pickled_with_their_extract_functions(tmp_path: Path) -> None:
-    """Worker processes receive them so."""
+    """As worker processes receive them."""
     write_hpav18(tmp_path / "1", "p_A1_1", draw_image(0))
     stacks = ImportOptions(source="stack", channels={"red": 0})
     for options in (HPAV18, stacks):
@@ -303,3 +220,22 @@ def test_every_naming_scheme_is_offered_and_only_hpav18_has_fold_groups() -> Non
     antibody = groups["hpav18"]
     assert (antibody.name, antibody.find("30741_800_A6_1")) == ("antibody", "30741")
     assert [antibody.matches(name) for name in ("30741_800_A6_1", "00070df0-bbc3", "a_1")] == [True, False, False]
+
+
+def test_samples_are_sorted_and_other_files_skipped(tmp_path: Path) -> None:
+    for name in ("b", "a_1", "ä ö"):
+        write_sample(tmp_path, name, draw_image(0))
+    for name in ("notes.txt", "_red.png", "c_green.txt", "d_violet.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub_red").mkdir()
+    assert [sample.id for sample in find_samples(tmp_path)] == ["a_1", "b", "ä ö"]
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be a folder of images"):
+        find_samples(tmp_path / "nowhere")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must hold files named"):
+        find_samples(tmp_path)

@@ -20,25 +20,6 @@ def test_an_image_has_the_pixels_that_imageio_reads_from_the_four_files(kaggle: 
         assert (read_sample(sample).image == np.stack(planes, axis=-1)).all()
 
 
-def test_samples_are_sorted_and_other_files_skipped(tmp_path: Path) -> None:
-    for name in ("b", "a_1", "ä ö"):
-        write_sample(tmp_path, name, draw_image(0))
-    for name in ("notes.txt", "_red.png", "c_green.txt", "d_violet.png"):
-        (tmp_path / name).touch()
-    (tmp_path / "sub_red").mkdir()
-    assert [sample.id for sample in find_samples(tmp_path)] == ["a_1", "b", "ä ö"]
-
-
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must be a folder of images"):
-        find_samples(tmp_path / "nowhere")
-
-
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must hold files named"):
-        find_samples(tmp_path)
-
-
 def test_a_missing_plane_is_named(tmp_path: Path) -> None:
     write_sample(tmp_path, "a", draw_image(0))
     (tmp_path / "a_yellow.png").unlink()
@@ -91,14 +72,6 @@ def test_a_file_name_that_is_not_utf_8_fails_its_sample(tmp_path: Path) -> None:
     assert (unexpected.id, plain.id) == ("\\xff", "a")
     with pytest.raises(InputError, match=r"not UTF-8\. Rename the file\."):
         read_sample(unexpected)
-
-
-def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
-    write_sample(tmp_path, "a", draw_image(0))
-    (tmp_path / "a_red.png").unlink()
-    os.mkfifo(tmp_path / "a_red.png")
-    with pytest.raises(InputError, match="Cannot read a_red.png: it is not a regular file"):
-        read_sample(find_samples(tmp_path)[0])
 
 
 def test_a_header_that_claims_too_many_pixels_fails_its_sample(tmp_path: Path) -> None:
