@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -222,7 +222,10 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
         if name in CHOICES:
             _check_choice(name, value)
     try:
-        return decode_record(TrainConfig, settings, name="the settings", remedy="Correct the value.")
+        # A recipe that leaves a setting out asks for the default, even where an older run that lacks it had another.
+        return decode_record(
+            TrainConfig, asdict(DEFAULTS) | dict(settings), name="the settings", remedy="Correct the value."
+        )
     except InputError as error:
         # The error of the configuration itself is already complete.
         raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None

@@ -1,4 +1,4 @@
-"""What version 0.1.0 wrote is read, checked, gone on with and predicted with as it was then. See `make_fixtures.py`.
+"""What version 0.1.0 wrote is read, checked, resumed and predicted with as it was then. See `make_fixtures.py`.
 
 TensorFlow must not be imported before numcodecs, whose zstd would then be TensorFlow's and write other bytes.
 """
@@ -232,11 +232,11 @@ def test_a_repair_makes_lost_copies_with_the_same_bytes(files: Path) -> None:
 
 def assert_same_run(one: Path, other: Path) -> None:
     for run in (one, other):
-        (run / "scores.json").unlink()  # written anew, with the names of today
+        (run / "scores.json").unlink()  # written again, with the names of today
     assert_same_bytes(one, other)
 
 
-# What scores are called since.
+# The names of scores since then.
 SCORE_NAMES = {"half": "at_half", "same_rows": "in_sample", "honest": "cross_fitted", "guessing": "chance"}
 SCORE_NAMES |= {"instead": "predicted_instead", "truly": "was_actually"}
 SCORE_NAMES |= {"n_missed": "n_false_negatives", "n_false": "n_false_positives"}
@@ -263,8 +263,8 @@ def test_a_run_scores_as_it_did(runs: Path, name: str) -> None:
 
     before = (runs / name / "thresholds.json").read_bytes()
     expected = EXPECTED["run"][name]
-    told = json.loads(json.dumps(asdict(score_run(runs / name))))
-    for now, then in zip(flatten(told), flatten(rename_scores(expected["scores"])), strict=True):
+    scores = json.loads(json.dumps(asdict(score_run(runs / name))))
+    for now, then in zip(flatten(scores), flatten(rename_scores(expected["scores"])), strict=True):
         assert now == (pytest.approx(then, abs=1e-9) if isinstance(then, float) else then)
     assert read_out_of_fold(runs / name).probs == close_to(expected["out_of_fold"])
     assert (runs / name / "thresholds.json").read_bytes() == before
@@ -287,7 +287,7 @@ def test_a_run_predicts_as_it_did(runs: Path, name: str) -> None:
     assert probs == close_to(expected["test_probs"])
 
 
-def test_a_finished_run_is_left_as_it_is(runs: Path) -> None:
+def test_a_finished_run_is_not_changed(runs: Path) -> None:
     from hpa_model.config import make_config, read_recipe
     from hpa_model.training.train import train
 
@@ -305,7 +305,7 @@ def test_a_finished_run_is_left_as_it_is(runs: Path) -> None:
     assert_same_run(runs / "run", runs / "before")
 
 
-def test_an_unfinished_run_goes_on_in_mid_epoch_and_ends_as_it_would_have(runs: Path) -> None:
+def test_an_unfinished_run_resumes_within_an_epoch_and_ends_as_it_would_have(runs: Path) -> None:
     from hpa_model.config import make_config, read_recipe
     from hpa_model.runs.folder import read_history
     from hpa_model.runs.out_of_fold import read_out_of_fold
@@ -337,15 +337,13 @@ def test_fine_tuning_ends_as_it_did(runs: Path) -> None:
     from hpa_model.runs.out_of_fold import read_out_of_fold
     from hpa_model.training.finetune import finetune
 
-    store = open_store(runs / "store.zarr")
-    done = finetune(runs / "run", loss="f1", epochs=2, store=store, out=runs / "again")
+    done = finetune(runs / "run", loss="f1", epochs=2, store=open_store(runs / "store.zarr"), out=runs / "again")
     assert read_out_of_fold(done.run).probs == close_to(EXPECTED["run"]["run-finetuned"]["out_of_fold"])
 
 
-def test_a_fine_tuned_run_is_left_as_it_is(runs: Path) -> None:
+def test_a_finished_fine_tuned_run_is_not_changed(runs: Path) -> None:
     from hpa_model.training.finetune import finetune
 
     shutil.copytree(runs / "run-finetuned", runs / "before")
-    store = open_store(runs / "store.zarr")
-    finetune(runs / "run", loss="f1", epochs=2, store=store, out=runs / "run-finetuned")
+    finetune(runs / "run", loss="f1", epochs=2, store=open_store(runs / "store.zarr"), out=runs / "run-finetuned")
     assert_same_run(runs / "run-finetuned", runs / "before")

@@ -9,7 +9,8 @@ silently be wrong.
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -25,10 +26,18 @@ def list_absent(kind: Any) -> dict[str, Any]:
 
 def encode_record(record: Any) -> dict[str, Any]:
     """Return a dataclass as JSON values, its keys in the order of the fields; `decode_record` is the inverse."""
-    absent = list_absent(type(record))
-    values = dataclasses.asdict(record)
-    kept = {name: value for name, value in values.items() if name not in absent or value != absent[name]}
-    return dict(json.loads(json.dumps(kept)))
+    return dict(json.loads(json.dumps(_encode(record))))
+
+
+def _encode(value: Any) -> Any:
+    """Replace dataclasses by dictionaries, at any depth, without the fields that mean what their absence does."""
+    if dataclasses.is_dataclass(value):
+        absent = list_absent(value)
+        values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: _encode(v) for name, v in values.items() if name not in absent or v != absent[name]}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    return value
 
 
 def decode_record(
@@ -63,9 +72,8 @@ def decode_record(
     """
     if not isinstance(raw, Mapping):
         raise InputError(f"Cannot read {name}: it is not a table of settings. {remedy}")
-    absent = list_absent(kind)
     try:
-        record = msgspec.convert(absent | dict(raw), kind, strict=not text)
+        record = msgspec.convert(_fill_absent(kind, raw), kind, strict=not text)
     except (msgspec.ValidationError, InputError) as error:
         rule = error if isinstance(error, InputError) else error.__cause__
         if isinstance(rule, InputError):  # of the dataclass itself, with its own remedy
@@ -79,6 +87,20 @@ def decode_record(
             f"written by {writer}. Install that version or a newer one."
         )
     return record
+
+
+def _fill_absent(kind: Any, raw: Any) -> Any:
+    """Add to JSON values of a type what their missing keys mean, in dataclasses at any depth."""
+    arguments = get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(raw, Mapping):
+        types = {field.name: field.type for field in dataclasses.fields(kind)}
+        return list_absent(kind) | {key: _fill_absent(types.get(key), value) for key, value in raw.items()}
+    if get_origin(kind) in {tuple, list} and isinstance(raw, list | tuple) and arguments:
+        return [_fill_absent(arguments[0], item) for item in raw]  # dataclasses are only in lists of one type
+    if get_origin(kind) in {Union, UnionType}:
+        filled = (_fill_absent(argument, raw) for argument in arguments)
+        return next((value for value in filled if value is not raw), raw)
+    return raw
 
 
 def _explain(error: Exception) -> str:

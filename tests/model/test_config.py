@@ -1,10 +1,13 @@
 """Settings and recipes."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from hpa_data.errors import InputError
+from hpa_data.system.records import decode_record, encode_record
+from hpa_model import config
 from hpa_model.config import TrainConfig, make_config, merge_settings, parse_setting, read_recipe
 
 
@@ -37,6 +40,24 @@ def test_a_recipe_holds_the_differences_from_the_defaults(tmp_path: Path) -> Non
     (tmp_path / "a.toml").write_text("epochs =")
     with pytest.raises(InputError, match=r"Cannot read recipe .*a\.toml"):
         read_recipe(tmp_path / "a.toml")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaterConfig(TrainConfig):
+    """The settings of a version with one more, whose default is not what earlier versions did."""
+
+    warmup_epochs: int = dataclasses.field(default=3, metadata={"absent": 0})
+
+
+def test_a_setting_added_later_has_its_default_in_recipes_and_its_absence_in_older_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config, "TrainConfig", LaterConfig)
+    monkeypatch.setattr(config, "DEFAULTS", LaterConfig())
+    assert make_config({"epochs": 4}) == LaterConfig(epochs=4, warmup_epochs=3)
+    older = decode_record(LaterConfig, encode_record(TrainConfig()), name="config.json")
+    assert older.warmup_epochs == 0
+    assert encode_record(older) == encode_record(TrainConfig())
 
 
 def test_every_recipe_of_the_project_is_valid() -> None:

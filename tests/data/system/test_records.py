@@ -15,6 +15,7 @@ from hpa_data.system.records import decode_record, encode_record
 @dataclass(frozen=True, kw_only=True)
 class Inner:
     names: tuple[str, ...]
+    unit: str = field(default="px", metadata={"absent": "nm"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Settings:
     size: int
     rate: float = 0.5
     inner: Inner | None = None
+    others: tuple[Inner, ...] = ()
     mode: str = field(default="new", metadata={"absent": "old"})
 
 
@@ -35,8 +37,16 @@ def test_a_missing_key_means_what_its_absence_meant() -> None:
     assert decode_record(Settings, {"size": 3}, name="a file") == Settings(size=3, mode="old")
 
 
+def test_a_missing_key_inside_another_record_means_what_its_absence_meant() -> None:
+    raw = {"size": 3, "inner": {"names": ["a"]}, "others": [{"names": ["b"], "unit": "um"}, {"names": []}]}
+    read = decode_record(Settings, raw, name="a file")
+    assert read.inner == Inner(names=("a",), unit="nm")
+    assert [other.unit for other in read.others] == ["um", "nm"]
+    assert encode_record(read) == {"size": 3, "rate": 0.5, **raw}
+
+
 def test_a_later_setting_is_written_only_where_it_differs() -> None:
-    assert encode_record(Settings(size=3, mode="old")) == {"size": 3, "rate": 0.5, "inner": None}
+    assert encode_record(Settings(size=3, mode="old")) == {"size": 3, "rate": 0.5, "inner": None, "others": []}
     assert encode_record(Settings(size=3))["mode"] == "new"
 
 
