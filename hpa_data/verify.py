@@ -211,7 +211,7 @@ class _Row(NamedTuple):
     id: str
     status: int
     checksum: int
-    sums: npt.NDArray[np.uint64]  # (C, 2)
+    sums: list[list[int]]  # (C, 2)
     note: str
 
 
@@ -235,9 +235,8 @@ def check_part(
     InputError
         If the metadata of the part cannot be read.
     """
-    notes = [note for note, _ in part.read_notes()]
-    columns = part.ids, part.read_status().tolist(), part.read_checksums().tolist(), part.read_sums(), notes
-    rows = [_Row(*values) for values in zip(*columns, strict=True)]
+    arrays = part.read_metadata()  # also those that are not compared below, so that damage to any is found
+    rows = [_Row(*values) for values in zip(*(arrays[name].tolist() for name in _Row._fields), strict=True)]
     tasks = plan_shards(part.layout, shards=shards)
     findings: list[Finding] = []
     progress.start(sum(task.stop - task.start for task in tasks))

@@ -12,7 +12,7 @@ import zarr
 
 from hpa_data.dataset import FAILED, PENDING, is_readable
 from hpa_data.errors import InputError, first_line
-from hpa_data.format.arrays import ARRAYS, IMAGES, check_arrays, has_native_layout
+from hpa_data.format.arrays import ARRAYS, IMAGES, METADATA_ARRAYS, check_arrays, has_native_layout
 from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import Layout, find_shard
 from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance, fingerprint
@@ -91,6 +91,10 @@ class Part:
     def read_sums(self) -> npt.NDArray[np.uint64]:
         """Read sum and sum of squares of each image's channels, uint64 (N, C, 2)."""
         return self._read("sums")
+
+    def read_metadata(self) -> dict[str, npt.NDArray[Any]]:
+        """Read all arrays beside the images, by name; InputError if one is damaged."""
+        return {spec.name: self._read(spec.name) for spec in METADATA_ARRAYS if spec.name in self.group}
 
     def shard_path(self, shard: int) -> Path:
         """Return the path of a shard."""

@@ -160,7 +160,7 @@ def test_a_repair_that_is_killed_in_a_shard_can_be_repeated(
     assert "s4" not in states(verify_store(path, source=source, repair=True))
 
 
-@pytest.mark.parametrize("what", ["manifest gone", "checksum damaged", "note_file damaged"])
+@pytest.mark.parametrize("what", ["manifest gone", "checksum damaged", "note_file damaged", "class damaged"])
 def test_a_part_with_damaged_metadata_is_reported_as_corrupt(path: Path, what: str) -> None:
     if what == "manifest gone":
         (path / "train" / "zarr.json").unlink()
