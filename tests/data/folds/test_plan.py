@@ -3,10 +3,7 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from hpa_data.augment.execute import augment_store
 from hpa_data.augment.plan import plan_augmentation
@@ -15,8 +12,6 @@ from hpa_data.folds.leakage import audit_store_folds
 from hpa_data.folds.plan import plan_folds
 from hpa_data.store.store import open_store
 from tests.builders import convert
-
-LABELS = hnp.arrays(np.uint8, st.tuples(st.integers(12, 40), st.just(4)), elements=st.integers(0, 1))
 
 
 def test_failed_samples_and_their_copies_are_not_used(related: Path, tmp_path: Path) -> None:
