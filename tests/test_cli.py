@@ -132,7 +132,12 @@ def test_every_option_has_a_help_text(hpa: Hpa, monkeypatch: pytest.MonkeyPatch)
         (InputError("x must be 1. Received: 2. Pass 1."), 2, "Error: x must be 1."),
         (ImportError(name="keras"), 2, "keras is not installed. Run: pip install '.[train]'"),
         (ValueError("Unable to import backend : torch"), 2, "Error: KERAS_BACKEND must be tensorflow or jax."),
-        (PermissionError(13, "Permission denied", "a.zarr"), 2, "Permission denied: 'a.zarr'. Check its path"),
+        (
+            PermissionError(13, "Permission denied", "a.zarr"),
+            2,
+            "Error: Cannot read or write a.zarr: Permission denied. Check the path",
+        ),
+        (OSError("no space"), 2, "Error: Cannot read or write a file: no space. Check the path"),
         (KeyboardInterrupt(), 130, "Interrupted."),
     ],
 )

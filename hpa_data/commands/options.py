@@ -113,7 +113,7 @@ def _respell(args: Iterator[str], former: Mapping[str, str]) -> Iterator[str]:
             continue
         given = value if equals else next(args, None)
         if given is None:
-            yield option  # the parser says that a value is missing
+            yield option  # the parser reports that a value is missing
             continue
         for item in [item.strip() for item in given.split(",")] if form == "," else [form + given]:
             yield from (option, item)

@@ -132,7 +132,7 @@ def describe_step(report: "StepReport") -> str:
 
 
 def explain_io(report: "IoReport") -> Iterator[str]:
-    """Say what the rates of a store mean, one sentence at a time."""
+    """Explain the rates of a store, one sentence at a time."""
     rows = {row.name: row for row in report.rows}
     codecs = {codec.name: codec for codec in report.codecs}
     numpy, store_bytes = rows["NumPy"], codecs[report.codec].store_bytes

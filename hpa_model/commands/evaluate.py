@@ -87,7 +87,7 @@ def describe_comparison(comparison: "Comparison") -> str:
         scores = "".join(f"{getattr(row, f'macro_f1_{kind.name}'):>11.3f}" for kind in THRESHOLDINGS)
         paper = "" if row.paper is None else f"{row.paper:.3f}"
         lines.append(
-            f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'own':>7}{row.loss:>7}{row.epochs:>7}"
+            f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'auto':>7}{row.loss:>7}{row.epochs:>7}"
             f"{scores}{row.best_fold_in_sample:>11.3f}{paper:>8}{row.images_per_s:>10.1f}"
             f"{' *' if row.legacy_leak else ''}"
         )

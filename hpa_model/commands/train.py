@@ -84,7 +84,9 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     ] = DEFAULTS.learning_rate,
     image_size: Annotated[
         int,
-        _setting(help="Rows and columns that the network sees; 0: its own, for most that of the store.", metavar="N"),
+        _setting(
+            help="Rows and columns that the network sees; 0: its default, for most that of the store.", metavar="N"
+        ),
     ] = DEFAULTS.image_size,
     symmetries: Annotated[
         bool, _setting("--symmetries", help="Flip and rotate training images at random, anew in each epoch.")
@@ -167,7 +169,7 @@ def finetune(
 ) -> None:
     """Train only the classification head of a run's models further.
 
-    The convolutional backbone is frozen. The result is a run folder of its own; rerun to resume.
+    The convolutional backbone is frozen. The result is another run folder; rerun to resume.
     """
     from hpa_data.store.store import open_store
     from hpa_model.runs.folder import read_run

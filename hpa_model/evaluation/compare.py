@@ -26,7 +26,7 @@ class RunRow:
     model: str
     loss: str
     image_size: int
-    """Rows and columns that the network saw; 0: its own."""
+    """Rows and columns that the network saw; 0: its default."""
 
     folds: int
     epochs: int
@@ -38,7 +38,7 @@ class RunRow:
     macro_f1_in_sample: float
     macro_f1_cross_fitted: float
     best_fold_in_sample: float
-    """Of the fold that scores best with thresholds fitted on its own rows: the number that the paper reports."""
+    """Of the fold that scores best with thresholds fitted on the same fold: the number that the paper reports."""
 
     macro_f1_chance: float
     images_per_s: float

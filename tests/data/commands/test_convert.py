@@ -67,7 +67,7 @@ def test_samples_that_are_left_out_are_counted(kaggle: Path, tmp_path: Path, hpa
         ("{kaggle}/train new.zarr --workers 2 --scheduler tcp://x:1", "Pass --workers or --scheduler"),
         ("{kaggle}/train new.zarr --scheduler nonsense", "scheduler must be the address of a Dask cluster"),
         ("{kaggle}/train new.zarr --part a/b", "part must be up to 50 letters"),
-        ("{kaggle}/test {no_id}/a.zarr", "Cannot read or write a file: "),
+        ("{kaggle}/test {no_id}/a.zarr", "Error: Cannot read or write "),
     ],
 )
 def test_what_cannot_be_converted_gets_one_line_and_status_2(  # noqa: PLR0917 - fixtures

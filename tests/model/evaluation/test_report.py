@@ -56,7 +56,7 @@ def report(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     probs = (0.6 * labels + 0.3 * rng.random(labels.shape)).astype(np.float32)
     probs[:3] = 0.9 - probs[:3]  # three that are wrong
     rows = OutOfFold(ids=part.ids, labels=labels, probs=probs, folds=np.arange(len(labels)) % 3)
-    run = make_run(tmp_path_factory.mktemp("page") / "<b>run & co", rows, str(store.path))
+    run = make_run(tmp_path_factory.mktemp("report") / "<b>run & co", rows, str(store.path))
     described = read_run(run)
     RunDescription(
         **{
@@ -109,7 +109,7 @@ def test_the_report_opens_in_a_browser_without_an_error(report: Path, tmp_path: 
     browser = next(path for path in map(shutil.which, BROWSERS) if path)
     common = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     logging = ["--enable-logging=stderr", "--v=0"]
-    shot = tmp_path / "page.png"
+    shot = tmp_path / "report.png"
     done = subprocess.run(
         [*common, *logging, f"--screenshot={shot}", "--window-size=1200,6000", report.as_uri()],
         capture_output=True,
