@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,8 +170,10 @@ class LocalStorage:
     def create_part(self, name: str, objects: Mapping[str, bytes]) -> None:
         # Built beside its final path and renamed: the part exists with all its arrays or not at all.
         new, old = (self.folder / f".{name}.{ending}" for ending in ("new", "old"))
-        for key, content in objects.items():
-            write_atomic(new / key, content)
+        # Concurrently: some 20 small files wait for the disk together, not one after the other.
+        with ThreadPoolExecutor(8) as threads:
+            for written in [threads.submit(write_atomic, new / key, content) for key, content in objects.items()]:
+                written.result()
         if (self.folder / name).exists():
             (self.folder / name).rename(old)
         new.rename(self.folder / name)
