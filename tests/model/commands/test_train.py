@@ -43,7 +43,9 @@ def test_finetuning_makes_a_run_beside_the_first(run: Path, tmp_path: Path, hpa:
     assert "Fine-tuned: fold " in ended.out
 
 
-def test_training_keeps_copies_with_their_parents_and_leaks_only_if_asked_to(kaggle: Path, tmp_path: Path) -> None:
+def test_training_keeps_copies_with_their_parents_and_leaks_only_if_asked_to(
+    kaggle: Path, tmp_path: Path, hpa: Hpa
+) -> None:
     store = tmp_path / "hpa.zarr"
     hpa_process("convert", kaggle / "train", store, "--labels", kaggle / "train.csv")
     hpa_process("augment", store, "--min-count", 9)
@@ -54,7 +56,7 @@ def test_training_keeps_copies_with_their_parents_and_leaks_only_if_asked_to(kag
         assert ended.status == 0, ended.err
         sizes[name] = json.loads(ended.out)["n_samples"]
     assert sizes == {"kept": 12, "leaky": 27}
-    alone = hpa_process("train", store, "--part", "augmented", "--out", tmp_path / "alone")
+    alone = hpa("train", store, "--part", "augmented", "--out", tmp_path / "alone")
     assert_refused(alone, "copies without the part of their parents")
 
 
