@@ -111,9 +111,9 @@ def close_to(values: Any, tolerance: float = 1e-6) -> Any:
 
 
 def flatten(scores: Any) -> Iterator[Any]:
-    """Yield all numbers and names of nested scores, in their order."""
+    """Yield all numbers and names of nested scores, whatever the order of the names."""
     if isinstance(scores, dict):
-        for name, value in scores.items():
+        for name, value in sorted(scores.items()):
             yield name
             yield from flatten(value)
     elif isinstance(scores, list | tuple):
