@@ -96,7 +96,7 @@ def explain(error: BaseException) -> tuple[int, str] | None:
         case BrokenPipeError():
             pass  # the reader of our output has closed it; Typer handles that
         case OSError():
-            reason = f"{error.filename}: {error.strerror}" if error.filename else f"a file: {error}"
+            reason = f"{error.filename or 'a file'}: {error.strerror or error}"
             return 2, f"Error: Cannot read or write {reason}. Check the path, its permissions and the free space."
         case KeyboardInterrupt() | RuntimeError(__cause__=KeyboardInterrupt()):  # wrapped by Python 3.11 in an import
             return 130, "Interrupted."

@@ -1,1 +1,1 @@
-"""How fast the product is, beside what bounds it and what else one might take."""
+"""Benchmarks: how fast `hpa` is, compared with the limits of the machine and with other loaders."""

@@ -25,7 +25,6 @@ from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
 from hpa_data.system.executor import Parallelism
-from hpa_data.system.lock import hold_store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.threads import sample_threads
 
@@ -132,10 +131,10 @@ def verify_store(
     store = open_store(path)
     names = list(dict.fromkeys(parts)) or store.parts()
     _check_arguments(store, names, parts, source, repair=repair)
-    local = store.require_local()
+    store.require_local()
     findings: list[Finding] = []
     n_repaired = 0
-    with hold_store(local) if repair else contextlib.nullcontext():
+    with store.storage.lock() if repair else contextlib.nullcontext():
         for name in names:
             try:
                 part = store.part(name)

@@ -3,4 +3,10 @@
 import lazy_loader
 
 # On first use, so that `import hpa_model` does not load TensorFlow.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=(
+        *("backend", "bench", "commands", "config", "demo", "evaluation", "losses", "metrics", "nets", "pipeline"),
+        *("predict", "runs", "submission", "thresholds", "training"),
+    ),
+)

@@ -79,8 +79,8 @@ def draw_image(seed: int) -> npt.NDArray[np.uint8]:
 
 def write_sample(folder: Path, sample_id: str, image: npt.NDArray[np.uint8]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for place, channel in enumerate(CHANNELS):
-        assert cv2.imwrite(str(folder / f"{sample_id}_{channel}.png"), image[..., place])
+    for index, channel in enumerate(CHANNELS):
+        assert cv2.imwrite(str(folder / f"{sample_id}_{channel}.png"), image[..., index])
 
 
 def write_table(path: Path, rows: dict[str, str], *, target: str = "Target") -> Path:

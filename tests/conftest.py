@@ -30,13 +30,13 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold 12 labelled samples in ``train``, 3 unlabelled ones in ``test``, both tables; not to be changed."""
+    """A folder of 12 labeled samples in ``train``, 3 unlabeled ones in ``test``, and both tables; not to be changed."""
     folder = tmp_path_factory.mktemp("kaggle")
     for index in range(N_SAMPLES):
         write_sample(folder / "train", f"sample-{index:02}", draw_image(index))
     # Ids of the table out of alphabetical order, classes 0 to 3.
     order = [f"sample-{index:02}" for index in reversed(range(N_SAMPLES))]
-    write_table(folder / "train.csv", {name: f"{place % 3} 3" for place, name in enumerate(order)})
+    write_table(folder / "train.csv", {name: f"{row % 3} 3" for row, name in enumerate(order)})
     for index in range(3):
         write_sample(folder / "test", f"new-{index}", draw_image(100 + index))
     write_table(folder / "sample_submission.csv", {f"new-{i}": "0" for i in (2, 0, 1)}, target="Predicted")

@@ -70,7 +70,7 @@ def test_a_mistyped_command_line_gets_the_usage_a_hint_and_status_2(words: str, 
 
 
 def test_ctrl_c_ends_a_conversion_with_status_130_and_running_it_again_finishes(kaggle: Path, tmp_path: Path) -> None:
-    """Interrupt the process as a terminal does, once it has begun to write; whatever it had done is kept."""
+    """Interrupt the process as a terminal does, while it writes; finished work is kept."""
     source, store = tmp_path / "many", tmp_path / "a.zarr"
     source.mkdir()
     for path in (kaggle / "train").iterdir():  # 240 samples, which take longer than the signal
@@ -137,6 +137,7 @@ def test_every_option_has_a_help_text(hpa: Hpa, monkeypatch: pytest.MonkeyPatch)
             2,
             "Error: Cannot read or write a.zarr: Permission denied. Check the path",
         ),
+        (OSError(28, "No space left on device"), 2, "Error: Cannot read or write a file: No space left on device. "),
         (OSError("no space"), 2, "Error: Cannot read or write a file: no space. Check the path"),
         (KeyboardInterrupt(), 130, "Interrupted."),
     ],

@@ -152,8 +152,8 @@ def test_its_statistics_are_the_same() -> None:
     assert list(done.labels.counts) == expected["counts"]
     assert list(done.labels.copies) == expected["copies"]
     assert done.n_left_out == expected["n_left_out"]
-    assert {told.part: list(told.mean) for told in done.intensities} == expected["mean"]
-    assert {told.part: list(told.std) for told in done.intensities} == expected["std"]
+    assert {of_part.part: list(of_part.mean) for of_part in done.intensities} == expected["mean"]
+    assert {of_part.part: list(of_part.std) for of_part in done.intensities} == expected["std"]
 
 
 def test_the_same_conversion_tries_what_failed_and_changes_nothing(files: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_same_conversion_of_a_whole_part_changes_nothing(files: Path) -> Non
     assert_same_bytes(files / "store.zarr", FIXTURES / "store.zarr")
 
 
-def test_a_file_mended_since_is_converted_and_the_others_stay(files: Path) -> None:
+def test_a_file_repaired_since_is_converted_and_the_others_stay(files: Path) -> None:
     shutil.copy(files / "source" / "train" / "cell-01_green.png", files / "source" / "train" / f"{FAILED_ID}_green.png")
     before = open_store(files / "store.zarr").part("train").read_checksums()
     assert convert_train(files, "store.zarr").failures == ()

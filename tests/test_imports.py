@@ -76,6 +76,15 @@ def test_a_stub_lists_the_modules_of_its_package(path: Path) -> None:
     assert sources <= modules
 
 
+@pytest.mark.parametrize(("package", "most"), [("hpa_data", 17), ("hpa_model", 16)])
+def test_a_package_has_few_entries(package: str, most: int) -> None:
+    assert len([path for path in (ROOT / package).iterdir() if path.name != "__pycache__"]) <= most
+
+
+def test_the_command_is_the_only_module_at_the_top() -> None:
+    assert [path.name for path in ROOT.glob("*.py")] == ["cli.py"]
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_lists_its_modules(package: str) -> None:
     listed = json.loads(run_python(f"import json, {package}; print(json.dumps({package}.__all__))"))

@@ -112,8 +112,9 @@ def plan_augmentation(
     InputError
         If a part cannot be copied from, or an argument is not valid.
     """
+    local = store.require_local()
     # Not by opening it: a damaged part of copies may be made again.
-    if part in store.parts() and not (store.require_local() / part / "recipe").exists():
+    if part in store.parts() and not store.storage.exists(f"{part}/recipe"):
         raise InputError(
             f"part must be new or hold copies. Received: part={part!r}, which holds originals. Choose another name."
         )
@@ -128,11 +129,10 @@ def plan_augmentation(
         "policy": policy,
         "seed": seed,
     }
-    path = Path(os.path.abspath(store.require_local()))
     return AugmentationPlan(
-        part=_plan_part(copies, originals, path=path, name=part, settings=settings),
+        part=_plan_part(copies, originals, path=Path(os.path.abspath(local)), name=part, settings=settings),
         tasks=tuple(originals.task_of(copy) for copy in copies),
-        summary=summarize(copies, originals, store=store.require_local(), part=part, min_count=min_count),
+        summary=summarize(copies, originals, store=local, part=part, min_count=min_count),
     )
 
 

@@ -110,7 +110,7 @@ def replay(image: npt.NDArray[np.uint8], transform: str) -> npt.NDArray[np.uint8
         if step.done:
             try:
                 image = step.operation.apply(image, **step.parameters)
-            except MemoryError:
+            except (ImportError, MemoryError):  # of the machine, not of the transform
                 raise
             except Exception as error:  # whatever imgaug and OpenCV raise for parameters that no policy draws
                 raise InputError(

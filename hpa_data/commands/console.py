@@ -36,7 +36,7 @@ def show(result: Any, as_json: bool, text: str) -> None:
 
 @contextlib.contextmanager
 def resumable(output: object, *, overwrite: bool) -> Iterator[None]:
-    """Tell whoever interrupts the work how to resume it."""
+    """Print how to resume the work if it is interrupted."""
     try:
         yield
     except KeyboardInterrupt:

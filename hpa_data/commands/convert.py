@@ -129,7 +129,7 @@ def describe_estimate(estimate: "ConversionEstimate") -> str:
 def _describe_left_out(report: "Conversion | ConversionEstimate") -> list[str]:
     lines = []
     for reason, ids in (
-        ("no row in the label table", report.unlabelled),
+        ("no row in the label table", report.unlabeled),
         ("a channel is missing", report.skipped),
     ):
         if ids:

@@ -38,7 +38,7 @@ class ConversionEstimate:
     n_pending: int
     """Samples still to be written."""
 
-    unlabelled: tuple[str, ...]
+    unlabeled: tuple[str, ...]
     """Ids of samples that would be left out, without a row in the label table."""
 
     skipped: tuple[str, ...]
@@ -121,7 +121,7 @@ def estimate_conversion(
         part=plan.part.name,
         n_samples=len(plan.samples),
         n_pending=n_pending,
-        unlabelled=plan.unlabelled,
+        unlabeled=plan.unlabeled,
         skipped=plan.skipped,
         n_missing_channel=sum(bool(missing_channels(sample)) for sample in plan.samples),
         n_sampled=len(probes),

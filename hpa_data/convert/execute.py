@@ -15,7 +15,7 @@ from hpa_data.system.progress import SILENT, Progress
 class Conversion(PartReport):
     """What a part holds after a conversion, and what was left out of it."""
 
-    unlabelled: tuple[str, ...]
+    unlabeled: tuple[str, ...]
     """Ids of samples without a row in the label table."""
 
     skipped: tuple[str, ...]
@@ -60,4 +60,4 @@ def convert_files(
         overwrite=overwrite,
         progress=progress,
     )
-    return Conversion(**vars(report), unlabelled=plan.unlabelled, skipped=plan.skipped)
+    return Conversion(**vars(report), unlabeled=plan.unlabeled, skipped=plan.skipped)

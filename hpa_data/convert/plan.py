@@ -32,7 +32,7 @@ class ConversionPlan:
 
     settings: ImportOptions
 
-    unlabelled: tuple[str, ...]
+    unlabeled: tuple[str, ...]
     """Ids of samples left out because the label table has no row for them."""
 
     skipped: tuple[str, ...]
@@ -84,7 +84,7 @@ def plan_conversion(
     if settings.missing == "skip":
         skipped = tuple(sample.id for sample in found if missing_channels(sample))
         found = [sample for sample in found if not missing_channels(sample)]
-    samples, rows, unlabelled = _join(found, table, skipped, source, labels)
+    samples, rows, unlabeled = _join(found, table, skipped, source, labels)
     if not samples:
         raise InputError(
             f"Cannot convert {source}: each of its {len(skipped)} samples lacks a channel. Pass --missing fill."
@@ -103,7 +103,7 @@ def plan_conversion(
         part=planned,
         samples=tuple(samples),
         settings=settings,
-        unlabelled=unlabelled,
+        unlabeled=unlabeled,
         skipped=skipped,
     )
 
@@ -133,5 +133,5 @@ def _join(
         )
     rows = [row for row, name in enumerate(table.ids) if name in by_id]
     known = set(table.ids)
-    unlabelled = tuple(sample.id for sample in found if sample.id not in known)
-    return [by_id[table.ids[row]] for row in rows], table.labels[rows], unlabelled
+    unlabeled = tuple(sample.id for sample in found if sample.id not in known)
+    return [by_id[table.ids[row]] for row in rows], table.labels[rows], unlabeled

@@ -136,7 +136,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _read_path(path: str) -> bytes:
-    # Without O_NONBLOCK, opening a pipe would wait for ever. Python's own file objects take three times as long.
+    # Without O_NONBLOCK, opening a pipe would wait forever. Python's own file objects take three times as long.
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(file)

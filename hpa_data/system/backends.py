@@ -22,7 +22,7 @@ Run = Callable[[Any, ThreadTeam], None]
 
 
 class Backend(ABC):
-    """What `executor.run_tasks` needs of whoever computes tasks."""
+    """What `executor.run_tasks` needs of the place where tasks are computed."""
 
     max_submitted: int
     """Tasks to submit at a time, counting the running ones."""

@@ -39,7 +39,8 @@ def predict(
     with quiet():
         from hpa_model.predict import is_store, predict_submission
 
-    refuse_unused(ctx, "parts", when=not is_store(source), reason="with a folder of image files")
+    is_folder = Path(source).is_dir() and not is_store(source)
+    refuse_unused(ctx, "parts", when=is_folder, reason="with a folder of image files")
     with progress("images") as shown:
         report = predict_submission(
             run,

@@ -188,7 +188,7 @@ def test_a_lost_array_of_transforms_is_found(originals: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_real_copies_are_the_same_whoever_makes_them(real_data: Path, tmp_path: Path) -> None:
+def test_real_copies_do_not_depend_on_the_workers(real_data: Path, tmp_path: Path) -> None:
     source, table = real_data / "kaggle" / "train", real_data / "kaggle" / "train.csv"
     convert(source, tmp_path / "one", labels=table, codec="lz4")
     for name in ("two", "cluster"):

@@ -1,12 +1,14 @@
 """A transform is stored as JSON, described in words, and gives the same pixels each time."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpa_data.augment import operations
 from hpa_data.augment.policies import POLICIES, draw_transform
 from hpa_data.augment.transform import describe_transform, format_transform, parse_transform, replay
 from hpa_data.errors import InputError
@@ -105,6 +107,15 @@ def test_what_is_no_transform_is_refused(transform: str) -> None:
 def test_a_transform_that_cannot_be_applied_is_refused() -> None:
     with pytest.raises(InputError, match="Cannot apply the operation 'affine' with .*'scale': .0, 0."):
         replay(draw_image(0), _transform("affine", scale=[0, 0], translate=[0, 0], rotate=0, shear=0))
+
+
+def test_without_imgaug_no_transform_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command then names the missing package, see `cli.explain`; a copy must not be listed as failed."""
+    monkeypatch.setitem(sys.modules, "imgaug", None)
+    operations._imgaug.cache_clear()
+    with pytest.raises(ImportError) as raised:
+        replay(draw_image(0), _transform("mirror", axis="x"))
+    assert raised.value.name == "imgaug"
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((8, 8, 4), np.float32), ((8, 8, 3), np.uint8), ((8, 8), np.uint8)])

@@ -1,4 +1,4 @@
-"""Conversion: the store holds exactly what the files hold, whoever does the work."""
+"""Conversion: the store holds exactly what the files hold, with any kind of workers."""
 
 import json
 import shutil
@@ -74,7 +74,7 @@ def test_the_store_holds_no_path(kaggle: Path, store: Store) -> None:
 def test_a_bad_file_costs_one_sample_and_is_listed(kaggle: Path, tmp_path: Path) -> None:
     source = tmp_path / "test"
     shutil.copytree(kaggle / "test", source)
-    (source / "new-1_blue.png").write_bytes(b"not a picture")
+    (source / "new-1_blue.png").write_bytes(b"not an image")
     done = convert(source, tmp_path / "a.zarr", part="test")
     assert (done.n_samples, done.n_ok) == (3, 2)
     assert [failure.id for failure in done.failures] == ["new-1"]
@@ -97,7 +97,7 @@ def test_samples_without_a_row_in_the_table_are_left_out_and_reported(kaggle: Pa
     table = write_table(tmp_path / "some.csv", {"sample-03": "0", "sample-01": "1"})
     done = convert(kaggle / "train", tmp_path / "a.zarr", labels=table)
     assert open_store(tmp_path / "a.zarr").part("train").ids == ["sample-03", "sample-01"]
-    assert len(done.unlabelled) == 10
+    assert len(done.unlabeled) == 10
 
 
 def test_the_same_command_again_changes_nothing(kaggle: Path, tmp_path: Path) -> None:

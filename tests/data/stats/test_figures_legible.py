@@ -58,12 +58,12 @@ def _find_texts(figure: Figure) -> list[tuple[str, Bbox, float]]:
 def assert_legible(figure: Figure, *, least: float = 6) -> None:
     """Check that a figure is one column wide, and no text is cut off, too small or over another."""
     assert figure.get_figwidth() == WIDTH
-    page, texts = figure.bbox, _find_texts(figure)
+    area, texts = figure.bbox, _find_texts(figure)
     for text, box, size in texts:
         assert size >= least, text
         assert min(box.x0, box.y0) >= 0, text
-        assert box.x1 <= page.x1, text
-        assert box.y1 <= page.y1, text
+        assert box.x1 <= area.x1, text
+        assert box.y1 <= area.y1, text
     for (one, box, _), (other, other_box, _) in combinations(texts, 2):
         both = Bbox.intersection(box, other_box)
         # Boxes reach from the lowest to the highest letter of a font: that they touch is no overlap.

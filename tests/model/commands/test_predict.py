@@ -30,6 +30,7 @@ def test_several_parts_are_predicted_together(run: Path, store: Store, tmp_path:
         ("{kaggle} {store}", "Pass a folder that `hpa train` wrote."),
         ("{run} {kaggle}/test --part test", "Cannot use --part: it has no effect with a folder of image files"),
         ("{run} {kaggle}/nowhere", "does not exist"),
+        ("{run} {kaggle}/nowhere.zarr --part test", "does not exist"),
         ("{run} {store} --part extra", "part must be in the store"),
     ],
 )
