@@ -115,7 +115,8 @@ def _respell(args: Iterator[str], former: Mapping[str, str]) -> Iterator[str]:
         if given is None:
             yield option  # the parser reports that a value is missing
             continue
-        for item in [item.strip() for item in given.split(",")] if form == "," else [form + given]:
+        names = [name.strip() for name in given.split(",") if name.strip()] or [given]
+        for item in names if form == "," else [form + given]:
             yield from (option, item)
 
 

@@ -75,7 +75,7 @@ class MappedShards:
         """Decode one sample, the bytes `start` to `stop` of its file."""
         files = self._files
         if not files:  # closed since the reader checked
-            raise ValueError("A reader must be open. Received: a closed reader. Open a new one.")
+            raise ValueError("Cannot read: the reader is closed. Open a new one.")
         try:
             decode_chunk(files[sample][start:stop], out, self._codecs[sample])
         except (RuntimeError, ValueError) as error:

@@ -38,8 +38,8 @@ class PendingBatch:
         """Wait for the images, uint8 (B, Y, X, C); returns and raises as `Reader.read` does."""
         if self._process != os.getpid():
             raise ValueError(
-                "A batch must be waited for in the process that requested it. Received: a batch requested before a "
-                "fork. Request it after the fork."
+                "Cannot wait for a batch in a forked process: it was requested before the fork. Request it after the "
+                "fork."
             )
         error = self._wait()
         if error is not None:
@@ -208,7 +208,7 @@ class Reader:
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise ValueError("A reader must be open. Received: a closed reader. Open a new one.")
+            raise ValueError("Cannot read: the reader is closed. Open a new one.")
 
     def _check(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the indices as int64 (B,); an error unless each is of a readable sample."""

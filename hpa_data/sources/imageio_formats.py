@@ -36,6 +36,8 @@ def open_with_imageio(content: bytes, file: str, format_name: str) -> ImageFile:
             raise cannot_decode(
                 file, f"its pixels are {properties.dtype}, not 8 or 16 bits, unsigned", "Convert its pixels."
             )
+        if source.metadata(index=0)["mode"] == "CMYK":  # four planes like RGBA
+            raise cannot_decode(file, "its colors are CMYK, neither gray nor RGB", "Export it as gray or RGB.")
         try:
             source.properties(index=1)
         except EOFError:

@@ -15,6 +15,7 @@ from tests.builders import Hpa, assert_refused
         ("synth", "d --workers 2", "d --threads 2"),
         ("convert", "a b --source stack", "a b --naming stack"),
         ("augment", "s --parts train,external --into more", "s --part train --part external --to-part more"),
+        ("augment", "s --parts train, --seed 1", "s --part train --seed 1"),
         ("stats", "s --parts=a,b --figures f --no-pixels", "s --part a --part b --figure-dir f --no-intensities"),
         (
             "folds",

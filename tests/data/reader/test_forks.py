@@ -53,7 +53,7 @@ def test_a_batch_requested_before_a_fork_is_refused_after_it(store: Store) -> No
         pending = reader.read_async([0, 1])
         child = os.fork()
         if child == 0:
-            with pytest.raises(ValueError, match="requested before a fork"):
+            with pytest.raises(ValueError, match="it was requested before the fork"):
                 pending.result()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0

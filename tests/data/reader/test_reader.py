@@ -148,7 +148,7 @@ def read_unless_closed(reader: Reader) -> bool:
     try:
         return reader.read([0, 1]).shape == (2, 512, 512, 4)
     except ValueError as error:
-        return "must be open" not in str(error)
+        return "the reader is closed" not in str(error)
 
 
 def test_closing_while_batches_are_requested_never_hangs(store: Store) -> None:
@@ -181,9 +181,9 @@ def test_a_closed_reader_refuses_to_read(store: Store) -> None:
     reader.close()
     reader.close()
     for use in (reader.read, reader.read_async):
-        with pytest.raises(ValueError, match="A reader must be open"):
+        with pytest.raises(ValueError, match="Cannot read: the reader is closed"):
             use([0])
-    with pytest.raises(ValueError, match="A reader must be open"):
+    with pytest.raises(ValueError, match="Cannot read: the reader is closed"):
         reader.read_one(0)
 
 

@@ -1,7 +1,9 @@
 import contextlib
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import open_image
@@ -47,6 +49,13 @@ def test_a_pgm_of_12_bits_is_scaled_to_16() -> None:
 def test_a_file_of_several_images_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="Cannot decode a: it holds several images"):
         open_image(write_pillow(GRAY, name, 255 - GRAY), "a")
+
+
+def test_inks_are_not_taken_for_red_green_and_blue() -> None:
+    file = io.BytesIO()
+    Image.new("CMYK", (64, 64)).save(file, "JPEG2000")
+    with pytest.raises(InputError, match="Cannot decode a: its colors are CMYK, neither gray nor RGB"):
+        open_image(file.getvalue(), "a")
 
 
 def test_changed_bytes_inside_a_file_raise_no_other_error() -> None:
