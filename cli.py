@@ -116,7 +116,7 @@ class _Commands(typer.core.TyperGroup):
                 raise
             status, line = explained
         if status == 130:
-            # Python would report each task of zarr's event loop that was cancelled.
+            # Python would report each task of zarr's event loop that was canceled.
             logging.getLogger("asyncio").disabled = True
             warnings.simplefilter("ignore", RuntimeWarning)
         print(escape(line), file=sys.stderr)

@@ -93,7 +93,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
                     )
                 rows.append(tuple(row[index].strip() for index in indices))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"Cannot read {path}: it is no CSV text in UTF-8 ({error}). Export it again.") from error
+        raise InputError(f"Cannot read {path}: it is not CSV text in UTF-8 ({error}). Export it again.") from error
     return rows
 
 

@@ -126,12 +126,13 @@ def verify_store(
     Raises
     ------
     InputError
-        If the store cannot be opened, or the source does not fit the parts.
+        If the store cannot be opened or is not in a folder, or the source does not fit the parts.
     """
     store = open_store(path)
+    if store.mirror:  # before the parts are listed, which not every server can
+        raise InputError(f"Cannot verify {store.location}: it is not in a folder. Verify a copy, or where it was made.")
     names = list(dict.fromkeys(parts)) or store.parts()
     _check_arguments(store, names, parts, source, repair=repair)
-    store.require_local()
     findings: list[Finding] = []
     n_repaired = 0
     with store.storage.lock() if repair else contextlib.nullcontext():

@@ -1,4 +1,4 @@
-"""Real files to test with: planes, label tables, stores, and the real samples where they are at hand; the command."""
+"""Real files to test with: planes, label tables, stores, and the real samples where they exist; the command."""
 
 import sys
 from pathlib import Path

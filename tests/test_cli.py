@@ -142,7 +142,7 @@ def test_every_option_has_a_help_text(hpa: Hpa, monkeypatch: pytest.MonkeyPatch)
         (KeyboardInterrupt(), 130, "Interrupted."),
     ],
 )
-def test_an_error_that_is_no_bug_has_a_status_and_a_line(error: BaseException, status: int, message: str) -> None:
+def test_an_error_that_is_not_a_bug_has_a_status_and_a_line(error: BaseException, status: int, message: str) -> None:
     explained = cli.explain(error)
     assert explained is not None
     assert explained[0] == status

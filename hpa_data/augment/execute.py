@@ -99,5 +99,5 @@ def _check_parents(plan: AugmentationPlan) -> None:
 
 
 def _expect_bytes(plan: AugmentationPlan, n_copies: int) -> int:
-    """Estimate the size of so many copies on disk from that of their parents, with room for their noise."""
+    """Estimate the size of a number of copies on disk from that of their parents, with room for their noise."""
     return round(n_copies / len(plan.tasks) * plan.summary.n_bytes * NOISE_SIZE_FACTOR)

@@ -42,7 +42,7 @@ def parse_transform(transform: str) -> list[Step]:
     Raises
     ------
     InputError
-        If it is no list of known operations, each with all its parameters of the right type.
+        If it is not a list of known operations, each with all its parameters of the right type.
     """
     try:
         steps = json.loads(transform)

@@ -8,7 +8,6 @@ from hpa_data.augment.options import Order, Policy
 from hpa_data.commands.console import abbreviate, escape, progress, resumable, show
 from hpa_data.commands.options import (
     DEFAULT_PARTS,
-    STORE,
     DryRun,
     Json,
     Overwrite,
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 def augment(
     ctx: typer.Context,
-    store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
+    store: Annotated[str, typer.Argument(help="A store in a folder, with labels.")],
     min_count: Annotated[
         int, typer.Option(metavar="N", min=1, help="Samples that each class should have, copies included.")
     ] = 500,

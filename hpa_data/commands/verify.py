@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.commands.console import abbreviate, progress, show
-from hpa_data.commands.options import STORE, Json, Threads
+from hpa_data.commands.options import Json, Threads
 
 if TYPE_CHECKING:
     from hpa_data.verify import Verification
 
 
 def verify(
-    store: Annotated[str, typer.Argument(help=STORE + ".")],
+    store: Annotated[str, typer.Argument(help="A store in a folder.")],
     parts: Annotated[
         list[str] | None, typer.Option("--part", metavar="NAME", help="A part to check; repeatable. By default all.")
     ] = None,

@@ -138,7 +138,7 @@ def estimate_conversion(
 
 
 def estimate_least_bytes(plan: ConversionPlan, n_pending: int) -> int:
-    """Estimate from some samples of a plan how many bytes so many of them take at least."""
+    """Estimate from some samples of a plan how many bytes a number of them take at least."""
     mean_bytes, error_bytes = _estimate_size(_probe_samples(plan, N_SAMPLED), len(plan.samples))
     return round(n_pending * (mean_bytes - error_bytes))
 

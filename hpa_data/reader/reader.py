@@ -82,7 +82,7 @@ class Reader:
     status : array of uint8, shape (N,)
         1 ok, 2 failed, 3 ok with a filled channel, 0 pending.
     parents : array of int64, shape (N,)
-        Index of the sample that an augmented copy was made from; ORIGINAL if the sample is no copy, ABSENT if its
+        Index of the sample that an augmented copy was made from; ORIGINAL if it is not a copy, ABSENT if its
         parent is in none of these parts.
     codecs : list of str, length N
         Name of each sample's codec.

@@ -65,7 +65,7 @@ def list_files(source: Path, *, nested: bool) -> Listing:
     elif (archive := _find_archive(root)) is not None:
         names = [name for name in _list_members(*archive) if nested or is_unsafe(name) or "/" not in name]
     elif os.path.isfile(root):
-        raise InputError(f"Cannot open {source}: it is no complete Zip archive. Fetch it again, or pass a folder.")
+        raise InputError(f"Cannot open {source}: it is not a complete Zip archive. Fetch it again, or pass a folder.")
     else:
         raise InputError(
             f"source must be a folder of images or a Zip archive. Received: {source}, which does not exist. Check the "

@@ -87,7 +87,7 @@ def _find_plane_axis(series: tifffile.TiffPageSeries, file: str) -> int | None:
 
 
 def _check_tiff(tiff: tifffile.TiffFile, file: str, n_bytes: int) -> None:
-    """Refuse what is no plane or stack, and what would decode to more than its header says."""
+    """Refuse a file that is not a plane or a stack, or would decode to more than its header says."""
     _check_pages(tiff, file)
     series, page = tiff.series[0], tiff.series[0].keyframe
     size = (page.imagewidth, page.imagelength)

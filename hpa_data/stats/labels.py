@@ -126,7 +126,7 @@ def measure_table(path: Path, *, min_count: int | None = None, order: Order = "i
     Raises
     ------
     InputError
-        If it is no label table, or has no rows.
+        If it is not a label table, or has no rows.
     """
     labels = read_label_table(path).labels
     if not len(labels):

@@ -73,7 +73,7 @@ def build_part(
     items, read
         See `write_shards`.
     expected_bytes : function of int
-        Estimates the size on disk of so many samples. Called only if the disk could not hold them uncompressed.
+        Estimates the size on disk of that many samples. Called only if the disk could not hold them uncompressed.
     check : function, optional
         Called with the store locked, before anything is written; raises InputError to refuse.
     paths : sequence of str

@@ -29,7 +29,7 @@ MAX_NAME = 50
 
 @dataclass(frozen=True, kw_only=True)
 class PartPlan:
-    """A part as it is to be."""
+    """What a part will hold."""
 
     path: Path
     """The store's folder; need not exist."""

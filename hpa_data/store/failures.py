@@ -46,6 +46,6 @@ def write_failures(storage: Storage) -> None:
 
 def _list_all_failures(store: Store) -> Iterator[tuple[str, str, str, str]]:
     for name in store.parts():
-        with contextlib.suppress(InputError):  # another part that is damaged, which is no concern of this one
+        with contextlib.suppress(InputError):  # another part, which is damaged, must not stop this one
             for failure in list_failures(store.part(name)):
                 yield name, failure.id, failure.file, failure.reason

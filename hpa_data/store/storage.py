@@ -39,7 +39,7 @@ class Storage(Protocol):
         """Folder or URL of the store."""
 
     def check_target(self, part: str) -> None:
-        """Refuse to write over anything that is no store, or no group or array of one: InputError."""
+        """Refuse to write over anything but a store, and in it anything but a group or an array: InputError."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep every other writer away, inside a with block; InputError if there is one."""

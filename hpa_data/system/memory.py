@@ -40,7 +40,7 @@ class BufferPool:
         if n_bytes == 0:
             return np.empty(shape, np.uint8)
         memory = self._find(n_bytes)
-        # Every view that NumPy makes of this array keeps `flat` itself alive, as its base is no array.
+        # Every view that NumPy makes of this array keeps `flat` itself alive, as its base is not an array.
         flat = np.frombuffer(memory, np.uint8, n_bytes)
         weakref.finalize(flat, self._free.append, memory).atexit = False
         return flat.reshape(shape)

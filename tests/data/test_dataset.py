@@ -16,7 +16,7 @@ def test_labels_come_back_from_their_strings(labels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("target", ["28", "-1", "x", "1.0", "1_0", "³", "9" * 5000])
-def test_a_label_that_is_no_class_number_is_refused_with_its_row(target: str) -> None:
+def test_a_label_that_is_not_a_class_number_is_refused_with_its_row(target: str) -> None:
     with pytest.raises(InputError, match=r"from 0 to 27\. Received: .* in row 2"):
         encode_labels(["0", f"5 {target}"])
 

@@ -99,7 +99,7 @@ def test_a_transform_is_described_in_words(transform: str, words: str) -> None:
         "null",
     ],
 )
-def test_what_is_no_transform_is_refused(transform: str) -> None:
+def test_what_is_not_a_transform_is_refused(transform: str) -> None:
     with pytest.raises(InputError, match="Cannot read the transform .* Run `hpa augment` again with --overwrite"):
         replay(draw_image(0), transform)
 

@@ -53,7 +53,7 @@ def test_the_memory_bound_grows_with_the_threads(kaggle: Path, tmp_path: Path) -
 def test_a_disk_that_cannot_hold_the_part_is_refused(
     kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system is asked how much is free; no small disk is at hand here (see tests/slow/test_kill_conversion.py)."""
+    """The system is asked for the free space: no small disk exists here (see tests/slow/test_kill_conversion.py)."""
     usage = namedtuple("usage", ["free"])
     n_bytes = estimate_conversion(plan_conversion(kaggle / "test", tmp_path / "a.zarr")).n_bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free=n_bytes - 1000))

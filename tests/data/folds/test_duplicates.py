@@ -143,7 +143,7 @@ def test_each_equal_sample_is_paired_with_the_first() -> None:
     ]
 
 
-def test_different_pixels_with_equal_checksums_are_no_pair() -> None:
+def test_different_pixels_with_equal_checksums_are_not_a_pair() -> None:
     sums = np.ones((3, 4, 2), np.uint64)
     sums[1, 2, 0] = 2
     assert find_exact_duplicates(np.full(3, 5, np.uint32), sums, np.zeros(3, bool)).tolist() == [[0, 2]]
@@ -201,7 +201,7 @@ def test_more_pairs_than_memory_should_hold_are_refused(monkeypatch: pytest.Monk
         find_near_duplicates(np.ones((20, 4), np.uint64))
 
 
-def test_thousands_of_uniform_samples_are_no_pairs() -> None:
+def test_thousands_of_uniform_samples_are_not_pairs() -> None:
     assert find_near_duplicates(np.zeros((20_000, 4), np.uint64)).shape == (0, 2)
 
 

@@ -77,10 +77,10 @@ def test_a_store_on_s3_has_the_statistics_of_the_local_one(s3_url: str, store: S
     assert repr(far.labels) == repr(near.labels)
 
 
-def test_a_store_at_a_url_is_not_written_to(s3_url: str) -> None:
+def test_a_store_at_a_url_is_neither_written_to_nor_verified(s3_url: str) -> None:
     with pytest.raises(InputError, match="Cannot write to s3://.*: only stores in a folder"):
         plan_augmentation(open_store(s3_url), min_count=5)
-    with pytest.raises(InputError, match="Cannot write to s3://.*: only stores in a folder"):
+    with pytest.raises(InputError, match="Cannot verify s3://.*: it is not in a folder"):
         verify_store(s3_url)
 
 

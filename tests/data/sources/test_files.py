@@ -67,7 +67,7 @@ def test_a_damaged_archive_is_refused_and_a_damaged_member_fails_its_sample(kagg
     done = convert(archive, tmp_path / "a.zarr")
     assert [(failure.id, failure.file) for failure in done.failures] == [("new-0", "new-0_blue.png")]
     archive.write_bytes(content[:-100])
-    with pytest.raises(InputError, match="it is no complete Zip archive"):
+    with pytest.raises(InputError, match="it is not a complete Zip archive"):
         find_samples(archive)
 
 

@@ -88,7 +88,7 @@ def write_pages(*pages: tuple[np.ndarray, str | None]) -> bytes:
         (write_tiff(GRAY)[:-1], "its strips lie outside the file"),
     ],
 )
-def test_a_tiff_that_is_no_plane_or_stack_is_refused_before_its_pixels_are_decoded(content: bytes, reason: str) -> None:
+def test_a_tiff_that_is_not_a_plane_or_a_stack_is_refused_before_it_is_decoded(content: bytes, reason: str) -> None:
     with pytest.raises(InputError, match=f"^Cannot decode a.tif: .*{reason}"):
         open_image(content, "a.tif")
 

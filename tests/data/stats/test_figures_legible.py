@@ -33,7 +33,7 @@ def _make_labels(n_samples: int, *, scale: int = 1, with_copies: bool = True) ->
 
 
 def _make_intensities(names: list[str], *, n_pixels: int = 10**9) -> tuple[IntensityStatistics, ...]:
-    """Make histograms that fall exponentially towards white, each part's with another slope."""
+    """Make histograms that fall exponentially toward white, each part's with another slope."""
     levels = np.arange(256)
     slopes = [20 + 5 * number for number in range(len(names))]
     rows = [np.exp(-levels / slope) * n_pixels / slope for slope in slopes]
@@ -66,7 +66,7 @@ def assert_legible(figure: Figure, *, least: float = 6) -> None:
         assert box.y1 <= area.y1, text
     for (one, box, _), (other, other_box, _) in combinations(texts, 2):
         both = Bbox.intersection(box, other_box)
-        # Boxes reach from the lowest to the highest letter of a font: that they touch is no overlap.
+        # Boxes reach from the lowest to the highest letter of a font: touching is not overlapping.
         assert both is None or min(both.width, both.height) < 1, (one, other)
 
 

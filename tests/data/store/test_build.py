@@ -73,7 +73,7 @@ def test_a_check_that_refuses_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_the_size_is_estimated_only_for_pending_samples_that_may_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system is asked how much is free; no small disk is at hand here."""
+    """The system is asked for the free space: no small disk exists here."""
     estimated: list[int] = []
 
     def estimate(n_samples: int) -> int:

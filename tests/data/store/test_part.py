@@ -29,7 +29,7 @@ def test_the_arrays_have_the_names_types_and_axes_of_the_format(store: Store) ->
 
 
 def test_xarray_opens_a_part_with_the_names_of_channels_and_classes(store: Store) -> None:
-    # Consolidated metadata are no part of the Zarr v3 standard; without this word xarray notes that it looked for them.
+    # Consolidated metadata are not part of the Zarr v3 standard; without this argument xarray warns that it has none.
     part = xarray.open_zarr(store.path, group="train", consolidated=False)
     assert part["images"].dims == ("sample", "y", "x", "channel")
     assert part["channel"].values.tolist() == list(CHANNELS)

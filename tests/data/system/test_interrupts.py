@@ -10,7 +10,7 @@ from hpa_data.system.interrupts import defer_interrupt
 
 
 def interrupt(reached: list[str], *, times: int, error: Exception | None = None) -> None:
-    """Interrupt a block so many times, and end it with an error if there is one."""
+    """Interrupt a block a number of times, and end it with an error if there is one."""
     with defer_interrupt("stopping") as interrupts:
         assert not interrupts.requested
         for _ in range(times):
