@@ -92,7 +92,7 @@ def measure_io(
     store: Store,
     parts: tuple[str, ...] = ("train",),
     *,
-    png: Path | None = None,
+    images: Path | None = None,
     n_samples: int = 256,
     batch_size: int = 20,
     threads: int | None = None,
@@ -106,7 +106,7 @@ def measure_io(
     ----------
     store : Store
     parts : tuple of str
-    png : Path, optional
+    images : Path, optional
         A folder of PNG planes, to be read through `tf.data` for comparison.
     n_samples : int
         Drawn at random and read repeatedly. They should not fit into the processor's cache.
@@ -146,7 +146,7 @@ def measure_io(
             *_list_limits(reader, chosen, threads=threads, batch_size=batch_size),
             *_list_loaders(reader, chosen, batch_size=batch_size),
             *_list_disk(store, parts, threads=threads),
-            *_list_png(png, n_samples, batch_size),
+            *_list_png(images, n_samples, batch_size),
         ]
         rows = tuple(measure(workloads, rounds=rounds, min_seconds=min_seconds, progress=progress))
         rates = {row.name: row for row in rows}
@@ -235,18 +235,18 @@ def _list_disk(store: Store, parts: tuple[str, ...], *, threads: int) -> list[Wo
     return [Workload(name="disk", description=description, run=limit_disk(paths, n_samples, threads=threads))]
 
 
-def _list_png(png: Path | None, n_samples: int, batch_size: int) -> list[Workload]:
+def _list_png(folder: Path | None, n_samples: int, batch_size: int) -> list[Workload]:
     """List reading the PNG files themselves."""
-    if png is None:
+    if folder is None:
         return []
     if importlib.util.find_spec("tensorflow") is None:
         raise InputError("Cannot time reading PNG files: TensorFlow is not installed. Run: pip install '.[train]'.")
     from hpa_model.pipeline import png_dataset
 
-    found = [sample for sample in find_samples(png)[:n_samples] if None not in sample.planes]
+    found = [sample for sample in find_samples(folder)[:n_samples] if None not in sample.planes]
     paths = [[str(Path(plane.root, plane.name)) for plane in sample.planes if plane is not None] for sample in found]
     if not paths or not all(path.endswith(".png") and Path(path).is_file() for planes in paths for path in planes):
-        raise InputError(f"png must be a folder with a PNG file for each channel. Received: {png}. Pass another.")
+        raise InputError(f"images must be a folder with a PNG file for each channel. Received: {folder}. Pass another.")
 
     def run() -> int:
         return sum(len(images) for images in png_dataset(paths, batch_size))

@@ -45,7 +45,7 @@ def bench_io(
         report = measure_io(
             opened,
             tuple(parts),
-            png=images,
+            images=images,
             n_samples=samples,
             batch_size=batch_size,
             threads=threads,

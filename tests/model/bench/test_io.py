@@ -12,7 +12,7 @@ from tests.builders import convert, draw_image, rewrite_images, write_sample, wr
 
 @pytest.fixture(scope="module")
 def report(store: Store, kaggle: Path) -> IoReport:
-    return measure_io(store, png=kaggle / "train", n_samples=8, batch_size=3, rounds=1, min_seconds=0.0)
+    return measure_io(store, images=kaggle / "train", n_samples=8, batch_size=3, rounds=1, min_seconds=0.0)
 
 
 def test_every_workload_is_measured(report: IoReport) -> None:
@@ -100,4 +100,4 @@ def test_parts_of_different_codecs_are_not_measured_together(kaggle: Path, tmp_p
 
 def test_a_folder_without_planes_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must hold files named"):
-        measure_io(store, png=tmp_path, n_samples=2, rounds=1)
+        measure_io(store, images=tmp_path, n_samples=2, rounds=1)
