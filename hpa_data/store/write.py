@@ -226,7 +226,8 @@ def _reset_status(job: _Job, indices: Sequence[int]) -> None:
     """
     status = next(spec for spec in SHARD_ARRAYS if spec.name == "status")
     if job.storage.exists(job.row_key(status)):
-        rows = _read_rows(job)[status.name].copy()
+        # Only these rows: the others are written again, and may be damaged.
+        rows = _read_rows(job, [status])[status.name].copy()
         rows[indices] = PENDING
         _write_chunk(job, status, rows.tolist())
 
@@ -248,10 +249,10 @@ def _write_chunk(job: _Job, spec: ArraySpec, rows: Sequence[Any]) -> None:
         job.storage.delete(key)
 
 
-def _read_rows(job: _Job) -> dict[str, npt.NDArray[Any]]:
-    """Read the shard's rows of all arrays with a row per sample."""
+def _read_rows(job: _Job, specs: Sequence[ArraySpec] = SHARD_ARRAYS) -> dict[str, npt.NDArray[Any]]:
+    """Read the shard's rows of arrays with a row per sample."""
     group: Any = zarr.open_group(job.storage.zarr_store(), path=job.part, mode="r")
-    return {spec.name: group[spec.name][job.task.start : job.task.stop] for spec in SHARD_ARRAYS}
+    return {spec.name: group[spec.name][job.task.start : job.task.stop] for spec in specs}
 
 
 def _read_kept(job: _Job) -> dict[int, _Encoded]:

@@ -102,6 +102,22 @@ def test_a_failed_sample_in_a_damaged_shard_is_refused_with_a_remedy(tmp_path: P
         write_shards(part, range(3), read)
 
 
+def test_damage_to_rows_that_are_all_written_again_is_repaired(tmp_path: Path) -> None:
+    def fail(index: int) -> Sample:
+        raise InputError("no such luck")
+
+    def read(index: int) -> Sample:
+        return Sample(image=draw_image(index))
+
+    part = begin(tmp_path / "a", "ab")
+    write_shards(part, range(2), fail)
+    for name in ("note", "checksum"):
+        (part.path / name / "c" / "0").write_bytes(b"damaged")
+    write_shards(part, range(2), read)
+    write_shards(begin(tmp_path / "b", "ab"), range(2), read)
+    assert_same_bytes(tmp_path / "a", tmp_path / "b")
+
+
 def test_a_note_is_text_of_bounded_length(tmp_path: Path) -> None:
     def read(index: int) -> Sample:
         raise InputError("\udcff" * 5000, file="\udcff/a.png")
