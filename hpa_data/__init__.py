@@ -1,4 +1,4 @@
-"""Microscopy files to a Zarr store, and random batches out of it at the speed of memory."""
+"""Convert microscopy files to a Zarr store, and read random batches from it."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Keras models over a store: training at full resolution, out-of-fold scores, submissions."""
+"""Keras models of the images of a store: training at full resolution, out-of-fold scores, submissions."""
 
 import lazy_loader
 

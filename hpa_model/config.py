@@ -1,4 +1,4 @@
-"""The settings of a training, and recipes: files of what differs from their defaults. Imports nothing heavy."""
+"""The settings of a training, and recipes, files of settings that differ from the defaults. Imports nothing heavy."""
 
 import difflib
 import tomllib
@@ -21,7 +21,7 @@ FoldChoice = Literal["best", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The settings of a training; the defaults are the paper's.
+    """The settings of a training; most defaults are the paper's.
 
     Its fields are what a recipe may set, and are recorded in `config.json` under these names. A setting that is added
     later takes its default in older runs; where that would change what they did, give the field

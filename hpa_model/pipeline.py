@@ -1,4 +1,4 @@
-"""A store's batches as a `tf.data` pipeline. The only module of the trainer that imports TensorFlow."""
+"""A store's batches as a `tf.data` pipeline. The only module of `hpa_model` that imports TensorFlow."""
 
 import atexit
 import math

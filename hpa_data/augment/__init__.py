@@ -1,4 +1,4 @@
-"""Augmented copies of rare samples: how many of which sample, their transforms, and the part that holds them."""
+"""Augmented copies of samples of rare classes: how many of which sample, their transforms, and their part."""
 
 import lazy_loader
 

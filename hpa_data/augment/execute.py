@@ -1,4 +1,4 @@
-"""Augmented copies of rare samples: the part that holds them."""
+"""Making the augmented copies of a plan, and writing them as a part."""
 
 from functools import partial
 

@@ -33,9 +33,11 @@ def augment(
         list[str], typer.Option("--part", metavar="NAME", help="A part to copy from; repeatable.")
     ] = DEFAULT_PARTS,
     order: Annotated[
-        Order, typer.Option(help="Copy classes by index, or the rarest first, which takes fewer copies.")
+        Order, typer.Option(help="Copy classes by index, or the rarest first, which needs fewer copies.")
     ] = "index",
-    policy: Annotated[Policy, typer.Option(help="The operations that are applied to copies.")] = "paper",
+    policy: Annotated[
+        Policy, typer.Option(help="How copies are altered: as in the paper, or more strongly.")
+    ] = "paper",
     seed: Seed = 0,
     to_part: Annotated[str, typer.Option(metavar="NAME", help="Name of the part to make.")] = "augmented",
     threads: Threads = None,
@@ -45,7 +47,7 @@ def augment(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Add augmented copies of samples of rare classes as a part.
+    """Add a part with augmented copies of samples of rare classes.
 
     Run the same command again to resume.
     """

@@ -24,7 +24,8 @@ def convert(
     ] = None,
     part: Annotated[str, typer.Option(metavar="NAME", help="Name of the part to make.")] = "train",
     naming: Annotated[
-        Naming, typer.Option(help="How files are named: kaggle (gray planes), hpav18 (color planes), stack (samples).")
+        Naming,
+        typer.Option(help="Kind of files: kaggle (gray planes), hpav18 (color planes), stack (one per sample)."),
     ] = "kaggle",
     channels: Annotated[
         str | None,
@@ -33,11 +34,14 @@ def convert(
         ),
     ] = None,
     missing: Annotated[
-        MissingPolicy, typer.Option(help="If a sample lacks a channel: fail, fill it with zeros, or skip the sample.")
+        MissingPolicy,
+        typer.Option(help="If a sample lacks a channel: list it as failed, fill with zeros, or leave it out."),
     ] = "fail",
-    intensity: Annotated[IntensityScaling, typer.Option(help="How more than 8 bits are scaled to 8.")] = "full",
+    intensity: Annotated[
+        IntensityScaling, typer.Option(help="How to scale to 8 bits: the full range, or that of each plane.")
+    ] = "full",
     codec: Annotated[
-        CodecName, typer.Option(help="Compression: lz4 is fast to write, zstd is smallest.")
+        CodecName, typer.Option(help="Compression: lz4 is fast to write, zstd is smallest, raw is none.")
     ] = DEFAULT_CODEC,
     on_error: Annotated[
         Literal["skip", "fail"], typer.Option(help="If a sample cannot be read: list it and continue, or stop.")

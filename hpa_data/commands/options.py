@@ -41,7 +41,7 @@ FOLD_METHOD: Any = typer.Option(
 Labels = Annotated[Path | None, typer.Option(help="A label table, in place of STORE.")]
 TableParts = Annotated[
     list[str] | None,
-    typer.Option("--part", metavar="NAME", help="A part of STORE; repeatable. By default all that apply."),
+    typer.Option("--part", metavar="NAME", help="A part of STORE; repeatable. By default all that can be used."),
 ]
 MinCount = Annotated[
     int | None,

@@ -23,7 +23,9 @@ def verify(
     ] = None,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Write again what is missing or wrong: from --source, or copies from the store."),
+        typer.Option(
+            "--repair", help="Write missing and wrong samples again, from --source; copies, from their parents."
+        ),
     ] = False,
     threads: Threads = None,
     as_json: Json = False,

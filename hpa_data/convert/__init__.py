@@ -1,4 +1,4 @@
-"""Image files into a part of a store: plan, estimate, execute."""
+"""Converting image files into a part of a store: plan, estimate, execute."""
 
 import lazy_loader
 

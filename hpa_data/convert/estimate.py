@@ -1,4 +1,4 @@
-"""What a conversion would find, write and take, estimated from some of its samples."""
+"""What a conversion would find and write, and its time and memory, estimated from some of its samples."""
 
 import math
 import time

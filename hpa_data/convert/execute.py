@@ -1,4 +1,4 @@
-"""Image files into a part of a store."""
+"""Converting the image files of a plan into a part of a store."""
 
 from dataclasses import dataclass
 from functools import partial

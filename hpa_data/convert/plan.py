@@ -1,4 +1,4 @@
-"""Which samples become which part: the files of a source, joined with a label table."""
+"""The plan of a conversion: which samples become a part, from the files of a source and a label table."""
 
 import os
 from collections.abc import Sequence

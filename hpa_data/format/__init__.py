@@ -1,4 +1,4 @@
-"""What is in a store, byte for byte: arrays, chunks and shards, codecs, manifest, pixel statistics."""
+"""The format of a store, byte by byte: arrays, chunks and shards, codecs, manifest, pixel statistics."""
 
 import lazy_loader
 

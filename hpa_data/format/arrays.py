@@ -1,6 +1,6 @@
 """The arrays of a part, in one table: creating, opening, writing, mirroring and verifying loop over it.
 
-A new column is a row of `ARRAYS` and a property of `store.part.Part`.
+A new column is a row of `METADATA_ARRAYS` and a property of `store.part.Part`.
 """
 
 from collections.abc import Mapping

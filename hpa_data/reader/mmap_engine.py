@@ -1,4 +1,4 @@
-"""Memory-mapped local shards: reading a sample is one decode straight into the batch, without lookup or copy."""
+"""The engine that maps local shards into memory: it decodes each sample straight into the batch, without a copy."""
 
 import mmap
 import os

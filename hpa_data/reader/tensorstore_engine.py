@@ -1,4 +1,4 @@
-"""Images read by TensorStore: at a URL, or with chunks or codecs other than `hpa convert` writes."""
+"""The engine that reads images by TensorStore: at a URL, or with other chunks or codecs than `hpa convert` writes."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Image files in: how they are named, opened, decoded and turned into samples."""
+"""Reading image files: how they are named, opened, decoded and turned into samples."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Image files: the table of formats, and the opening of a file by what it holds.
+"""Image files: the table of formats, and how a file is opened according to its content.
 
 To add a format, add a row to `FORMATS`: its files are then found, opened and listed in messages. Whatever a file
 claims, no more than `image_file.MAX_DECODED_BYTES` of it are decoded.

@@ -1,4 +1,4 @@
-"""The formats that none of the fast decoders reads, by imageio and Pillow."""
+"""The formats that the fast decoders do not read, decoded by imageio and Pillow."""
 
 import warnings
 

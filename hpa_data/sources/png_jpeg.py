@@ -1,7 +1,7 @@
-"""PNG and JPEG, the formats of the known data sets, by the decoders of imagecodecs.
+"""PNG and JPEG, the formats of the known data sets, decoded by imagecodecs.
 
-They are faster than OpenCV's, JPEG twice as fast (`benchmarks/RESULTS.md`). The size is read from the header here:
-imageio takes 0.1 ms per file for that, 2 to 4 % of a conversion.
+Its decoders are faster than OpenCV's, JPEG twice as fast (`benchmarks/RESULTS.md`). The size is read from the header
+here, because imageio takes 0.1 ms per file for that, 2 to 4 % of a conversion.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""TIFF files, single planes and stacks, by tifffile."""
+"""TIFF files, single planes and stacks, decoded by tifffile."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Creating a part: planned, compared with what exists, and created with all its arrays at once."""
+"""Creating a part from its plan, with all its arrays at once, or finding the one that exists."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

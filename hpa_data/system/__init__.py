@@ -1,4 +1,4 @@
-"""The operating system: atomic files, locks, memory, threads, executors; and typed records."""
+"""What we need of the operating system: atomic files, locks, memory, threads, executors. Also JSON records."""
 
 import lazy_loader
 

@@ -30,9 +30,9 @@ def bench_io(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Measure what limits reading a store here, and compare codecs.
+    """Measure what limits reading a store on this machine.
 
-    Also measured: how fast a trainer can be fed.
+    Also compare codecs, and measure how many images per second training can get.
     """
     from hpa_data.store.store import open_store
 
@@ -61,12 +61,15 @@ def bench_step(
     model: Annotated[str, typer.Option(metavar="NAME", help="The network, see `hpa models`.")] = DEFAULTS.model,
     image_size: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Rows and columns that the network sees. By default those of the store."),
+        typer.Option(
+            metavar="N", min=1, help="Rows and columns of the network's input. By default those of the store."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images per step.")] = DEFAULTS.batch_size,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps that are timed, of each kind.")] = 10,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps to time, with and without reading.")] = 10,
     precision: Annotated[
-        Precision | None, typer.Option(metavar="TYPE", help="By default mixed_bfloat16 on a GPU, otherwise float32.")
+        Precision | None,
+        typer.Option(metavar="TYPE", help="Precision; by default mixed_bfloat16 on a GPU, otherwise float32."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -18,7 +18,7 @@ def demo(
 ) -> None:
     """Run the whole workflow on synthetic samples, in a few minutes.
 
-    That is synth, convert, train, evaluate and predict.
+    The steps are synth, convert, train, evaluate and predict.
     """
     with quiet():
         from hpa_model.demo import run_demo

@@ -104,7 +104,9 @@ def describe_comparison(comparison: "Comparison") -> str:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    store: Annotated[str | None, typer.Option(help="The store, for the images of the report, if it was moved.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="The store, if it was moved. The report shows images from it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a run's out-of-fold predictions and write its report.

@@ -26,7 +26,7 @@ DEFAULTS = TrainConfig()
 _PARTS = list(DEFAULTS.parts)
 
 CacheKind = Annotated[
-    Literal["none", "ram"], typer.Option(rich_help_panel=RESOURCES, help="Where decoded samples are kept.")
+    Literal["none", "ram"], typer.Option(rich_help_panel=RESOURCES, help="Keep decoded samples in memory, or not.")
 ]
 CacheGib = Annotated[
     float | None,
@@ -35,7 +35,10 @@ CacheGib = Annotated[
 CheckpointMinutes = Annotated[
     float,
     typer.Option(
-        metavar="N", min=0, rich_help_panel=RESOURCES, help="Minutes between checkpoints; one follows each epoch, too."
+        metavar="N",
+        min=0,
+        rich_help_panel=RESOURCES,
+        help="Minutes between checkpoints. Each epoch ends with one, too.",
     ),
 ]
 Tensorboard = Annotated[
@@ -85,7 +88,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     image_size: Annotated[
         int,
         _setting(
-            help="Rows and columns that the network sees; 0: its default, for most that of the store.", metavar="N"
+            help="Rows and columns of the network's input. 0: its default, mostly those of the store.", metavar="N"
         ),
     ] = DEFAULTS.image_size,
     symmetries: Annotated[
@@ -107,7 +110,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
 ) -> None:
     """Train one model per fold and write a run folder; rerun to resume.
 
-    The defaults are those of the paper.
+    Most defaults are those of the paper.
     """
     from hpa_data.store.store import open_store
 
@@ -155,9 +158,9 @@ def finetune(
         ),
     ] = 14,
     which_folds: Annotated[
-        FoldChoice, typer.Option(help="Fine-tune the models of all folds, or of the best alone, as the paper did.")
+        FoldChoice, typer.Option(help="Fine-tune the model of the best fold, as the paper did, or of all folds.")
     ] = DEFAULTS.finetune_folds,
-    learning_rate: Annotated[float | None, typer.Option(help="By default that of the run.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate; by default that of the run.")] = None,
     store: Annotated[str | None, typer.Option(help="The store, if it was moved.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make. By default RUN-finetuned-LOSS.")] = None,
     cache: CacheKind = "none",
@@ -167,9 +170,9 @@ def finetune(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train only the classification head of a run's models further.
+    """Fine-tune the classification heads of the models of a run.
 
-    The convolutional backbone is frozen. The result is another run folder; rerun to resume.
+    The convolutional backbones stay as they are. The result is another run folder; rerun to resume.
     """
     from hpa_data.store.store import open_store
     from hpa_model.runs.folder import read_run

@@ -1,4 +1,4 @@
-"""Scores of runs, side by side, and the report of each."""
+"""Scores of runs, comparisons of runs, and the report of each."""
 
 import lazy_loader
 

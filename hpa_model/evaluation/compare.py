@@ -1,4 +1,4 @@
-"""Runs side by side, as the paper's table 4.1 has its networks."""
+"""Comparing runs side by side, as table 4.1 of the paper compares networks."""
 
 import statistics
 from collections.abc import Sequence

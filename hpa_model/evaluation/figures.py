@@ -1,4 +1,4 @@
-"""Figures of runs: how they learned, how they score, where thresholds lie. As SVG for the report, or PNG."""
+"""Figures of runs, as SVG for the report or as PNG: how they learned, how they score, where thresholds lie."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Scores of a run, each with how its thresholds were obtained."""
+"""Scores of a run, and how the thresholds of each were obtained."""
 
 import json
 from dataclasses import asdict, dataclass, replace

@@ -1,4 +1,4 @@
-"""A run folder: its files, and how much of each is trusted."""
+"""A run folder: its files, and the checks when they are read."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The folds of a run: each is trained, and validated by the model that has not seen it."""
+"""The folds of a run: training one model per fold, and predicting the samples that it was not trained on."""
 
 from collections.abc import Callable
 from contextlib import nullcontext

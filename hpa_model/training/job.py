@@ -1,4 +1,4 @@
-"""The job of training one fold: its data, folder and settings, and whom it reports to."""
+"""The job of training one fold: its data, folder and settings, and where it reports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The network of a fold before its training: freshly initialized, or trained before and its backbone frozen."""
+"""The network of a fold before training: newly initialized, or from an earlier run with its backbone frozen."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run before its training: everything is checked, then its folder is created or opened, and locked."""
+"""Opening a run for training: everything is checked, then its folder is created or opened, and locked."""
 
 import hashlib
 import shutil
