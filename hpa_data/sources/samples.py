@@ -1,6 +1,7 @@
 """Samples as arrays: read from the files of a source, one or many."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from hpa_data.errors import InputError
 from hpa_data.sources.decode import open_image
 from hpa_data.sources.files import read_file
 from hpa_data.sources.image_file import ImageFile
-from hpa_data.sources.naming import SampleFiles, missing_channels
+from hpa_data.sources.naming import Extract, SampleFiles, missing_channels
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.planes import to_uint8
 from hpa_data.system.memory import BufferPool
@@ -58,7 +59,7 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None) -> Sam
             shapes[file.name] = image.shape
             plane = file.extract(image)
             if plane is None and options.missing != "fill":
-                raise _missing_plane(channel, image)
+                raise _missing_plane(channel, file.extract, image)
         if plane is None:
             channels.append(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8))
             is_filled = True
@@ -88,10 +89,12 @@ def _check_files(files: SampleFiles, options: ImportOptions) -> None:
         )
 
 
-def _missing_plane(channel: str, image: ImageFile) -> InputError:
+def _missing_plane(channel: str, extract: Extract, image: ImageFile) -> InputError:
+    key = extract.keywords.get("key", channel) if isinstance(extract, partial) else channel
+    plane = f"channel {channel!r}" if key == channel else f"plane {key!r}, channel {channel!r},"
     names = f": {', '.join(image.names)}" if image.names else " without names"
     return InputError(
-        f"Cannot find channel {channel!r} in {image.file}, which has {image.n_planes} planes{names}. Pass --channels, "
+        f"Cannot find {plane} in {image.file}, which has {image.n_planes} planes{names}. Pass --channels, "
         "for example red=2,green=0,blue=1,yellow=3, or --missing fill to fill the channel with zeros.",
         file=image.file,
     )

@@ -97,6 +97,10 @@ def test_planes_of_a_stack_are_found_by_index_or_by_the_names_in_the_file(tmp_pa
         InputError, match=r"Cannot find channel 'red' in s1\.ome\.tif, which has 7 planes: g, b, .*Pass --channels"
     ):
         read_sample(find_samples(tmp_path, unnamed)[0], unnamed)
+    for key, plane in (("7", "7"), ("DAPI", "'DAPI'")):
+        wrong = ImportOptions(source="stack", channels=parse_channels(f"red=2,green=0,yellow=3,blue={key}"))
+        with pytest.raises(InputError, match=f"Cannot find plane {plane}, channel 'blue', in s1.*, which has 7 planes"):
+            read_sample(find_samples(tmp_path, wrong)[0], wrong)
 
 
 def test_a_color_composite_lacks_yellow(tmp_path: Path) -> None:
