@@ -5,6 +5,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,13 @@ def test_a_stub_lists_the_modules_of_its_package(path: Path) -> None:
 @pytest.mark.parametrize(("package", "most"), [("hpa_data", 17), ("hpa_model", 16)])
 def test_a_package_has_few_entries(package: str, most: int) -> None:
     assert len([path for path in (ROOT / package).iterdir() if path.name != "__pycache__"]) <= most
+
+
+def test_each_package_has_an_exhaustive_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    covered = {name for each in contracts if each.get("exhaustive") for name in each["containers"]}
+    folders = [path.parent for package in (*PACKAGES, "benchmarks") for path in (ROOT / package).rglob("__init__.py")]
+    assert covered == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
 
 
 def test_the_command_is_the_only_module_at_the_top() -> None:
