@@ -50,8 +50,13 @@ FORMER_SPELLINGS: dict[str, dict[str, str]] = {
     "synth": {"--workers": "--threads"},
     "convert": {"--source": "--naming"},
     "augment": {"--parts": "--part ,", "--into": "--to-part"},
-    "stats": {"--parts": "--part ,", "--figures": "--figure-dir", "--no-pixels": "--no-intensities"},
-    "folds": {"--parts": "--part ,", "--method": "--fold-method", "--no-near": "--no-near-duplicates"},
+    "stats": {"--parts": "--part ,", "--figures": "--figure-dir", "--no-pixels": "--no-intensities", "--pixels": ""},
+    "folds": {
+        "--parts": "--part ,",
+        "--method": "--fold-method",
+        "--no-near": "--no-near-duplicates",
+        "--near": "",
+    },
     "preview": {"--ids": "--id", "--channels": "--split-channels"},
     "train": {
         "--method": "--fold-method",
@@ -85,22 +90,26 @@ GLIBC_SETTINGS = {
 def explain(error: BaseException) -> tuple[int, str] | None:
     """Return the exit status and the line for an error that ends a command; None for a bug, which gets a traceback."""
     match error:
-        case InputError():
-            return 2, f"Error: {error}"
-        case ImportError() if error.name in EXTRAS:
-            extra = EXTRAS[error.name]
-            return 2, f"Error: Cannot run this command: {error.name} is not installed. Run: pip install '.[{extra}]'"
-        case ValueError() if str(error).startswith("Unable to import backend"):  # Keras's words
-            backend = os.environ.get("KERAS_BACKEND", "the one in ~/.keras/keras.json")
-            return 2, f"Error: KERAS_BACKEND must be tensorflow or jax. Received: {backend}. Set one of them."
-        case BrokenPipeError():
-            pass  # the reader of our output has closed it; Typer handles that
-        case OSError():
-            reason = f"{error.filename or 'a file'}: {error.strerror or error}"
-            return 2, f"Error: Cannot read or write {reason}. Check the path, its permissions and the free space."
         case KeyboardInterrupt() | RuntimeError(__cause__=KeyboardInterrupt()):  # wrapped by Python 3.11 in an import
             return 130, "Interrupted."
-    return None
+        case BrokenPipeError():
+            return None  # the reader of our output has closed it; Typer handles that
+        case InputError():
+            reason = str(error)
+        case ImportError() if error.name in EXTRAS:
+            extra = EXTRAS[error.name]
+            reason = f"Cannot run this command: {error.name} is not installed. Run: pip install '.[{extra}]'"
+        case ValueError() if str(error).startswith("Unable to import backend"):  # Keras's words
+            backend = os.environ.get("KERAS_BACKEND", "the one in ~/.keras/keras.json")
+            reason = f"KERAS_BACKEND must be tensorflow or jax. Received: {backend}. Set one of them."
+        case MemoryError():
+            reason = "Cannot finish: there is not enough memory. Ask for fewer samples at a time."
+        case OSError():
+            place = f"{error.filename or 'a file'}: {error.strerror or error}"
+            reason = f"Cannot read or write {place}. Check the path, its permissions and the free space."
+        case _:
+            return None
+    return 2, f"Error: {reason}"
 
 
 class _Commands(typer.core.TyperGroup):

@@ -1,6 +1,7 @@
 """The settings of a training, and recipes, files of settings that differ from the defaults. Imports nothing heavy."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -173,7 +174,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def parse_setting(text: str) -> dict[str, Any]:
-    """Parse one setting as a line of a recipe has it; a word needs no quotes.
+    """Parse one setting as a line of a recipe has it; a word needs no quotes, and a number no digits around its point.
 
     Raises
     ------
@@ -187,6 +188,8 @@ def parse_setting(text: str) -> dict[str, Any]:
     """
     name, equals, value = (piece.strip() for piece in text.partition("="))
     quoted = f'"{value}"' if value.replace("_", "").replace("-", "").isalnum() and value[:1].isalpha() else value
+    if re.fullmatch(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?", value):  # 1. and .9, which TOML refuses
+        value = str(float(value))
     for line in (f"{name} = {value}", f"{name} = {quoted}"):
         try:
             if equals and "\n" not in text:

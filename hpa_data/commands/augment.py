@@ -8,11 +8,11 @@ from hpa_data.augment.options import Order, Policy
 from hpa_data.commands.console import abbreviate, escape, progress, resumable, show
 from hpa_data.commands.options import (
     DEFAULT_PARTS,
+    AnySeed,
     DryRun,
     Json,
     Overwrite,
     Scheduler,
-    Seed,
     Threads,
     Workers,
     refuse_unused,
@@ -38,7 +38,7 @@ def augment(
     policy: Annotated[
         Policy, typer.Option(help="How copies are altered: as in the paper, or more strongly.")
     ] = "paper",
-    seed: Seed = 0,
+    seed: AnySeed = 0,
     to_part: Annotated[str, typer.Option(metavar="NAME", help="Name of the part to make.")] = "augmented",
     threads: Threads = None,
     workers: Workers = None,

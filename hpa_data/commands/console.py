@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -30,8 +31,17 @@ def show(result: Any, as_json: bool, text: str) -> None:
     """Print a result, a dataclass or a list of them, for a program or for a person."""
     if as_json:
         plain = list(map(dataclasses.asdict, result)) if isinstance(result, list) else dataclasses.asdict(result)
-        text = json.dumps(plain, default=str)
+        text = json.dumps(_replace_nan(plain), default=str)
     print(text)
+
+
+def _replace_nan(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not have, by None, at any depth."""
+    if isinstance(value, dict):
+        return {key: _replace_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replace_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextlib.contextmanager

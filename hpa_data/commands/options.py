@@ -1,6 +1,7 @@
 """Options that several commands share, and the checks of how options are combined."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
 
@@ -20,6 +21,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the random numbers.")]
+# Of the commands whose random numbers take a seed of any size.
+AnySeed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random numbers.")]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", min=1, rich_help_panel=EXECUTION, help="Threads. By default one per core.")
 ]
@@ -75,10 +78,12 @@ class Command(typer.core.TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse a command line after replacing former spellings."""
-        return super().parse_args(ctx, respell(args, self.former))
+        options = [parameter for parameter in self.params if parameter.param_type_name == "option"]
+        valued = {name for option in options if not getattr(option, "is_flag", False) for name in option.opts}
+        return super().parse_args(ctx, respell(args, self.former, valued))
 
 
-def respell(args: list[str], former: Mapping[str, str]) -> list[str]:
+def respell(args: list[str], former: Mapping[str, str], valued: Collection[str]) -> list[str]:
     """Replace former spellings of options.
 
     Parameters
@@ -87,37 +92,45 @@ def respell(args: list[str], former: Mapping[str, str]) -> list[str]:
         A command line, without the command.
     former : mapping of str to str
         For each former option what takes its place: ``--new``, ``--new ,`` where a list with commas has become an
-        option that is repeated, ``--new name=`` where the value becomes that of a setting, or ``--new name=true``.
+        option that is repeated, ``--new name=`` where the value becomes that of a setting, ``--new name=true``, or
+        nothing where the former option was a flag for what is the default.
+    valued : collection of str
+        The options of today that take a value; others are flags. A value is never taken for an option.
 
     Examples
     --------
-    >>> respell(["--parts=a,b", "--xla"], {"--parts": "--part ,", "--xla": "--set xla=true"})
-    ['--part', 'a', '--part', 'b', '--set', 'xla=true']
+    >>> former = {"--parts": "--part ,", "--xla": "--set xla=true"}
+    >>> respell(["--parts=a,b", "--xla", "--out", "--parts"], former, {"--part", "--set", "--out"})
+    ['--part', 'a', '--part', 'b', '--set', 'xla=true', '--out', '--parts']
     """
-    return list(_respell(iter(args), former))
+    return list(_respell(iter(args), former, valued))
 
 
-def _respell(args: Iterator[str], former: Mapping[str, str]) -> Iterator[str]:
+def _respell(args: Iterator[str], former: Mapping[str, str], valued: Collection[str]) -> Iterator[str]:
     for arg in args:
         if arg == "--":  # only arguments follow
             yield arg
             yield from args
             return
         name, equals, value = arg.partition("=")
+        option, _, form = former.get(name, name).partition(" ")
         if name not in former:
             yield arg
-            continue
-        option, _, form = former[name].partition(" ")
-        if form not in {"", ","} and not form.endswith("="):
+            if name in valued and not equals:
+                yield from islice(args, 1)
+        elif form.endswith("=true"):
             yield from (option, form + equals + value)  # a flag; the parser refuses what has a value
-            continue
-        given = value if equals else next(args, None)
-        if given is None:
-            yield option  # the parser reports that a value is missing
-            continue
-        names = [name.strip() for name in given.split(",") if name.strip()] or [given]
-        for item in names if form == "," else [form + given]:
-            yield from (option, item)
+        elif option not in valued:
+            if option or equals:
+                yield (option or name) + equals + value  # as above
+        else:
+            given = value if equals else next(args, None)
+            if given is None:
+                yield option  # the parser reports that a value is missing
+                continue
+            items = [item.strip() for item in given.split(",") if item.strip()] if form == "," else [form + given]
+            for item in items or [given]:
+                yield from (option, item)
 
 
 def refuse_unused(ctx: typer.Context, *options: str, when: bool, reason: str) -> None:

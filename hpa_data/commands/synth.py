@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from hpa_data.commands.console import progress, show
-from hpa_data.commands.options import Json, Seed, Threads
+from hpa_data.commands.options import AnySeed, Json, Threads
 
 
 def synth(
     folder: Annotated[Path, typer.Argument(help="The folder to make.")],
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Number of labeled samples.")] = 100,
     test: Annotated[int, typer.Option(metavar="N", min=0, help="Number of unlabeled samples, in a test folder.")] = 0,
-    seed: Seed = 0,
+    seed: AnySeed = 0,
     uniform: Annotated[bool, typer.Option("--uniform", help="Make all classes equally frequent.")] = False,
     threads: Threads = None,
     as_json: Json = False,

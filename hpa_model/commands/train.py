@@ -217,7 +217,7 @@ def _read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) ->
     settings = read_recipe(recipe) if recipe is not None else {}
     for text in texts:
         parsed = parse_setting(text)
-        refuse_unused(ctx, *parsed, when=True, reason=f"beside --set {text}")
+        refuse_unused(ctx, *(parsed.keys() & fields), when=True, reason=f"beside --set {text}")
         settings = merge_settings(settings, parsed)
     return make_config(merge_settings(settings, options))
 

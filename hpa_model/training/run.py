@@ -183,9 +183,12 @@ def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool)
 def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
     """List the differences between two runs that would change the weights; settings of later steps do not."""
     differences = []
+    is_leaky = existing.config.legacy_leak and wanted.config.legacy_leak  # then any method gives contiguous folds
     for name in TrainConfig.__dataclass_fields__:
         old, new = getattr(existing.config, name), getattr(wanted.config, name)
-        if not name.startswith("finetune_") and old != new:
+        if name.startswith("finetune_") or (name == "fold_method" and is_leaky):
+            continue
+        if old != new:
             differences.append(f"{name} ({old} there, {new} here)")
     for name in sorted(set(existing.fingerprints) & set(wanted.fingerprints)):
         if existing.fingerprints[name] != wanted.fingerprints[name]:

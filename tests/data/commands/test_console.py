@@ -1,6 +1,7 @@
 """What commands print: lists that fit a screen, text that is safe on a terminal, results as JSON."""
 
 import json
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +11,8 @@ from hpa_data.commands.console import abbreviate, escape, progress, resumable, s
 
 @dataclass(frozen=True)
 class Result:
-    n: int
+    n: float
+    rates: tuple[float, ...] = ()
 
 
 def test_a_long_list_is_cut_with_the_number_that_was_left_out() -> None:
@@ -27,7 +29,13 @@ def test_results_and_lists_of_results_are_printed_as_json(capsys: pytest.Capture
     show([Result(1), Result(2)], True, "text")
     show(Result(1), False, "text")
     first, second, third = capsys.readouterr().out.splitlines()
-    assert (json.loads(first), json.loads(second), third) == ({"n": 1}, [{"n": 1}, {"n": 2}], "text")
+    one, two = {"n": 1, "rates": []}, {"n": 2, "rates": []}
+    assert (json.loads(first), json.loads(second), third) == (one, [one, two], "text")
+
+
+def test_what_was_not_measured_is_null_since_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Result(math.nan, (1.0, math.inf)), True, "text")
+    assert json.loads(capsys.readouterr().out) == {"n": None, "rates": [1.0, None]}
 
 
 def test_progress_of_several_passes_is_quiet_away_from_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,7 @@ def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_p
         ("train {store} --epochs 0 --out run", "epochs must be from 1 to"),
         ("train {store} --set epochs --out run", "A setting must be NAME=VALUE"),
         ("train {store} --set loss=l2 --out run", "loss must be one of bce, f1, focal"),
+        ("train {store} --set out=a --out run", "A setting must be one of model, "),
         ("train {store} --set options.depth=3 --out run", "must be one of: dropout, stride, padding"),
         ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
         ("train {store} --devices 64 --batch-size 64 --out run", "devices must be at most"),

@@ -82,6 +82,16 @@ def test_an_existing_run_with_other_settings_is_refused(run: Path, store: Store,
     assert (tmp_path / "thesis" / "chapter.txt").exists()
 
 
+def test_a_leaky_run_resumes_whatever_method_was_recorded_since_it_has_no_effect(store: Store, tmp_path: Path) -> None:
+    leaky = dataclasses.replace(CONFIG, legacy_leak=True)
+    with pytest.raises(Killed):
+        train(store, dataclasses.replace(leaky, fold_method="contiguous"), tmp_path / "run", progress=stop_at(1))
+    with pytest.raises(Killed):
+        train(store, leaky, tmp_path / "run", progress=stop_at(1))
+    with pytest.raises(InputError, match=r"fold_method \(contiguous there, .*legacy_leak \(True there"):
+        train(store, CONFIG, tmp_path / "run")
+
+
 def test_data_and_settings_that_cannot_be_used_are_refused_before_anything_is_written(
     store: Store, tmp_path: Path
 ) -> None:
