@@ -17,7 +17,9 @@ def connect(address: str) -> Any:
         )
     try:
         from distributed import Client
+        from distributed.comm import resolve_address
 
+        resolve_address(address)  # of a malformed address, the client would tell in a traceback, after 20 s
         return Client(address, timeout="10s", set_as_default=False)
     except ImportError as error:
         raise InputError(

@@ -88,8 +88,9 @@ def test_a_cluster_without_workers_is_refused() -> None:
 def test_a_cluster_that_cannot_be_reached_is_refused() -> None:
     with pytest.raises(InputError, match="scheduler must be the address of a Dask cluster. Received: scheduler='host'"):
         check_cluster(Parallelism(scheduler="host"))
-    with pytest.raises(InputError, match="Cannot reach the Dask cluster at nothing://host:1: "):
-        check_cluster(Parallelism(scheduler="nothing://host:1"))
+    for address in ("nothing://host:1", "tcp://127.0.0.1", "tcp://127.0.0.1:port"):
+        with pytest.raises(InputError, match=f"Cannot reach the Dask cluster at {address}: "):
+            check_cluster(Parallelism(scheduler=address))
 
 
 def test_an_error_of_a_task_reaches_the_caller_as_it_was_raised(workers: Parallelism) -> None:
