@@ -99,7 +99,10 @@ def explain(error: BaseException) -> tuple[int, str] | None:
         case ImportError() if error.name in EXTRAS:
             extra = EXTRAS[error.name]
             reason = f"Cannot run this command: {error.name} is not installed. Run: pip install '.[{extra}]'"
-        case ValueError() if str(error).startswith("Unable to import backend"):  # Keras's words
+        # Keras's words; or it is told to use a backend that is not installed.
+        case ImportError(name="torch" | "openvino") | ValueError() if isinstance(error, ImportError) or str(
+            error
+        ).startswith("Unable to import backend"):
             backend = os.environ.get("KERAS_BACKEND", "the one in ~/.keras/keras.json")
             reason = f"KERAS_BACKEND must be tensorflow or jax. Received: {backend}. Set one of them."
         case MemoryError():

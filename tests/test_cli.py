@@ -138,6 +138,7 @@ def test_every_option_has_a_help_text(hpa: Hpa, monkeypatch: pytest.MonkeyPatch)
             "Error: Cannot read or write a.zarr: Permission denied. Check the path",
         ),
         (OSError(28, "No space left on device"), 2, "Error: Cannot read or write a file: No space left on device. "),
+        (ImportError(name="torch"), 2, "Error: KERAS_BACKEND must be tensorflow or jax."),
         (MemoryError(), 2, "Error: Cannot finish: there is not enough memory."),
         (OSError("no space"), 2, "Error: Cannot read or write a file: no space. Check the path"),
         (KeyboardInterrupt(), 130, "Interrupted."),
