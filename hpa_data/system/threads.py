@@ -46,6 +46,8 @@ class Job:
         except BaseException as error:  # raised by `result`
             self._error = error
         if next(self._finished) == self._n_threads:
+            # Other threads may hold this job for some moments more; the memory of its batch must be free by then.
+            del self._task
             self._done.release()
 
     def result(self) -> None:

@@ -73,7 +73,7 @@ def test_five_kills_at_random_steps_change_no_weight(synthetic: Path, tmp_path: 
 
 SETTINGS = {
     "gapnet": {"epochs": 16, "image_size": 128, "learning_rate": 5e-3},
-    "gapnet-pl": {"epochs": 25, "image_size": 128, "options": {"dropout": 0.1}},
+    "gapnet-pl": {"epochs": 45, "image_size": 128, "options": {"dropout": 0.1}},
     "deepyeast": {"epochs": 8, "image_size": 48, "options": {"dropout": 0.2}},
     "mcnn": {"epochs": 13, "image_size": 128, "batch_size": 8},
     "densenet121": {"epochs": 6, "image_size": 64, "batch_size": 8},
