@@ -194,7 +194,10 @@ def _write_shard(job: _Job, threads: ThreadTeam) -> None:
                 rows.append(sample.row)  # the chunk is written: its memory is free for the next
         file.write(encode_shard_index(lengths, shard_samples=job.layout.shard_samples))
         if job.storage.read_lock() != job.lock:
-            raise RuntimeError("another process writes to the store now; the one that this worker served was killed")
+            raise InputError(
+                f"Cannot write to {job.storage.location}: its lock is gone, or another process holds it now. "
+                "Nothing more is written to it. Run the command again."
+            )
         _reset_status(job, to_do)
     _write_rows(job, rows)
 

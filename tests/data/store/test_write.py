@@ -146,3 +146,15 @@ def test_a_warning_that_no_longer_applies_is_removed(tmp_path: Path) -> None:
     assert part.read_notes() == [("", "")] * 2
     write_shards(begin(tmp_path / "b", "ab"), range(2), partial(read, ""))
     assert_same_bytes(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_writer_that_has_lost_its_lock_stops_with_one_line(tmp_path: Path) -> None:
+    part = begin(tmp_path / "a.zarr", ["a", "b"], shard_samples=1)
+
+    def read(index: int) -> Sample:
+        (tmp_path / "a.zarr" / ".lock").write_text("another process")
+        return Sample(image=draw_image(index))
+
+    with pytest.raises(InputError, match="Cannot write to .*a.zarr: its lock is gone, or another process holds it now"):
+        write_shards(part, range(2), read, workers=Parallelism(threads=1))
+    assert part.read_status().tolist() == [0, 0]
