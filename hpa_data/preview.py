@@ -17,6 +17,7 @@ from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store
+from hpa_data.system.atomic import write_atomic
 
 View = Literal["composite", "channels"]
 
@@ -177,8 +178,7 @@ def preview_parts(
     if not tiles:
         raise InputError(f"Cannot preview {', '.join(parts)}: no copy of {', '.join(ids)} can be read. Pass other ids.")
     grid = montage(tiles, columns=len(CHANNELS) if view == "channels" else columns)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
+    write_atomic(out, cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
     return Preview(out=out, ids=shown)
 
 

@@ -1,6 +1,8 @@
 """Previews show the samples that were asked for, as composites, channels or copies beside their parents."""
 
+import resource
 import shutil
+import signal
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -91,3 +93,20 @@ def test_text_is_drawn_without_its_accents() -> None:
     plain, accented, empty = (montage([Tile(image=black, lines=(text,))], columns=1) for text in ("eu", "éü", ""))
     assert (plain == accented).all()
     assert (plain != empty).any()
+
+
+def test_a_preview_that_cannot_be_written_leaves_the_old_one(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "a.png"
+    preview_parts(store, out, n_samples=1)
+    before = out.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            preview_parts(store, out, n_samples=12)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert out.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
