@@ -67,12 +67,7 @@ def write_report(run: Path, store: Store | None = None) -> Report:
     scores = score_run(run)
     rows = read_out_of_fold(run)
     correct, wrong = pick_examples(rows)
-    try:
-        examples = read_examples(store or open_store(description.store), description, rows, [*correct, *wrong])
-        missing_images_reason = ""
-    except InputError as error:
-        moved = "" if store else " If the store was moved, pass --store to `hpa evaluate`."
-        examples, missing_images_reason = [], f"{error}{moved}"
+    examples, missing_images_reason = _find_examples(store, description, rows, [*correct, *wrong])
     histories = read_history(run, description.config.folds)
     drawings = {
         "history": figures.draw_history(histories),
@@ -130,6 +125,20 @@ def pick_examples(rows: OutOfFold) -> tuple[list[int], list[int]]:
     return [*first, *again][:N_EXAMPLES], worst[:N_EXAMPLES].tolist()
 
 
+def _find_examples(
+    store: Store | None, description: RunDescription, rows: OutOfFold, chosen: list[int]
+) -> tuple[list[Example], str]:
+    """Read the images of rows; or none of them, and why."""
+    try:
+        opened = store or open_store(description.store)
+    except InputError as error:
+        return [], f"{error} If the store was moved, pass --store to `hpa evaluate`."
+    try:
+        return read_examples(opened, description, rows, chosen), ""
+    except InputError as error:
+        return [], str(error)
+
+
 def read_examples(store: Store, description: RunDescription, rows: OutOfFold, chosen: list[int]) -> list[Example]:
     """Read the images of rows from the store that the run was trained on.
 
@@ -144,7 +153,7 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
         if store.part(part).manifest.fingerprint != description.fingerprints.get(part):
             raise InputError(
                 f"Cannot show images of {store.location}: its part {part} is not the one that the run was trained on. "
-                "Pass --store."
+                "Pass --store with the store of the run."
             )
     with store.reader(parts) as reader:
         positions = {sample_id: position for position, sample_id in enumerate(reader.ids)}
@@ -152,7 +161,7 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
         if absent:
             raise InputError(
                 f"Cannot show images of {store.location}: it has no sample {absent[0]}, which the run was trained on. "
-                "Pass --store."
+                "Pass --store with the store of the run."
             )
         return [
             _make_example(reader.read_one(positions[rows.ids[index]]), rows, predictions, index, description.classes)

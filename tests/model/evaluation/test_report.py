@@ -125,3 +125,11 @@ def test_the_report_opens_in_a_browser_without_an_error(report: Path, tmp_path: 
         [*common, "--dump-dom", report.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
     assert Page(dom.stdout).tags.count("svg") == 4
+
+
+def test_the_reason_for_a_report_without_images_names_its_remedy_once(store: Store, tmp_path: Path) -> None:
+    gone = make_run(tmp_path / "gone", make_rows(), str(tmp_path / "nowhere.zarr"))
+    assert write_report(gone).missing_images_reason.count("--store") == 1
+    other = make_run(tmp_path / "other", make_rows(), str(store.path))  # its samples are not those of the run
+    assert write_report(other).missing_images_reason.count("--store") == 1
+    assert write_report(other, store).missing_images_reason.count("--store") == 1
