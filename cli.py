@@ -99,12 +99,10 @@ def explain(error: BaseException) -> tuple[int, str] | None:
         case ImportError() if error.name in EXTRAS:
             extra = EXTRAS[error.name]
             reason = f"Cannot run this command: {error.name} is not installed. Run: pip install '.[{extra}]'"
-        # Keras's words; or it is told to use a backend that is not installed.
-        case ImportError(name="torch" | "openvino") | ValueError() if isinstance(error, ImportError) or str(
-            error
-        ).startswith("Unable to import backend"):
-            backend = os.environ.get("KERAS_BACKEND", "the one in ~/.keras/keras.json")
-            reason = f"KERAS_BACKEND must be tensorflow or jax. Received: {backend}. Set one of them."
+        case ImportError(name="torch" | "openvino"):  # a backend of Keras that is not installed
+            reason = _name_backends()
+        case ValueError() if str(error).startswith("Unable to import backend"):  # Keras's words for an unknown one
+            reason = _name_backends()
         case MemoryError():
             reason = "Cannot finish: there is not enough memory. Ask for fewer samples at a time."
         case OSError():
@@ -113,6 +111,11 @@ def explain(error: BaseException) -> tuple[int, str] | None:
         case _:
             return None
     return 2, f"Error: {reason}"
+
+
+def _name_backends() -> str:
+    received = os.environ.get("KERAS_BACKEND", "the one in ~/.keras/keras.json")
+    return f"KERAS_BACKEND must be tensorflow or jax. Received: {received}. Set one of them."
 
 
 class _Commands(typer.core.TyperGroup):
