@@ -122,8 +122,17 @@ def rewrite_images(store: Store, to: Path, **layout: Any) -> Store:
     return open_store(to)
 
 
+def convert_unreadable(folder: Path) -> Store:
+    """Convert one labeled sample whose files are not images, so that its part `train` has nothing to read."""
+    write_sample(folder / "train", "a", draw_image(0))
+    for path in (folder / "train").iterdir():
+        path.write_bytes(b"not an image")
+    convert(folder / "train", folder / "a.zarr", labels=write_table(folder / "train.csv", {"a": "0"}))
+    return open_store(folder / "a.zarr")
+
+
 def begin(path: Path, ids: Iterable[str], *, shard_samples: int = 64, **wanted: Any) -> Part:
-    """Begin a part ``train`` with nothing in it, or find it."""
+    """Create a part ``train`` with every sample pending, or open it."""
     plan = {"labels": None, "settings": {}, "codec": "lz4"} | wanted
     return create_part(PartPlan(path=path, name="train", ids=tuple(ids), shard_samples=shard_samples, **plan))
 

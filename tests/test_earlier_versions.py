@@ -27,6 +27,7 @@ from hpa_data.stats.measure import measure_store
 from hpa_data.store.store import open_store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.verify import verify_store
+from tests.builders import assert_same_bytes, list_files
 
 FIXTURES = Path(__file__).parent / "fixtures" / "v0_1_0"
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected.json").read_text())
@@ -75,16 +76,6 @@ def convert_train(files: Path, store: str, progress: Progress = SILENT) -> Conve
 def hash_pixels(store: Path, part: str) -> str:
     with open_store(store).reader([part]) as reader:
         return hashlib.sha256(reader.read(np.flatnonzero(is_readable(reader.status)).tolist())).hexdigest()
-
-
-def list_files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def assert_same_bytes(one: Path, other: Path) -> None:
-    names = list_files(one)
-    assert names == list_files(other)
-    assert filecmp.cmpfiles(one, other, names, shallow=False)[1:] == ([], [])
 
 
 def assert_same_but_for_reasons(store: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store, open_store
 from hpa_model.bench.io import CodecEstimate, IoReport, find_bottleneck, find_faster_codec, measure_io
-from tests.builders import convert, draw_image, rewrite_images, write_sample, write_table
+from tests.builders import convert, convert_unreadable, rewrite_images
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +82,9 @@ def test_a_part_that_does_not_exist_is_refused(store: Store) -> None:
 
 
 def test_a_part_without_readable_samples_is_refused(tmp_path: Path) -> None:
-    write_sample(tmp_path / "train", "a", draw_image(0))
-    for path in (tmp_path / "train").iterdir():
-        path.write_bytes(b"not an image")
-    write_table(tmp_path / "train.csv", {"a": "0"})
-    convert(tmp_path / "train", tmp_path / "a.zarr", labels=tmp_path / "train.csv")
+    store = convert_unreadable(tmp_path)
     with pytest.raises(InputError, match="no sample of train was converted"):
-        measure_io(open_store(tmp_path / "a.zarr"))
+        measure_io(store)
 
 
 def test_parts_of_different_codecs_are_not_measured_together(kaggle: Path, tmp_path: Path) -> None:

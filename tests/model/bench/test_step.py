@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from hpa_data.errors import InputError
-from hpa_data.store.store import Store, open_store
+from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
 from hpa_model.bench.step import measure_step
-from tests.builders import convert, draw_image, write_sample, write_table
+from tests.builders import convert_unreadable
 
 
 def test_steps_from_the_store_and_on_the_device_are_timed(store: Store) -> None:
@@ -25,10 +25,6 @@ def test_a_part_without_labels_is_refused(store: Store) -> None:
 
 
 def test_a_part_without_readable_samples_is_refused(tmp_path: Path) -> None:
-    write_sample(tmp_path / "train", "a", draw_image(0))
-    for path in (tmp_path / "train").iterdir():
-        path.write_bytes(b"not an image")
-    write_table(tmp_path / "train.csv", {"a": "0"})
-    convert(tmp_path / "train", tmp_path / "a.zarr", labels=tmp_path / "train.csv")
+    store = convert_unreadable(tmp_path)
     with pytest.raises(InputError, match="no sample of train was converted"):
-        measure_step(open_store(tmp_path / "a.zarr"))
+        measure_step(store)
