@@ -23,7 +23,7 @@ from hpa_data.augment.plan import AugmentationPlan, plan_augmentation
 from hpa_data.augment.transform import replay
 from hpa_data.convert.execute import convert_files
 from hpa_data.convert.plan import plan_conversion
-from hpa_data.dataset import CLASSES
+from hpa_data.dataset import HPA_2018
 from hpa_data.format.codecs import CODECS, decode_chunk, encode_chunk
 from hpa_data.format.options import CodecName
 from hpa_data.sources.naming import find_samples
@@ -35,7 +35,9 @@ from hpa_model.bench.timing import Workload, describe_timings, measure
 def make_store(folder: Path, scratch: Path, *, codec: CodecName) -> Store:
     """Convert a folder; every sample gets the same class, which is to be copied."""
     table = scratch / "labels.csv"
-    table.write_text("Id,Target\n" + "".join(f"{sample.id},{len(CLASSES) - 1}\n" for sample in find_samples(folder)))
+    table.write_text(
+        "Id,Target\n" + "".join(f"{sample.id},{len(HPA_2018.classes) - 1}\n" for sample in find_samples(folder))
+    )
     path = scratch / f"{codec}.zarr"
     convert_files(plan_conversion(folder, path, labels=table, codec=codec))
     return open_store(path)

@@ -30,7 +30,7 @@ from PIL import Image
 from benchmarks.samples import CODEC_NAMES, find_folder, make_parser, repeat_files
 from hpa_data.convert.execute import convert_files
 from hpa_data.convert.plan import plan_conversion
-from hpa_data.dataset import CHANNELS
+from hpa_data.dataset import HPA_2018
 from hpa_data.format.codecs import CODECS, encode_chunk, zarr_compressors
 from hpa_data.format.options import CodecName
 from hpa_data.sources.naming import find_samples
@@ -56,7 +56,7 @@ class Files:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
         ids = [sample.id for sample in find_samples(folder)]
-        self._paths = [[folder / f"{name}_{channel}.png" for channel in CHANNELS] for name in ids]
+        self._paths = [[folder / f"{name}_{channel}.png" for channel in HPA_2018.channel_names] for name in ids]
         self._contents = [[path.read_bytes() for path in planes] for planes in self._paths]
 
     def decode(self, decoder: str) -> int:
@@ -105,7 +105,7 @@ class Files:
         (codec,) = zarr_compressors(CODECS["lz4hc"], n_channels=4)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            channels = [imread(str(self._folder / f"*_{channel}.png")) for channel in CHANNELS]
+            channels = [imread(str(self._folder / f"*_{channel}.png")) for channel in HPA_2018.channel_names]
             images = dask.array.stack(channels, axis=-1)
             with dask.config.set(scheduler="threads", num_workers=self._threads):
                 images.rechunk(CHUNK).to_zarr(str(self._path("dask")), compressors=codec, filters=None)

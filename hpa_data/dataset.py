@@ -1,72 +1,263 @@
-"""The data set: its channels and classes, label strings and multi-hot rows, the status of a sample."""
+"""Data sets: channels, classes and image size; label strings and multi-hot rows; the status of a sample."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_data.system.records import decode_record, encode_record
 
-CHANNELS = ("red", "green", "blue", "yellow")
-IMAGE_SIZE = 512
 # Values of a sample's `status`. `FILLED`: a channel is missing and zeros were stored.
 PENDING, OK, FAILED, FILLED = 0, 1, 2, 3
-CLASSES = (
-    "Nucleoplasm",
-    "Nuclear membrane",
-    "Nucleoli",
-    "Nucleoli fibrillar center",
-    "Nuclear speckles",
-    "Nuclear bodies",
-    "Endoplasmic reticulum",
-    "Golgi apparatus",
-    "Peroxisomes",
-    "Endosomes",
-    "Lysosomes",
-    "Intermediate filaments",
-    "Actin filaments",
-    "Focal adhesion sites",
-    "Microtubules",
-    "Microtubule ends",
-    "Cytokinetic bridge",
-    "Mitotic spindle",
-    "Microtubule organizing center",
-    "Centrosome",
-    "Lipid droplets",
-    "Plasma membrane",
-    "Cell junctions",
-    "Mitochondria",
-    "Aggresome",
-    "Cytosol",
-    "Cytoplasmic bodies",
-    "Rods & rings",
+
+# More channels than any microscope has, and more classes than any known data set; MAX_SIDE as in `format.layout`.
+MAX_CHANNELS, MAX_CLASSES, MAX_SIDE = 64, 2**16, 2**15
+
+Role = Literal["signal", "reference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """One channel of a data set."""
+
+    name: str
+
+    role: Role = "reference"
+    """``signal`` for what the labels describe, such as the protein; augmentation never drops it."""
+
+    color: str = "#ffffff"
+    """How previews show it, ``#rrggbb``."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not self.name.strip() or self.name != self.name.strip() or set(self.name) & set("=,"):
+            raise InputError(
+                f"name of a channel must be a word without = or commas. Received: {self.name!r}. Use another name."
+            )
+        if not re.fullmatch("#[0-9a-f]{6}", self.color):
+            raise InputError(
+                f"color of a channel must be of the form #rrggbb, in small letters. Received: {self.color!r} for "
+                f"{self.name}. Use #ff0000 for red, for example."
+            )
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The color as red, green and blue, 0..255."""
+        red, green, blue = bytes.fromhex(self.color[1:])
+        return red, green, blue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbering:
+    """How the label tables of a data set write classes as numbers: as indices, from 0, of `Dataset.classes`."""
+
+    columns: tuple[str, str]
+    """Names of the columns of ids and of labels."""
+
+    separator: str
+    """Between the numbers of one sample."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What the images and labels of a data set mean.
+
+    The names of the fields are keys in stores and in TOML files.
+    """
+
+    name: str
+
+    channels: tuple[Channel, ...]
+    """C channels, in the order of the images' last axis."""
+
+    classes: tuple[str, ...]
+    """Names of K classes, in the order of the labels' axis."""
+
+    synonyms: Mapping[str, str] = field(default_factory=dict)
+    """Other names in label tables, each with the name of its class; empty for a name that stands for no class."""
+
+    numbering: Numbering | None = None
+    """How its label tables write numbers; None if they are not known to have any."""
+
+    height: int = 512
+    """Rows of the images in a store."""
+
+    width: int = 512
+    """Columns of the images in a store."""
+
+    def __post_init__(self) -> None:
+        """Check that the values fit together."""
+        names = self.channel_names
+        for what, values, limit in (("channels", names, MAX_CHANNELS), ("classes", self.classes, MAX_CLASSES)):
+            folded = [fold_name(value) for value in values]
+            if not 1 <= len(values) <= limit or "" in folded or len(set(folded)) < len(folded):
+                raise InputError(
+                    f"{what} of data set {self.name!r} must be 1 to {limit}, with different names. Received: "
+                    f"{len(values)}, {', '.join(values)[:200]}. Correct the names."
+                )
+        wrong = [word for word, name in self.synonyms.items() if name and name not in self.classes]
+        if wrong:
+            raise InputError(
+                f"synonyms of data set {self.name!r} must stand for a class, or for none if empty. Received: "
+                f"{wrong[0]!r} for {self.synonyms[wrong[0]]!r}. Correct the name of the class."
+            )
+        if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
+            raise InputError(
+                f"height and width must be from 1 to {MAX_SIDE}. Received: {self.height} x {self.width}. Use others."
+            )
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the C channels."""
+        return tuple(channel.name for channel in self.channels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(Y, X, C) of an image in a store."""
+        return self.height, self.width, len(self.channels)
+
+    @cached_property
+    def class_index(self) -> dict[str, int | None]:
+        """Index of the class of each name and synonym, folded by `fold_name`; None if it stands for no class."""
+        indices: dict[str, int | None] = {
+            fold_name(word): self.classes.index(name) if name else None for word, name in self.synonyms.items()
+        }
+        return indices | {fold_name(name): index for index, name in enumerate(self.classes)}
+
+    def resized(self, height: int, width: int) -> "Dataset":
+        """Return the data set with another image size."""
+        return replace(self, height=height, width=width)
+
+    def is_like(self, other: "Dataset") -> bool:
+        """Return whether samples of both can be mixed: the same channels and classes, in the same order."""
+        return self.channel_names == other.channel_names and self.classes == other.classes
+
+    def encode(self) -> dict[str, Any]:
+        """Return the data set as JSON values; `decode` is the inverse."""
+        return encode_record(self)
+
+    @staticmethod
+    def decode(raw: Any, *, name: str = "the data set") -> "Dataset":
+        """Read a data set from JSON or TOML values; InputError if they are not one."""
+        return decode_record(Dataset, raw, name=name, remedy="Correct it.")
+
+
+def fold_name(name: str) -> str:
+    """Return a name of a class or channel without what does not count: case, and more than one space."""
+    return " ".join(name.split()).casefold()
+
+
+HPA_CHANNELS = (
+    Channel(name="red", color="#ff0000"),  # microtubules
+    Channel(name="green", color="#00ff00", role="signal"),  # the protein
+    Channel(name="blue", color="#0000ff"),  # nucleus
+    Channel(name="yellow", color="#ffff00"),  # endoplasmic reticulum
 )
-# Other names of classes in tables of the Human Protein Atlas; None for a location that is none of the 28.
-SYNONYMS = {
-    "Nucleus": "Nucleoplasm",
-    "Midbody": "Cytokinetic bridge",
-    "Midbody ring": "Cytokinetic bridge",
-    "Cleavage furrow": "Cytokinetic bridge",
-    "Vesicles": None,
-}
-_NUMBERS: dict[str, int | None] = {
-    **{name.casefold(): number for number, name in enumerate(CLASSES)},
-    **{word.casefold(): CLASSES.index(name) if name else None for word, name in SYNONYMS.items()},
-}
+
+HPA_2018 = Dataset(
+    name="hpa2018",
+    channels=HPA_CHANNELS,
+    classes=(
+        "Nucleoplasm",
+        "Nuclear membrane",
+        "Nucleoli",
+        "Nucleoli fibrillar center",
+        "Nuclear speckles",
+        "Nuclear bodies",
+        "Endoplasmic reticulum",
+        "Golgi apparatus",
+        "Peroxisomes",
+        "Endosomes",
+        "Lysosomes",
+        "Intermediate filaments",
+        "Actin filaments",
+        "Focal adhesion sites",
+        "Microtubules",
+        "Microtubule ends",
+        "Cytokinetic bridge",
+        "Mitotic spindle",
+        "Microtubule organizing center",
+        "Centrosome",
+        "Lipid droplets",
+        "Plasma membrane",
+        "Cell junctions",
+        "Mitochondria",
+        "Aggresome",
+        "Cytosol",
+        "Cytoplasmic bodies",
+        "Rods & rings",
+    ),
+    # Other names of classes in tables of the Human Protein Atlas.
+    synonyms={
+        "Nucleus": "Nucleoplasm",
+        "Midbody": "Cytokinetic bridge",
+        "Midbody ring": "Cytokinetic bridge",
+        "Cleavage furrow": "Cytokinetic bridge",
+        "Vesicles": "",
+        "Negative": "",
+    },
+    numbering=Numbering(columns=("Id", "Target"), separator=" "),
+)
+
+_PUNCTATE = "Vesicles and punctate cytosolic patterns"
+
+# Kaggle's competition of 2021, on single cells: classes of 2018 that cannot be told apart there are one.
+HPA_2021 = Dataset(
+    name="hpa2021",
+    channels=HPA_CHANNELS,
+    classes=(
+        *HPA_2018.classes[:8],
+        "Intermediate filaments",
+        "Actin filaments",
+        "Microtubules",
+        "Mitotic spindle",
+        "Centrosome",
+        "Plasma membrane",
+        "Mitochondria",
+        "Aggresome",
+        "Cytosol",
+        _PUNCTATE,
+        "Negative",
+    ),
+    synonyms={
+        "Nucleus": "Nucleoplasm",
+        "Focal adhesion sites": "Actin filaments",
+        "Cell junctions": "Plasma membrane",
+        "Peroxisomes": _PUNCTATE,
+        "Endosomes": _PUNCTATE,
+        "Lysosomes": _PUNCTATE,
+        "Lipid droplets": _PUNCTATE,
+        "Cytoplasmic bodies": _PUNCTATE,
+        "Vesicles": _PUNCTATE,
+        "Microtubule ends": "",
+        "Cytokinetic bridge": "",
+        "Midbody": "",
+        "Midbody ring": "",
+        "Cleavage furrow": "",
+        "Microtubule organizing center": "",
+        "Rods & rings": "",
+    },
+    numbering=Numbering(columns=("ID", "Label"), separator="|"),
+)
+
+PRESETS = {preset.name: preset for preset in (HPA_2018, HPA_2021)}
 
 
-def encode_labels(targets: Sequence[str], *, n_classes: int = len(CLASSES)) -> npt.NDArray[np.uint8]:
+def encode_labels(targets: Sequence[str], dataset: Dataset = HPA_2018) -> npt.NDArray[np.uint8]:
     """Convert label strings to multi-hot rows.
 
     Parameters
     ----------
     targets : sequence of str, length N
         Class numbers separated by spaces, as in Kaggle's tables, ``"16 0"``, or class names separated by ``;``, ``|``
-        or ``,``: ``"Midbody;Nucleoplasm"``. Case is ignored; see also `SYNONYMS`. An empty string has no class.
-    n_classes : int
-        K, the number of classes.
+        or ``,``: ``"Midbody;Nucleoplasm"``. Case is ignored; see also `Dataset.synonyms`. An empty string has no class.
+    dataset : Dataset
+        With K classes.
 
     Returns
     -------
@@ -80,15 +271,16 @@ def encode_labels(targets: Sequence[str], *, n_classes: int = len(CLASSES)) -> n
 
     Examples
     --------
-    >>> encode_labels(["2 0", "", "nucleoli|Nucleus", "Vesicles"], n_classes=3)
+    >>> encode_labels(["2 0", "", "nucleoli|Nucleus", "Vesicles"])[:, :3]
     array([[1, 0, 1],
            [0, 0, 0],
            [1, 0, 1],
            [0, 0, 0]], dtype=uint8)
     """
+    n_classes = len(dataset.classes)
     labels = np.zeros((len(targets), n_classes), np.uint8)
     for row, target in enumerate(targets):
-        for word, number in _split_target(target):
+        for word, number in _split_target(target, dataset):
             if number is None:
                 continue
             if not 0 <= number < n_classes:
@@ -100,13 +292,12 @@ def encode_labels(targets: Sequence[str], *, n_classes: int = len(CLASSES)) -> n
     return labels
 
 
-def _split_target(target: str) -> Iterator[tuple[str, int | None]]:
+def _split_target(target: str, dataset: Dataset) -> Iterator[tuple[str, int | None]]:
     """Yield each label of a string with its class number: -1 if it is unknown, None if it is none of the classes."""
     for name in re.split("[|;,]", target):
-        words = name.split()
-        known = " ".join(words).casefold()
-        if known in _NUMBERS:
-            yield name.strip(), _NUMBERS[known]
+        words, known = name.split(), fold_name(name)
+        if known in dataset.class_index:
+            yield name.strip(), dataset.class_index[known]
         elif all(word.isascii() and word.isdigit() and len(word) < 6 for word in words):
             yield from ((word, int(word)) for word in words)
         else:
@@ -144,7 +335,7 @@ class Sample:
     """A sample that was read from its files, or a copy of one."""
 
     image: npt.NDArray[np.uint8]
-    """uint8, (512, 512, 4), channels in the order of `CHANNELS`. Its memory is reused once nothing refers to it."""
+    """uint8, (Y, X, C), see `Dataset.image_shape`. Its memory is reused once nothing refers to it."""
 
     status: int = OK
     """`OK`, or `FILLED` where zeros stand for a missing channel."""

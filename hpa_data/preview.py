@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.augment.transform import describe_transform
-from hpa_data.dataset import CHANNELS, is_readable
+from hpa_data.dataset import Channel, is_readable
 from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
 from hpa_data.store.part import Part
@@ -29,9 +29,6 @@ GAP = 4
 # Many viewers do not open a larger PNG.
 MAX_TILES = 4096
 
-# Color of each channel: its parts of red, green and blue light.
-COLORS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
@@ -43,22 +40,25 @@ class Tile:
     """The text below."""
 
 
-def to_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Mix the channels as the Human Protein Atlas shows them.
+def to_rgb(image: npt.NDArray[np.uint8], channels: Sequence[Channel]) -> npt.NDArray[np.uint8]:
+    """Mix the channels, each in its color.
 
     Parameters
     ----------
-    image : array of uint8, shape (Y, X, 4)
-        Red, green, blue, yellow.
+    image : array of uint8, shape (Y, X, C)
+    channels : sequence of Channel, length C
 
     Returns
     -------
     array of uint8, shape (Y, X, 3)
-        RGB. Yellow adds half its value to red and green, so that it does not hide them.
+        RGB. A mixed color adds less to each of its parts, so that it does not hide them: yellow adds half its value to
+        red and green. Alone, a channel has its whole color.
     """
-    levels = image.astype(np.uint16)
-    half = levels[..., CHANNELS.index("yellow"), None] // 2
-    rgb = levels[..., :3] + half * np.array([1, 1, 0], np.uint16)
+    rgb = np.zeros((*image.shape[:2], 3), np.uint32)
+    for index, channel in enumerate(channels):
+        n_parts = 1 if len(channels) == 1 else max(sum(map(bool, channel.rgb)), 1)
+        # Rounded down once, so that a pure color of full strength keeps its levels.
+        rgb += image[..., index, None] * np.array(channel.rgb, np.uint32) // (255 * n_parts)
     return rgb.clip(0, 255).astype(np.uint8)
 
 
@@ -160,8 +160,9 @@ def preview_parts(
         raise InputError(f"view must be composite with parents. Received: view={view!r}. Leave one of them out.")
     opened = [store.part(name) for name in parts]
     _check_ids(opened, ids, parents=parents)
+    n_channels = max(len(part.manifest.channels) for part in opened)
     n_shown = len(ids) or sum(min(n_samples, len(part.ids)) for part in opened)
-    n_tiles = n_shown * (columns if parents else len(CHANNELS) if view == "channels" else 1)
+    n_tiles = n_shown * (columns if parents else n_channels if view == "channels" else 1)
     if n_tiles > MAX_TILES:
         raise InputError(
             f"Cannot draw the preview: it would have {n_tiles} tiles, more than {MAX_TILES}. Show fewer samples."
@@ -177,7 +178,7 @@ def preview_parts(
         tiles += drawn
     if not tiles:
         raise InputError(f"Cannot preview {', '.join(parts)}: no copy of {', '.join(ids)} can be read. Pass other ids.")
-    grid = montage(tiles, columns=len(CHANNELS) if view == "channels" else columns)
+    grid = montage(tiles, columns=n_channels if view == "channels" else columns)
     write_atomic(out, cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
     return Preview(out=out, ids=shown)
 
@@ -210,11 +211,11 @@ def _draw_sample(reader: Reader, index: int, part: Part, view: View) -> Iterator
     image = reader.read([index])[0]
     lines = (reader.ids[index], *_name_classes(part, index))
     if view == "composite":
-        yield Tile(image=_shrink(to_rgb(image)), lines=lines)
+        yield Tile(image=_shrink(to_rgb(image, reader.dataset.channels)), lines=lines)
         return
-    for number, channel in enumerate(CHANNELS):
-        colored = image[..., number, None] * np.array(COLORS[channel], np.uint8)
-        yield Tile(image=_shrink(colored), lines=(channel, *(lines if number == 0 else ())))
+    for number, channel in enumerate(reader.dataset.channels):
+        colored = to_rgb(image[..., number, None], [channel])
+        yield Tile(image=_shrink(colored), lines=(channel.name, *(lines if number == 0 else ())))
 
 
 def _name_classes(part: Part, index: int) -> list[str]:
@@ -251,7 +252,7 @@ def _draw_parents(
                     rows = rows_of[key]
                     tiles += _draw_sample(parent_reader, index_of[key[1]], store.part(parent_part), "composite")
                     for number, row in enumerate(rows[: columns - 1]):
-                        words = describe_transform(copies.transforms[row])
+                        words = describe_transform(copies.transforms[row], reader.dataset.channels)
                         tiles.append(_draw_copy(reader, row, f"copy {number + 1} of {len(rows)}: {words}"))
                     tiles += [Tile()] * (columns - 1 - len(rows))
                     shown.append(key[1])
@@ -260,7 +261,10 @@ def _draw_parents(
 
 def _draw_copy(reader: Reader, row: int, text: str) -> Tile:
     """Draw a copy above its text."""
-    return Tile(image=_shrink(to_rgb(reader.read([row])[0])), lines=tuple(textwrap.wrap(text, MAX_CHARACTERS)))
+    return Tile(
+        image=_shrink(to_rgb(reader.read([row])[0], reader.dataset.channels)),
+        lines=tuple(textwrap.wrap(text, MAX_CHARACTERS)),
+    )
 
 
 def _choose(

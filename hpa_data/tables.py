@@ -10,7 +10,7 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import encode_labels
+from hpa_data.dataset import HPA_2018, Dataset, encode_labels
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import write_atomic
 
@@ -29,13 +29,15 @@ class LabelTable:
     """Multi-hot, uint8 (N, K)."""
 
 
-def read_label_table(path: Path) -> LabelTable:
+def read_label_table(path: Path, dataset: Dataset = HPA_2018) -> LabelTable:
     """Read a label table: Kaggle's, the external set's, or one with class names.
 
     Parameters
     ----------
     path : Path
         A CSV file, UTF-8, with a header that has a column ``Id`` and one of label strings, ``Target`` or ``Label``.
+    dataset : Dataset
+        Its classes.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def read_label_table(path: Path) -> LabelTable:
     repeated = first_duplicate(ids)
     if repeated is not None:
         raise InputError(f"Cannot read {path}: id {repeated!r} occurs twice. Remove one of the rows.")
-    return LabelTable(ids=ids, labels=encode_labels([row[1] for row in rows]))
+    return LabelTable(ids=ids, labels=encode_labels([row[1] for row in rows], dataset))
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.augment.copy_task import copy_function, list_copy_tasks
-from hpa_data.dataset import CHANNELS, FAILED, FILLED, OK, PENDING, Sample, is_readable
+from hpa_data.dataset import FAILED, FILLED, OK, PENDING, Sample, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import Codec, decode_chunk, decode_shard_index, get_codec
 from hpa_data.format.layout import ShardTask, plan_shards
@@ -197,12 +197,12 @@ def find_source(store: Store, part: Part, source: str | Path | None, *, repair: 
         return Source(items=tasks, read=copy_function(store.path), exists=np.ones(len(tasks), np.bool_))
     if source is None:
         return None
-    options = ImportOptions.decode(part.manifest.settings)
-    by_id = {sample.id: sample for sample in find_samples(source, options)}
-    no_planes = (None,) * len(CHANNELS)
+    options, dataset = ImportOptions.decode(part.manifest.settings), part.manifest.dataset
+    by_id = {sample.id: sample for sample in find_samples(source, options, dataset)}
+    no_planes = (None,) * len(dataset.channels)
     files = [by_id.get(name) or SampleFiles(name, no_planes, "the source has no file of it") for name in part.ids]
     exists = np.array([any(plane is not None for plane in sample.planes) for sample in files])
-    return Source(items=files, read=partial(read_sample, options=options), exists=exists)
+    return Source(items=files, read=partial(read_sample, options=options, dataset=dataset), exists=exists)
 
 
 class _Row(NamedTuple):

@@ -16,7 +16,7 @@ import zarr
 
 from hpa_data.convert.execute import Conversion, convert_files
 from hpa_data.convert.plan import plan_conversion
-from hpa_data.dataset import CHANNELS
+from hpa_data.dataset import HPA_2018
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.part import Part
@@ -79,7 +79,7 @@ def draw_image(seed: int) -> npt.NDArray[np.uint8]:
 
 def write_sample(folder: Path, sample_id: str, image: npt.NDArray[np.uint8]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for index, channel in enumerate(CHANNELS):
+    for index, channel in enumerate(HPA_2018.channel_names):
         assert cv2.imwrite(str(folder / f"{sample_id}_{channel}.png"), image[..., index])
 
 

@@ -38,7 +38,7 @@ def test_importing_the_data_half_never_loads_tensorflow(module: str) -> None:
 def test_the_public_face_is_there_under_its_names() -> None:
     code = (
         "import hpa_data, hpa_model\n"
-        "hpa_data.open_store, hpa_data.dataset.CLASSES, hpa_model.pipeline.dataset, hpa_model.nets.build\n"
+        "hpa_data.open_store, hpa_data.dataset.HPA_2018, hpa_model.pipeline.dataset, hpa_model.nets.build\n"
         "hpa_model.thresholds.search_thresholds, hpa_model.metrics.macro_f1\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})

@@ -57,13 +57,14 @@ def close_readers() -> None:
 
 def _make_copy(store: Path, run: str, task: CopyTask) -> Sample:
     """Read a parent, verify its checksum, and apply the transform."""
-    image = _open_reader(store, task.part, run).read_one(task.row)
+    reader = _open_reader(store, task.part, run)
+    image = reader.read_one(task.row)
     if compute_checksum(image) != task.checksum:
         raise InputError(
             f"Cannot copy sample {task.row} of part {task.part!r}: its pixels fail the checksum. Run `hpa verify` with "
             "--source and --repair."
         )
-    return Sample(image=replay(image, task.transform), status=task.status)
+    return Sample(image=replay(image, task.transform, reader.dataset.channels), status=task.status)
 
 
 @lru_cache(maxsize=8)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import CHANNELS
+from hpa_data.dataset import Channel
 
 Image = npt.NDArray[np.uint8]
 
@@ -37,14 +37,14 @@ class Range:
     independent_p: float = 1.0
     """The probability that the numbers are drawn independently; otherwise all are equal."""
 
-    def draw(self, rng: np.random.Generator) -> float | list[float]:
+    def draw(self, rng: np.random.Generator, channels: Sequence[Channel]) -> float | list[float]:
         """Draw a value."""
         drawn = [round(float(number), DECIMALS) for number in rng.uniform(self.low, self.high, self.n)]
         if self.n == 1:
             return drawn[0]
         return drawn if rng.random() < self.independent_p else drawn[:1] * self.n
 
-    def accepts(self, value: object) -> bool:
+    def accepts(self, value: object, channels: Sequence[Channel]) -> bool:
         """Tell whether a stored value has the right type and length.
 
         It may lie outside of the range: a stored transform stays valid when a range changes.
@@ -54,16 +54,51 @@ class Range:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChannelRange:
+    """A parameter of one number per channel, each uniform in [low, high)."""
+
+    low: float
+    high: float
+    independent_p: float
+    """The probability that the numbers are drawn independently; otherwise all are equal."""
+
+    def draw(self, rng: np.random.Generator, channels: Sequence[Channel]) -> list[float]:
+        """Draw a value."""
+        numbers = Range(low=self.low, high=self.high, n=len(channels), independent_p=self.independent_p)
+        drawn = numbers.draw(rng, channels)
+        return drawn if isinstance(drawn, list) else [drawn]
+
+    def accepts(self, value: object, channels: Sequence[Channel]) -> bool:
+        """Tell whether a stored value is a list of one number per channel."""
+        numbers = Range(low=self.low, high=self.high, n=len(channels))
+        return isinstance(value, list) and numbers.accepts(value, channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceChannel:
+    """A parameter that names a channel whose role is ``reference``, all equally likely."""
+
+    def draw(self, rng: np.random.Generator, channels: Sequence[Channel]) -> str:
+        """Draw a value; there must be such a channel."""
+        names = [channel.name for channel in channels if channel.role == "reference"]
+        return names[int(rng.integers(len(names)))]
+
+    def accepts(self, value: object, channels: Sequence[Channel]) -> bool:
+        """Tell whether a stored value is the name of such a channel."""
+        return value in [channel.name for channel in channels if channel.role == "reference"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """A parameter that has one of several values, all equally likely."""
 
     values: tuple[Any, ...]
 
-    def draw(self, rng: np.random.Generator) -> Any:
+    def draw(self, rng: np.random.Generator, channels: Sequence[Channel]) -> Any:
         """Draw a value."""
         return self.values[int(rng.integers(len(self.values)))]
 
-    def accepts(self, value: object) -> bool:
+    def accepts(self, value: object, channels: Sequence[Channel]) -> bool:
         """Tell whether a stored value is one of the values, of the same type."""
         return any(type(value) is type(known) and value == known for known in self.values)
 
@@ -72,11 +107,11 @@ class Choice:
 class Seed:
     """A parameter that seeds the noise of an operation, 0 to 2**31 - 1."""
 
-    def draw(self, rng: np.random.Generator) -> int:
+    def draw(self, rng: np.random.Generator, channels: Sequence[Channel]) -> int:
         """Draw a value."""
         return int(rng.integers(2**31))
 
-    def accepts(self, value: object) -> bool:
+    def accepts(self, value: object, channels: Sequence[Channel]) -> bool:
         """Tell whether a stored value is a seed."""
         return type(value) is int and 0 <= value < 2**31
 
@@ -87,21 +122,36 @@ class Operation:
 
     name: str
     """As stored with each copy."""
-    parameters: Mapping[str, Range | Choice | Seed]
+    parameters: Mapping[str, Range | ChannelRange | ReferenceChannel | Choice | Seed]
     """How each parameter is drawn, in this order."""
     apply: Callable[..., Image]
-    """``apply(image, **parameters)``: image is uint8 (Y, X, C), not modified; the result has its shape and type."""
+    """``apply(image, **parameters)``: image is uint8 (Y, X, C), not modified; the result has its shape and type. Also
+    takes ``channels``, a sequence of Channel, if a parameter is a `ReferenceChannel`."""
     describe: Callable[[Mapping[str, Any]], str]
     """The parameters in a few words; empty where they change nothing."""
 
-    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Draw all parameters."""
-        return {name: parameter.draw(rng) for name, parameter in self.parameters.items()}
+    @property
+    def names_channel(self) -> bool:
+        """Whether it concerns one reference channel, and so needs the data set to have one."""
+        return any(isinstance(parameter, ReferenceChannel) for parameter in self.parameters.values())
 
-    def accepts(self, values: Mapping[str, Any]) -> bool:
+    def is_possible(self, channels: Sequence[Channel]) -> bool:
+        """Tell whether it can be drawn for images of these channels."""
+        return not self.names_channel or (len(channels) > 1 and any(c.role == "reference" for c in channels))
+
+    def draw(self, rng: np.random.Generator, channels: Sequence[Channel]) -> dict[str, Any]:
+        """Draw all parameters."""
+        return {name: parameter.draw(rng, channels) for name, parameter in self.parameters.items()}
+
+    def transform(self, image: Image, parameters: Mapping[str, Any], channels: Sequence[Channel]) -> Image:
+        """Return the changed image; see `apply`."""
+        named = {"channels": channels} if self.names_channel else {}
+        return self.apply(image, **parameters, **named)
+
+    def accepts(self, values: Mapping[str, Any], channels: Sequence[Channel]) -> bool:
         """Tell whether stored values are complete, and each of the right type."""
         return values.keys() == self.parameters.keys() and all(
-            parameter.accepts(values[name]) for name, parameter in self.parameters.items()
+            parameter.accepts(values[name], channels) for name, parameter in self.parameters.items()
         )
 
 
@@ -163,9 +213,10 @@ def _deform(image: Image, *, alpha: float, sigma: float, seed: int) -> Image:
     return _imgaug().ElasticTransformation(alpha=alpha, sigma=sigma, mode="reflect", seed=seed)(image=image)
 
 
-def _drop_channel(image: Image, *, channel: str) -> Image:
+def _drop_channel(image: Image, *, channel: str, channels: Sequence[Channel]) -> Image:
     iaa = _imgaug()
-    return iaa.WithChannels([CHANNELS.index(channel)], iaa.Multiply(0))(image=image)
+    index = [each.name for each in channels].index(channel)
+    return iaa.WithChannels([index], iaa.Multiply(0))(image=image)
 
 
 def _describe_brightness(values: Mapping[str, Any]) -> str:
@@ -233,7 +284,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation(
             name="brightness",
-            parameters={"factors": Range(low=0.8, high=1.2, n=len(CHANNELS), independent_p=0.2)},
+            parameters={"factors": ChannelRange(low=0.8, high=1.2, independent_p=0.2)},
             apply=_change_brightness,
             describe=_describe_brightness,
         ),
@@ -260,8 +311,8 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation(
             name="drop",
-            # Never the protein's channel: the labels describe it.
-            parameters={"channel": Choice(values=tuple(name for name in CHANNELS if name != "green"))},
+            # Never the signal, such as the protein: the labels describe it.
+            parameters={"channel": ReferenceChannel()},
             apply=_drop_channel,
             describe=lambda values: f"without {values['channel']}",
         ),

@@ -181,7 +181,8 @@ def summarize(copies: Sequence[Copy], originals: Originals, *, store: Path, part
     before = originals.counted_labels.sum(axis=0, dtype=np.int64)  # (K,)
     after = before + originals.labels[parents].sum(axis=0, dtype=np.int64)
     is_rare = (originals.labels[:, before < min_count] > 0).any(axis=1)  # (N,)
-    classes = originals.parts[0].manifest.classes
+    dataset = originals.parts[0].manifest.dataset
+    classes = dataset.classes
     return CopySummary(
         store=store,
         part=part,
@@ -195,7 +196,7 @@ def summarize(copies: Sequence[Copy], originals: Originals, *, store: Path, part
         max_copies_per_sample=max((copy.number for copy in copies), default=-1) + 1,
         n_failed=int((is_rare & ~originals.readable).sum()),
         n_black=int((is_rare & originals.readable & originals.black).sum()),
-        n_unchanged=sum(describe_transform(copy.transform) == UNCHANGED for copy in copies),
+        n_unchanged=sum(describe_transform(copy.transform, dataset.channels) == UNCHANGED for copy in copies),
         n_bytes=round(originals.mean_bytes * len(copies)),
         below_minimum=tuple(classes[k] for k in np.flatnonzero(after < min_count)),
     )
@@ -204,12 +205,13 @@ def summarize(copies: Sequence[Copy], originals: Originals, *, store: Path, part
 def _draw_copies(originals: Originals, *, min_count: int, order: Order, policy: Policy, seed: int) -> list[Copy]:
     """Choose the samples to copy, and draw the transform of each copy."""
     eligible = originals.readable & ~originals.black
+    channels = originals.parts[0].manifest.dataset.channels
     numbers: Counter[int] = Counter()
     copies = []
     for parent in plan_copies(originals.counted_labels, min_count, order, eligible=eligible).tolist():
         number = numbers[parent]
         numbers[parent] += 1
-        transform = draw_transform(policy, seed=seed, parent=originals.ids[parent], number=number)
+        transform = draw_transform(policy, seed=seed, parent=originals.ids[parent], number=number, channels=channels)
         copies.append(Copy(parent, number, transform))
     return copies
 
@@ -226,6 +228,7 @@ def _plan_part(
         ids=tuple(f"{originals.ids[copy.parent]}-copy{copy.number}" for copy in copies),
         labels=originals.labels[parents],
         settings=settings,
+        dataset=originals.parts[0].manifest.dataset,
         codec=first["codec"],
         shard_samples=int(first["shard_samples"]),
         copies=Provenance(
@@ -242,6 +245,15 @@ def _gather_originals(store: Store, names: Sequence[str]) -> Originals:
     parts = [_open_originals(store, name) for name in dict.fromkeys(names)]
     if not parts:
         raise InputError("parts must not be empty. Received: none. Name the parts to copy from.")
+    first = parts[0]
+    for other in parts[1:]:
+        if other.layout.image_shape != first.layout.image_shape or not other.manifest.dataset.is_like(
+            first.manifest.dataset
+        ):
+            raise InputError(
+                f"parts must have the same channels, classes and image size. Received: {first.name} and {other.name}, "
+                "which differ. Copy from one of them."
+            )
     ids = [name for part in parts for name in part.ids]
     repeated = first_duplicate(ids)
     if repeated is not None:

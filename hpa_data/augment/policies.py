@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from hpa_data.augment.operations import OPERATIONS, Choice, Operation
 from hpa_data.augment.options import Policy
 from hpa_data.augment.transform import Step, format_transform
+from hpa_data.dataset import HPA_2018, Channel
 from hpa_data.errors import InputError
 
 
@@ -47,7 +49,9 @@ POLICIES: dict[Policy, tuple[tuple[Candidate, ...], ...]] = {
 }
 
 
-def draw_transform(policy: Policy, *, seed: int, parent: str, number: int) -> str:
+def draw_transform(
+    policy: Policy, *, seed: int, parent: str, number: int, channels: Sequence[Channel] = HPA_2018.channels
+) -> str:
     """Draw the transform of one copy.
 
     Parameters
@@ -59,6 +63,8 @@ def draw_transform(policy: Policy, *, seed: int, parent: str, number: int) -> st
         Id of the sample that is copied.
     number : int
         Index of the copy among those of its parent, from 0.
+    channels : sequence of Channel
+        Of the data set. An operation that needs a reference channel is not drawn where there is none.
 
     Returns
     -------
@@ -80,5 +86,6 @@ def draw_transform(policy: Policy, *, seed: int, parent: str, number: int) -> st
     for candidates in POLICIES[policy]:
         operation, p = candidates[int(rng.integers(len(candidates)))]
         done = bool(rng.random() < p)
-        steps.append(Step(operation, done, operation.draw(rng)))
+        if operation.is_possible(channels):
+            steps.append(Step(operation, done, operation.draw(rng, channels)))
     return format_transform(steps)

@@ -123,7 +123,7 @@ def estimate_conversion(
         n_pending=n_pending,
         unlabeled=plan.unlabeled,
         skipped=plan.skipped,
-        n_missing_channel=sum(bool(missing_channels(sample)) for sample in plan.samples),
+        n_missing_channel=sum(bool(missing_channels(sample, plan.dataset)) for sample in plan.samples),
         n_sampled=len(probes),
         formats=dict(Counter(probe.format for probe in probes)),
         failures=tuple(probe.failure for probe in probes if probe.failure is not None),
@@ -164,7 +164,7 @@ def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
     started = time.perf_counter()
     n_bytes, failure, has_warning = None, None, False
     try:
-        sample = read_sample(files, plan.settings)
+        sample = read_sample(files, plan.settings, plan.dataset)
         n_bytes = len(encode_chunk(sample.image, get_codec(plan.part.codec)))
         has_warning = bool(sample.note)
     except InputError as error:

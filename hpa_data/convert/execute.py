@@ -52,7 +52,7 @@ def convert_files(
     report = build_part(
         plan.part,
         plan.samples,
-        partial(read_sample, options=plan.settings),
+        partial(read_sample, options=plan.settings, dataset=plan.dataset),
         expected_bytes=partial(estimate_least_bytes, plan),
         paths=plan.list_paths(),
         workers=workers,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.sources.naming import SampleFiles, find_samples, missing_channels
@@ -32,6 +33,9 @@ class ConversionPlan:
 
     settings: ImportOptions
 
+    dataset: Dataset
+    """Channels, classes and image size of the part."""
+
     unlabeled: tuple[str, ...]
     """Ids of samples left out because the label table has no row for them."""
 
@@ -51,6 +55,7 @@ def plan_conversion(
     labels: str | Path | None = None,
     part: str = "train",
     settings: ImportOptions | None = None,
+    dataset: Dataset = HPA_2018,
     codec: CodecName = DEFAULT_CODEC,
 ) -> ConversionPlan:
     """Find the samples of a source and pair them with a label table; nothing is written.
@@ -68,6 +73,8 @@ def plan_conversion(
         Name of the part.
     settings : ImportOptions, optional
         By default those for the files of Kaggle's competition.
+    dataset : Dataset
+        Channels and classes, and the size that the images are reduced to.
     codec : CodecName
         A name in `format.codecs.CODECS`.
 
@@ -78,12 +85,12 @@ def plan_conversion(
     """
     settings = settings or ImportOptions()
     open_storage(store)  # refuses what cannot be written
-    table = read_label_table(Path(labels)) if labels is not None else None
-    found = find_samples(source, settings)
+    table = read_label_table(Path(labels), dataset) if labels is not None else None
+    found = find_samples(source, settings, dataset)
     skipped: tuple[str, ...] = ()
     if settings.missing == "skip":
-        skipped = tuple(sample.id for sample in found if missing_channels(sample))
-        found = [sample for sample in found if not missing_channels(sample)]
+        skipped = tuple(sample.id for sample in found if missing_channels(sample, dataset))
+        found = [sample for sample in found if not missing_channels(sample, dataset)]
     samples, rows, unlabeled = _join(found, table, skipped, source, labels)
     if not samples:
         raise InputError(
@@ -95,6 +102,7 @@ def plan_conversion(
         ids=tuple(sample.id for sample in samples),
         labels=rows,
         settings=settings.encode(),
+        dataset=dataset,
         absent=list_absent(ImportOptions),
         codec=codec,
     )
@@ -103,6 +111,7 @@ def plan_conversion(
         part=planned,
         samples=tuple(samples),
         settings=settings,
+        dataset=dataset,
         unlabeled=unlabeled,
         skipped=skipped,
     )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hpa_data.augment.options import Order
 from hpa_data.augment.oversample import plan_copies
-from hpa_data.dataset import CLASSES, is_readable
+from hpa_data.dataset import HPA_2018, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds
 from hpa_data.folds.options import FoldMethod
@@ -211,4 +211,4 @@ def audit_table_folds(
     plan = FoldPlan(
         n_folds=n_folds, folds=folds, parents=np.full(len(labels), ORIGINAL) if legacy_leak else true_parents
     )
-    return report_folds(plan, labels, relations, classes=CLASSES)
+    return report_folds(plan, labels, relations, classes=HPA_2018.classes)

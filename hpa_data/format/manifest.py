@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.format.statistics import ChannelStatistics
 from hpa_data.system.records import decode_record, encode_record
@@ -60,6 +61,20 @@ class Manifest:
     statistics: ChannelStatistics | None = None
     """None until every sample is written."""
 
+    @property
+    def dataset(self) -> Dataset:
+        """The data set of the part; InputError if its channels or classes are not those of the manifest."""
+        size = self.settings["image_size"]
+        height, width = size if isinstance(size, list) else (size, size)
+        raw = self.settings.get("dataset")
+        dataset = HPA_2018 if raw is None else Dataset.decode(raw, name="the data set of the part")
+        if (self.channels, self.classes) != (dataset.channel_names, dataset.classes):
+            raise InputError(
+                f"Cannot read the manifest of the part: its channels or classes are not those of its data set "
+                f"{dataset.name}. Convert its source again."
+            )
+        return dataset.resized(int(height), int(width))
+
     def encode(self) -> dict[str, Any]:
         """Return the manifest as JSON values; `decode` is the inverse."""
         return {"format_version": FORMAT_VERSION, **encode_record(self)}
@@ -75,6 +90,17 @@ class Manifest:
             )
         rest = {key: value for key, value in attributes.items() if key != "format_version"}
         return decode_record(Manifest, rest, name="the manifest of the part")
+
+
+def encode_array_settings(codec: str, shard_samples: int, dataset: Dataset) -> dict[str, Any]:
+    """Return those settings of a part that describe its arrays; see `options.ARRAY_SETTINGS`.
+
+    The data set is left out if it is `HPA_2018`, as in stores of version 0.1.0, and a square size is one number.
+    """
+    height, width = dataset.height, dataset.width
+    settings: dict[str, Any] = {"codec": codec, "shard_samples": shard_samples}
+    settings["image_size"] = height if height == width else [height, width]
+    return settings if dataset == HPA_2018.resized(height, width) else settings | {"dataset": dataset.encode()}
 
 
 def fingerprint(

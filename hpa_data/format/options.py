@@ -7,5 +7,5 @@ CodecName = Literal["lz4hc", "lz4", "zstd", "raw"]
 
 DEFAULT_CODEC: Final = "lz4hc"
 
-ARRAY_SETTINGS: Final = ("codec", "shard_samples", "image_size")
+ARRAY_SETTINGS: Final = ("codec", "shard_samples", "image_size", "dataset")
 """The settings of a part that describe its arrays, whatever its samples were made from."""

@@ -8,6 +8,9 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+# Channels that OpenCV sums at once.
+CV_CHANNELS = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelStatistics:
@@ -71,12 +74,16 @@ def compute_checksum(image: npt.NDArray[np.uint8]) -> int:
 
 
 def sum_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Sum each channel of an image, uint8 (Y, X, 4), and its squares, exactly: uint64 (4, 2).
+    """Sum each channel of an image, uint8 (Y, X, C), and its squares, exactly: uint64 (C, 2).
 
-    OpenCV sums integers, but returns mean and standard deviation in float64. The sums of 512 x 512 pixels are below
-    2^35, so that rounding recovers the integers. NumPy's sums take two to five times as long.
+    OpenCV sums integers, but returns mean and standard deviation in float64, and takes four channels at most. The sums
+    of the largest images are below 2^46, so that rounding recovers the integers. NumPy's sums take two to five times as
+    long.
     """
-    moments = cv2.hconcat(cv2.meanStdDev(image))  # (4, 2)
+    if image.shape[2] > CV_CHANNELS:
+        planes = (cv2.extractChannel(image, channel)[..., None] for channel in range(image.shape[2]))
+        return np.concatenate([sum_pixels(plane) for plane in planes])
+    moments = cv2.hconcat(cv2.meanStdDev(image))  # (C, 2)
     moments[:, 1] *= moments[:, 1]
     moments[:, 1] += moments[:, 0] * moments[:, 0]
     moments *= image.shape[0] * image.shape[1]

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.dataset import Dataset
 from hpa_data.format.codecs import Codec
 from hpa_data.format.layout import Layout
 from hpa_data.format.manifest import Provenance
@@ -34,6 +35,8 @@ class ReaderSpec:
 
     status: npt.NDArray[np.uint8]
     """Shape (N,)."""
+
+    dataset: Dataset
 
     copies: Provenance | None = None
     """The parents of the samples, if they are augmented copies."""

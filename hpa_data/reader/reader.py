@@ -88,6 +88,8 @@ class Reader:
         Name of each sample's codec.
     image_shape : tuple of int
         (Y, X, C).
+    dataset : Dataset
+        Channels and classes of all parts.
     """
 
     def __init__(self, parts: Sequence[ReaderSpec], *, threads: int | None = None, cache_bytes: int = 0) -> None:
@@ -97,6 +99,13 @@ class Reader:
                 f"parts must have the same image shape. Received: {', '.join(map(str, sorted(shapes))) or 'no parts'}. "
                 "Read them one by one."
             )
+        first = parts[0]
+        other = next((part for part in parts if not part.dataset.is_like(first.dataset)), None)
+        if other is not None:
+            raise InputError(
+                f"parts must be of one data set. Received: {first.name}, of {first.dataset.name}, and {other.name}, of "
+                f"{other.dataset.name}, with other channels or classes. Read them one by one."
+            )
         if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MAX_THREADS):
             raise InputError(
                 f"threads must be from 1 to {MAX_THREADS}. Received: threads={threads}. Leave it out for one per core."
@@ -104,6 +113,7 @@ class Reader:
         if cache_bytes < 0:
             raise InputError(f"cache_bytes must be at least 0. Received: cache_bytes={cache_bytes}. Leave it out.")
         (self.image_shape,) = shapes
+        self.dataset = first.dataset
         self.ids = [name for part in parts for name in part.ids]
         self.status = np.concatenate([part.status for part in parts])
         self._is_readable = is_readable(self.status)

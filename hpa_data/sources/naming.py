@@ -6,13 +6,13 @@ To add a scheme, add a function that parses a file name, a row of `NAMING_SCHEME
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from hpa_data.dataset import CHANNELS
+from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import EXTENSIONS
 from hpa_data.sources.files import is_unsafe, list_files
@@ -42,7 +42,7 @@ class SampleFiles(NamedTuple):
     id: str
 
     planes: tuple[PlaneFile | None, ...]
-    """One per channel in the order of `CHANNELS`; None where there is no file."""
+    """One per channel of the data set; None where there is no file."""
 
     error: str = ""
     """Why the sample cannot be read, and what to do, if the file names show it; empty otherwise."""
@@ -54,7 +54,7 @@ class NamedPlane(NamedTuple):
     sample_id: str
 
     channel: int
-    """Index in `CHANNELS`."""
+    """Index in `Dataset.channels`."""
 
     extract: Extract
 
@@ -76,11 +76,8 @@ class FoldGroup:
 class NamingScheme:
     """How the files of a source are named."""
 
-    parse: Callable[..., Iterator[NamedPlane]]
+    parse: Callable[[str, ImportOptions, Dataset], Iterator[NamedPlane]]
     """Takes a file name, relative to the source, and yields the planes that the file holds; none for other files."""
-
-    takes_channels: bool = False
-    """Whether `parse` also takes `ImportOptions.channels`."""
 
     nested: bool
     """Whether files lie in subfolders, too."""
@@ -108,7 +105,9 @@ def parse_channels(text: str) -> dict[str, int | str]:
     return channels
 
 
-def find_samples(source: str | Path, options: ImportOptions | None = None) -> list[SampleFiles]:
+def find_samples(
+    source: str | Path, options: ImportOptions | None = None, dataset: Dataset = HPA_2018
+) -> list[SampleFiles]:
     """Find the samples of a source.
 
     Parameters
@@ -117,6 +116,8 @@ def find_samples(source: str | Path, options: ImportOptions | None = None) -> li
         A folder, a Zip archive, or a folder inside one.
     options : ImportOptions, optional
         By default Kaggle's naming scheme.
+    dataset : Dataset
+        Its channels are searched for.
 
     Returns
     -------
@@ -131,12 +132,13 @@ def find_samples(source: str | Path, options: ImportOptions | None = None) -> li
     """
     source, options = Path(source), options or ImportOptions()
     scheme = NAMING_SCHEMES[options.source]
-    parse = partial(scheme.parse, channels=options.channels) if scheme.takes_channels else scheme.parse
+    _check_channels(options, dataset)
+    names = dataset.channel_names
     listing = list_files(source, nested=scheme.nested)
     planes: dict[str, list[PlaneFile | None]] = {}
     errors: dict[str, str] = {}
     for file in listing.names:
-        for sample_id, channel, extract in parse(file):
+        for sample_id, channel, extract in scheme.parse(file, options, dataset):
             try:
                 sample_id.encode()
             except UnicodeEncodeError:
@@ -145,66 +147,79 @@ def find_samples(source: str | Path, options: ImportOptions | None = None) -> li
                 errors[sample_id] = "its file name is not UTF-8. Rename the file"
             if listing.is_archive and is_unsafe(file):
                 errors[sample_id] = f"{file} leads out of the archive. Pack the files again"
-            found = planes.setdefault(sample_id, [None] * len(CHANNELS))
+            found = planes.setdefault(sample_id, [None] * len(names))
             other = found[channel]
             if other is not None:
-                errors[sample_id] = f"there are two files for {CHANNELS[channel]}, {other.name} and {file}. Remove one"
+                errors[sample_id] = f"there are two files for {names[channel]}, {other.name} and {file}. Remove one"
             found[channel] = PlaneFile(listing.root, file, extract)
     if not planes:
-        raise InputError(_describe_nothing(source, options))
+        raise InputError(_describe_nothing(source, options, dataset))
     return [SampleFiles(name, tuple(planes[name]), errors.get(name, "")) for name in sorted(planes)]
 
 
-def _describe_nothing(source: Path, options: ImportOptions) -> str:
+def _check_channels(options: ImportOptions, dataset: Dataset) -> None:
+    """Refuse a mapping of channels that the data set does not have."""
+    names = dataset.channel_names
+    unknown = [name for name in options.channels or () if name not in names]
+    if unknown or options.channels == {}:
+        example = ",".join(f"{name}={index}" for index, name in enumerate(names))
+        raise InputError(
+            f"channels must name some of {', '.join(names)}. Received: {', '.join(unknown) or 'none'}. Pass, for "
+            f"example, {example}."
+        )
+
+
+def _describe_nothing(source: Path, options: ImportOptions, dataset: Dataset) -> str:
     """Return the message for a source without samples, and what might help: a folder inside, or another scheme."""
     remedy = "Pass the folder that holds the files themselves."
     listing = list_files(source, nested=True)
-    folders = sorted({name.rpartition("/")[0] for name in listing.names if _split_plane(name)} - {""})
+    folders = sorted({name.rpartition("/")[0] for name in listing.names if _split_plane(name, dataset)} - {""})
     if any(folder.rpartition("/")[2].isdigit() for folder in folders):
         remedy = "Pass --naming hpav18, whose folders are numbers of antibodies."
     elif folders:
         remedy = f"Pass the folder that does: {source / folders[0]}."
     elif any(_split_extension(name)[1] in EXTENSIONS for name in listing.names):
         remedy = "Pass --naming stack for files that hold whole samples."
-    name = "<id>.tif" if options.source == "stack" else f"<id>_<{'|'.join(CHANNELS)}>.png"
+    name = "<id>.tif" if options.source == "stack" else f"<id>_<{'|'.join(dataset.channel_names)}>.png"
     return f"source must hold files named {name} (or .tif, .jpg, …). Received: {source} without any. {remedy}"
 
 
-def missing_channels(sample: SampleFiles) -> list[str]:
+def missing_channels(sample: SampleFiles, dataset: Dataset) -> list[str]:
     """Return the names of the channels for which a sample has no file."""
-    return [channel for channel, plane in zip(CHANNELS, sample.planes, strict=True) if plane is None]
+    return [channel for channel, plane in zip(dataset.channel_names, sample.planes, strict=True) if plane is None]
 
 
-def parse_kaggle_name(name: str) -> Iterator[NamedPlane]:
+def parse_kaggle_name(name: str, options: ImportOptions, dataset: Dataset) -> Iterator[NamedPlane]:
     """Parse the name of a gray plane in Kaggle's folder: ``<id>_<channel>.png``."""
-    if plane := _split_plane(name):
+    if plane := _split_plane(name, dataset):
         stem, channel = plane
         yield NamedPlane(stem.rpartition("/")[2], channel, extract_gray)
 
 
-def parse_hpav18_name(name: str) -> Iterator[NamedPlane]:
+def parse_hpav18_name(name: str, options: ImportOptions, dataset: Dataset) -> Iterator[NamedPlane]:
     """Parse the name of an HPAv18 color plane: ``<antibody>/<plate>_<well>_<field>_<color>.jpg``, nested or flat."""
-    if plane := _split_plane(name):
+    if plane := _split_plane(name, dataset):
         stem, channel = plane
-        yield NamedPlane(_external_id(stem), channel, _EXTRACT_COLOR[channel])
+        yield NamedPlane(_external_id(stem), channel, _extract_color(dataset.channel_names[channel]))
 
 
-def parse_stack_name(name: str, channels: Mapping[str, int | str] | None = None) -> Iterator[NamedPlane]:
+def parse_stack_name(name: str, options: ImportOptions, dataset: Dataset) -> Iterator[NamedPlane]:
     """Parse the name of a file that holds a whole sample: a TIFF stack ``<id>.tif``, or a color composite.
 
-    Without `channels`, the planes of a TIFF are found by the channels' names, and a composite,
+    Without `ImportOptions.channels`, the planes of a TIFF are found by the channels' names, and a composite,
     ``<id>_blue_red_green.jpg``, has red, green and blue.
     """
     stem, extension = _split_extension(name)
     if extension not in EXTENSIONS or not stem.rpartition("/")[2]:
         return
     is_composite = extension not in {".tif", ".tiff"}
-    keys = channels or (
-        {"red": 0, "green": 1, "blue": 2} if is_composite else {channel: channel for channel in CHANNELS}
+    names = dataset.channel_names
+    keys = options.channels or (
+        {"red": 0, "green": 1, "blue": 2} if is_composite else {channel: channel for channel in names}
     )
     for channel, key in keys.items():
         sample_id = _external_id(stem.removesuffix("_blue_red_green"))
-        yield NamedPlane(sample_id, CHANNELS.index(channel), _extract_key(key))
+        yield NamedPlane(sample_id, names.index(channel), _extract_key(key))
 
 
 @cache
@@ -229,13 +244,19 @@ NAMING_SCHEMES: dict[Naming, NamingScheme] = {
         # Ids like 30741_800_A6_1. Images of one antibody show the same protein.
         fold_group=FoldGroup("antibody", _find_antibody, _has_antibody),
     ),
-    "stack": NamingScheme(parse=parse_stack_name, takes_channels=True, nested=True),
+    "stack": NamingScheme(parse=parse_stack_name, nested=True),
 }
 
-# One function per color, not one per file.
-_EXTRACT_COLOR = [partial(extract_color, color=channel) for channel in CHANNELS]
 
-_CHANNEL_INDEX = {channel: index for index, channel in enumerate(CHANNELS)}
+@cache
+def _extract_color(color: str) -> Extract:
+    """Return one function per color, not one per file."""
+    return partial(extract_color, color=color)
+
+
+@lru_cache(maxsize=8)
+def _index_channels(names: tuple[str, ...]) -> dict[str, int]:
+    return {name: index for index, name in enumerate(names)}
 
 
 def _split_extension(name: str) -> tuple[str, str]:
@@ -246,13 +267,14 @@ def _split_extension(name: str) -> tuple[str, str]:
     return re.sub(r"\.ome$", "", stem, flags=re.IGNORECASE), extension.lower()
 
 
-def _split_plane(name: str) -> tuple[str, int] | None:
+def _split_plane(name: str, dataset: Dataset) -> tuple[str, int] | None:
     """Split the name of a plane into the part before its channel and the channel's index; None for other names."""
     stem, extension = _split_extension(name)
     before, _, channel = stem.rpartition("_")
-    if extension not in EXTENSIONS or channel not in _CHANNEL_INDEX or not before.rpartition("/")[2]:
+    indices = _index_channels(dataset.channel_names)
+    if extension not in EXTENSIONS or channel not in indices or not before.rpartition("/")[2]:
         return None
-    return before, _CHANNEL_INDEX[channel]
+    return before, indices[channel]
 
 
 def _external_id(stem: str) -> str:

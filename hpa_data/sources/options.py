@@ -41,20 +41,10 @@ class ImportOptions:
                     f"{name} must be one of {', '.join(get_args(choices))}. Received: {name}={getattr(self, name)!r}. "
                     "Choose one."
                 )
-        if self.channels is None:
-            return
-        if self.source != "stack":
+        if self.channels is not None and self.source != "stack":
             raise InputError(
                 f"channels must come with the naming scheme stack. Received: source={self.source!r}. Pass --naming "
                 "stack, or leave the channels out."
-            )
-        from hpa_data.dataset import CHANNELS  # loads NumPy
-
-        unknown = [name for name in self.channels if name not in CHANNELS]
-        if unknown or not self.channels:
-            raise InputError(
-                f"channels must name some of {', '.join(CHANNELS)}. Received: {', '.join(unknown) or 'none'}. Pass, "
-                "for example, red=2,green=0,blue=1,yellow=3."
             )
 
     def encode(self) -> dict[str, Any]:

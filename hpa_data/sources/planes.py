@@ -1,4 +1,4 @@
-"""From the planes of an image file to channels of 512 x 512 gray levels: colors, bit depths, sizes."""
+"""From the planes of an image file to channels of one size and 8 bits: colors, bit depths, sizes."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import IMAGE_SIZE
 from hpa_data.errors import InputError
 from hpa_data.sources.image_file import ImageFile, Pixels
 from hpa_data.sources.options import IntensityScaling
@@ -88,8 +87,8 @@ def extract_plane(image: ImageFile, key: str | int) -> Plane | None:
     return Plane(file=image.file, pixels=image.load(index), max_value=image.max_value)
 
 
-def to_uint8(plane: Plane, *, intensity: IntensityScaling = "full") -> npt.NDArray[np.uint8]:
-    """Reduce a plane to 512 x 512 pixels of 8 bits.
+def to_uint8(plane: Plane, shape: tuple[int, int], *, intensity: IntensityScaling = "full") -> npt.NDArray[np.uint8]:
+    """Reduce a plane to the size of the images, and to 8 bits.
 
     Larger planes are averaged over areas; pixels on a border count by their share. More than 8 bits are scaled after
     that, so that values are rounded once.
@@ -97,29 +96,31 @@ def to_uint8(plane: Plane, *, intensity: IntensityScaling = "full") -> npt.NDArr
     Parameters
     ----------
     plane : Plane
-        Square, at least 512 wide.
+        Of the same aspect ratio, and at least as large.
+    shape : tuple of int
+        Its new rows and columns, (Y, X).
     intensity : {"full", "minmax", "percentile"}
         What becomes 0 and 255 in a plane of more than 8 bits. ``full``: 0 and the highest value of its bit depth.
         ``minmax``: its lowest and highest pixel. ``percentile``: its percentiles 0.1 and 99.9.
 
     Returns
     -------
-    array of uint8, shape (512, 512)
+    array of uint8, shape (Y, X)
         An 8-bit plane of that size is returned unchanged.
 
     Raises
     ------
     InputError
-        If the plane is not square or too small.
+        If the plane has another aspect ratio or is too small.
     """
     height, width = plane.pixels.shape
-    if height != width or height < IMAGE_SIZE:
+    if height * shape[1] != width * shape[0] or height < shape[0]:
         raise InputError(
-            f"Cannot use {plane.file}: it has {height} x {width} pixels, but planes must be square and at least "
-            f"{IMAGE_SIZE} x {IMAGE_SIZE}. Crop or pad it, or remove the sample.",
+            f"Cannot use {plane.file}: it has {height} x {width} pixels, but planes must be of the aspect ratio of "
+            f"{shape[0]} x {shape[1]}, and at least as large. Crop or pad it, or remove the sample.",
             file=plane.file,
         )
-    is_small = height == IMAGE_SIZE
+    is_small = height == shape[0]
     if is_small and plane.max_value == 255 and plane.pixels.dtype == np.uint8:
         return np.ascontiguousarray(plane.pixels, np.uint8)
     levels = plane.pixels.astype(np.float32)
@@ -127,7 +128,7 @@ def to_uint8(plane: Plane, *, intensity: IntensityScaling = "full") -> npt.NDArr
     if intensity != "full" and plane.max_value not in {255, 510}:  # 510: yellow, of two 8-bit planes
         low, high = _find_range(plane.pixels, intensity)
     if not is_small:
-        levels = cv2.resize(levels, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
+        levels = cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_AREA)
     scaled = (levels - np.float32(low)) * np.float32(255 / max(high - low, 1))
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
 

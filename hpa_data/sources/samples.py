@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import CHANNELS, FAILED, FILLED, IMAGE_SIZE, OK, Sample
+from hpa_data.dataset import FAILED, FILLED, HPA_2018, OK, Dataset, Sample
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import open_image
 from hpa_data.sources.files import read_file
@@ -21,7 +21,7 @@ from hpa_data.system.memory import BufferPool
 _images = BufferPool()
 
 
-def read_sample(files: SampleFiles, options: ImportOptions | None = None) -> Sample:
+def read_sample(files: SampleFiles, options: ImportOptions | None = None, dataset: Dataset = HPA_2018) -> Sample:
     """Read the planes of one sample.
 
     Parameters
@@ -30,11 +30,13 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None) -> Sam
         As `find_samples` returned it.
     options : ImportOptions, optional
         The same as for `find_samples`.
+    dataset : Dataset
+        The same as for `find_samples`. Planes are reduced to its height and width.
 
     Returns
     -------
     Sample
-        8-bit planes of 512 x 512 have exactly the values of their files.
+        8-bit planes of that size have exactly the values of their files.
 
     Raises
     ------
@@ -42,13 +44,13 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None) -> Sam
         If a plane is missing (and is not to be filled), cannot be decoded, or has another size than the others.
     """
     options = options or ImportOptions()
-    _check_files(files, options)
+    _check_files(files, options, dataset)
     channels: list[npt.NDArray[np.uint8]] = []
     notes: list[str] = []
     shapes: dict[str, tuple[int, int]] = {}
     is_filled = False
     opened: tuple[str, ImageFile] | None = None
-    for channel, file in zip(CHANNELS, files.planes, strict=True):
+    for channel, file in zip(dataset.channel_names, files.planes, strict=True):
         plane = None
         if file is not None:
             # A stack is opened once; of single planes, one at a time is in memory.
@@ -59,12 +61,12 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None) -> Sam
             shapes[file.name] = image.shape
             plane = file.extract(image)
             if plane is None and options.missing != "fill":
-                raise _missing_plane(channel, file.extract, image)
+                raise _missing_plane(channel, file.extract, image, dataset)
         if plane is None:
-            channels.append(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8))
+            channels.append(np.zeros((dataset.height, dataset.width), np.uint8))
             is_filled = True
             continue
-        channels.append(to_uint8(plane, intensity=options.intensity))
+        channels.append(to_uint8(plane, (dataset.height, dataset.width), intensity=options.intensity))
         notes += [plane.note] if plane.note else []
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {y} x {x}" for name, (y, x) in shapes.items())
@@ -76,11 +78,11 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None) -> Sam
     return Sample(image=merged, status=FILLED if is_filled else OK, note="; ".join(notes))
 
 
-def _check_files(files: SampleFiles, options: ImportOptions) -> None:
+def _check_files(files: SampleFiles, options: ImportOptions, dataset: Dataset) -> None:
     """Refuse a sample that cannot be read, before any of its files is."""
     if files.error:
         raise InputError(f"Cannot read sample {files.id!r}: {files.error}.")
-    missing = missing_channels(files)
+    missing = missing_channels(files, dataset)
     if missing and options.missing != "fill":
         first = next(plane.name for plane in files.planes if plane is not None)
         raise InputError(
@@ -89,13 +91,14 @@ def _check_files(files: SampleFiles, options: ImportOptions) -> None:
         )
 
 
-def _missing_plane(channel: str, extract: Extract, image: ImageFile) -> InputError:
+def _missing_plane(channel: str, extract: Extract, image: ImageFile, dataset: Dataset) -> InputError:
     key = extract.keywords.get("key", channel) if isinstance(extract, partial) else channel
     plane = f"channel {channel!r}" if key == channel else f"plane {key!r}, channel {channel!r},"
     names = f": {', '.join(image.names)}" if image.names else " without names"
+    example = ",".join(f"{name}={index}" for index, name in enumerate(dataset.channel_names))
     return InputError(
         f"Cannot find {plane} in {image.file}, which has {image.n_planes} planes{names}. Pass --channels, "
-        "for example red=2,green=0,blue=1,yellow=3, or --missing fill to fill the channel with zeros.",
+        f"for example {example}, or --missing fill to fill the channel with zeros.",
         file=image.file,
     )
 
@@ -103,16 +106,19 @@ def _missing_plane(channel: str, extract: Extract, image: ImageFile) -> InputErr
 class FolderReader:
     """Read batches straight from image files, with the interface of a store's reader."""
 
-    def __init__(self, samples: Sequence[SampleFiles], options: ImportOptions | None = None) -> None:
+    def __init__(
+        self, samples: Sequence[SampleFiles], options: ImportOptions | None = None, dataset: Dataset = HPA_2018
+    ) -> None:
         self.ids = [sample.id for sample in samples]
         self.labels: npt.NDArray[np.uint8] | None = None  # image files have none
         # uint8 (N,): `OK`, or `FAILED` once a sample could not be read.
         self.status = np.full(len(samples), OK, np.uint8)
         # The error message of each index that could not be read.
         self.failures: dict[int, str] = {}
-        self.image_shape = (IMAGE_SIZE, IMAGE_SIZE, len(CHANNELS))  # (Y, X, C)
+        self.image_shape = dataset.image_shape  # (Y, X, C)
         self._samples = list(samples)
         self._options = options
+        self._dataset = dataset
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -144,7 +150,7 @@ class FolderReader:
         images = np.zeros((len(chosen), *self.image_shape), np.uint8)
         for position, index in enumerate(chosen.tolist()):
             try:
-                images[position] = read_sample(self._samples[index], self._options).image
+                images[position] = read_sample(self._samples[index], self._options, self._dataset).image
             except InputError as error:
                 self.status[index] = FAILED
                 self.failures[index] = str(error)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hpa_data.augment.options import Order
 from hpa_data.augment.oversample import plan_copies
-from hpa_data.dataset import CLASSES
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.tables import read_label_table
 
@@ -35,7 +35,10 @@ class LabelStatistics:
 
 
 def label_statistics(
-    labels: npt.NDArray[np.uint8], copies: npt.NDArray[np.uint8] | None = None, *, classes: Sequence[str] = CLASSES
+    labels: npt.NDArray[np.uint8],
+    copies: npt.NDArray[np.uint8] | None = None,
+    *,
+    classes: Sequence[str] = HPA_2018.classes,
 ) -> LabelStatistics:
     """Count the samples of each class, and correlate the classes.
 

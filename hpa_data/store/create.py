@@ -11,13 +11,13 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import MemoryStore
 
-from hpa_data.dataset import CHANNELS, CLASSES, IMAGE_SIZE
+from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.format.arrays import ARRAYS, create_array, encode_group
 from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import SHARD_SAMPLES, Layout
-from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance, fingerprint
-from hpa_data.format.options import ARRAY_SETTINGS, DEFAULT_CODEC, CodecName
+from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance, encode_array_settings, fingerprint
+from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.store.part import Part
 from hpa_data.store.storage import Storage, open_storage
 from hpa_data.store.store import open_store
@@ -44,6 +44,9 @@ class PartPlan:
 
     settings: dict[str, Any]
     """What else decides the images, as JSON values; kept in the manifest."""
+
+    dataset: Dataset = HPA_2018
+    """Channels, classes, and the size of the images."""
 
     absent: Mapping[str, Any] = field(default_factory=dict)
     """For settings that were added later: what it means where an older store lacks them. See `system.records`."""
@@ -78,17 +81,16 @@ class PartPlan:
     @cached_property
     def layout(self) -> Layout:
         """Chunks and shards."""
-        shape = (IMAGE_SIZE, IMAGE_SIZE, len(CHANNELS))
-        return Layout(n_samples=len(self.ids), image_shape=shape, shard_samples=self.shard_samples)
+        return Layout(n_samples=len(self.ids), image_shape=self.dataset.image_shape, shard_samples=self.shard_samples)
 
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest, without statistics yet."""
-        arrays = zip(ARRAY_SETTINGS, (self.codec, self.shard_samples, IMAGE_SIZE), strict=True)
-        settings = self.settings | dict(arrays)
+        arrays = encode_array_settings(self.codec, self.shard_samples, self.dataset)
+        settings = self.settings | arrays
         return Manifest(
-            channels=CHANNELS,
-            classes=CLASSES,
+            channels=self.dataset.channel_names,
+            classes=self.dataset.classes,
             settings=settings,
             fingerprint=fingerprint(settings, self.ids, self.labels, self.copies, self.columns),
         )

@@ -132,6 +132,7 @@ class Part:
             ids=self.ids,
             labels=self.labels,
             status=self.read_status(),
+            dataset=self.manifest.dataset,
             copies=self.copies,
         )
 
@@ -167,10 +168,9 @@ def open_part(storage: Storage, name: str, mirror: Mirror | None) -> Part:
     group = zarr.open_group(storage.zarr_store(), path=name, mode="r")
     manifest = Manifest.decode(group.attrs.asdict())
     images: Any = group[IMAGES.name]
-    size = int(manifest.settings["image_size"])
     layout = Layout(
         n_samples=images.shape[0],
-        image_shape=(size, size, len(manifest.channels)),
+        image_shape=manifest.dataset.image_shape,
         shard_samples=int(manifest.settings["shard_samples"]),
     )
     check_arrays(group, layout, n_classes=len(manifest.classes))

@@ -7,7 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import IMAGE_SIZE
+from hpa_data.dataset import HPA_2018
+
+# Rows and columns of what is drawn.
+IMAGE_SIZE = HPA_2018.height
 
 Canvas = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]

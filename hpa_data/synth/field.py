@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import IMAGE_SIZE
-from hpa_data.synth.brush import SHIFT, Canvas, Points, blur, draw_discs, draw_noise
+from hpa_data.synth.brush import IMAGE_SIZE, SHIFT, Canvas, Points, blur, draw_discs, draw_noise
 from hpa_data.synth.cells import (
     ANGLES,
     N_ANGLES,

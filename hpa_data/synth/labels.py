@@ -6,13 +6,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import CLASSES
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 
 Labels = npt.NDArray[np.uint8]
 Weights = npt.NDArray[np.float64]
 
-N_CLASSES = len(CLASSES)
+N_CLASSES = len(HPA_2018.classes)
 
 # Number of the 31,072 training samples with 1, 2, 3, 4 and 5 labels.
 SET_SIZES = (15126, 12485, 3160, 299, 2)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import CLASSES
+from hpa_data.dataset import HPA_2018
 from hpa_data.synth.brush import Canvas
 from hpa_data.synth.camera import Exposure, record_plane
 from hpa_data.synth.field import Field, draw_field
@@ -34,7 +34,7 @@ def draw_sample(labels: npt.NDArray[np.uint8], *, rng: np.random.Generator) -> n
     >>> draw_sample(labels, rng=np.random.default_rng(0)).shape
     (512, 512, 4)
     """
-    classes = np.flatnonzero(labels[: len(CLASSES)]).tolist()
+    classes = np.flatnonzero(labels[: len(HPA_2018.classes)]).tolist()
     # Both numbers are drawn in any case, so that labels do not shift the stream of random numbers.
     n_metaphases, n_bridges = rng.integers(2, 5, 2).tolist()
     chance_metaphase, chance_bridge = (rng.random(2) < 0.05).tolist()  # as in real fields, where some cells divide

@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import IMAGE_SIZE
-from hpa_data.synth.brush import Points, find_pixels
+from hpa_data.synth.brush import IMAGE_SIZE, Points, find_pixels
 from hpa_data.synth.cells import N_ANGLES, Cell
 from hpa_data.synth.field import Field
 

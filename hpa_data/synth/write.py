@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from dask.system import CPU_COUNT
 
-from hpa_data.dataset import CHANNELS, decode_labels
+from hpa_data.dataset import HPA_2018, decode_labels
 from hpa_data.errors import InputError
 from hpa_data.synth.labels import draw_split_labels
 from hpa_data.synth.sample import draw_sample
@@ -148,7 +148,7 @@ def write_planes(
         image = draw_sample(labels[row], rng=np.random.default_rng([seed, split, row, STREAM_PIXELS]))
         return sum(
             write_png(folder / f"{ids[row]}_{channel}.png", np.ascontiguousarray(image[..., index]))
-            for index, channel in enumerate(CHANNELS)
+            for index, channel in enumerate(HPA_2018.channel_names)
         )
 
     # Threads, not processes: drawing spends its time in OpenCV and NumPy, which release the interpreter's lock, and a

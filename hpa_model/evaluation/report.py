@@ -2,6 +2,7 @@
 
 import base64
 import importlib.resources
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.dataset import Channel
 from hpa_data.errors import InputError
 from hpa_data.preview import to_rgb
 from hpa_data.store.store import Store, open_store
@@ -164,13 +166,19 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
                 "Pass --store with the store of the run."
             )
         return [
-            _make_example(reader.read_one(positions[rows.ids[index]]), rows, predictions, index, description.classes)
+            _make_example(
+                encode_image(reader.read_one(positions[rows.ids[index]]), reader.dataset.channels),
+                rows,
+                predictions,
+                index,
+                description.classes,
+            )
             for index in chosen
         ]
 
 
 def _make_example(
-    image: npt.NDArray[np.uint8],
+    image: str,
     rows: OutOfFold,
     predictions: npt.NDArray[np.uint8],
     index: int,
@@ -183,15 +191,15 @@ def _make_example(
 
     return Example(
         id=rows.ids[index],
-        image=encode_image(image),
+        image=image,
         true_positives=name(truth & predicted),
         false_negatives=name(truth & ~predicted),
         false_positives=name(predicted & ~truth),
     )
 
 
-def encode_image(image: npt.NDArray[np.uint8]) -> str:
+def encode_image(image: npt.NDArray[np.uint8], channels: Sequence[Channel]) -> str:
     """Encode an image, uint8 (Y, X, C), as a small RGB JPEG file in a data URL."""
-    small = cv2.resize(to_rgb(image), (IMAGE_PIXELS, IMAGE_PIXELS), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(to_rgb(image, channels), (IMAGE_PIXELS, IMAGE_PIXELS), interpolation=cv2.INTER_AREA)
     encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]  # OpenCV writes BGR
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"

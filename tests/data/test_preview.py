@@ -11,6 +11,7 @@ import pytest
 
 from hpa_data.augment.execute import augment_store, replay
 from hpa_data.augment.plan import plan_augmentation
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.preview import GAP, LINE, TILE, Tile, montage, preview_parts, to_rgb
 from hpa_data.store.store import Store, open_store
@@ -18,7 +19,7 @@ from hpa_data.store.store import Store, open_store
 
 def test_channels_are_mixed_as_in_the_atlas() -> None:
     image = np.array([[[200, 10, 20, 0], [0, 0, 0, 100], [250, 0, 5, 200]]], np.uint8)
-    assert to_rgb(image).tolist() == [[[200, 10, 20], [50, 50, 0], [255, 100, 5]]]
+    assert to_rgb(image, HPA_2018.channels).tolist() == [[[200, 10, 20], [50, 50, 0], [255, 100, 5]]]
 
 
 def test_the_preview_shows_composites_of_the_given_samples(store: Store, tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_the_preview_shows_composites_of_the_given_samples(store: Store, tmp_pat
     with store.reader() as reader:
         image = reader.read([reader.ids.index("sample-01")])[0]
     shown = grid[:TILE, TILE + GAP : 2 * TILE + GAP].astype(int)
-    means = to_rgb(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))
+    means = to_rgb(image, HPA_2018.channels).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))
     assert np.abs(shown - means).max() <= 1
     assert grid[TILE:].any()
 
@@ -70,7 +71,7 @@ def test_parents_are_shown_beside_their_copies(store: Store, tmp_path: Path) -> 
     copy = replay(parent, copies.transforms[copies.parents.index(shown[0])])
     for index, image in enumerate((parent, copy)):
         tile = grid[:TILE, index * (TILE + GAP) :][:, :TILE].astype(int)
-        assert np.abs(tile - to_rgb(image).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))).max() <= 1
+        assert np.abs(tile - to_rgb(image, HPA_2018.channels).reshape(TILE, 2, TILE, 2, 3).mean(axis=(1, 3))).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpa_data.dataset import CLASSES
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.sources.naming import find_samples
 from hpa_data.sources.samples import read_sample
@@ -85,13 +85,13 @@ def canvases() -> list[np.ndarray]:
     return [PATTERNS[number](np.random.default_rng(1), field, landmarks) for number in range(28)]
 
 
-@pytest.mark.parametrize("number", range(28), ids=CLASSES)
+@pytest.mark.parametrize("number", range(28), ids=HPA_2018.classes)
 def test_each_class_has_a_distinct_pattern(canvases: list[np.ndarray], number: int) -> None:
     canvas = canvases[number]
     assert (canvas > 0.3).sum() > 20
     for other in range(28):
         if other != number:
-            assert np.corrcoef(canvas.ravel(), canvases[other].ravel())[0, 1] < 0.95, CLASSES[other]
+            assert np.corrcoef(canvas.ravel(), canvases[other].ravel())[0, 1] < 0.95, HPA_2018.classes[other]
 
 
 def signal_fraction_in_nuclei(number: int) -> float:

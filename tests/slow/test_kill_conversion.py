@@ -21,7 +21,7 @@ import pytest
 import tifffile
 
 from hpa_data.convert.plan import plan_conversion
-from hpa_data.dataset import CHANNELS
+from hpa_data.dataset import HPA_2018
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import open_store
 from tests.builders import assert_same_bytes, write_sample, write_table
@@ -42,7 +42,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_sample(folder / "first", f"a{index}", cv2.resize(coarse, (512, 512), interpolation=cv2.INTER_NEAREST))
     (folder / "train").mkdir()
     for index in range(N_SAMPLES):
-        for channel in CHANNELS:
+        for channel in HPA_2018.channel_names:
             os.link(folder / "first" / f"a{index % 12}_{channel}.png", folder / "train" / f"s{index:04}_{channel}.png")
     for index in range(0, N_SAMPLES, 400):
         file = folder / "train" / f"s{index:04}_green.png"
@@ -205,8 +205,8 @@ def test_damaged_files_fail_their_samples_and_nothing_else(tmp_path: Path, namin
         if naming == "stack":
             (folder / f"{index:05}.tif").write_bytes(damage(good, rng))
             continue
-        for channel in CHANNELS:
-            bad = channel == CHANNELS[index % 4]
+        for channel in HPA_2018.channel_names:
+            bad = channel == HPA_2018.channel_names[index % 4]
             name = f"{index:05}_{channel}.{rng.choice(['png', 'jpg', 'tif'])}"
             (folder / name).write_bytes(damage(good, rng) if bad else good["jpg" if naming == "hpav18" else "png"])
     options = ["--naming", naming, *(["--channels", "red=0,green=1,blue=2,yellow=3"] if naming == "stack" else [])]
@@ -242,7 +242,7 @@ def test_75_000_external_samples_are_planned_within_seconds(tmp_path: Path) -> N
         folder = tmp_path / "source" / str(1000 + number)
         folder.mkdir(parents=True)
         for field in range(1, 7):
-            for channel in CHANNELS:
+            for channel in HPA_2018.channel_names:
                 (folder / f"{number % 900}_A{field}_{field}_{channel}.jpg").touch()
             table[f"{1000 + number}_{number % 900}_A{field}_{field}"] = "0 25"
     path = write_table(tmp_path / "external.csv", table)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hpa_data.augment.operations import OPERATIONS, Choice, Range
 from hpa_data.augment.transform import replay
+from hpa_data.dataset import HPA_2018
 from tests.builders import draw_image
 
 
@@ -21,11 +22,13 @@ def _apply(image: np.ndarray, operation: str, **parameters: Any) -> np.ndarray:
 @given(name=st.sampled_from(sorted(OPERATIONS)), seed=st.integers(0, 2**32))
 def test_parameters_are_drawn_within_their_ranges_and_accepted_when_read_again(name: str, seed: int) -> None:
     operation = OPERATIONS[name]
-    drawn = json.loads(json.dumps(operation.draw(np.random.default_rng(seed))))
-    assert operation.accepts(drawn)
-    assert not operation.accepts(drawn | {"more": 1})
+    drawn = json.loads(json.dumps(operation.draw(np.random.default_rng(seed), HPA_2018.channels)))
+    assert operation.accepts(drawn, HPA_2018.channels)
+    assert not operation.accepts(drawn | {"more": 1}, HPA_2018.channels)
     for key, parameter in operation.parameters.items():
-        assert not operation.accepts({other: value for other, value in drawn.items() if other != key})
+        assert not operation.accepts(
+            {other: value for other, value in drawn.items() if other != key}, HPA_2018.channels
+        )
         if isinstance(parameter, Choice):
             assert drawn[key] in parameter.values
         elif isinstance(parameter, Range):
@@ -35,8 +38,8 @@ def test_parameters_are_drawn_within_their_ranges_and_accepted_when_read_again(n
 
 
 def test_a_parameter_outside_of_its_range_is_accepted_so_that_ranges_may_change() -> None:
-    assert OPERATIONS["blur"].accepts({"sigma": 3.5})
-    assert not OPERATIONS["blur"].accepts({"sigma": 1000.0})
+    assert OPERATIONS["blur"].accepts({"sigma": 3.5}, HPA_2018.channels)
+    assert not OPERATIONS["blur"].accepts({"sigma": 1000.0}, HPA_2018.channels)
 
 
 @pytest.fixture
@@ -49,7 +52,9 @@ def test_an_operation_keeps_shape_and_type_and_does_not_modify_its_argument(name
     operation = OPERATIONS[name]
     before = image.copy()
     for seed in range(3):
-        changed = operation.apply(image, **operation.draw(np.random.default_rng(seed)))
+        changed = operation.transform(
+            image, operation.draw(np.random.default_rng(seed), HPA_2018.channels), HPA_2018.channels
+        )
         assert (changed.shape, changed.dtype) == (image.shape, image.dtype)
         assert (image == before).all()
 

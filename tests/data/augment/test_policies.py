@@ -12,6 +12,7 @@ from hpa_data.augment.operations import OPERATIONS
 from hpa_data.augment.options import Policy
 from hpa_data.augment.policies import POLICIES, draw_transform
 from hpa_data.augment.transform import parse_transform
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 
 
@@ -78,7 +79,8 @@ def test_a_policy_draws_from_the_table_of_operations_with_choices_that_the_table
             assert 0 < p <= 1
             assert operation.parameters.keys() == OPERATIONS[operation.name].parameters.keys()
             for seed in range(20):
-                assert OPERATIONS[operation.name].accepts(operation.draw(np.random.default_rng(seed)))
+                drawn = operation.draw(np.random.default_rng(seed), HPA_2018.channels)
+                assert OPERATIONS[operation.name].accepts(drawn, HPA_2018.channels)
 
 
 def test_every_policy_that_the_command_offers_is_there() -> None:

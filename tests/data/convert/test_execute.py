@@ -14,7 +14,7 @@ import zarr
 
 from hpa_data.convert.execute import convert_files
 from hpa_data.convert.plan import plan_conversion
-from hpa_data.dataset import CHANNELS
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import Store, open_store
@@ -26,7 +26,7 @@ from tests.builders import assert_same_bytes, convert, list_files, write_sample,
 
 def read_planes(folder: Path, sample_id: str) -> np.ndarray:
     """Read a sample as an independent reader does."""
-    return np.stack([iio.imread(folder / f"{sample_id}_{channel}.png") for channel in CHANNELS], axis=-1)
+    return np.stack([iio.imread(folder / f"{sample_id}_{channel}.png") for channel in HPA_2018.channel_names], axis=-1)
 
 
 def test_zarr_alone_reads_back_what_the_files_hold(kaggle: Path, store: Store) -> None:
@@ -121,7 +121,7 @@ def test_a_conversion_takes_no_more_memory_than_estimated(tmp_path: Path, thread
     rng = np.random.default_rng(0)
     (tmp_path / "source").mkdir()
     for index in range(16):
-        for channel in CHANNELS:
+        for channel in HPA_2018.channel_names:
             noise = rng.integers(0, 256, (size, size), np.uint8)  # does not compress
             iio.imwrite(tmp_path / "source" / f"s{index:02}_{channel}.png", noise)
     plan = plan_conversion(tmp_path / "source", tmp_path / "a.zarr", codec="lz4")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hpa_data.dataset import CHANNELS
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.folds import duplicates
 from hpa_data.folds.duplicates import (
@@ -235,7 +235,10 @@ def test_no_samples_make_no_groups() -> None:
 
 
 def read_real_image(folder: Path, sample_id: str) -> Image:
-    planes = [cv2.imread(str(folder / f"{sample_id}_{channel}.png"), cv2.IMREAD_UNCHANGED) for channel in CHANNELS]
+    planes = [
+        cv2.imread(str(folder / f"{sample_id}_{channel}.png"), cv2.IMREAD_UNCHANGED)
+        for channel in HPA_2018.channel_names
+    ]
     return np.stack(planes, axis=-1)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from hpa_data.dataset import CHANNELS
+from hpa_data.dataset import HPA_2018
 from hpa_data.sources.image_file import ImageFile
 
 RNG = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def split(color: np.ndarray) -> np.ndarray:
 def write_hpav18(folder: Path, stem: str, image: np.ndarray, *, extension: str = ".jpg") -> None:
     """Write planes as HPAv18 has them: the signal in one color, for yellow in red and green."""
     folder.mkdir(parents=True, exist_ok=True)
-    for index, channel in enumerate(CHANNELS):
+    for index, channel in enumerate(HPA_2018.channel_names):
         colors = np.zeros((*image.shape[:2], 3), np.uint8)
         for color in {"red": [0], "green": [1], "blue": [2], "yellow": [0, 1]}[channel]:
             colors[..., color] = image[..., index]

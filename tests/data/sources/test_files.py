@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.sources.naming import find_samples, missing_channels
 from hpa_data.sources.options import ImportOptions
@@ -76,7 +77,7 @@ def test_links_that_loop_are_followed_once_and_fail_as_files(tmp_path: Path) -> 
     (tmp_path / "1" / "again").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "1" / "p_A1_2_red.jpg").symlink_to("p_A1_2_red.jpg")
     whole, looping = find_samples(tmp_path, HPAV18)
-    assert (whole.id, missing_channels(whole)) == ("1_p_A1_1", [])
+    assert (whole.id, missing_channels(whole, HPA_2018)) == ("1_p_A1_1", [])
     with pytest.raises(InputError, match=r"symbolic links"):
         read_sample(looping._replace(planes=looping.planes[:1] * 4), HPAV18)
 

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from hpa_data.convert.plan import plan_conversion
-from hpa_data.dataset import CHANNELS, FILLED, OK
+from hpa_data.dataset import FILLED, HPA_2018, OK
 from hpa_data.errors import InputError
 from hpa_data.sources.naming import NAMING_SCHEMES, find_samples, missing_channels, parse_channels
 from hpa_data.sources.options import ImportOptions, Naming
@@ -109,7 +109,7 @@ def test_a_color_composite_lacks_yellow(tmp_path: Path) -> None:
     Image.fromarray(draw_image(0)[..., :3]).save(folder / "800_A6_1_blue_red_green.png")
     fill = ImportOptions(source="stack", missing="fill")
     (sample,) = find_samples(tmp_path / "source", fill)
-    assert (sample.id, missing_channels(sample)) == ("30741_800_A6_1", ["yellow"])
+    assert (sample.id, missing_channels(sample, HPA_2018)) == ("30741_800_A6_1", ["yellow"])
     read = read_sample(sample, fill)
     assert read.status == FILLED
     assert (read.image[..., :3] == draw_image(0)[..., :3]).all()
@@ -181,11 +181,11 @@ def test_the_four_real_sources_give_one_store_with_the_right_pixels(real_data: P
 
     for row, name in enumerate(store.part("full").ids):
         image = store.reader(["full"]).read([row])[0]
-        for index, channel in enumerate(CHANNELS):
+        for index, channel in enumerate(HPA_2018.channel_names):
             pixels = np.asarray(Image.open(real_data / "fullsize" / "train" / f"{name}_{channel}.png"))
             assert (image[..., index] == np.rint(average(pixels))).all()
     image = store.reader(["ext"]).read([0])[0]
-    for index, channel in enumerate(CHANNELS):
+    for index, channel in enumerate(HPA_2018.channel_names):
         pixels = np.asarray(Image.open(real_data / "external" / "30741" / f"800_A6_1_{channel}.jpg")).astype(float)
         expected = pixels[..., :2].mean(axis=-1) if channel == "yellow" else pixels[..., index]
         assert (image[..., index] == np.rint(average(expected))).all()
@@ -199,7 +199,7 @@ def test_the_four_real_sources_give_one_store_with_the_right_pixels(real_data: P
 @pytest.mark.parametrize("extension", ["bmp", "gif", "pgm", "webp", "jp2"])
 def test_planes_in_other_formats_are_found_and_give_the_same_pixels(tmp_path: Path, extension: str) -> None:
     image = draw_image(0)
-    for index, channel in enumerate(CHANNELS):
+    for index, channel in enumerate(HPA_2018.channel_names):
         options = {"lossless": True} if extension == "webp" else {}
         Image.fromarray(image[..., index]).save(tmp_path / f"a_{channel}.{extension}", **options)
     (sample,) = find_samples(tmp_path)
@@ -243,3 +243,9 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must hold files named"):
         find_samples(tmp_path)
+
+
+def test_a_channel_that_the_data_set_does_not_have_is_refused(tmp_path: Path) -> None:
+    options = ImportOptions(source="stack", channels={"violet": 0})
+    with pytest.raises(InputError, match="channels must name some of red, .*Received: violet"):
+        find_samples(tmp_path, options)

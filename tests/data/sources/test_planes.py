@@ -40,7 +40,7 @@ def test_a_whole_factor_gives_the_rounded_mean_of_each_block(seed: int, factor: 
     top = np.iinfo(dtype).max
     pixels = np.random.default_rng(seed).integers(0, top + 1, (512 * factor, 512 * factor), dtype)
     means = pixels.reshape(512, factor, 512, factor).mean(axis=(1, 3)) * (255 / top)
-    reduced = to_uint8(make_plane(pixels))
+    reduced = to_uint8(make_plane(pixels), (512, 512))
     # Half a gray level is as near as whole numbers come; float32 may decide a tie.
     assert np.abs(reduced - means).max() < 0.5 + 1e-3
 
@@ -53,13 +53,13 @@ def test_pixels_on_a_border_count_by_their_share() -> None:
         np.minimum(edges[1:, None], np.arange(1, 1729)) - np.maximum(edges[:-1, None], np.arange(1728)), 0, 1
     )
     weights = overlap / overlap.sum(axis=1, keepdims=True)
-    assert np.abs(to_uint8(make_plane(pixels)) - weights @ pixels @ weights.T).max() < 0.51
+    assert np.abs(to_uint8(make_plane(pixels), (512, 512)) - weights @ pixels @ weights.T).max() < 0.51
 
 
 def test_an_8_bit_plane_of_512_pixels_is_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
     for intensity in get_args(IntensityScaling):
-        assert (to_uint8(make_plane(pixels), intensity=intensity) == pixels).all()
+        assert (to_uint8(make_plane(pixels), (512, 512), intensity=intensity) == pixels).all()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_8_bit_plane_of_512_pixels_is_unchanged() -> None:
 )
 def test_16_bits_are_scaled_to_8_as_chosen(intensity: IntensityScaling, dark: float, bright: float) -> None:
     pixels = np.linspace(1000, 60_000, 512 * 512).astype(np.uint16).reshape(512, 512)
-    reduced = to_uint8(make_plane(pixels), intensity=intensity)
+    reduced = to_uint8(make_plane(pixels), (512, 512), intensity=intensity)
     assert reduced.min() == pytest.approx(dark, abs=0.5)
     assert reduced.max() == pytest.approx(bright, abs=0.5)
     assert (np.diff(reduced.ravel().astype(int)) >= 0).all()
@@ -77,18 +77,18 @@ def test_a_hot_pixel_does_not_set_the_percentile() -> None:
     pixels = np.full((512, 512), 1000, np.uint16)
     pixels[::2] = 2000
     pixels[0, 0] = 65535
-    assert to_uint8(make_plane(pixels), intensity="percentile")[2, 0] == 255
-    assert to_uint8(make_plane(pixels), intensity="minmax")[2, 0] == 4
+    assert to_uint8(make_plane(pixels), (512, 512), intensity="percentile")[2, 0] == 255
+    assert to_uint8(make_plane(pixels), (512, 512), intensity="minmax")[2, 0] == 4
 
 
 def test_a_uniform_plane_of_16_bits_has_no_range_and_becomes_black() -> None:
     pixels = np.full((512, 512), 1000, np.uint16)
-    assert not to_uint8(make_plane(pixels), intensity="minmax").any()
+    assert not to_uint8(make_plane(pixels), (512, 512), intensity="minmax").any()
 
 
 def test_yellow_is_the_mean_of_red_and_green_without_overflow() -> None:
     plane = extract_color(make_image(fill(250), fill(201), fill(3), is_color=True), "yellow")
-    assert to_uint8(plane)[0, 0] == 226  # 225.5, to the even neighbor
+    assert to_uint8(plane, (512, 512))[0, 0] == 226  # 225.5, to the even neighbor
     assert plane.note == ""
 
 

@@ -7,7 +7,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from hpa_data.dataset import CHANNELS, FAILED, OK
+from hpa_data.dataset import FAILED, HPA_2018, OK
 from hpa_data.errors import InputError
 from hpa_data.sources.naming import find_samples
 from hpa_data.sources.samples import FolderReader, read_sample
@@ -16,7 +16,7 @@ from tests.builders import draw_image, write_sample
 
 def test_an_image_has_the_pixels_that_imageio_reads_from_the_four_files(kaggle: Path) -> None:
     for sample in find_samples(kaggle / "train"):
-        planes = [iio.imread(kaggle / "train" / f"{sample.id}_{channel}.png") for channel in CHANNELS]
+        planes = [iio.imread(kaggle / "train" / f"{sample.id}_{channel}.png") for channel in HPA_2018.channel_names]
         assert (read_sample(sample).image == np.stack(planes, axis=-1)).all()
 
 
@@ -40,7 +40,7 @@ def test_a_plane_that_is_not_square_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path, "a", draw_image(0))
     iio.imwrite(tmp_path / "a_red.png", np.zeros((512, 511), np.uint8))
     with pytest.raises(
-        InputError, match=r"a_red\.png: it has 512 x 511 pixels, but planes must be square and at least 512 x 512"
+        InputError, match=r"a_red\.png: it has 512 x 511 pixels, but planes must be of the aspect ratio of 512 x 512"
     ):
         read_sample(find_samples(tmp_path)[0])
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from hpa_data.dataset import CHANNELS
+from hpa_data.dataset import HPA_2018
 from hpa_data.stats.figures import WIDTH, draw_correlation, draw_frequency, draw_intensities, draw_labels_per_sample
 from hpa_data.stats.intensities import IntensityStatistics, intensity_statistics
 from hpa_data.stats.labels import LabelStatistics, label_statistics
@@ -38,7 +38,9 @@ def _make_intensities(names: list[str], *, n_pixels: int = 10**9) -> tuple[Inten
     slopes = [20 + 5 * number for number in range(len(names))]
     rows = [np.exp(-levels / slope) * n_pixels / slope for slope in slopes]
     return tuple(
-        intensity_statistics(np.tile(row, (4, 1)).astype(np.uint64), part=name, channels=CHANNELS, n_samples=31_072)
+        intensity_statistics(
+            np.tile(row, (4, 1)).astype(np.uint64), part=name, channels=HPA_2018.channel_names, n_samples=31_072
+        )
         for name, row in zip(names, rows, strict=True)
     )
 
@@ -99,7 +101,7 @@ def test_names_of_any_length_and_with_dollar_signs_are_legible(names: list[str])
 def test_a_part_of_one_gray_level_can_be_drawn() -> None:
     counts = np.zeros((4, 256), np.uint64)
     counts[:, 0] = 512**2
-    statistics = intensity_statistics(counts, part="black", channels=CHANNELS, n_samples=1)
+    statistics = intensity_statistics(counts, part="black", channels=HPA_2018.channel_names, n_samples=1)
     figure = draw_intensities([statistics])
     assert_legible(figure)
     assert [text for text, *_ in _find_texts(figure)].count("100.00 %") == 4

@@ -8,7 +8,7 @@ import tensorstore
 import xarray
 import zarr
 
-from hpa_data.dataset import CHANNELS, CLASSES
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import CODECS
 from hpa_data.store.store import Store, open_store
@@ -32,9 +32,9 @@ def test_xarray_opens_a_part_with_the_names_of_channels_and_classes(store: Store
     # Consolidated metadata are not part of the Zarr v3 standard; without this argument xarray warns that it has none.
     part = xarray.open_zarr(store.path, group="train", consolidated=False)
     assert part["images"].dims == ("sample", "y", "x", "channel")
-    assert part["channel"].values.tolist() == list(CHANNELS)
+    assert part["channel"].values.tolist() == list(HPA_2018.channel_names)
     assert part["labels"].sel({"class": "Nucleoli fibrillar center"}).values.all()
-    assert part["class"].values.tolist() == list(CLASSES)
+    assert part["class"].values.tolist() == list(HPA_2018.classes)
 
 
 @pytest.mark.parametrize("codec", CODECS)
