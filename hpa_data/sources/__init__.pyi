@@ -1,13 +1,16 @@
+from . import archives as archives
 from . import decode as decode
 from . import files as files
 from . import image_file as image_file
 from . import imageio_formats as imageio_formats
+from . import members as members
 from . import naming as naming
 from . import options as options
 from . import planes as planes
 from . import png_jpeg as png_jpeg
 from . import samples as samples
 from . import tiff as tiff
+from . import zip_archive as zip_archive
 from .naming import find_samples as find_samples
 from .options import ImportOptions as ImportOptions
 from .samples import FolderReader as FolderReader

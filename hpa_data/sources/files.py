@@ -1,20 +1,33 @@
-"""The files of a source: in a folder, or in a Zip archive, which is not unpacked.
+"""The files of a source: in a folder, or in an archive.
 
 No name and no size is trusted. Links that lead back are followed once, and no more than `MAX_FILE_BYTES` of a file are
 read into memory.
 """
 
+import errno
+import gzip
+import io
 import os
 import stat
-import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from hpa_data.errors import InputError
+from hpa_data.sources.archives import find_archive, open_archive
+from hpa_data.sources.members import (
+    HIDDEN,
+    SUBFOLDER,
+    PassedOver,
+    find_hidden,
+    is_hidden,
+    is_unsafe,
+    packed_names,
+    split_listing,
+)
 
 # The largest known file, a 16-bit stack of 7 channels at 4096 x 4096, has 235 MB.
 MAX_FILE_BYTES = 512 * 2**20
@@ -32,9 +45,12 @@ class Listing:
 
     is_archive: bool
 
+    passed_over: tuple[PassedOver, ...] = ()
+    """Files that are not read, whatever the naming scheme. A hidden folder is listed, not what it holds."""
+
 
 def list_files(source: Path, *, nested: bool) -> Listing:
-    """List the files of a folder or a Zip archive.
+    """List the files of a folder or an archive.
 
     Parameters
     ----------
@@ -46,7 +62,7 @@ def list_files(source: Path, *, nested: bool) -> Listing:
     Returns
     -------
     Listing
-        Sorted by name.
+        Sorted by name. A file packed by gzip is listed without its ``.gz``.
 
     Raises
     ------
@@ -55,28 +71,29 @@ def list_files(source: Path, *, nested: bool) -> Listing:
     """
     root = os.path.abspath(source)
     _find_archive.cache_clear()  # the file at a path may have changed
+    others: list[PassedOver] = []
     if os.path.isdir(root):
         try:
-            names = list(_walk(root, nested))
+            names = list(_walk(root, nested, others))
         except OSError as error:
             raise InputError(
                 f"Cannot read the source: {error.filename}: {error.strerror}. Check its permissions."
             ) from error
     elif (archive := _find_archive(root)) is not None:
-        names = [name for name in _list_members(*archive) if nested or is_unsafe(name) or "/" not in name]
-    elif os.path.isfile(root):
-        raise InputError(f"Cannot open {source}: it is not a complete Zip archive. Fetch it again, or pass a folder.")
+        names = _list_members(*archive, nested, others)
     else:
         raise InputError(
-            f"source must be a folder of images or a Zip archive. Received: {source}, which does not exist. Check the "
+            f"source must be a folder of images or an archive. Received: {source}, which does not exist. Check the "
             "path."
         )
-    return Listing(root=root, names=tuple(sorted(names)), is_archive=not os.path.isdir(root))
-
-
-def is_unsafe(name: str) -> bool:
-    """Return whether a name in an archive leads out of it."""
-    return name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or name[1:3] in {":/", ":\\"}
+    names, archives = split_listing(names)
+    others += archives
+    return Listing(
+        root=root,
+        names=tuple(sorted(names)),
+        is_archive=not os.path.isdir(root),
+        passed_over=tuple(sorted(others, key=lambda other: other.name)),
+    )
 
 
 def read_file(root: str, name: str) -> bytes:
@@ -85,7 +102,7 @@ def read_file(root: str, name: str) -> bytes:
     Parameters
     ----------
     root, name : str
-        As `list_files` returned them.
+        As `list_files` returned them. Any process can read them.
 
     Raises
     ------
@@ -94,12 +111,28 @@ def read_file(root: str, name: str) -> bytes:
     """
     archive = _find_archive(root)
     try:
-        content = _read_member(*archive, name) if archive else _read_path(f"{root}/{name}")
+        try:
+            return _read_member(*archive, name) if archive else _read_path(f"{root}/{name}")
+        except (FileNotFoundError, KeyError):
+            for packed in packed_names(name):
+                try:
+                    return _unpack(_read_member(*archive, packed) if archive else _read_path(f"{root}/{packed}"))
+                except (FileNotFoundError, KeyError):
+                    continue
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+    except InputError as error:
+        raise InputError(str(error), file=name) from error
     # zipfile raises all of these for damage, and RuntimeError for encryption and for methods that it lacks.
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "it is damaged"
         raise InputError(f"Cannot read {name}: {reason}. Fetch the file again.", file=name) from error
-    return content
+
+
+def _unpack(content: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        unpacked = file.read(MAX_FILE_BYTES + 1)
+    _check_size(len(unpacked))
+    return unpacked
 
 
 def _check_size(n_bytes: int) -> None:
@@ -107,8 +140,11 @@ def _check_size(n_bytes: int) -> None:
         raise ValueError(f"it has {n_bytes} bytes, more than {MAX_FILE_BYTES}")
 
 
-def _walk(root: str, nested: bool) -> Iterator[str]:
-    """Yield the names of the files below a folder, relative to it; folders come before links to them."""
+def _walk(root: str, nested: bool, others: list[PassedOver]) -> Iterator[str]:
+    """Yield the names of the files below a folder, relative to it; folders come before links to them.
+
+    What is passed over is added to `others`.
+    """
     seen: set[tuple[int, int]] = set()
     folders: list[str] = [""]
     links: list[str] = []
@@ -122,9 +158,13 @@ def _walk(root: str, nested: bool) -> Iterator[str]:
         # scandir, not Path.iterdir: 125,000 planes in a second.
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
-                if not _is_folder(entry):
+                if is_hidden(entry.name):
+                    others.append(PassedOver(inner + entry.name + "/" * _is_folder(entry), HIDDEN))
+                elif not _is_folder(entry):
                     yield inner + entry.name
-                elif nested:
+                elif not nested:
+                    others.append(PassedOver(f"{inner}{entry.name}/", SUBFOLDER))
+                else:
                     (links if entry.is_symlink() else folders).append(f"{inner}{entry.name}/")
 
 
@@ -151,57 +191,45 @@ def _read_path(path: str) -> bytes:
         os.close(file)
 
 
-@lru_cache(maxsize=64)
-def _find_archive(root: str) -> tuple[str, str] | None:
-    """Split a path into a Zip archive and the folder inside, empty or with ``/`` at its end; None if there is none."""
-    path = Path(root)
-    for parent in (path, *path.parents):
-        if os.path.isfile(parent):  # unlike Path.is_file, False for a name that the system cannot have
-            inner = path.relative_to(parent).as_posix()
-            return (str(parent), "" if inner == "." else inner + "/") if zipfile.is_zipfile(parent) else None
-        if os.path.isdir(parent):
-            return None
-    return None
+# Found once per source: read_file asks for each file.
+_find_archive = lru_cache(maxsize=64)(find_archive)
 
 
-def _list_members(archive: str, inner: str) -> Iterator[str]:
-    for member in _open_archive(archive, os.stat(archive).st_mtime_ns).infolist():
-        # macOS packs metadata beside the files.
-        if not member.is_dir() and not member.filename.startswith("__MACOSX/"):
-            if is_unsafe(member.filename):
-                yield member.filename
-            elif member.filename.startswith(inner):
-                yield member.filename[len(inner) :]
+def _list_members(archive: str, inner: str, nested: bool, others: list[PassedOver]) -> list[str]:
+    """Return the names of the files in a folder of an archive, relative to it; `others` gets what is passed over."""
+    opened = open_archive(archive)
+    names: list[str] = []
+    folders: dict[str, str] = {}
+    for name in opened.files:
+        if is_unsafe(name):
+            names.append(name)
+        elif name.startswith(inner):
+            relative = name[len(inner) :]
+            if hidden := find_hidden(relative):
+                folders[hidden] = HIDDEN
+            elif not nested and "/" in relative:
+                folders[relative[: relative.index("/") + 1]] = SUBFOLDER
+            else:
+                names.append(relative)
+    others += [PassedOver(name, reason) for name, reason in folders.items()]
+    others += [
+        PassedOver(other.name[len(inner) :], other.reason)
+        for other in opened.passed_over
+        if other.name.startswith(inner) and not find_hidden(other.name[len(inner) :])
+    ]
+    if inner and not names and not others:
+        raise InputError(_describe_missing(archive, inner, opened.files))
+    return names
+
+
+def _describe_missing(archive: str, inner: str, names: Iterable[str]) -> str:
+    folders = sorted({name.rpartition("/")[0] for name in names} - {""})
+    listed = f"It has: {', '.join(folders[:5])}{', …' if len(folders) > 5 else ''}" if folders else "It has no folders"
+    return f"Cannot find the folder {inner[:-1]} in {archive}. {listed}."
 
 
 def _read_member(archive: str, inner: str, name: str) -> bytes:
-    opened = _open_archive(archive, os.stat(archive).st_mtime_ns)
-    # zipfile reads no more than the archive's directory says, whatever the packed bytes would unpack to.
-    member = opened.getinfo(inner + name)
-    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise ValueError("it is packed by a method that unpacks without a limit of memory")
-    n_bytes = member.file_size
-    _check_size(n_bytes)
-    with _opening:
-        file = opened.open(inner + name)
-    try:
-        return file.read(n_bytes)
-    finally:
-        with _opening:
-            file.close()
-
-
-# zipfile counts the open members and closes the archive with the last one: one thread at a time.
-_opening = threading.Lock()
-
-
-@lru_cache(maxsize=4)
-def _open_archive(archive: str, _changed_ns: int) -> zipfile.ZipFile:
-    """Open an archive once per process: reading a directory of 125,000 files takes a second.
-
-    Threads may read from it at the same time: `zipfile` locks the file, not the unpacking.
-    """
-    try:
-        return zipfile.ZipFile(archive)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise InputError(f"Cannot open {archive}: {error}. Fetch the archive again.") from error
+    opened = open_archive(archive)
+    member = opened.files[inner + name]
+    _check_size(member.n_bytes)
+    return opened.read(member)

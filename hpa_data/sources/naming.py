@@ -15,8 +15,9 @@ from typing import NamedTuple
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import EXTENSIONS
-from hpa_data.sources.files import is_unsafe, list_files
+from hpa_data.sources.files import list_files
 from hpa_data.sources.image_file import ImageFile
+from hpa_data.sources.members import ARCHIVE, is_unsafe
 from hpa_data.sources.options import ImportOptions, Naming
 from hpa_data.sources.planes import Plane, extract_color, extract_gray, extract_plane
 
@@ -138,7 +139,8 @@ def find_samples(
     planes: dict[str, list[PlaneFile | None]] = {}
     errors: dict[str, str] = {}
     for file in listing.names:
-        for sample_id, channel, extract in scheme.parse(file, options, dataset):
+        # Some programs unpack the file train\\a.png of a Windows archive into one file of that name.
+        for sample_id, channel, extract in scheme.parse(file.replace("\\", "/"), options, dataset):
             try:
                 sample_id.encode()
             except UnicodeEncodeError:
@@ -180,6 +182,11 @@ def _describe_nothing(source: Path, options: ImportOptions, dataset: Dataset) ->
         remedy = f"Pass the folder that does: {source / folders[0]}."
     elif any(_split_extension(name)[1] in EXTENSIONS for name in listing.names):
         remedy = "Pass --naming stack for files that hold whole samples."
+    elif archives := [other.name for other in listing.passed_over if other.reason == ARCHIVE]:
+        inside = f"It holds the archive {archives[0]}"
+        remedy = (
+            f"{inside}: unpack {source} first." if listing.is_archive else f"{inside}: pass {source / archives[0]}."
+        )
     name = "<id>.tif" if options.source == "stack" else f"<id>_<{'|'.join(dataset.channel_names)}>.png"
     return f"source must hold files named {name} (or .tif, .jpg, …). Received: {source} without any. {remedy}"
 

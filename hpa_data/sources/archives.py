@@ -1,0 +1,101 @@
+"""Archives: what kind of file a path leads to, by its first bytes, and why it cannot be opened if it cannot."""
+
+import os
+import re
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+from hpa_data.errors import InputError
+from hpa_data.sources.members import Archive
+from hpa_data.sources.zip_archive import open_zip
+
+# What other files begin with, and what they are.
+_OTHERS = (
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"\x1f\x8b", "packed by gzip"),
+    (b"BZh", "packed by bzip2"),
+    (b"\xfd7zXZ\0", "packed by xz"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x28\xb5\x2f\xfd", "packed by Zstandard"),
+    (b"\x04\x22\x4d\x18", "packed by LZ4"),
+    (b"\x1f\x9d", "packed by compress"),
+    (b"LZIP", "packed by lzip"),
+    (b"MSCF", "a cabinet archive"),
+    (b"xar!", "a xar archive"),
+)
+_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"BM")
+
+
+def find_archive(root: str) -> tuple[str, str] | None:
+    """Split an absolute path into a file and the folder inside it, empty or with ``/`` at its end.
+
+    None if the path leads through no file.
+    """
+    path = Path(root)
+    for parent in (path, *path.parents):
+        if os.path.isfile(parent):  # unlike Path.is_file, False for a name that the system cannot have
+            inner = path.relative_to(parent).as_posix()
+            return str(parent), "" if inner == "." else inner + "/"
+        if os.path.isdir(parent):
+            return None
+    return None
+
+
+def open_archive(path: str) -> Archive:
+    """Open an archive, once per process.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, locked, or of another kind. The message says which.
+    """
+    try:
+        status = os.stat(path)
+        return _open(path, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise InputError(f"Cannot open {path}: {error.strerror}. Check its permissions.") from error
+
+
+@lru_cache(maxsize=4)
+def _open(path: str, _changed_ns: int, _n_bytes: int) -> Archive:
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if not head:
+        raise InputError(f"Cannot open {path}: it is empty. Fetch it again.")
+    for magic, kind in _OTHERS:
+        if head.startswith(magic):
+            raise InputError(f"Cannot open {path}: it is {kind}, which cannot be read. {_advise(path)}")
+    if head.startswith(_IMAGES):
+        raise InputError(f"Cannot open {path}: it is a single image. Pass the folder that holds it.")
+    if head.startswith(b"PK") or zipfile.is_zipfile(path):  # other programs before it: an archive that unpacks itself
+        if _is_first_part(path, head):
+            raise InputError(f"Cannot open {path}: it is one part of an archive in several files. {_advise(path)}")
+        return open_zip(path)
+    raise InputError(
+        f"Cannot open {path}: it is neither a folder nor an archive. Pass the folder that holds the images."
+    )
+
+
+def _is_first_part(path: str, head: bytes) -> bool:
+    """Return whether a Zip archive goes on in another file. Its end is missing then."""
+    return (head.startswith(b"PK\7\x08") or _part_of(path) is not None) and not zipfile.is_zipfile(path)
+
+
+def _part_of(path: str) -> str | None:
+    """Return the name of the whole of which a path is a part by its name; None for other names."""
+    name = os.path.basename(path)
+    found = re.fullmatch(r"(.+)\.(\d{3}|z\d\d|part\d+\.rar|r\d\d)", name, re.IGNORECASE)
+    return found[1] if found else None
+
+
+def _advise(path: str) -> str:
+    """Return the remedy for a file that cannot be opened."""
+    whole = _part_of(path)
+    if whole is None:
+        return "Unpack it first, and pass the folder."
+    if re.search(r"\.\d{3}$", path):
+        return f"Join the parts first: cat {whole}.0* > {whole}."
+    if re.search(r"\.z\d\d$", path, re.IGNORECASE):
+        return f"Join the parts first: zip -s 0 {whole}.zip --out whole.zip."
+    return "Unpack all its parts first, and pass the folder."
