@@ -40,6 +40,16 @@ def convert(
     intensity: Annotated[
         IntensityScaling, typer.Option(help="How to scale to 8 bits: the full range, or that of each plane.")
     ] = "full",
+    z: Annotated[
+        str | None,
+        typer.Option(metavar="max|mean|middle|N", help="For files with Z slices: a projection, or slice N from 0."),
+    ] = None,
+    time: Annotated[
+        int | None, typer.Option(metavar="N", help="For files with several time points: which, from 0.")
+    ] = None,
+    scene: Annotated[
+        int | None, typer.Option(metavar="N", help="For files with several images of the same size: which, from 0.")
+    ] = None,
     codec: Annotated[
         CodecName, typer.Option(help="Compression: lz4 is fast to write, zstd is smallest, raw is none.")
     ] = DEFAULT_CODEC,
@@ -71,6 +81,9 @@ def convert(
         channels=parse_channels(channels) if channels is not None else None,
         missing=missing,
         intensity=intensity,
+        z=z,
+        time=time,
+        scene=scene,
     )
     parallelism = Parallelism(threads=threads, processes=workers, scheduler=scheduler)
     plan = plan_conversion(source, store, labels=labels, part=part, settings=options, codec=codec)

@@ -14,6 +14,7 @@ from hpa_data.format.codecs import encode_chunk, get_codec
 from hpa_data.sources.decode import open_image
 from hpa_data.sources.files import read_file
 from hpa_data.sources.naming import SampleFiles, missing_channels
+from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.create import count_pending
 from hpa_data.store.failures import Failure
@@ -170,7 +171,7 @@ def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
     except InputError as error:
         failure = Failure(id=files.id, file=error.file, reason=str(error))
     seconds = time.perf_counter() - started
-    format_, file_bytes = _describe_file(files)
+    format_, file_bytes = _describe_file(files, plan.settings)
     return _Probe(
         n_bytes=n_bytes,
         seconds=seconds,
@@ -181,13 +182,14 @@ def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
     )
 
 
-def _describe_file(files: SampleFiles) -> tuple[str, int]:
+def _describe_file(files: SampleFiles, options: ImportOptions) -> tuple[str, int]:
     """Describe a sample's first file: its format in words, and the bytes that it decodes to."""
     first = next(file for file in files.planes if file is not None)
     try:
-        image = open_image(read_file(first.root, first.name), first.name)
+        image = open_image(read_file(first.root, first.name), first.name, options)
     except InputError:
         return "not readable", 0
-    (y, x), bits = image.shape, image.max_value.bit_length()
+    y, x = image.shape
     planes = f"{image.n_planes} plane{'s' * (image.n_planes > 1)}"
-    return f"{image.format} {x} x {y}, {bits} bit, {planes}", y * x * image.n_planes * (2 if bits > 8 else 1)
+    n_bytes = y * x * image.n_planes * np.dtype(image.dtype).itemsize
+    return f"{image.format} {x} x {y}, {image.describe_depth()}, {planes}", n_bytes

@@ -1,8 +1,9 @@
 """The plan of a conversion: which samples become a part, from the files of a source and a label table."""
 
+import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.sources.naming import SampleFiles, find_samples, missing_channels
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan
-from hpa_data.store.storage import open_storage
+from hpa_data.store.storage import Storage, open_storage
+from hpa_data.store.store import open_store
 from hpa_data.system.records import list_absent
 from hpa_data.tables import LabelTable, read_label_table
 
@@ -84,7 +86,8 @@ def plan_conversion(
         If the source or the table cannot be used.
     """
     settings = settings or ImportOptions()
-    open_storage(store)  # refuses what cannot be written
+    storage = open_storage(store)  # refuses what cannot be written
+    settings = _adopt_rules(settings, storage, part)
     table = read_label_table(Path(labels), dataset) if labels is not None else None
     found = find_samples(source, settings, dataset)
     skipped: tuple[str, ...] = ()
@@ -115,6 +118,16 @@ def plan_conversion(
         unlabeled=unlabeled,
         skipped=skipped,
     )
+
+
+def _adopt_rules(settings: ImportOptions, storage: Storage, part: str) -> ImportOptions:
+    """Return settings with the rules that version 0.1.0 had, if it began the part: its pixels must stay equal."""
+    # What cannot be opened is told when the part is written.
+    with contextlib.suppress(InputError):
+        if storage.exists(f"{part}/zarr.json"):
+            existing = open_store(storage).part(part).manifest.settings
+            return replace(settings, rules=existing.get("rules", 1))
+    return settings
 
 
 def _join(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hpa_data.errors import InputError
 from hpa_data.sources.image_file import ImageFile, cannot_decode, damaged_file
 from hpa_data.sources.imageio_formats import open_with_imageio
+from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.png_jpeg import open_jpeg, open_png
 from hpa_data.sources.tiff import open_tiff
 
@@ -27,8 +28,9 @@ class Format:
     signature: bytes
     """A regular expression for the first bytes. They decide the format, whatever the file's extension."""
 
-    open: Callable[[bytes, str, str], ImageFile]
-    """Takes the content, the file's name and the format's. May raise any exception where the file is damaged."""
+    open: Callable[[bytes, str, str, ImportOptions], ImageFile]
+    """Takes the content, the file's name, the format's, and the options. May raise any exception where the file is
+    damaged."""
 
 
 # In its JP2 container, or bare.
@@ -51,7 +53,10 @@ EXTENSIONS = frozenset(extension for entry in FORMATS for extension in entry.ext
 _SIGNATURES = tuple((re.compile(entry.signature, re.DOTALL), entry) for entry in FORMATS)
 
 
-def open_image(content: bytes, file: str) -> ImageFile:
+_DEFAULT_OPTIONS = ImportOptions()
+
+
+def open_image(content: bytes, file: str, options: ImportOptions | None = None) -> ImageFile:
     """Open an image file.
 
     Parameters
@@ -60,6 +65,8 @@ def open_image(content: bytes, file: str) -> ImageFile:
         In one of `FORMATS`, whatever the file's extension.
     file : str
         Its name, for messages.
+    options : ImportOptions, optional
+        Which slice, time point and scene is meant where the file has several, and by which rules it is read.
 
     Returns
     -------
@@ -75,7 +82,7 @@ def open_image(content: bytes, file: str) -> ImageFile:
         names = ", ".join(entry.name for entry in FORMATS)
         raise cannot_decode(file, f"its content is none of {names}", "Export it as PNG or TIFF.")
     try:
-        return known.open(content, file, known.name)
+        return known.open(content, file, known.name, options or _DEFAULT_OPTIONS)
     except InputError:
         raise
     # Decoders of damaged files raise anything, struct.error and ZeroDivisionError among it.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,7 +10,8 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError, first_line
 
-Pixels = npt.NDArray[np.unsignedinteger]
+# uint8, uint16, uint32 or float32.
+Pixels = npt.NDArray[Any]
 
 # The largest known image, an interleaved 16-bit stack of 7 channels at 4096 x 4096, has 235 MB.
 MAX_DECODED_BYTES = 256 * 2**20
@@ -40,14 +42,34 @@ class ImageFile:
     is_color: bool
     """Whether the three planes are the red, green and blue of one image."""
 
-    max_value: int
-    """The highest value that its bit depth allows: 255, 4095, 65535."""
+    n_extra: int = 0
+    """Planes after those, which the file calls transparency: they are read by number alone."""
+
+    dtype: str = "uint8"
+    """Of the pixels in the file: uint8, int16, float64."""
+
+    max_value: float
+    """The value of white: what the file declares, else the highest value of its bit depth: 255, 4095, 65535; 1.0 for
+    floating-point pixels."""
+
+    declared: str = ""
+    """Where the file says that less than its whole bit depth counts: ``SignificantBits=12``. Empty: nowhere."""
 
     names: tuple[str, ...] = ()
     """The names of the planes; empty if the file does not name each."""
 
     load: Callable[[int], Pixels]
-    """Returns the plane of an index, uint8 or uint16 (Y, X)."""
+    """Returns the plane of an index, uint8, uint16, uint32 or float32 (Y, X)."""
+
+    def describe_depth(self) -> str:
+        """Say how many bits a pixel has, and how many of them count: ``16 bit, of which 12 count (sBIT=12)``."""
+        kind = np.dtype(self.dtype)
+        if kind.kind == "f":
+            return f"{8 * kind.itemsize} bit floating point"
+        bits = f"{8 * kind.itemsize} bit{' signed' if kind.kind == 'i' else ''}"
+        if not self.declared:
+            return bits
+        return f"{bits}, of which {int(self.max_value).bit_length()} count ({self.declared})"
 
 
 def from_array(array: Pixels, file: str, format_name: str) -> ImageFile:
@@ -72,6 +94,7 @@ def from_array(array: Pixels, file: str, format_name: str) -> ImageFile:
         shape=(array.shape[0], array.shape[1]),
         n_planes=n_planes,
         is_color=n_planes == 3,
+        dtype=str(array.dtype),
         max_value=2 ** (8 * array.itemsize) - 1,
         load=load,
     )

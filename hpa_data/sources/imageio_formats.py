@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 
 from hpa_data.sources.image_file import MAX_PIXELS, ImageFile, cannot_decode, check_size, from_array
+from hpa_data.sources.options import ImportOptions
 
 
-def open_with_imageio(content: bytes, file: str, format_name: str) -> ImageFile:
+def open_with_imageio(content: bytes, file: str, format_name: str, options: ImportOptions) -> ImageFile:
     """Decode an image with imageio.
 
     Palettes become gray, or red, green and blue. Gray values of 9 to 16 bits are scaled to 16 bits by Pillow, which

@@ -1,7 +1,7 @@
 """What a user may choose about reading image files. Imports nothing heavy, so that the command line can offer it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from hpa_data.errors import InputError
@@ -11,6 +11,9 @@ from hpa_data.system.records import decode_record, encode_record
 Naming = Literal["kaggle", "hpav18", "stack"]
 MissingPolicy = Literal["fail", "fill", "skip"]
 IntensityScaling = Literal["full", "minmax", "percentile"]
+
+# How the slices of a Z axis become one plane: their highest pixel, their mean, or the slice in the middle.
+PROJECTIONS = ("max", "mean", "middle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,20 @@ class ImportOptions:
     intensity: IntensityScaling = "full"
     """How more than 8 bits become 8; see `planes.to_uint8`."""
 
+    z: str | None = field(default=None, metadata={"absent": None})
+    """What becomes of the slices of a Z axis: a name in `PROJECTIONS`, or the number of a slice, from 0, as text.
+    None: a file with several slices is refused."""
+
+    time: int | None = field(default=None, metadata={"absent": None})
+    """The time point, from 0. None: a file with several is refused."""
+
+    scene: int | None = field(default=None, metadata={"absent": None})
+    """Which of a file's images of the same size, from 0. None: a file with several is refused."""
+
+    rules: int = field(default=2, metadata={"absent": 1})
+    """By which rules files are read. 1: those of version 0.1.0, for the parts that it began: white is the highest value
+    of the data type, orientation is ignored, a stack has one axis of planes whatever its name. 2: those of today."""
+
     def __post_init__(self) -> None:
         """Check each option."""
         for name, choices in (("source", Naming), ("missing", MissingPolicy), ("intensity", IntensityScaling)):
@@ -41,10 +58,27 @@ class ImportOptions:
                     f"{name} must be one of {', '.join(get_args(choices))}. Received: {name}={getattr(self, name)!r}. "
                     "Choose one."
                 )
+        self._check_axes()
         if self.channels is not None and self.source != "stack":
             raise InputError(
                 f"channels must come with the naming scheme stack. Received: source={self.source!r}. Pass --naming "
                 "stack, or leave the channels out."
+            )
+
+    def _check_axes(self) -> None:
+        if self.z is not None and self.z not in PROJECTIONS and not (self.z.isascii() and self.z.isdigit()):
+            raise InputError(
+                f"z must be one of {', '.join(PROJECTIONS)}, or the number of a slice, from 0. Received: z={self.z!r}. "
+                "Choose one."
+            )
+        for name, number in (("time", self.time), ("scene", self.scene)):
+            if number is not None and number < 0:
+                raise InputError(
+                    f"{name} must be a number from 0. Received: {name}={number}. Count from 0, or leave it out."
+                )
+        if self.rules not in {1, 2}:
+            raise InputError(
+                f"rules must be 1 or 2. Received: rules={self.rules}. Install the newer version of hpa that has them."
             )
 
     def encode(self) -> dict[str, Any]:

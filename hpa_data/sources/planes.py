@@ -22,10 +22,16 @@ class Plane:
     """The file's name, for messages."""
 
     pixels: Pixels
-    """uint8, uint16 or uint32, shape (Y, X)."""
+    """uint8, uint16, uint32 or float32, shape (Y, X)."""
 
-    max_value: int
-    """The value of white."""
+    max_value: float
+    """The value of white; see `ImageFile.max_value`."""
+
+    declared: str = ""
+    """Where the file says that less than its whole bit depth counts; see `ImageFile.declared`."""
+
+    name: str = ""
+    """The name that the plane has in the file; empty if it has none."""
 
     note: str = ""
     """A warning about the plane; empty if there is none."""
@@ -47,7 +53,7 @@ def extract_gray(image: ImageFile) -> Plane:
             "that hold whole samples.",
             file=image.file,
         )
-    return Plane(file=image.file, pixels=first, max_value=image.max_value)
+    return _make_plane(image, 0, first)
 
 
 def extract_color(image: ImageFile, color: str) -> Plane:
@@ -69,22 +75,28 @@ def extract_color(image: ImageFile, color: str) -> Plane:
         expected, others = strength.pop(color), list(strength.values())
     # Stores hold this text: it keeps its spelling.
     note = f"{image.file}: another colour than {color} is stronger" if max(others) > expected else ""
-    return Plane(file=image.file, pixels=pixels, max_value=max_value, note=note)
+    return Plane(file=image.file, pixels=pixels, max_value=max_value, declared=image.declared, name=color, note=note)
 
 
 def extract_plane(image: ImageFile, key: str | int) -> Plane | None:
     """Return a plane of a stack by its index, or by its name in the file, whatever its case.
 
-    None if there is no such plane, or if two have that name.
+    None if there is no such plane, or if two have that name. By its index, a plane that the file calls transparency is
+    found, too.
     """
     if isinstance(key, int):
         index = key
     else:
         names = [name.casefold() for name in image.names]
         index = names.index(key.casefold()) if names.count(key.casefold()) == 1 else image.n_planes
-    if index >= image.n_planes:
+    if index >= image.n_planes + (image.n_extra if isinstance(key, int) else 0):
         return None
-    return Plane(file=image.file, pixels=image.load(index), max_value=image.max_value)
+    return _make_plane(image, index, image.load(index))
+
+
+def _make_plane(image: ImageFile, index: int, pixels: Pixels) -> Plane:
+    name = image.names[index] if index < len(image.names) else ""
+    return Plane(file=image.file, pixels=pixels, max_value=image.max_value, declared=image.declared, name=name)
 
 
 def to_uint8(plane: Plane, shape: tuple[int, int], *, intensity: IntensityScaling = "full") -> npt.NDArray[np.uint8]:

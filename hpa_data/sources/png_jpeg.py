@@ -9,12 +9,13 @@ import struct
 import imagecodecs
 
 from hpa_data.sources.image_file import ImageFile, cannot_decode, check_end, check_size, from_array
+from hpa_data.sources.options import ImportOptions
 
 # Scans of a progressive JPEG, each a pass over the whole image; encoders make about ten.
 MAX_SCANS = 100
 
 
-def open_png(content: bytes, file: str, format_name: str) -> ImageFile:
+def open_png(content: bytes, file: str, format_name: str, options: ImportOptions) -> ImageFile:
     """Decode a PNG. Palettes become red, green and blue; of an animated one, the first image is taken."""
     width, height, depth, color = struct.unpack_from(">IIBB", content, 16)
     # Palettes are expanded to three planes, and to four where they have transparency.
@@ -24,7 +25,7 @@ def open_png(content: bytes, file: str, format_name: str) -> ImageFile:
     return from_array(imagecodecs.png_decode(content), file, format_name)
 
 
-def open_jpeg(content: bytes, file: str, format_name: str) -> ImageFile:
+def open_jpeg(content: bytes, file: str, format_name: str, options: ImportOptions) -> ImageFile:
     """Decode a JPEG, baseline or progressive."""
     height, width, n_planes = _read_jpeg_size(content)
     check_size(file, height, width, width * height * n_planes)

@@ -56,7 +56,7 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None, datase
             # A stack is opened once; of single planes, one at a time is in memory.
             if opened is None or opened[0] != file.name:
                 opened = None
-                opened = (file.name, open_image(read_file(file.root, file.name), file.name))
+                opened = (file.name, open_image(read_file(file.root, file.name), file.name, options))
             image = opened[1]
             shapes[file.name] = image.shape
             plane = file.extract(image)

@@ -11,6 +11,7 @@ import numpy as np
 import tifffile
 
 from hpa_data.sources.image_file import ImageFile, Pixels, cannot_decode, check_size, damaged_file
+from hpa_data.sources.options import ImportOptions
 
 # Pages of a TIFF; the known stacks have 7.
 MAX_PAGES = 64
@@ -20,7 +21,7 @@ MAX_PAGES = 64
 COMPRESSIONS = {1, 5, 8, 32946, 32773, 34925, 50000}
 
 
-def open_tiff(content: bytes, file: str, format_name: str) -> ImageFile:
+def open_tiff(content: bytes, file: str, format_name: str, options: ImportOptions) -> ImageFile:
     """Open a TIFF, BigTIFF, OME-TIFF or ImageJ stack; its planes are decoded when they are loaded."""
     # What it logs about a damaged file reaches us as an exception, too.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)

@@ -14,6 +14,10 @@ from hpa_data.sources.options import ImportOptions
         ({"source": "cagle"}, "source must be one of kaggle, hpav18, stack"),
         ({"missing": "guess"}, "missing must be one of fail, fill, skip"),
         ({"intensity": "auto"}, "intensity must be one of full, minmax, percentile"),
+        ({"z": "sum"}, "z must be one of max, mean, middle, or the number of a slice, from 0. Received: z='sum'"),
+        ({"time": -1}, "time must be a number from 0. Received: time=-1"),
+        ({"scene": -2}, "scene must be a number from 0. Received: scene=-2"),
+        ({"rules": 3}, "rules must be 1 or 2. Received: rules=3. Install the newer version"),
         ({"channels": {"red": 0}}, "channels must come with the naming scheme stack"),
     ],
 )
@@ -24,7 +28,8 @@ def test_an_option_of_another_value_is_refused(settings: dict[str, object], mess
 
 def test_options_come_back_from_the_settings_of_a_part() -> None:
     arrays = {"codec": "raw", "shard_samples": 64, "image_size": 512}
-    for options in (ImportOptions(), ImportOptions(source="stack", channels={"red": 0, "blue": "B"})):
+    stacks = ImportOptions(source="stack", channels={"red": 0, "blue": "B"}, z="max", time=3, scene=0, rules=1)
+    for options in (ImportOptions(), stacks):
         assert ImportOptions.decode(json.loads(json.dumps(options.encode())) | arrays) == options
     with pytest.raises(InputError, match="was not converted from files"):
         ImportOptions.decode({"codec": "raw"})
@@ -41,7 +46,12 @@ def test_the_keys_of_the_options_on_disk_stay() -> None:
         "channels": None,
         "missing": "fill",
         "intensity": "full",
+        "rules": 2,
     }
+
+
+def test_a_part_of_version_0_1_0_is_read_by_its_rules() -> None:
+    assert ImportOptions.decode({"source": "kaggle"}) == ImportOptions(rules=1)
 
 
 def test_the_options_load_nothing_heavy() -> None:
