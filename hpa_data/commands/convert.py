@@ -6,50 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hpa_data.commands.console import abbreviate, escape, progress, resumable, show
+from hpa_data.commands.import_options import LabelOptions, ReadingOptions, expand_options
 from hpa_data.commands.options import DryRun, Json, Overwrite, Scheduler, Threads, Workers, refuse_unused
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
-from hpa_data.sources.options import IntensityScaling, MissingPolicy, Naming
 
 if TYPE_CHECKING:
     from hpa_data.convert.estimate import ConversionEstimate
     from hpa_data.convert.execute import Conversion
 
 
+@expand_options()
 def convert(
     ctx: typer.Context,
     source: Annotated[Path, typer.Argument(help="A folder, a Zip archive, or archive.zip/folder.")],
     store: Annotated[str, typer.Argument(help="The store to make, or to add a part to.")],
-    labels: Annotated[
-        Path | None, typer.Option(help="A CSV table with the columns Id and Target (numbers or names of classes).")
-    ] = None,
+    files: ReadingOptions,
+    tables: LabelOptions,
     part: Annotated[str, typer.Option(metavar="NAME", help="Name of the part to make.")] = "train",
-    naming: Annotated[
-        Naming,
-        typer.Option(help="Kind of files: kaggle (gray planes), hpav18 (color planes), stack (one per sample)."),
-    ] = "kaggle",
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MAPPING", help="The plane of each channel in a stack, by number or name: red=2,green=0,blue=DAPI."
-        ),
-    ] = None,
-    missing: Annotated[
-        MissingPolicy,
-        typer.Option(help="If a sample lacks a channel: list it as failed, fill with zeros, or leave it out."),
-    ] = "fail",
-    intensity: Annotated[
-        IntensityScaling, typer.Option(help="How to scale to 8 bits: the full range, or that of each plane.")
-    ] = "full",
-    z: Annotated[
-        str | None,
-        typer.Option(metavar="max|mean|middle|N", help="For files with Z slices: a projection, or slice N from 0."),
-    ] = None,
-    time: Annotated[
-        int | None, typer.Option(metavar="N", help="For files with several time points: which, from 0.")
-    ] = None,
-    scene: Annotated[
-        int | None, typer.Option(metavar="N", help="For files with several images of the same size: which, from 0.")
-    ] = None,
     codec: Annotated[
         CodecName, typer.Option(help="Compression: lz4 is fast to write, zstd is smallest, raw is none.")
     ] = DEFAULT_CODEC,
@@ -70,23 +43,19 @@ def convert(
     from hpa_data.convert.estimate import estimate_conversion
     from hpa_data.convert.execute import convert_files
     from hpa_data.convert.plan import plan_conversion
-    from hpa_data.sources.naming import parse_channels
-    from hpa_data.sources.options import ImportOptions
     from hpa_data.system.executor import Parallelism
 
-    refuse_unused(ctx, "channels", when=naming != "stack", reason="without --naming stack")
     refuse_unused(ctx, "threads", when=scheduler is not None, reason="with --scheduler")
-    options = ImportOptions(
-        source=naming,
-        channels=parse_channels(channels) if channels is not None else None,
-        missing=missing,
-        intensity=intensity,
-        z=z,
-        time=time,
-        scene=scene,
-    )
     parallelism = Parallelism(threads=threads, processes=workers, scheduler=scheduler)
-    plan = plan_conversion(source, store, labels=labels, part=part, settings=options, codec=codec)
+    plan = plan_conversion(
+        source,
+        store,
+        labels=tables.labels,
+        part=part,
+        settings=files.import_options(),
+        dataset=files.dataset(),
+        codec=codec,
+    )
     if dry_run:
         estimate = estimate_conversion(plan, workers=parallelism, overwrite=overwrite)
         show(estimate, as_json, describe_estimate(estimate))

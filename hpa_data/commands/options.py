@@ -156,8 +156,12 @@ def refuse_unused(ctx: typer.Context, *options: str, when: bool, reason: str) ->
         return
     for parameter in ctx.command.params:
         if parameter.name in options and was_given(ctx, parameter.name):
-            flag = parameter.opts[-1]
-            raise InputError(f"Cannot use {flag}: it has no effect {reason}. Leave {flag} out.")
+            raise has_no_effect(parameter.opts[-1], reason)
+
+
+def has_no_effect(flag: str, reason: str) -> InputError:
+    """Return the error for an option that was given but would have no effect; see `refuse_unused`."""
+    return InputError(f"Cannot use {flag}: it has no effect {reason}. Leave {flag} out.")
 
 
 def choose_table(
