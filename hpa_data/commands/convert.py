@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @expand_options()
 def convert(
     ctx: typer.Context,
-    source: Annotated[Path, typer.Argument(help="A folder, a Zip archive, or archive.zip/folder.")],
+    source: Annotated[Path, typer.Argument(help="A folder, an archive (zip, tar, 7z), or archive.zip/folder.")],
     store: Annotated[str, typer.Argument(help="The store to make, or to add a part to.")],
     files: ReadingOptions,
     tables: LabelOptions,

@@ -65,7 +65,7 @@ def plan_conversion(
     Parameters
     ----------
     source : str or Path
-        A folder, a Zip archive, or a folder inside one.
+        A folder, an archive, or a folder inside one.
     store : str or Path
         The store's folder; need not exist.
     labels : str or Path, optional

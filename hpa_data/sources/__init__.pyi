@@ -1,4 +1,5 @@
 from . import archives as archives
+from . import compressed as compressed
 from . import decode as decode
 from . import files as files
 from . import image_file as image_file
@@ -9,7 +10,9 @@ from . import options as options
 from . import planes as planes
 from . import png_jpeg as png_jpeg
 from . import samples as samples
+from . import tar_archive as tar_archive
 from . import tiff as tiff
+from . import unpacked as unpacked
 from . import zip_archive as zip_archive
 from .naming import find_samples as find_samples
 from .options import ImportOptions as ImportOptions

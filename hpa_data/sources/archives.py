@@ -1,23 +1,23 @@
 """Archives: what kind of file a path leads to, by its first bytes, and why it cannot be opened if it cannot."""
 
+import io
 import os
 import re
+import weakref
 import zipfile
 from functools import lru_cache
 from pathlib import Path
 
 from hpa_data.errors import InputError
+from hpa_data.sources.compressed import WRITERS
 from hpa_data.sources.members import Archive
+from hpa_data.sources.tar_archive import is_tar, open_tar
+from hpa_data.sources.unpacked import open_unpacked
 from hpa_data.sources.zip_archive import open_zip
 
-# What other files begin with, and what they are.
+# Archives that cannot be read: what they begin with, and what they are.
 _OTHERS = (
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"\x1f\x8b", "packed by gzip"),
-    (b"BZh", "packed by bzip2"),
-    (b"\xfd7zXZ\0", "packed by xz"),
     (b"Rar!\x1a\x07", "a RAR archive"),
-    (b"\x28\xb5\x2f\xfd", "packed by Zstandard"),
     (b"\x04\x22\x4d\x18", "packed by LZ4"),
     (b"\x1f\x9d", "packed by compress"),
     (b"LZIP", "packed by lzip"),
@@ -59,27 +59,30 @@ def open_archive(path: str) -> Archive:
 
 @lru_cache(maxsize=4)
 def _open(path: str, _changed_ns: int, _n_bytes: int) -> Archive:
-    with open(path, "rb") as file:
-        head = file.read(512)
-    if not head:
-        raise InputError(f"Cannot open {path}: it is empty. Fetch it again.")
+    with open(path, "rb") as opened:
+        head = opened.read(512)
+    if not head.strip(b"\0"):
+        raise InputError(f"Cannot open {path}: it is empty, or begins with zeros. Fetch it again.")
     for magic, kind in _OTHERS:
         if head.startswith(magic):
             raise InputError(f"Cannot open {path}: it is {kind}, which cannot be read. {_advise(path)}")
     if head.startswith(_IMAGES):
         raise InputError(f"Cannot open {path}: it is a single image. Pass the folder that holds it.")
-    if head.startswith(b"PK") or zipfile.is_zipfile(path):  # other programs before it: an archive that unpacks itself
-        if _is_first_part(path, head):
-            raise InputError(f"Cannot open {path}: it is one part of an archive in several files. {_advise(path)}")
+    if _part_of(path) and not zipfile.is_zipfile(path):
+        raise InputError(f"Cannot open {path}: it is one part of an archive in several files. {_advise(path)}")
+    for magic, write in WRITERS.items():
+        if head.startswith(magic):
+            return open_tar(open_unpacked(path, write), path)
+    if is_tar(head):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = io.FileIO(descriptor, closefd=False)
+        weakref.finalize(file, os.close, descriptor)
+        return open_tar(file, path)
+    if head.startswith(b"PK") or zipfile.is_zipfile(path):  # other bytes before it: an archive that unpacks itself
         return open_zip(path)
     raise InputError(
         f"Cannot open {path}: it is neither a folder nor an archive. Pass the folder that holds the images."
     )
-
-
-def _is_first_part(path: str, head: bytes) -> bool:
-    """Return whether a Zip archive goes on in another file. Its end is missing then."""
-    return (head.startswith(b"PK\7\x08") or _part_of(path) is not None) and not zipfile.is_zipfile(path)
 
 
 def _part_of(path: str) -> str | None:

@@ -114,7 +114,7 @@ def find_samples(
     Parameters
     ----------
     source : str or Path
-        A folder, a Zip archive, or a folder inside one.
+        A folder, an archive, or a folder inside one.
     options : ImportOptions, optional
         By default Kaggle's naming scheme.
     dataset : Dataset

@@ -37,7 +37,7 @@ def test_a_file_of_another_kind_is_called_what_it_is(name: str, head: bytes, mes
 
 def test_a_file_without_content_is_called_empty(tmp_path: Path) -> None:
     (tmp_path / "a.zip").touch()
-    with pytest.raises(InputError, match=r"Cannot open .*a\.zip: it is empty\. Fetch it again\."):
+    with pytest.raises(InputError, match=r"Cannot open .*a\.zip: it is empty, or begins with zeros\. Fetch it again\."):
         list_files(tmp_path / "a.zip", nested=True)
 
 
