@@ -342,3 +342,9 @@ class Sample:
 
     note: str = ""
     """A warning about the sample; empty if there is none."""
+
+    filled: tuple[str, ...] = ()
+    """Names of the channels that are filled with zeros."""
+
+    origin: str = ""
+    """What its files are like, in words, equal for files that are alike: size, format, bits. Empty for a copy."""

@@ -1,4 +1,6 @@
-"""The exception for errors that the user can correct."""
+"""The exception for errors that the user can correct, and the record for what was done but should be known."""
+
+from dataclasses import dataclass
 
 
 class InputError(ValueError):
@@ -16,6 +18,34 @@ class InputError(ValueError):
     def __init__(self, message: str, *, file: str = "") -> None:
         super().__init__(message)
         self.file = file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something that a command did, or would do, and that the user should know.
+
+    All commands print it in the same form, and ``--json`` has its fields, which are also keys in stores.
+    """
+
+    what: str
+    """What was found, without a full stop: ``a channel is nearly black``."""
+
+    n: int
+    """How many `unit` it is about."""
+
+    unit: str = "sample"
+    """Of what: a noun in the singular."""
+
+    examples: tuple[str, ...] = ()
+    """Some of them, the first ones."""
+
+    remedy: str
+    """What can be done, one sentence with a full stop."""
+
+    def __str__(self) -> str:
+        """Return it as the line that commands print."""
+        example = f", for example {self.examples[0]}" if self.examples else ""
+        return f"Warning: {self.what}, {self.n} {self.unit}{'s' * (self.n != 1)}{example}. {self.remedy}"
 
 
 def first_line(error: BaseException) -> str:

@@ -32,8 +32,9 @@ class ArraySpec:
     """Written with each shard of images, in one chunk (or shard) per shard of images. Otherwise when the part is
     created, from `store.create.PartPlan.columns`."""
 
-    present: Literal["always", "labels", "copies", "optional"] = "always"
-    """In which parts: all, those with labels, those of augmented copies, or those whose plan has the column."""
+    present: Literal["always", "labels", "copies", "files", "optional"] = "always"
+    """In which parts: all, those with labels, those of augmented copies, those converted from files since version 0.3,
+    or those whose plan has the column."""
 
     def shape(self, layout: Layout, *, n_classes: int) -> tuple[int, ...]:
         """Return the shape of the array in a part of that layout."""
@@ -54,6 +55,9 @@ METADATA_ARRAYS = (
     ArraySpec(name="checksum", dtype="uint32", dimensions=("sample",), per_shard=True),
     # Sum and sum of squares of each channel, from which the statistics of the manifest are computed.
     ArraySpec(name="sums", dtype="uint64", dimensions=("sample", "channel", "power"), per_shard=True),
+    # What the files of each sample are like, and the names of its channels that are filled, with commas between them.
+    ArraySpec(name="origin", dtype="string", dimensions=("sample",), per_shard=True, present="files"),
+    ArraySpec(name="filled", dtype="string", dimensions=("sample",), per_shard=True, present="files"),
     ArraySpec(name="status", dtype="uint8", dimensions=("sample",), per_shard=True),
     # Names of samples, channels and classes; xarray shows them as coordinates.
     ArraySpec(name="id", dtype="string", dimensions=("sample",)),

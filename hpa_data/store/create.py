@@ -177,7 +177,8 @@ def _encode_part(plan: PartPlan) -> dict[str, bytes]:
     group = zarr.create_group(MemoryStore(objects))
     columns, codec = plan.list_columns(), get_codec(plan.codec)
     for spec in ARRAYS:
-        if spec.per_shard or spec.name in columns:
+        is_written_later = spec.per_shard and (spec.present == "always" or plan.copies is None)
+        if is_written_later or spec.name in columns:
             array = create_array(group, spec, plan.layout, codec=codec, n_classes=len(plan.manifest.classes))
             if not spec.per_shard:
                 array[:] = columns[spec.name]

@@ -12,7 +12,15 @@ import zarr
 
 from hpa_data.dataset import FAILED, PENDING, is_readable
 from hpa_data.errors import InputError, first_line
-from hpa_data.format.arrays import ARRAYS, IMAGES, METADATA_ARRAYS, check_arrays, has_native_layout
+from hpa_data.format.arrays import (
+    ARRAYS,
+    IMAGES,
+    METADATA_ARRAYS,
+    SHARD_ARRAYS,
+    ArraySpec,
+    check_arrays,
+    has_native_layout,
+)
 from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import Layout, find_shard
 from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance, fingerprint
@@ -76,6 +84,11 @@ class Part:
         names = [spec.name for spec in ARRAYS if spec.present == "optional" and spec.name in self.group]
         return {name: self._read(name).tolist() for name in names}
 
+    @cached_property
+    def shard_arrays(self) -> tuple[ArraySpec, ...]:
+        """The arrays that are written with each shard beside the images, in this order."""
+        return tuple(spec for spec in SHARD_ARRAYS if spec.present == "always" or spec.name in self.group)
+
     def read_status(self) -> npt.NDArray[np.uint8]:
         """Read what became of each sample, uint8 (N,)."""
         return self._read("status")
@@ -87,6 +100,16 @@ class Part:
     def read_notes(self) -> list[tuple[str, str]]:
         """Read the note on each sample and the file that it is about; most are empty."""
         return [(str(note), str(file)) for note, file in zip(self._read("note"), self._read("note_file"), strict=True)]
+
+    def read_origins(self) -> list[str] | None:
+        """Read what the files of each sample are like, see `dataset.Sample.origin`; None if the part does not know."""
+        return list(map(str, self._read("origin"))) if "origin" in self.group else None
+
+    def read_filled(self) -> list[tuple[str, ...]] | None:
+        """Read the names of each sample's channels that are filled; None if the part does not know."""
+        if "filled" not in self.group:
+            return None
+        return [tuple(filter(None, str(names).split(","))) for names in self._read("filled")]
 
     def read_sums(self) -> npt.NDArray[np.uint64]:
         """Read sum and sum of squares of each image's channels, uint64 (N, C, 2)."""

@@ -16,7 +16,7 @@ import zarr
 
 from hpa_data.dataset import FAILED, PENDING, Sample, is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.arrays import IMAGES, SHARD_ARRAYS, ArraySpec, encode_group
+from hpa_data.format.arrays import IMAGES, ArraySpec, encode_group
 from hpa_data.format.codecs import (
     decode_shard_index,
     encode_chunk,
@@ -52,7 +52,7 @@ class _Encoded(NamedTuple):
     """A sample, ready to be written."""
 
     chunk: bytes | memoryview
-    row: dict[str, Any]  # its value in each of SHARD_ARRAYS
+    row: dict[str, Any]  # its value in each array of the job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,7 @@ class _Job:
     part: str
     layout: Layout
     codec: str
+    arrays: tuple[ArraySpec, ...]  # beside the images, see `Part.shard_arrays`
     task: ShardTask
     items: tuple[Any, ...]  # what `read` makes each sample of; None for those that stay as they are
     read: Read[Any]
@@ -155,6 +156,7 @@ def write_shards(
             part=part.name,
             layout=part.layout,
             codec=part.manifest.settings["codec"],
+            arrays=part.shard_arrays,
             task=task,
             items=tuple(items[i] if rewrite[i] else None for i in range(task.start, task.stop)),
             read=read,
@@ -227,7 +229,7 @@ def _reset_status(job: _Job, indices: Sequence[int]) -> None:
 
     A shard that is written for the first time has no status yet.
     """
-    status = next(spec for spec in SHARD_ARRAYS if spec.name == "status")
+    status = next(spec for spec in job.arrays if spec.name == "status")
     if job.storage.exists(job.row_key(status)):
         # Only these rows: the others are written again, and may be damaged.
         rows = _read_rows(job, [status])[status.name].copy()
@@ -237,7 +239,7 @@ def _reset_status(job: _Job, indices: Sequence[int]) -> None:
 
 def _write_rows(job: _Job, rows: Sequence[dict[str, Any]]) -> None:
     """Write what is known of the samples of a shard, `status` last."""
-    for spec in SHARD_ARRAYS:
+    for spec in job.arrays:
         _write_chunk(job, spec, [row[spec.name] for row in rows])
 
 
@@ -252,7 +254,7 @@ def _write_chunk(job: _Job, spec: ArraySpec, rows: Sequence[Any]) -> None:
         job.storage.delete(key)
 
 
-def _read_rows(job: _Job, specs: Sequence[ArraySpec] = SHARD_ARRAYS) -> dict[str, npt.NDArray[Any]]:
+def _read_rows(job: _Job, specs: Sequence[ArraySpec]) -> dict[str, npt.NDArray[Any]]:
     """Read the shard's rows of arrays with a row per sample."""
     group: Any = zarr.open_group(job.storage.zarr_store(), path=job.part, mode="r")
     return {spec.name: group[spec.name][job.task.start : job.task.stop] for spec in specs}
@@ -265,7 +267,7 @@ def _read_kept(job: _Job) -> dict[int, _Encoded]:
         return {}
     path = f"{job.storage.location}/{job.shard_key}"
     try:
-        columns = _read_rows(job)
+        columns = _read_rows(job, job.arrays)
     except Exception as error:  # whatever a damaged chunk makes its codecs raise
         raise InputError(
             f"Cannot rewrite some samples of {path}: the arrays beside the images are damaged: {error}. Convert the "
@@ -281,7 +283,7 @@ def _read_kept(job: _Job) -> dict[int, _Encoded]:
                 f"Cannot rewrite some samples of {path}: the shard is damaged: {error}. Run `hpa verify` with --source "
                 "and --repair."
             ) from error
-        chunk = _encode(job, np.zeros(job.layout.image_shape, np.uint8), FAILED, "", "").chunk
+        chunk = _encode(job, _failed_sample(job)).chunk
         return {index: _Encoded(chunk, row) for index, row in rows.items()}
     return {index: _Encoded(shard[slice(*bounds[index].tolist())].tobytes(), row) for index, row in rows.items()}
 
@@ -293,19 +295,25 @@ def _encode_sample(job: _Job, index: int) -> _Encoded:
     except InputError as error:
         if job.stop_at_failure:
             raise
-        return _encode(job, np.zeros(job.layout.image_shape, np.uint8), FAILED, str(error), error.file)
-    return _encode(job, sample.image, sample.status, sample.note, "")
+        return _encode(job, _failed_sample(job, str(error)), error.file)
+    return _encode(job, sample)
 
 
-def _encode(job: _Job, image: npt.NDArray[np.uint8], status: int, note: str, file: str) -> _Encoded:
+def _failed_sample(job: _Job, note: str = "") -> Sample:
+    return Sample(image=np.zeros(job.layout.image_shape, np.uint8), status=FAILED, note=note)
+
+
+def _encode(job: _Job, sample: Sample, file: str = "") -> _Encoded:
     return _Encoded(
-        chunk=encode_chunk(image, get_codec(job.codec)),
+        chunk=encode_chunk(sample.image, get_codec(job.codec)),
         row={
-            "note": _clean_text(note),
+            "note": _clean_text(sample.note),
             "note_file": _clean_text(file),
-            "checksum": compute_checksum(image),
-            "sums": sum_pixels(image),
-            "status": status,
+            "checksum": compute_checksum(sample.image),
+            "sums": sum_pixels(sample.image),
+            "origin": _clean_text(sample.origin),
+            "filled": ",".join(sample.filled),
+            "status": sample.status,
         },
     )
 

@@ -9,6 +9,7 @@ import pytest
 from hpa_data.dataset import Sample
 from hpa_data.errors import InputError
 from hpa_data.format.arrays import SHARD_ARRAYS
+from hpa_data.format.manifest import Provenance
 from hpa_data.store.failures import Failure
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
@@ -129,10 +130,29 @@ def test_a_note_is_text_of_bounded_length(tmp_path: Path) -> None:
 
 def test_each_array_of_the_table_is_written_for_each_shard(tmp_path: Path) -> None:
     part = begin(tmp_path / "a", "abc", shard_samples=2)
-    write_shards(part, range(3), lambda index: Sample(image=draw_image(index), note="a warning"))
+    write_shards(
+        part, range(3), lambda index: Sample(image=draw_image(index), note="a warning", origin="8 bit", filled=("red",))
+    )
     for spec in SHARD_ARRAYS:
         expected = set() if spec.name == "note_file" else {"0", "1"}  # no sample has a file to note
         assert {path.name for path in (part.path / spec.name).glob("c/*")} == expected, spec.name
+
+
+def test_what_the_files_of_a_sample_are_like_is_kept_and_an_augmented_copy_has_none(tmp_path: Path) -> None:
+    part = begin(tmp_path / "a", "abc")
+    samples = [Sample(image=draw_image(0), origin="8 bit"), Sample(image=draw_image(1), filled=("red", "blue"))]
+    write_shards(part, [*samples, "lost"], _read)
+    assert part.read_origins() == ["8 bit", "", ""]
+    assert part.read_filled() == [(), ("red", "blue"), ()]
+    copies = Provenance(parents=("a",), parts=("train",), checksums=(0,), transforms=("[]",))
+    part = begin(tmp_path / "b", "a", copies=copies)
+    assert (part.read_origins(), part.read_filled()) == (None, None)
+
+
+def _read(sample: Sample | str) -> Sample:
+    if isinstance(sample, str):
+        raise InputError("Cannot read it.")
+    return sample
 
 
 def test_a_warning_that_no_longer_applies_is_removed(tmp_path: Path) -> None:
