@@ -7,6 +7,7 @@ from . import imageio_formats as imageio_formats
 from . import members as members
 from . import naming as naming
 from . import options as options
+from . import orientation as orientation
 from . import planes as planes
 from . import png_jpeg as png_jpeg
 from . import samples as samples

@@ -72,16 +72,20 @@ class ImageFile:
         return f"{bits}, of which {int(self.max_value).bit_length()} count ({self.declared})"
 
 
-def from_array(array: Pixels, file: str, format_name: str) -> ImageFile:
+def from_array(
+    array: Pixels, file: str, format_name: str, *, max_value: float | None = None, declared: str = ""
+) -> ImageFile:
     """Make an `ImageFile` of decoded pixels.
 
     Parameters
     ----------
     array : array of uint8 or uint16, shape (Y, X) or (Y, X, planes)
-        With an even number of planes, the last one is transparency and is left out.
-    file, format_name : str
+        With an even number of planes, the last one is transparency.
+    file, format_name, max_value, declared
+        See `ImageFile`. By default, white is the highest value of the data type.
     """
-    n_planes = 1 if array.ndim == 2 else (array.shape[2] - 1) // 2 * 2 + 1
+    n_stored = 1 if array.ndim == 2 else array.shape[2]
+    n_planes = (n_stored - 1) // 2 * 2 + 1
     pixels = array.reshape(*array.shape[:2], -1)  # (Y, X, planes)
 
     def load(index: int) -> Pixels:
@@ -94,8 +98,10 @@ def from_array(array: Pixels, file: str, format_name: str) -> ImageFile:
         shape=(array.shape[0], array.shape[1]),
         n_planes=n_planes,
         is_color=n_planes == 3,
+        n_extra=n_stored - n_planes,
         dtype=str(array.dtype),
-        max_value=2 ** (8 * array.itemsize) - 1,
+        max_value=2 ** (8 * array.itemsize) - 1 if max_value is None else max_value,
+        declared=declared,
         load=load,
     )
 

@@ -6,14 +6,15 @@ import numpy as np
 
 from hpa_data.sources.image_file import MAX_PIXELS, ImageFile, cannot_decode, check_size, from_array
 from hpa_data.sources.options import ImportOptions
+from hpa_data.sources.orientation import check_orientation, turn_upright
 
 
 def open_with_imageio(content: bytes, file: str, format_name: str, options: ImportOptions) -> ImageFile:
     """Decode an image with imageio.
 
-    Palettes become gray, or red, green and blue. Gray values of 9 to 16 bits are scaled to 16 bits by Pillow, which
-    reads JPEG 2000 in color and AVIF with 8 bits only. A file of several images, such as an animation, is refused:
-    which of them is the plane is not known.
+    Palettes become gray, or red, green and blue; black and white become 0 and 255. Gray values of 9 to 16 bits are
+    scaled to 16 bits by Pillow, which reads JPEG 2000 in color and AVIF with 8 bits only. A file of several images,
+    such as an animation, is refused: which of them is the plane is not known.
     """
     import imageio.v3 as iio  # brings Pillow, which most sources do not need
     from PIL.Image import DecompressionBombError, DecompressionBombWarning
@@ -33,11 +34,14 @@ def open_with_imageio(content: bytes, file: str, format_name: str, options: Impo
         check_size(file, properties.shape[0], properties.shape[1], n_bytes)
         # Pillow reads gray images of 16 bits as int32.
         is_deep = properties.dtype == np.int32 and len(properties.shape) == 2
-        if properties.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)} and not is_deep:
+        if properties.dtype.name not in {"bool", "uint8", "uint16"} and not is_deep:
             raise cannot_decode(
-                file, f"its pixels are {properties.dtype}, not 8 or 16 bits, unsigned", "Convert its pixels."
+                file,
+                f"its pixels are {properties.dtype}, not 8 or 16 bits, unsigned",
+                "Save it with 16 bits, unsigned.",
             )
-        if source.metadata(index=0)["mode"] == "CMYK":  # four planes like RGBA
+        metadata = source.metadata(index=0, exclude_applied=False)
+        if metadata["mode"] == "CMYK":  # four planes like RGBA
             raise cannot_decode(file, "its colors are CMYK, neither gray nor RGB", "Export it as gray or RGB.")
         try:
             source.properties(index=1)
@@ -47,6 +51,11 @@ def open_with_imageio(content: bytes, file: str, format_name: str, options: Impo
             raise cannot_decode(file, "it holds several images", "Save each of them as a file of its own.")
     if is_deep:
         if array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
-            raise cannot_decode(file, "its pixels have more than 16 bits", "Convert its pixels.")
+            raise cannot_decode(file, "its pixels have more than 16 bits", "Save it with 16 bits.")
         array = array.astype(np.uint16)
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    if options.rules > 1:
+        # Pillow gives the turns that AVIF has of its own as this, too.
+        array = turn_upright(array, check_orientation(metadata.get("Orientation")))
     return from_array(array, file, format_name)

@@ -63,19 +63,37 @@ def extract_color(image: ImageFile, color: str) -> Plane:
     """
     if not image.is_color:
         return extract_gray(image)
-    red, green, blue = (image.load(index) for index in range(3))
-    strength = {"red": cv2.sumElems(red)[0], "green": cv2.sumElems(green)[0], "blue": cv2.sumElems(blue)[0]}
+    colors = red, green, blue = [image.load(index) for index in range(3)]
+    white, declared, notes = _find_white(image, *colors)
+    strength = {name: _sum_pixels(pixels) for name, pixels in zip(("red", "green", "blue"), colors, strict=True)}
     if color == "yellow":
-        # The sum would overflow the file's own 8 bits.
-        pixels: Pixels = np.add(red, green, dtype=np.uint16 if image.max_value == 255 else np.uint32)
-        max_value = 2 * image.max_value
+        pixels: Pixels = np.add(red, green, dtype=_SUM_TYPES[red.dtype.name])
+        max_value = 2 * white
         expected, others = min(strength["red"], strength["green"]), [strength["blue"]]
     else:
-        pixels, max_value = {"red": red, "green": green, "blue": blue}[color], image.max_value
+        pixels, max_value = {"red": red, "green": green, "blue": blue}[color], white
         expected, others = strength.pop(color), list(strength.values())
-    # Stores hold this text: it keeps its spelling.
-    note = f"{image.file}: another colour than {color} is stronger" if max(others) > expected else ""
-    return Plane(file=image.file, pixels=pixels, max_value=max_value, declared=image.declared, name=color, note=note)
+    if max(others) > expected:
+        notes.append(
+            f"{image.file}: another colour than {color} is stronger"
+        )  # stores hold this text: its spelling stays
+    return Plane(
+        file=image.file,
+        pixels=pixels,
+        max_value=max_value,
+        declared=declared,
+        name=color,
+        note="; ".join(notes),
+    )
+
+
+# Of the sum of two planes, which would overflow their own type.
+_SUM_TYPES = {"uint8": np.uint16, "uint16": np.uint32, "uint32": np.float32, "float32": np.float32}
+
+
+def _sum_pixels(pixels: Pixels) -> float:
+    # OpenCV, several times as fast as NumPy, has no uint32.
+    return float(pixels.sum(dtype=np.float64) if pixels.dtype == np.uint32 else cv2.sumElems(pixels)[0])
 
 
 def extract_plane(image: ImageFile, key: str | int) -> Plane | None:
@@ -95,8 +113,30 @@ def extract_plane(image: ImageFile, key: str | int) -> Plane | None:
 
 
 def _make_plane(image: ImageFile, index: int, pixels: Pixels) -> Plane:
-    name = image.names[index] if index < len(image.names) else ""
-    return Plane(file=image.file, pixels=pixels, max_value=image.max_value, declared=image.declared, name=name)
+    white, declared, notes = _find_white(image, pixels)
+    return Plane(
+        file=image.file,
+        pixels=pixels,
+        max_value=white,
+        declared=declared,
+        name=image.names[index] if index < len(image.names) else "",
+        note="; ".join(notes),
+    )
+
+
+def _find_white(image: ImageFile, *planes: Pixels) -> tuple[float, str, list[str]]:
+    """Return the value of white, what declares it, and a note if it is exceeded by some pixels.
+
+    The declaration is then wrong, so that the whole range of the type counts: nothing is clipped.
+    """
+    if image.declared:
+        n_above = sum(np.count_nonzero(pixels > image.max_value) for pixels in planes)
+        if n_above:
+            note = (
+                f"{image.file}: {image.declared} is ignored, because {n_above} pixels are above {image.max_value:.0f}"
+            )
+            return float(np.iinfo(image.dtype).max), "", [note]
+    return image.max_value, image.declared, []
 
 
 def to_uint8(plane: Plane, shape: tuple[int, int], *, intensity: IntensityScaling = "full") -> npt.NDArray[np.uint8]:

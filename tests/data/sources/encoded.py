@@ -1,6 +1,8 @@
 """Image files, encoded by other libraries than those that decode them where there are two."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -20,6 +22,33 @@ COLOR = RNG.integers(0, 256, (64, 80, 3), np.uint8)
 
 def write_png(pixels: np.ndarray) -> bytes:
     return bytes(imagecodecs.png_encode(pixels))
+
+
+def make_png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+# Of `zlib.compress`ed PNG rows: where each pass of an interlaced image begins, and its steps, by row and by column.
+INTERLACED = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
+def write_png_by_hand(
+    pixels: np.ndarray, color: int, *chunks: tuple[bytes, bytes], late: bytes = b"", interlaced: bool = False
+) -> bytes:
+    """Write a PNG of 8 or 16 bits, with chunks of any name before its pixels, and complete ones after them."""
+    depth = 8 * pixels.itemsize
+    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], depth, color, 0, 0, interlaced)
+    rows = pixels.astype(f">u{pixels.itemsize}")
+    passes = INTERLACED if interlaced else ((0, 0, 1, 1),)
+    lines = [b"\0" + row.tobytes() for y, x, down, right in passes for row in rows[y::down, x::right]]
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(b"".join(lines)))]
+    body = b"".join(make_png_chunk(*part) for part in parts)
+    return b"\x89PNG\r\n\x1a\n" + body + late + make_png_chunk(b"IEND", b"")
+
+
+def make_exif(orientation: int) -> bytes:
+    """Make EXIF metadata, from their byte order on."""
+    return struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 274, 3, 1, orientation, 0)
 
 
 def write_jpeg(pixels: np.ndarray) -> bytes:
