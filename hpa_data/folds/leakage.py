@@ -17,7 +17,7 @@ from hpa_data.folds.options import FoldMethod
 from hpa_data.folds.plan import FoldPlan, plan_folds
 from hpa_data.folds.relations import COPY, EXACT_DUPLICATE, NEAR_DUPLICATE, Relations, find_relations, group_by_id
 from hpa_data.reader.reader import ORIGINAL
-from hpa_data.sources.naming import NAMING_SCHEMES
+from hpa_data.sources.schemes import NAMING_SCHEMES
 from hpa_data.store.store import Store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import read_label_table

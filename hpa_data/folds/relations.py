@@ -15,7 +15,7 @@ from hpa_data.folds.duplicates import (
     hash_samples,
 )
 from hpa_data.reader.reader import ORIGINAL, Reader
-from hpa_data.sources.naming import NAMING_SCHEMES, FoldGroup
+from hpa_data.sources.schemes import NAMING_SCHEMES, FoldGroup
 from hpa_data.store.part import Part
 from hpa_data.system.progress import SILENT, Progress
 

@@ -11,6 +11,7 @@ from . import orientation as orientation
 from . import planes as planes
 from . import png_jpeg as png_jpeg
 from . import samples as samples
+from . import schemes as schemes
 from . import tar_archive as tar_archive
 from . import tiff as tiff
 from . import unpacked as unpacked

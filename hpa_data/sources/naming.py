@@ -1,27 +1,28 @@
-"""Naming schemes: which sample and which channel a file holds, by its name.
-
-To add a scheme, add a function that parses a file name, a row of `NAMING_SCHEMES`, and the scheme's name in
-`options.Naming`.
-"""
+"""The samples of a source: its files sorted by sample and channel."""
 
 import os
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import EXTENSIONS
-from hpa_data.sources.files import list_files
-from hpa_data.sources.image_file import ImageFile
-from hpa_data.sources.members import ARCHIVE, is_unsafe
-from hpa_data.sources.options import ImportOptions, Naming
-from hpa_data.sources.planes import Plane, extract_color, extract_gray, extract_plane
-
-Extract = Callable[[ImageFile], Plane | None]
+from hpa_data.sources.files import Listing, list_files
+from hpa_data.sources.members import ARCHIVE, PassedOver, is_unsafe
+from hpa_data.sources.options import ImportOptions
+from hpa_data.sources.schemes import (
+    COMPOSITE,
+    HPA_COLORS,
+    NAMING_SCHEMES,
+    SINGLE_PLANE,
+    Extract,
+    NamedPlane,
+    split_channel,
+    split_extension,
+    split_plane,
+)
 
 
 class PlaneFile(NamedTuple):
@@ -49,41 +50,15 @@ class SampleFiles(NamedTuple):
     """Why the sample cannot be read, and what to do, if the file names show it; empty otherwise."""
 
 
-class NamedPlane(NamedTuple):
-    """A plane of a sample, as a file name describes it."""
-
-    sample_id: str
-
-    channel: int
-    """Index in `Dataset.channels`."""
-
-    extract: Extract
-
-
-@dataclass(frozen=True)
-class FoldGroup:
-    """What samples of a source have in common that must not lie in two folds, as far as their ids show it."""
-
-    name: str
-
-    find: Callable[[str], str]
-    """Returns the group of a sample id."""
-
-    matches: Callable[[str], bool]
-    """Whether an id is of this scheme's form. For label tables, which do not record the scheme."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class NamingScheme:
-    """How the files of a source are named."""
+class Found:
+    """What a source holds."""
 
-    parse: Callable[[str, ImportOptions, Dataset], Iterator[NamedPlane]]
-    """Takes a file name, relative to the source, and yields the planes that the file holds; none for other files."""
+    samples: tuple[SampleFiles, ...]
+    """Sorted by id, each id once."""
 
-    nested: bool
-    """Whether files lie in subfolders, too."""
-
-    fold_group: FoldGroup | None = None
+    passed_over: tuple[PassedOver, ...]
+    """Files and folders that no sample has, sorted by name."""
 
 
 def parse_channels(text: str) -> dict[str, int | str]:
@@ -109,7 +84,12 @@ def parse_channels(text: str) -> dict[str, int | str]:
 def find_samples(
     source: str | Path, options: ImportOptions | None = None, dataset: Dataset = HPA_2018
 ) -> list[SampleFiles]:
-    """Find the samples of a source.
+    """Find the samples of a source: those that `search_source` finds, without what is passed over."""
+    return list(search_source(source, options, dataset).samples)
+
+
+def search_source(source: str | Path, options: ImportOptions | None = None, dataset: Dataset = HPA_2018) -> Found:
+    """Find the samples of a source, and what else it holds.
 
     Parameters
     ----------
@@ -122,9 +102,9 @@ def find_samples(
 
     Returns
     -------
-    list of SampleFiles
-        Sorted by id, each id once. Files of other names are skipped. A sample with two files for a channel, or with a
-        name that is not UTF-8 or leads out of its archive, has an `error`.
+    Found
+        Each file of the source is in a sample or passed over. A sample with two files for a channel, or with a name
+        that is not UTF-8 or leads out of its archive, has an `error`.
 
     Raises
     ------
@@ -134,34 +114,104 @@ def find_samples(
     source, options = Path(source), options or ImportOptions()
     scheme = NAMING_SCHEMES[options.source]
     _check_channels(options, dataset)
-    names = dataset.channel_names
     listing = list_files(source, nested=scheme.nested)
-    planes: dict[str, list[PlaneFile | None]] = {}
-    errors: dict[str, str] = {}
+    found = _collect(listing, lambda name: scheme.parse(name, options, dataset), dataset)
+    if options.rules > 1:
+        drop = _drop_planes if options.source == "stack" else _drop_composites
+        drop(found, dataset)
+    if not found.planes:
+        raise InputError(_describe_nothing(source, options, dataset))
+    samples = [
+        SampleFiles(name, tuple(found.planes[name]), found.errors.get(name, "")) for name in sorted(found.planes)
+    ]
+    others = sorted([*listing.passed_over, *found.passed_over], key=lambda other: other.name)
+    return Found(samples=tuple(samples), passed_over=tuple(others))
+
+
+@dataclass(kw_only=True)
+class _Collection:
+    """The files of a source by sample."""
+
+    planes: dict[str, list[PlaneFile | None]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    passed_over: list[PassedOver] = field(default_factory=list)
+
+    def list_samples(self) -> tuple[SampleFiles, ...]:
+        return tuple(
+            SampleFiles(name, tuple(planes), self.errors.get(name, "")) for name, planes in sorted(self.planes.items())
+        )
+
+    def drop(self, sample_id: str, reason: str) -> None:
+        """Pass over the files of a sample."""
+        names = {plane.name for plane in self.planes.pop(sample_id) if plane is not None}
+        self.errors.pop(sample_id, None)
+        self.passed_over += [PassedOver(name, reason) for name in names]
+
+
+def _collect(listing: Listing, parse: Callable[[str], Sequence[NamedPlane] | str], dataset: Dataset) -> _Collection:
+    """Sort the files of a source by sample and channel."""
+    names = dataset.channel_names
+    found = _Collection()
     for file in listing.names:
         # Some programs unpack the file train\\a.png of a Windows archive into one file of that name.
-        for sample_id, channel, extract in scheme.parse(file.replace("\\", "/"), options, dataset):
+        parsed = parse(file.replace("\\", "/"))
+        if isinstance(parsed, str):
+            found.passed_over.append(PassedOver(file, parsed))
+            continue
+        for sample_id, channel, extract in parsed:
             try:
                 sample_id.encode()
             except UnicodeEncodeError:
                 # Python hides bytes that are not UTF-8 in surrogates; the store takes text alone.
                 sample_id = os.fsencode(sample_id).decode(errors="backslashreplace")  # noqa: PLW2901
-                errors[sample_id] = "its file name is not UTF-8. Rename the file"
+                found.errors[sample_id] = "its file name is not UTF-8. Rename the file"
             if listing.is_archive and is_unsafe(file):
-                errors[sample_id] = f"{file} leads out of the archive. Pack the files again"
-            found = planes.setdefault(sample_id, [None] * len(names))
-            other = found[channel]
+                found.errors[sample_id] = f"{file} leads out of the archive. Pack the files again"
+            planes = found.planes.setdefault(sample_id, [None] * len(names))
+            other = planes[channel]
             if other is not None:
-                errors[sample_id] = f"there are two files for {names[channel]}, {other.name} and {file}. Remove one"
-            found[channel] = PlaneFile(listing.root, file, extract)
-    if not planes:
-        raise InputError(_describe_nothing(source, options, dataset))
-    return [SampleFiles(name, tuple(planes[name]), errors.get(name, "")) for name in sorted(planes)]
+                found.errors[sample_id] = (
+                    f"there are two files for {names[channel]}, {other.name} and {file}. Remove one"
+                )
+            planes[channel] = PlaneFile(listing.root, file, extract)
+    return found
+
+
+def _drop_composites(found: _Collection, dataset: Dataset) -> None:
+    """Pass over files like ``<id>_blue_red_green.jpg``, which look like the green plane of a sample ``<id>_blue_red``.
+
+    The name is that of a composite if it ends in the names of three channels, or of two where the sample ``<id>`` has
+    planes. But a sample with a file for each channel stays: its id may end in such words.
+    """
+    for sample_id in list(found.planes):
+        split = split_channel(sample_id, dataset)
+        if split is not None and None in found.planes[sample_id]:
+            before, _ = split
+            if before in found.planes or split_channel(before, dataset) is not None:
+                found.drop(sample_id, COMPOSITE)
+
+
+def _drop_planes(found: _Collection, dataset: Dataset) -> None:
+    """Pass over files ``<id>_red.jpg``, ``<id>_green.jpg`` … beside files that hold whole samples."""
+    groups: dict[str, list[str]] = {}
+    for sample_id, planes in found.planes.items():
+        file = next(plane.name for plane in planes if plane is not None)
+        if split := split_plane(file, dataset):
+            groups.setdefault(split[0], []).append(sample_id)
+    for members in groups.values():
+        if len(members) > 1:
+            for sample_id in members:
+                found.drop(sample_id, SINGLE_PLANE)
 
 
 def _check_channels(options: ImportOptions, dataset: Dataset) -> None:
     """Refuse a mapping of channels that the data set does not have."""
     names = dataset.channel_names
+    if options.source == "hpav18" and not set(names) <= set(HPA_COLORS):
+        raise InputError(
+            f"naming must fit the channels of the data set: hpav18 has {', '.join(HPA_COLORS)}. Received: "
+            f"naming=hpav18 for the channels {', '.join(names)}. Leave --naming out for gray planes."
+        )
     unknown = [name for name in options.channels or () if name not in names]
     if unknown or options.channels == {}:
         example = ",".join(f"{name}={index}" for index, name in enumerate(names))
@@ -175,12 +225,12 @@ def _describe_nothing(source: Path, options: ImportOptions, dataset: Dataset) ->
     """Return the message for a source without samples, and what might help: a folder inside, or another scheme."""
     remedy = "Pass the folder that holds the files themselves."
     listing = list_files(source, nested=True)
-    folders = sorted({name.rpartition("/")[0] for name in listing.names if _split_plane(name, dataset)} - {""})
+    folders = sorted({name.rpartition("/")[0] for name in listing.names if split_plane(name, dataset)} - {""})
     if any(folder.rpartition("/")[2].isdigit() for folder in folders):
         remedy = "Pass --naming hpav18, whose folders are numbers of antibodies."
     elif folders:
         remedy = f"Pass the folder that does: {source / folders[0]}."
-    elif any(_split_extension(name)[1] in EXTENSIONS for name in listing.names):
+    elif any(split_extension(name)[1] in EXTENSIONS for name in listing.names):
         remedy = "Pass --naming stack for files that hold whole samples."
     elif archives := [other.name for other in listing.passed_over if other.reason == ARCHIVE]:
         inside = f"It holds the archive {archives[0]}"
@@ -194,98 +244,3 @@ def _describe_nothing(source: Path, options: ImportOptions, dataset: Dataset) ->
 def missing_channels(sample: SampleFiles, dataset: Dataset) -> list[str]:
     """Return the names of the channels for which a sample has no file."""
     return [channel for channel, plane in zip(dataset.channel_names, sample.planes, strict=True) if plane is None]
-
-
-def parse_kaggle_name(name: str, options: ImportOptions, dataset: Dataset) -> Iterator[NamedPlane]:
-    """Parse the name of a gray plane in Kaggle's folder: ``<id>_<channel>.png``."""
-    if plane := _split_plane(name, dataset):
-        stem, channel = plane
-        yield NamedPlane(stem.rpartition("/")[2], channel, extract_gray)
-
-
-def parse_hpav18_name(name: str, options: ImportOptions, dataset: Dataset) -> Iterator[NamedPlane]:
-    """Parse the name of an HPAv18 color plane: ``<antibody>/<plate>_<well>_<field>_<color>.jpg``, nested or flat."""
-    if plane := _split_plane(name, dataset):
-        stem, channel = plane
-        yield NamedPlane(_external_id(stem), channel, _extract_color(dataset.channel_names[channel]))
-
-
-def parse_stack_name(name: str, options: ImportOptions, dataset: Dataset) -> Iterator[NamedPlane]:
-    """Parse the name of a file that holds a whole sample: a TIFF stack ``<id>.tif``, or a color composite.
-
-    Without `ImportOptions.channels`, the planes of a TIFF are found by the channels' names, and a composite,
-    ``<id>_blue_red_green.jpg``, has red, green and blue.
-    """
-    stem, extension = _split_extension(name)
-    if extension not in EXTENSIONS or not stem.rpartition("/")[2]:
-        return
-    is_composite = extension not in {".tif", ".tiff"}
-    names = dataset.channel_names
-    keys = options.channels or (
-        {"red": 0, "green": 1, "blue": 2} if is_composite else {channel: channel for channel in names}
-    )
-    for channel, key in keys.items():
-        sample_id = _external_id(stem.removesuffix("_blue_red_green"))
-        yield NamedPlane(sample_id, names.index(channel), _extract_key(key))
-
-
-@cache
-def _extract_key(key: str | int) -> Extract:
-    """Return one function per key, not one per file."""
-    return partial(extract_plane, key=key)
-
-
-def _find_antibody(sample_id: str) -> str:
-    return sample_id.split("_", maxsplit=1)[0]
-
-
-def _has_antibody(sample_id: str) -> bool:
-    return "_" in sample_id and _find_antibody(sample_id).isdigit()
-
-
-NAMING_SCHEMES: dict[Naming, NamingScheme] = {
-    "kaggle": NamingScheme(parse=parse_kaggle_name, nested=False),
-    "hpav18": NamingScheme(
-        parse=parse_hpav18_name,
-        nested=True,
-        # Ids like 30741_800_A6_1. Images of one antibody show the same protein.
-        fold_group=FoldGroup("antibody", _find_antibody, _has_antibody),
-    ),
-    "stack": NamingScheme(parse=parse_stack_name, nested=True),
-}
-
-
-@cache
-def _extract_color(color: str) -> Extract:
-    """Return one function per color, not one per file."""
-    return partial(extract_color, color=color)
-
-
-@lru_cache(maxsize=8)
-def _index_channels(names: tuple[str, ...]) -> dict[str, int]:
-    return {name: index for index, name in enumerate(names)}
-
-
-def _split_extension(name: str) -> tuple[str, str]:
-    """Split a name into stem and extension, lower case; ``.ome.tif`` is one extension."""
-    stem, extension = os.path.splitext(name)
-    if stem.rpartition("/")[2].startswith("._"):  # metadata that macOS leaves beside each file on foreign disks
-        return "", ""
-    return re.sub(r"\.ome$", "", stem, flags=re.IGNORECASE), extension.lower()
-
-
-def _split_plane(name: str, dataset: Dataset) -> tuple[str, int] | None:
-    """Split the name of a plane into the part before its channel and the channel's index; None for other names."""
-    stem, extension = _split_extension(name)
-    before, _, channel = stem.rpartition("_")
-    indices = _index_channels(dataset.channel_names)
-    if extension not in EXTENSIONS or channel not in indices or not before.rpartition("/")[2]:
-        return None
-    return before, indices[channel]
-
-
-def _external_id(stem: str) -> str:
-    """Make an id: in a folder of an antibody, which is a number, ``<antibody>_<name>``; else the name alone."""
-    folders, _, name = stem.rpartition("/")
-    antibody = folders.rpartition("/")[2]
-    return f"{antibody}_{name}" if antibody.isascii() and antibody.isdigit() else name

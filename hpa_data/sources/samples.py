@@ -12,9 +12,10 @@ from hpa_data.errors import InputError
 from hpa_data.sources.decode import open_image
 from hpa_data.sources.files import read_file
 from hpa_data.sources.image_file import ImageFile
-from hpa_data.sources.naming import Extract, SampleFiles, missing_channels
+from hpa_data.sources.naming import SampleFiles, missing_channels
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.planes import to_uint8
+from hpa_data.sources.schemes import Extract
 from hpa_data.system.memory import BufferPool
 
 # Page-aligned, so that a disk takes uncompressed images without a copy.
@@ -48,7 +49,7 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None, datase
     channels: list[npt.NDArray[np.uint8]] = []
     notes: list[str] = []
     shapes: dict[str, tuple[int, int]] = {}
-    is_filled = False
+    filled: list[str] = []
     opened: tuple[str, ImageFile] | None = None
     for channel, file in zip(dataset.channel_names, files.planes, strict=True):
         plane = None
@@ -61,10 +62,10 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None, datase
             shapes[file.name] = image.shape
             plane = file.extract(image)
             if plane is None and options.missing != "fill":
-                raise _missing_plane(channel, file.extract, image, dataset)
+                raise _missing_plane(channel, file.extract, image, options, dataset)
         if plane is None:
             channels.append(np.zeros((dataset.height, dataset.width), np.uint8))
-            is_filled = True
+            filled.append(channel)
             continue
         channels.append(to_uint8(plane, (dataset.height, dataset.width), intensity=options.intensity))
         notes += [plane.note] if plane.note else []
@@ -73,9 +74,12 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None, datase
         raise InputError(
             f"Cannot read sample {files.id!r}: its planes differ in size ({listed}). Replace the wrong ones."
         )
+    if len(filled) == len(channels) and opened is not None:  # not a sample without any image
+        extract = next(file.extract for file in files.planes if file is not None)
+        raise _missing_plane(dataset.channel_names[0], extract, opened[1], options, dataset)
     merged = _images.acquire((*channels[0].shape, len(channels)))
     cv2.merge(channels, merged)
-    return Sample(image=merged, status=FILLED if is_filled else OK, note="; ".join(notes))
+    return Sample(image=merged, status=FILLED if filled else OK, filled=tuple(filled), note="; ".join(notes))
 
 
 def _check_files(files: SampleFiles, options: ImportOptions, dataset: Dataset) -> None:
@@ -91,15 +95,19 @@ def _check_files(files: SampleFiles, options: ImportOptions, dataset: Dataset) -
         )
 
 
-def _missing_plane(channel: str, extract: Extract, image: ImageFile, dataset: Dataset) -> InputError:
+def _missing_plane(
+    channel: str, extract: Extract, image: ImageFile, options: ImportOptions, dataset: Dataset
+) -> InputError:
     key = extract.keywords.get("key", channel) if isinstance(extract, partial) else channel
     plane = f"channel {channel!r}" if key == channel else f"plane {key!r}, channel {channel!r},"
     names = f": {', '.join(image.names)}" if image.names else " without names"
     example = ",".join(f"{name}={index}" for index, name in enumerate(dataset.channel_names))
+    if options.missing == "fill":
+        remedy = f"No channel was found, and a sample without any is not filled. Pass --channels, for example {example}"
+    else:
+        remedy = f"Pass --channels, for example {example}, or --missing fill to fill the channel with zeros"
     return InputError(
-        f"Cannot find {plane} in {image.file}, which has {image.n_planes} planes{names}. Pass --channels, "
-        f"for example {example}, or --missing fill to fill the channel with zeros.",
-        file=image.file,
+        f"Cannot find {plane} in {image.file}, which has {image.n_planes} planes{names}. {remedy}.", file=image.file
     )
 
 

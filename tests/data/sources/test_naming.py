@@ -15,9 +15,10 @@ from PIL import Image
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import FILLED, HPA_2018, OK
 from hpa_data.errors import InputError
-from hpa_data.sources.naming import NAMING_SCHEMES, find_samples, missing_channels, parse_channels
+from hpa_data.sources.naming import find_samples, missing_channels, parse_channels
 from hpa_data.sources.options import ImportOptions, Naming
 from hpa_data.sources.samples import read_sample
+from hpa_data.sources.schemes import NAMING_SCHEMES
 from hpa_data.store.store import open_store
 from tests.builders import convert, draw_image, write_sample, write_table
 from tests.data.sources.encoded import write_hpav18
@@ -209,9 +210,9 @@ def test_planes_in_other_formats_are_found_and_give_the_same_pixels(tmp_path: Pa
 def test_samples_are_pickled_with_their_extract_functions(tmp_path: Path) -> None:
     """As worker processes receive them."""
     write_hpav18(tmp_path / "1", "p_A1_1", draw_image(0))
-    stacks = ImportOptions(source="stack", channels={"red": 0})
-    for options in (HPAV18, stacks):
-        (sample, *_) = find_samples(tmp_path, options)
+    Image.fromarray(draw_image(0)[..., :3]).save(tmp_path / "b.png")
+    for options in (HPAV18, ImportOptions(source="stack", channels={"red": 0})):
+        (sample,) = find_samples(tmp_path, options)
         copy = pickle.loads(pickle.dumps(sample))
         fill = replace(options, missing="fill")
         assert (read_sample(copy, fill).image == read_sample(sample, fill).image).all()
