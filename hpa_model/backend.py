@@ -9,7 +9,7 @@ import keras
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchReader, BatchSampler, draw_orientations, iter_batches
+from hpa_data.reader.batches import BatchReader, BatchSampler, count_symmetries, draw_orientations, iter_batches
 
 JAX_FLAG = "--xla_gpu_deterministic_ops=true"
 
@@ -64,7 +64,8 @@ def _generate(
     for batch in iter_batches(reader, sampler, epochs=epochs, resume_at=resume_at):
         images: Any = batch.images
         if seed is not None:
-            images = (images, draw_orientations(batch.indices, seed=seed, epoch=step // sampler.n_steps))
+            epoch, n_symmetries = step // sampler.n_steps, count_symmetries(reader.image_shape)
+            images = (images, draw_orientations(batch.indices, seed=seed, epoch=epoch, n_symmetries=n_symmetries))
         yield images if batch.labels is None else (images, batch.labels)
         step += 1
         del batch, images

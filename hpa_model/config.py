@@ -35,8 +35,9 @@ class TrainConfig:
     options: dict[str, float | int | str] = field(default_factory=dict)
     """Differences from the network's default options, see `nets.NETS`."""
 
-    image_size: int = 0
-    """Rows and columns that the network sees. 0: the network's default, for most networks the size in the store."""
+    image_size: int | tuple[int, int] = 0
+    """What the network sees: pixels of the shorter side, the ratio of the sides kept, or rows and columns,
+    ``[256, 384]``. 0: the network's default, for most networks the size in the store."""
 
     bn_momentum: float = 0.99
     """Momentum of the moving averages in batch normalization. Lower it when an epoch has few steps."""
@@ -80,8 +81,8 @@ class TrainConfig:
     plateau_factor: float = 0.5
 
     symmetries: bool = False
-    """Apply one of the eight flips and rotations of a square to each training image, drawn anew in each epoch, on the
-    device."""
+    """Apply one of the eight flips and rotations of a square, or of the four of a rectangle, to each training image,
+    drawn anew in each epoch, on the device."""
 
     precision: Precision = "float32"
     """Of the arithmetic; weights stay float32."""
@@ -115,6 +116,12 @@ class TrainConfig:
                 raise InputError(
                     f"{name} must be from {lowest} to {highest}. Received: {name}={value}. Pass another number."
                 )
+        least, most = (0, MAX_PIXELS) if isinstance(self.image_size, int) else (1, MAX_PIXELS)
+        sides = (self.image_size,) if isinstance(self.image_size, int) else self.image_size
+        if not all(least <= side <= most for side in sides):
+            raise InputError(
+                f"image_size must be from {least} to {most}. Received: image_size={self.image_size}. Pass another size."
+            )
         if self.batch_size % self.devices:
             raise InputError(
                 f"batch_size must be a multiple of devices. Received: batch_size={self.batch_size}, "
@@ -138,7 +145,7 @@ class TrainConfig:
 # The lowest and the highest value of the settings that have both.
 RANGES: tuple[tuple[str, float, float], ...] = (
     *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
-    *(("image_size", 0, MAX_PIXELS), ("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
+    *(("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
     *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
 )
 # The settings that are one of a few words, from their types.
@@ -197,6 +204,34 @@ def parse_setting(text: str) -> dict[str, Any]:
         except (ValueError, RecursionError):
             continue
     raise InputError(f"A setting must be NAME=VALUE, as in a recipe. Received: {text!r}. Write loss=f1, for example.")
+
+
+def parse_image_size(text: str) -> int | tuple[int, int]:
+    """Parse a size of images: one number, or rows and columns.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+
+    Examples
+    --------
+    >>> parse_image_size("192"), parse_image_size("256x384")
+    (192, (256, 384))
+    """
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text.strip().lower())
+    if match is None:
+        raise InputError(
+            f"image_size must be a number of pixels, or ROWSxCOLUMNS. Received: {text!r}. Write 192 or 256x384, for "
+            "example."
+        )
+    rows, columns = match.groups()
+    return int(rows) if columns is None else (int(rows), int(columns))
+
+
+def format_image_size(image_size: int | tuple[int, int]) -> str:
+    """Write a size as `parse_image_size` reads it."""
+    return str(image_size) if isinstance(image_size, int) else "x".join(map(str, image_size))
 
 
 def merge_settings(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

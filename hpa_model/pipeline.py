@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchReader, BatchSampler, PendingImages, draw_orientations
+from hpa_data.reader.batches import BatchReader, BatchSampler, PendingImages, count_symmetries, draw_orientations
 
 # After a batch, TensorFlow requests the next one within microseconds, if at all.
 QUIET_S = 0.02
@@ -135,7 +135,8 @@ class _BatchSource:
         arrays: tuple[npt.NDArray[Any], ...] = (pending.result(),)
         if self._seed is not None:
             epoch = step // self._sampler.n_steps
-            arrays += (draw_orientations(indices, seed=self._seed, epoch=epoch),)
+            n_symmetries = count_symmetries(self._reader.image_shape)
+            arrays += (draw_orientations(indices, seed=self._seed, epoch=epoch, n_symmetries=n_symmetries),)
         return arrays if self.labels is None else (*arrays, self.labels[indices])
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import FAILED, is_readable
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import N_SYMMETRIES, BatchReader
+from hpa_data.reader.batches import BatchReader, count_symmetries
 from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.reader import Reader
 from hpa_data.sources.naming import find_samples
@@ -48,7 +48,8 @@ def predict_probs(
     progress : Progress, optional
         Of images. Its `start` is not called.
     tta : bool
-        Test-time augmentation: also average over the eight flips and rotations of each image.
+        Test-time augmentation: also average over the eight flips and rotations of each image, four if it is not
+        square.
 
     Returns
     -------
@@ -65,7 +66,9 @@ def predict_probs(
             n_images = len(images)
             views: list[Any] = [images]
             if tta:
-                views = [(images, np.full(n_images, code, np.uint8)) for code in range(N_SYMMETRIES)]
+                views = [
+                    (images, np.full(n_images, code, np.uint8)) for code in range(count_symmetries(reader.image_shape))
+                ]
             rows.append(np.mean([model.predict_on_batch(view) for model in predictors for view in views], axis=0))
             del batch, images, views
             progress.advance(n_images)

@@ -16,8 +16,9 @@ import zarr
 
 from hpa_data.convert.execute import Conversion, convert_files
 from hpa_data.convert.plan import plan_conversion
-from hpa_data.dataset import HPA_2018
+from hpa_data.dataset import HPA_2018, Dataset, Sample
 from hpa_data.sources.options import ImportOptions
+from hpa_data.store.build import build_part
 from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
@@ -145,6 +146,20 @@ def assert_same_bytes(one: Path, other: Path) -> None:
     files = list_files(one)
     assert files == list_files(other)
     assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
+
+
+def build_store(path: Path, dataset: Dataset, labels: npt.ArrayLike, *, part: str = "train") -> Store:
+    """Write a part of any data set, with images that are drawn at random and smooth, as many as rows of `labels`."""
+    rows = np.asarray(labels, np.uint8)
+    rng = np.random.default_rng(len(rows))
+    coarse = rng.integers(0, 200, (len(rows), 8, 8, len(dataset.channels)), np.uint8)
+    size = (dataset.width, dataset.height)
+    planes = [[cv2.resize(image[..., c], size) for c in range(image.shape[2])] for image in coarse]
+    images = [np.stack(each, axis=-1) for each in planes]
+    ids = tuple(f"s-{row:03}" for row in range(len(rows)))
+    plan = PartPlan(path=path, name=part, ids=ids, labels=rows, settings={}, dataset=dataset)
+    build_part(plan, images, lambda image: Sample(image=image), expected_bytes=lambda n: n)
+    return open_store(path)
 
 
 def make_rows(n: int = 90, seed: int = 0) -> OutOfFold:

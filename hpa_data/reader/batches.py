@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 
-# Flip in Y, flip in X, transpose: each applied or not. The eight symmetries of a square.
-N_SYMMETRIES = 8
+# Flip in Y, flip in X, transpose: each applied or not. The eight symmetries of a square; the first four of them, those
+# without transposition, are the symmetries of any rectangle.
+N_SYMMETRIES, N_RECTANGLE_SYMMETRIES = 8, 4
 
 # Multipliers of SplitMix64 (Steele, Lea and Flood 2014), which maps neighboring numbers to unrelated ones. It stays,
 # although `Generator.integers` would be shorter: unfinished runs of earlier versions resume bit for bit.
@@ -212,21 +213,31 @@ def permute(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDA
     return np.random.default_rng([seed, epoch]).permutation(indices)
 
 
-def draw_orientations(indices: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.uint8]:
+def count_symmetries(image_shape: tuple[int, int, int]) -> int:
+    """Return how many flips and rotations keep the shape of an image, (Y, X, C): eight of a square, else four."""
+    return N_SYMMETRIES if image_shape[0] == image_shape[1] else N_RECTANGLE_SYMMETRIES
+
+
+def draw_orientations(
+    indices: npt.NDArray[np.int64], *, seed: int, epoch: int, n_symmetries: int = N_SYMMETRIES
+) -> npt.NDArray[np.uint8]:
     """Draw the orientation of each sample in an epoch, as a function of (seed, epoch, index) alone.
 
     Parameters
     ----------
     indices : array of int64, shape (B,)
+    seed, epoch : int
+    n_symmetries : int
+        Of the images, see `count_symmetries`.
 
     Returns
     -------
     array of uint8, shape (B,)
-        0 to 7, equally likely: 1 for a flip in Y, plus 2 for a flip in X, plus 4 for a transpose, applied in that
-        order.
+        0 to 7, or to 3 for images that are not square, equally likely: 1 for a flip in Y, plus 2 for a flip in X, plus
+        4 for a transpose, applied in that order.
     """
     key = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
     mixed = (indices.astype(np.uint64) + np.uint64(1)) * np.uint64(SPLITMIX[0]) + key
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(SPLITMIX[1])
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(SPLITMIX[2])
-    return ((mixed ^ (mixed >> np.uint64(31))) % np.uint64(N_SYMMETRIES)).astype(np.uint8)
+    return ((mixed ^ (mixed >> np.uint64(31))) % np.uint64(n_symmetries)).astype(np.uint8)

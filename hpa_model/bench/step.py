@@ -41,7 +41,7 @@ def measure_step(
     parts: tuple[str, ...] = ("train",),
     *,
     model: str = "gapnet",
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     batch_size: int = 20,
     n_steps: int = 10,
     precision: str | None = None,
@@ -56,8 +56,8 @@ def measure_step(
         With labels.
     model : str
         A name in `nets.NETS`.
-    image_size : int, optional
-        Rows and columns that the network sees; by default those of the store.
+    image_size : int or (int, int), optional
+        See `nets.build`.
     batch_size, n_steps : int
         The two kinds of steps alternate; `n_steps` is the number of each.
     precision : str, optional

@@ -8,7 +8,7 @@ import typer
 
 from hpa_data.commands.console import progress, quiet, show
 from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, Threads
-from hpa_model.config import Precision, TrainConfig
+from hpa_model.config import Precision, TrainConfig, parse_image_size
 
 if TYPE_CHECKING:
     from hpa_model.bench.io import IoReport
@@ -60,9 +60,11 @@ def bench_step(
     parts: Parts = DEFAULT_PARTS,
     model: Annotated[str, typer.Option(metavar="NAME", help="The network, see `hpa models`.")] = DEFAULTS.model,
     image_size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            metavar="N", min=1, help="Rows and columns of the network's input. By default those of the store."
+            metavar="N",
+            help="Size of the network's input: pixels of the shorter side, or ROWSxCOLUMNS. By default the network's, "
+            "mostly the size in the store.",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images per step.")] = DEFAULTS.batch_size,
@@ -89,7 +91,7 @@ def bench_step(
             opened,
             tuple(parts),
             model=model,
-            image_size=image_size,
+            image_size=None if image_size is None else parse_image_size(image_size),
             batch_size=batch_size,
             n_steps=steps,
             precision=precision,

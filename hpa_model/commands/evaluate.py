@@ -79,15 +79,15 @@ def describe_comparison(comparison: "Comparison") -> str:
     width = max(len("run"), *(len(row.run) for row in comparison.rows)) + 2
     labels = "".join(f"{kind.label:>11}" for kind in THRESHOLDINGS)
     lines = [
-        f"{'':<{width}}{'':<13}{'':>7}{'':>7}{'':>7}{'macro-F1':>11}",
-        f"{'run':<{width}}{'model':<13}{'pixels':>7}{'loss':>7}{'epochs':>7}{labels}{'best fold':>11}{'paper':>8}"
+        f"{'':<{width}}{'':<13}{'':>9}{'':>7}{'':>7}{'macro-F1':>11}",
+        f"{'run':<{width}}{'model':<13}{'pixels':>9}{'loss':>7}{'epochs':>7}{labels}{'best fold':>11}{'paper':>8}"
         f"{'images/s':>10}",
     ]
     for row in comparison.rows:
         scores = "".join(f"{getattr(row, f'macro_f1_{kind.name}'):>11.3f}" for kind in THRESHOLDINGS)
         paper = "" if row.paper is None else f"{row.paper:.3f}"
         lines.append(
-            f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'auto':>7}{row.loss:>7}{row.epochs:>7}"
+            f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'auto':>9}{row.loss:>7}{row.epochs:>7}"
             f"{scores}{row.best_fold_in_sample:>11.3f}{paper:>8}{row.images_per_s:>10.1f}"
             f"{' *' if row.legacy_leak else ''}"
         )

@@ -26,7 +26,8 @@ def describe_nets(nets: "Sequence[NetSummary]") -> str:
         options = ", ".join(f"{name}={value}" for name, value in net.options.items())
         lines.append(
             f"{net.name:<13}{net.image_size:>7}{net.n_parameters:>13,}{net.n_frozen:>15,}"
-            f"{net.n_macs / 1e9:>12.2f}   {net.summary}{'; ' + options if options else ''}"
+            f"{net.n_macs / 1e9:>12.2f}   {net.summary}; from {net.min_size} pixels on"
+            f"{'; ' + options if options else ''}"
         )
     lines += ["", "GMAC: billions of multiply-accumulates of convolutions and dense layers, at this number of pixels."]
     return "\n".join(lines)

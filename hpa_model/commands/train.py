@@ -86,11 +86,13 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
         float, _setting(help="Learning rate of the first epoch.", metavar="RATE")
     ] = DEFAULTS.learning_rate,
     image_size: Annotated[
-        int,
+        str,
         _setting(
-            help="Rows and columns of the network's input. 0: its default, mostly those of the store.", metavar="N"
+            help="Size of the network's input: pixels of the shorter side, or ROWSxCOLUMNS. 0: its default, mostly the "
+            "size in the store.",
+            metavar="N",
         ),
-    ] = DEFAULTS.image_size,
+    ] = str(DEFAULTS.image_size),
     symmetries: Annotated[
         bool, _setting("--symmetries", help="Flip and rotate training images at random, anew in each epoch.")
     ] = DEFAULTS.symmetries,
@@ -210,10 +212,12 @@ def finetune(
 
 def _read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
     """Merge the settings of a recipe, of ``--set`` and of the options on the command line, later ones winning."""
-    from hpa_model.config import make_config, merge_settings, parse_setting, read_recipe
+    from hpa_model.config import make_config, merge_settings, parse_image_size, parse_setting, read_recipe
 
     fields = [field.name for field in dataclasses.fields(TrainConfig)]
     options = {name: ctx.params[name] for name in fields if name in ctx.params and was_given(ctx, name)}
+    if "image_size" in options:
+        options["image_size"] = parse_image_size(options["image_size"])
     settings = read_recipe(recipe) if recipe is not None else {}
     for text in texts:
         parsed = parse_setting(text)

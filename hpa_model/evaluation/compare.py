@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpa_data.errors import InputError
 from hpa_data.tables import write_table
+from hpa_model.config import format_image_size
 from hpa_model.evaluation.scores import THRESHOLDINGS, Scores, score_run
 from hpa_model.runs.folder import RunDescription, read_history, read_run
 
@@ -25,8 +26,8 @@ class RunRow:
 
     model: str
     loss: str
-    image_size: int
-    """Rows and columns that the network saw; 0: its default."""
+    image_size: int | str
+    """Pixels of the shorter side that the network saw, or rows and columns, ``256x384``; 0: its default."""
 
     folds: int
     epochs: int
@@ -94,7 +95,7 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
         run=run.absolute().name,
         model=config.model,
         loss=config.loss,
-        image_size=config.image_size,
+        image_size=config.image_size if isinstance(config.image_size, int) else format_image_size(config.image_size),
         folds=config.folds,
         epochs=config.epochs,
         n_samples=scores.n_samples,

@@ -10,10 +10,10 @@ import lazy_loader
 from hpa_data.errors import InputError
 from hpa_model.nets.deepyeast import build_deepyeast
 from hpa_model.nets.densenet import build_densenet121
-from hpa_model.nets.gapnet import build_gapnet
+from hpa_model.nets.gapnet import build_gapnet, find_min_size
 from hpa_model.nets.gapnet_pl import ZScore, build_gapnet_pl
 from hpa_model.nets.mcnn import build_mcnn
-from hpa_model.nets.resize import AreaResize
+from hpa_model.nets.resize import AreaResize, choose_size
 
 # On first use, because it imports this package.
 __getattr__ = lazy_loader.attach(__name__, submodules=("summary",))[0]
@@ -29,11 +29,11 @@ class Net:
     summary: str
     """What it is, in a few words."""
 
-    min_size: int
-    """The fewest rows and columns of which anything is left before the last layer."""
+    min_size: Callable[..., int]
+    """From the options to the fewest rows and columns of which anything is left before the last layer."""
 
     image_size: int = 0
-    """Rows and columns to which images are resized by default; 0: they are not."""
+    """Pixels of the shorter side to which larger images are resized by default; 0: they are not."""
 
     options: Mapping[str, float | int | str] = field(default_factory=dict)
     """The options and their defaults."""
@@ -43,24 +43,26 @@ NETS = {
     "gapnet": Net(
         build=build_gapnet,
         summary="features pooled at three depths; Madeira and Parreira 2018",
-        min_size=76,
+        min_size=find_min_size,
         options={"dropout": 0.4, "stride": 2, "padding": "valid"},
     ),
     "gapnet-pl": Net(
         build=build_gapnet_pl,
         summary="the original, self-normalizing; Rumetshofer et al. 2018",
-        min_size=16,
+        min_size=lambda **_: 11,
         options={"dropout": 0.3, "l1": 1e-7, "l2": 1e-5},
     ),
     "deepyeast": Net(
         build=build_deepyeast,
         summary="eight convolutions, large dense layers; Pärnamaa and Parts 2017",
-        min_size=8,
+        min_size=lambda **_: 8,
         image_size=192,
         options={"dropout": 0.5},
     ),
-    "mcnn": Net(build=build_mcnn, summary="seven scales in parallel; Godinez et al. 2017", min_size=128),
-    "densenet121": Net(build=build_densenet121, summary="densely connected; Huang et al. 2016", min_size=32),
+    "mcnn": Net(build=build_mcnn, summary="seven scales in parallel; Godinez et al. 2017", min_size=lambda **_: 128),
+    "densenet121": Net(
+        build=build_densenet121, summary="densely connected; Huang et al. 2016", min_size=lambda **_: 32
+    ),
 }
 # The custom layers that a saved model may have.
 LAYERS: dict[str, type[keras.layers.Layer]] = {"AreaResize": AreaResize, "ZScore": ZScore}
@@ -79,7 +81,7 @@ def build(
     image_shape: tuple[int, int, int] = (512, 512, 4),
     n_classes: int = 28,
     *,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     bn_momentum: float = 0.99,
     precision: str | None = None,
     options: Mapping[str, float | int | str] | None = None,
@@ -94,9 +96,9 @@ def build(
         (Y, X, C) of the input images.
     n_classes : int
         K.
-    image_size : int, optional
-        Rows and columns to which the images are resized on the device first. By default `Net.image_size`; most networks
-        take the images as they are.
+    image_size : int or (int, int), optional
+        To which the images are resized on the device first: pixels of the shorter side, the ratio of the sides kept, or
+        rows and columns. By default `Net.image_size`; most networks take the images as they are.
     bn_momentum : float
         Momentum of the moving averages in batch normalization, 0..1. 0.99 needs some hundred steps to converge.
     precision : str, optional
@@ -117,25 +119,39 @@ def build(
     if name not in NETS:
         raise InputError(f"model must be one of {', '.join(NETS)}. Received: model={name!r}. Choose one of them.")
     net = NETS[name]
-    if image_size and image_size > min(image_shape[:2]):
-        raise InputError(
-            f"image_size must be at most {min(image_shape[:2])}, the size of the images. Received: "
-            f"image_size={image_size}. Leave it out to keep their size."
-        )
-    size = image_size or min(net.image_size, *image_shape[:2])
-    n_pixels = size or min(image_shape[:2])
-    if n_pixels < net.min_size:
-        raise InputError(
-            f"image_size must be at least {net.min_size} for {name}. Received: image_size={n_pixels}. Use larger "
-            "images."
-        )
     chosen = _check_options(name, options or {})
+    size = choose_size(image_size or min(net.image_size, *image_shape[:2]), image_shape)
+    _check_min_size(name, size, chosen, image_shape)
     with _dtype_policy(precision):
         model = net.build(image_shape, n_classes, image_size=size, **chosen)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = bn_momentum
     return model
+
+
+def _check_min_size(
+    name: str,
+    size: tuple[int, int],
+    options: Mapping[str, float | int | str],
+    image_shape: tuple[int, int, int],
+) -> None:
+    """Raise InputError if a network cannot take images of these rows and columns; it names what can."""
+    n_pixels, min_size = min(size), NETS[name].min_size(**options)
+    if n_pixels >= min_size:
+        return
+    remedies = [f"choose a larger image_size, up to {min(image_shape[:2])}"] if min(image_shape[:2]) >= min_size else []
+    for option, value in (("stride", 1), ("padding", "same")):
+        if option in NETS[name].options and NETS[name].min_size(**{**options, option: value}) <= n_pixels:
+            remedies.append(f"set options.{option}={value}")
+    others = [other for other, net in NETS.items() if other != name and net.min_size() <= n_pixels]
+    if others:
+        remedies.append(f"choose a model that takes it: {', '.join(others)}")
+    remedy = "; or ".join(remedies) or "convert larger images"
+    raise InputError(
+        f"image_size must be at least {min_size} for {name}. Received: image_size={n_pixels}. "
+        f"{remedy[0].upper()}{remedy[1:]}."
+    )
 
 
 @contextlib.contextmanager

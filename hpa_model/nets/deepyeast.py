@@ -8,7 +8,7 @@ from hpa_model.nets.resize import image_input
 
 
 def build_deepyeast(
-    image_shape: tuple[int, int, int], n_classes: int, *, image_size: int, dropout: float = 0.5
+    image_shape: tuple[int, int, int], n_classes: int, *, image_size: tuple[int, int], dropout: float = 0.5
 ) -> keras.Model:
     """Build `deepyeast`: 78,110,876 parameters at 192 pixels, 4 channels and 28 classes; most of them in one layer.
 

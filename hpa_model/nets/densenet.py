@@ -9,7 +9,7 @@ from hpa_model.nets.head import add_outputs
 from hpa_model.nets.resize import image_input
 
 
-def build_densenet121(image_shape: tuple[int, int, int], n_classes: int, *, image_size: int) -> keras.Model:
+def build_densenet121(image_shape: tuple[int, int, int], n_classes: int, *, image_size: tuple[int, int]) -> keras.Model:
     """Build `densenet121` with fresh weights: 7,069,340 parameters at 4 channels and 28 classes.
 
     Growth 32, blocks of 6, 12, 24 and 16. Arguments as in `nets.build`.

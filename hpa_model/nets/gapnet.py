@@ -7,11 +7,18 @@ from hpa_model.nets.head import HEAD, add_outputs
 from hpa_model.nets.resize import image_input
 
 
+def find_min_size(*, stride: int = 2, padding: str = "valid", **_: object) -> int:
+    """Return the fewest rows and columns of which `gapnet` with these options leaves anything to its last layer."""
+    border = 2 if padding == "valid" else 0  # pixels that a convolution takes from each side together
+    size = 2 * (1 + 3 * border) + 2 * border
+    return 2 * ((size - 1) * stride + 1 + border) + border
+
+
 def build_gapnet(
     image_shape: tuple[int, int, int],
     n_classes: int,
     *,
-    image_size: int,
+    image_size: tuple[int, int],
     dropout: float = 0.4,
     stride: int = 2,
     padding: str = "valid",

@@ -27,7 +27,7 @@ def build_gapnet_pl(
     image_shape: tuple[int, int, int],
     n_classes: int,
     *,
-    image_size: int,
+    image_size: tuple[int, int],
     dropout: float = 0.3,
     l1: float = 1e-7,
     l2: float = 1e-5,

@@ -10,7 +10,7 @@ from hpa_model.nets.resize import image_input
 WIDTHS = (16, 16, 16, 32, 32, 32, 64)
 
 
-def build_mcnn(image_shape: tuple[int, int, int], n_classes: int, *, image_size: int) -> keras.Model:
+def build_mcnn(image_shape: tuple[int, int, int], n_classes: int, *, image_size: tuple[int, int]) -> keras.Model:
     """Build `mcnn`: 9,035,724 parameters at 512 pixels, 4 channels and 28 classes; fewer with smaller images.
 
     Arguments as in `nets.build`.

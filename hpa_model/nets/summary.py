@@ -18,6 +18,9 @@ class NetSummary:
     image_size: int
     """Rows and columns that it sees."""
 
+    min_size: int
+    """The fewest rows and columns that it can take, with its default options."""
+
     n_parameters: int
 
     n_frozen: int
@@ -51,6 +54,7 @@ def list_nets(image_shape: tuple[int, int, int] = (512, 512, 4), n_classes: int 
                 name=name,
                 summary=net.summary,
                 image_size=net.image_size or image_shape[0],
+                min_size=net.min_size(),
                 n_parameters=model.count_params(),
                 n_frozen=sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights),
                 n_macs=count_macs(model),

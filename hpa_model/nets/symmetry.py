@@ -7,13 +7,14 @@ from keras import ops
 
 
 def apply_symmetry(images: Any, codes: Any) -> Any:
-    """Apply one of the eight symmetries of a square to each image of a batch.
+    """Apply a flip or rotation that keeps the shape to each image of a batch: eight of a square, four of a rectangle.
 
     Parameters
     ----------
-    images : tensor, shape (B, Y, X, C), with Y = X
+    images : tensor, shape (B, Y, X, C)
     codes : tensor of integers, shape (B,)
-        0..7, the sum of 1 for a flip of Y, 2 for a flip of X and 4 for a transposition, applied in this order.
+        0..7, the sum of 1 for a flip of Y, 2 for a flip of X and 4 for a transposition, applied in this order. 0..3 if
+        Y differs from X: only a square can be transposed.
 
     Returns
     -------
@@ -22,6 +23,8 @@ def apply_symmetry(images: Any, codes: Any) -> Any:
     codes = ops.cast(codes, "int32")[:, None, None, None]
     images = ops.where(codes % 2 == 1, ops.flip(images, axis=1), images)
     images = ops.where(codes // 2 % 2 == 1, ops.flip(images, axis=2), images)
+    if images.shape[1] != images.shape[2]:
+        return images
     return ops.where(codes // 4 == 1, ops.transpose(images, (0, 2, 1, 3)), images)
 
 

@@ -65,6 +65,9 @@ def test_the_options_of_settings_are_those_of_the_recipe_with_their_defaults_and
     types, choices = typing.get_type_hints(train), typing.get_type_hints(TrainConfig)
     shared = [field.name for field in dataclasses.fields(TrainConfig) if field.name in options]
     assert {"model", "folds", "epochs", "batch_size", "parts", "loss", "seed"} <= set(shared)
+    # A size is written as one number or as ROWSxCOLUMNS, and a recipe has a number or a list.
+    shared.remove("image_size")
+    assert (types["image_size"], options["image_size"].default) == (str, str(TrainConfig().image_size))
     for name in shared:
         default = getattr(TrainConfig(), name)
         is_tuple = isinstance(default, tuple)

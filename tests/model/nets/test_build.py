@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpa_data.errors import InputError
+from hpa_data.reader.batches import count_symmetries
 from hpa_model import nets
 from hpa_model.nets.resize import AreaResize, area_weights
 from hpa_model.nets.symmetry import apply_symmetry, with_symmetry_input
@@ -132,3 +133,12 @@ def test_a_model_with_a_symmetry_input_shares_all_weights() -> None:
     expected = model.predict_on_batch(keras.ops.convert_to_numpy(apply_symmetry(images, codes)))
     assert np.allclose(wrapped.predict_on_batch([images, codes]), expected, atol=1e-6)
     assert wrapped.count_params() == model.count_params()
+
+
+def test_a_rectangle_has_the_four_flips_and_rotations_that_keep_its_shape() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (4, 33, 70, 6), np.uint8)
+    transformed = keras.ops.convert_to_numpy(apply_symmetry(images, np.arange(4, dtype=np.uint8)))
+    for code, (y, x) in enumerate([(1, 1), (-1, 1), (1, -1), (-1, -1)]):
+        assert (transformed[code] == images[code, ::y, ::x]).all()
+    assert count_symmetries((33, 70, 6)) == 4
+    assert count_symmetries((70, 70, 6)) == 8
