@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 import typer
 
 from hpa_data.commands.options import has_no_effect, was_given
-from hpa_data.sources.options import ImportOptions, IntensityScaling, MissingPolicy, Naming
+from hpa_data.errors import InputError
+from hpa_data.sources.options import Fit, ImportOptions, MissingPolicy, Naming
+from hpa_data.sources.scaling import FORMS, split_intensities
 
 if TYPE_CHECKING:
     from hpa_data.dataset import Dataset
@@ -55,9 +57,34 @@ class ReadingOptions:
     ] = "fail"
 
     intensity: Annotated[
-        IntensityScaling,
-        typer.Option(rich_help_panel=IMAGES, help="How to scale to 8 bits: the full range, or that of each plane."),
-    ] = "full"
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=IMAGES,
+            metavar="[CHANNEL=]SCALING",
+            help=f"What becomes black and white, for all channels or for one: {FORMS}. Repeatable. By default full.",
+        ),
+    ] = None
+
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=IMAGES,
+            metavar="N|ROWSxCOLUMNS|native",
+            help="Size of the images; native: that of the files. By default that of the data set, 512.",
+        ),
+    ] = None
+
+    fit: Annotated[
+        Fit | None,
+        typer.Option(
+            rich_help_panel=IMAGES,
+            help="For planes of another aspect ratio: add black borders, cut edges off, or distort. By default: fail.",
+        ),
+    ] = None
+
+    upscale: Annotated[
+        bool, typer.Option("--upscale", rich_help_panel=IMAGES, help="Enlarge planes smaller than the images.")
+    ] = False
 
     z: Annotated[
         str | None,
@@ -94,7 +121,7 @@ class ReadingOptions:
         from hpa_data.sources.naming import parse_channels
 
         base = base or ImportOptions()
-        same = {field.name for field in dataclasses.fields(ImportOptions)} - {"channels"}
+        same = {field.name for field in dataclasses.fields(ImportOptions)} - {"channels", "intensity"}
         chosen: dict[str, Any] = {name: getattr(self, name) for name in same & self.given}
         if "naming" in self.given and self.naming != base.source:
             chosen |= {"source": self.naming, "channels": None}
@@ -102,13 +129,50 @@ class ReadingOptions:
             if chosen.get("source", base.source) != "stack":
                 raise has_no_effect("--channels", "without --naming stack")
             chosen["channels"] = parse_channels(self.channels)
-        return dataclasses.replace(base, **chosen)
+        if self.image_size is not None:
+            chosen["native"] = self.image_size == "native"
+        return dataclasses.replace(self._scale(base), **chosen)
+
+    def _scale(self, base: ImportOptions) -> ImportOptions:
+        """Return options with the scaling of the command line. A scaling of all channels replaces each of `base`."""
+        general, channels = split_intensities(self.intensity or [])
+        if general is None and not channels:
+            return base
+        before = {} if general is not None else base.intensities or {}
+        changed = dataclasses.replace(
+            base, intensity=general or base.intensity, intensities={**before, **channels} or None
+        )
+        # What was measured holds on for the channels that are scaled as before.
+        windows = {
+            name: window
+            for name, window in (base.windows or {}).items()
+            if (base.intensities or {}).get(name, base.intensity)
+            == (changed.intensities or {}).get(name, changed.intensity)
+        }
+        return dataclasses.replace(changed, windows=windows or None)
 
     def dataset(self, base: "Dataset | None" = None) -> "Dataset":
-        """Return channels, classes and image size: as the command line says, and otherwise those of `base`."""
+        """Return channels, classes and image size: as the command line says, and otherwise those of `base`.
+
+        A native size is found when the files are; see `ImportOptions.native`.
+
+        Raises
+        ------
+        InputError
+            If the image size is not one.
+        """
         from hpa_data.dataset import HPA_2018
 
-        return base or HPA_2018
+        dataset = base or HPA_2018
+        if self.image_size in {None, "native"}:
+            return dataset
+        numbers = str(self.image_size).split("x")
+        if len(numbers) > 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+            raise InputError(
+                "image_size must be a number, two numbers with x between them, or native. Received: image_size="
+                f"{str(self.image_size)[:40]!r}. Pass --image-size 1024, or 256x384 (rows x columns), for example."
+            )
+        return dataset.resized(int(numbers[0][:9]), int(numbers[-1][:9]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from hpa_data.errors import InputError
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.sources.naming import SampleFiles, find_samples, missing_channels
 from hpa_data.sources.options import ImportOptions
+from hpa_data.sources.samples import find_native_size
 from hpa_data.store.create import PartPlan
 from hpa_data.store.storage import Storage, open_storage
 from hpa_data.store.store import open_store
@@ -87,7 +88,8 @@ def plan_conversion(
     """
     settings = settings or ImportOptions()
     storage = open_storage(store)  # refuses what cannot be written
-    settings = _adopt_rules(settings, storage, part)
+    settings.check_channels(dataset.channel_names)
+    settings, native_size = _adopt(settings, storage, part)
     table = read_label_table(Path(labels), dataset) if labels is not None else None
     found = find_samples(source, settings, dataset)
     skipped: tuple[str, ...] = ()
@@ -99,6 +101,8 @@ def plan_conversion(
         raise InputError(
             f"Cannot convert {source}: each of its {len(skipped)} samples lacks a channel. Pass --missing fill."
         )
+    if settings.native:
+        dataset = dataset.resized(*(native_size or find_native_size(samples, settings)))
     planned = PartPlan(
         path=Path(os.path.abspath(store)),
         name=part,
@@ -120,14 +124,18 @@ def plan_conversion(
     )
 
 
-def _adopt_rules(settings: ImportOptions, storage: Storage, part: str) -> ImportOptions:
-    """Return settings with the rules that version 0.1.0 had, if it began the part: its pixels must stay equal."""
+def _adopt(settings: ImportOptions, storage: Storage, part: str) -> tuple[ImportOptions, tuple[int, int] | None]:
+    """Return settings with what the part has from when it was begun: the rules of version 0.1.0, the native size.
+
+    Its pixels must stay equal, whatever became of its files. None for the size if there is no part.
+    """
     # What cannot be opened is told when the part is written.
     with contextlib.suppress(InputError):
         if storage.exists(f"{part}/zarr.json"):
-            existing = open_store(storage).part(part).manifest.settings
-            return replace(settings, rules=existing.get("rules", 1))
-    return settings
+            manifest = open_store(storage).part(part).manifest
+            height, width, _ = manifest.dataset.image_shape
+            return replace(settings, rules=manifest.settings.get("rules", 1)), (height, width)
+    return settings, None
 
 
 def _join(

@@ -2,8 +2,10 @@ from . import archives as archives
 from . import compressed as compressed
 from . import decode as decode
 from . import files as files
+from . import fitting as fitting
 from . import image_file as image_file
 from . import imageio_formats as imageio_formats
+from . import levels as levels
 from . import members as members
 from . import naming as naming
 from . import options as options
@@ -11,6 +13,7 @@ from . import orientation as orientation
 from . import planes as planes
 from . import png_jpeg as png_jpeg
 from . import samples as samples
+from . import scaling as scaling
 from . import schemes as schemes
 from . import tar_archive as tar_archive
 from . import tiff as tiff

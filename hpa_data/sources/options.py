@@ -1,16 +1,17 @@
 """What a user may choose about reading image files. Imports nothing heavy, so that the command line can offer it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from hpa_data.errors import InputError
 from hpa_data.format.options import ARRAY_SETTINGS
+from hpa_data.sources.scaling import Scaling, parse_scaling
 from hpa_data.system.records import decode_record, encode_record
 
 Naming = Literal["kaggle", "hpav18", "stack"]
 MissingPolicy = Literal["fail", "fill", "skip"]
-IntensityScaling = Literal["full", "minmax", "percentile"]
+Fit = Literal["pad", "crop", "stretch"]
 
 # How the slices of a Z axis become one plane: their highest pixel, their mean, or the slice in the middle.
 PROJECTIONS = ("max", "mean", "middle")
@@ -33,8 +34,23 @@ class ImportOptions:
     """What to do with a sample that lacks a channel: ``fail`` lists it as failed, ``fill`` makes the channel black,
     ``skip`` leaves the sample out."""
 
-    intensity: IntensityScaling = "full"
-    """How more than 8 bits become 8; see `planes.to_uint8`."""
+    intensity: str = "full"
+    """Which raw values become black and white, in one of `scaling.FORMS`."""
+
+    intensities: Mapping[str, str] | None = field(default=None, metadata={"absent": None})
+    """The same for channels with a scaling of their own, by their names."""
+
+    windows: Mapping[str, tuple[float, float]] | None = field(default=None, metadata={"absent": None})
+    """For the channels with ``dataset-percentile``: the raw values that were found, by their names."""
+
+    fit: Fit | None = field(default=None, metadata={"absent": None})
+    """What is done with planes of another aspect ratio than the images; see `fitting.scaled_shape`."""
+
+    upscale: bool = field(default=False, metadata={"absent": False})
+    """Whether planes that are smaller than the images are enlarged."""
+
+    native: bool = field(default=False, metadata={"absent": False})
+    """Whether the images have the size of the files, which must be alike; see `samples.find_native_size`."""
 
     z: str | None = field(default=None, metadata={"absent": None})
     """What becomes of the slices of a Z axis: a name in `PROJECTIONS`, or the number of a slice, from 0, as text.
@@ -52,12 +68,19 @@ class ImportOptions:
 
     def __post_init__(self) -> None:
         """Check each option."""
-        for name, choices in (("source", Naming), ("missing", MissingPolicy), ("intensity", IntensityScaling)):
-            if getattr(self, name) not in get_args(choices):
+        for name, choices in (("source", Naming), ("missing", MissingPolicy), ("fit", Fit)):
+            value = getattr(self, name)
+            if value not in get_args(choices) and (name, value) != ("fit", None):
                 raise InputError(
-                    f"{name} must be one of {', '.join(get_args(choices))}. Received: {name}={getattr(self, name)!r}. "
-                    "Choose one."
+                    f"{name} must be one of {', '.join(get_args(choices))}. Received: {name}={value!r}. Choose one."
                 )
+        for text in (self.intensity, *(self.intensities or {}).values()):
+            parse_scaling(text)
+        if self.native and (self.fit or self.upscale):
+            raise InputError(
+                "native must not be combined with fit or upscale: no plane is scaled. Received: native=True, "
+                f"fit={self.fit!r}, upscale={self.upscale}. Leave them out, or pass a number as --image-size."
+            )
         self._check_axes()
         if self.channels is not None and self.source != "stack":
             raise InputError(
@@ -79,6 +102,23 @@ class ImportOptions:
         if self.rules not in {1, 2}:
             raise InputError(
                 f"rules must be 1 or 2. Received: rules={self.rules}. Install the newer version of hpa that has them."
+            )
+
+    def scaling(self, channel: str) -> Scaling:
+        """Return which raw values of a channel become black and white; a window once that is measured."""
+        scaling = parse_scaling((self.intensities or {}).get(channel, self.intensity))
+        if scaling.method == "dataset-percentile" and channel in (self.windows or {}):
+            low, high = (self.windows or {})[channel]
+            return Scaling(method="window", low=low, high=high)
+        return scaling
+
+    def check_channels(self, names: Collection[str]) -> None:
+        """Refuse scalings of channels that the data set does not have: InputError."""
+        unknown = [name for name in self.intensities or {} if name not in names]
+        if unknown:
+            raise InputError(
+                f"intensity must be for a channel of the data set: {', '.join(names)}. Received: intensity="
+                f"{f'{unknown[0]}={(self.intensities or {})[unknown[0]]}'!r}. Correct the name."
             )
 
     def encode(self) -> dict[str, Any]:

@@ -1,17 +1,12 @@
-"""From the planes of an image file to channels of one size and 8 bits: colors, bit depths, sizes."""
+"""From the planes of an image file to the channels of a sample: grays, colors, stacks."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.sources.image_file import ImageFile, Pixels
-from hpa_data.sources.options import IntensityScaling
-
-# Of `intensity="percentile"`: 0.1 % of the pixels at either end may be dead or hot and are clipped.
-PERCENTILES = (0.1, 99.9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +21,9 @@ class Plane:
 
     max_value: float
     """The value of white; see `ImageFile.max_value`."""
+
+    n_summed: int = 1
+    """How many planes of the file were added up."""
 
     declared: str = ""
     """Where the file says that less than its whole bit depth counts; see `ImageFile.declared`."""
@@ -68,19 +66,19 @@ def extract_color(image: ImageFile, color: str) -> Plane:
     strength = {name: _sum_pixels(pixels) for name, pixels in zip(("red", "green", "blue"), colors, strict=True)}
     if color == "yellow":
         pixels: Pixels = np.add(red, green, dtype=_SUM_TYPES[red.dtype.name])
-        max_value = 2 * white
+        n_summed = 2
         expected, others = min(strength["red"], strength["green"]), [strength["blue"]]
     else:
-        pixels, max_value = {"red": red, "green": green, "blue": blue}[color], white
+        pixels, n_summed = {"red": red, "green": green, "blue": blue}[color], 1
         expected, others = strength.pop(color), list(strength.values())
     if max(others) > expected:
-        notes.append(
-            f"{image.file}: another colour than {color} is stronger"
-        )  # stores hold this text: its spelling stays
+        # Stores hold this text: its spelling stays.
+        notes.append(f"{image.file}: another colour than {color} is stronger")
     return Plane(
         file=image.file,
         pixels=pixels,
-        max_value=max_value,
+        max_value=n_summed * white,
+        n_summed=n_summed,
         declared=declared,
         name=color,
         note="; ".join(notes),
@@ -137,57 +135,3 @@ def _find_white(image: ImageFile, *planes: Pixels) -> tuple[float, str, list[str
             )
             return float(np.iinfo(image.dtype).max), "", [note]
     return image.max_value, image.declared, []
-
-
-def to_uint8(plane: Plane, shape: tuple[int, int], *, intensity: IntensityScaling = "full") -> npt.NDArray[np.uint8]:
-    """Reduce a plane to the size of the images, and to 8 bits.
-
-    Larger planes are averaged over areas; pixels on a border count by their share. More than 8 bits are scaled after
-    that, so that values are rounded once.
-
-    Parameters
-    ----------
-    plane : Plane
-        Of the same aspect ratio, and at least as large.
-    shape : tuple of int
-        Its new rows and columns, (Y, X).
-    intensity : {"full", "minmax", "percentile"}
-        What becomes 0 and 255 in a plane of more than 8 bits. ``full``: 0 and the highest value of its bit depth.
-        ``minmax``: its lowest and highest pixel. ``percentile``: its percentiles 0.1 and 99.9.
-
-    Returns
-    -------
-    array of uint8, shape (Y, X)
-        An 8-bit plane of that size is returned unchanged.
-
-    Raises
-    ------
-    InputError
-        If the plane has another aspect ratio or is too small.
-    """
-    height, width = plane.pixels.shape
-    if height * shape[1] != width * shape[0] or height < shape[0]:
-        raise InputError(
-            f"Cannot use {plane.file}: it has {height} x {width} pixels, but planes must be of the aspect ratio of "
-            f"{shape[0]} x {shape[1]}, and at least as large. Crop or pad it, or remove the sample.",
-            file=plane.file,
-        )
-    is_small = height == shape[0]
-    if is_small and plane.max_value == 255 and plane.pixels.dtype == np.uint8:
-        return np.ascontiguousarray(plane.pixels, np.uint8)
-    levels = plane.pixels.astype(np.float32)
-    low, high = 0.0, float(plane.max_value)
-    if intensity != "full" and plane.max_value not in {255, 510}:  # 510: yellow, of two 8-bit planes
-        low, high = _find_range(plane.pixels, intensity)
-    if not is_small:
-        levels = cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_AREA)
-    scaled = (levels - np.float32(low)) * np.float32(255 / max(high - low, 1))
-    return np.rint(scaled).clip(0, 255).astype(np.uint8)
-
-
-def _find_range(pixels: Pixels, intensity: IntensityScaling) -> tuple[float, float]:
-    """Return the values that become black and white."""
-    if intensity == "minmax":
-        return float(pixels.min()), float(pixels.max())
-    low, high = np.percentile(pixels, PERCENTILES)
-    return float(low), float(high)

@@ -1,5 +1,6 @@
 """Samples as arrays: read from the files of a source, one or many."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,14 +13,17 @@ from hpa_data.errors import InputError
 from hpa_data.sources.decode import open_image
 from hpa_data.sources.files import read_file
 from hpa_data.sources.image_file import ImageFile
+from hpa_data.sources.levels import to_uint8
 from hpa_data.sources.naming import SampleFiles, missing_channels
 from hpa_data.sources.options import ImportOptions
-from hpa_data.sources.planes import to_uint8
 from hpa_data.sources.schemes import Extract
 from hpa_data.system.memory import BufferPool
 
 # Page-aligned, so that a disk takes uncompressed images without a copy.
 _images = BufferPool()
+
+# Samples that are opened to find the native size.
+N_NATIVE = 15
 
 
 def read_sample(files: SampleFiles, options: ImportOptions | None = None, dataset: Dataset = HPA_2018) -> Sample:
@@ -67,7 +71,9 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None, datase
             channels.append(np.zeros((dataset.height, dataset.width), np.uint8))
             filled.append(channel)
             continue
-        channels.append(to_uint8(plane, (dataset.height, dataset.width), intensity=options.intensity))
+        channels.append(
+            to_uint8(plane, (dataset.height, dataset.width), scaling=options.scaling(channel), options=options)
+        )
         notes += [plane.note] if plane.note else []
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {y} x {x}" for name, (y, x) in shapes.items())
@@ -80,6 +86,28 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None, datase
     merged = _images.acquire((*channels[0].shape, len(channels)))
     cv2.merge(channels, merged)
     return Sample(image=merged, status=FILLED if filled else OK, filled=tuple(filled), note="; ".join(notes))
+
+
+def find_native_size(samples: Sequence[SampleFiles], options: ImportOptions) -> tuple[int, int]:
+    """Find the size, (Y, X), that most of some samples have, evenly spaced, by the first file of each.
+
+    Raises
+    ------
+    InputError
+        If none of those files can be read.
+    """
+    sizes: Counter[tuple[int, int]] = Counter()
+    error = InputError("Cannot find the size of the files: no sample has one. Pass a number as --image-size.")
+    for index in np.unique(np.linspace(0, len(samples) - 1, N_NATIVE).round().astype(int)).tolist():
+        file = next((file for file in samples[index].planes if file is not None), None)
+        try:
+            if file is not None:
+                sizes[open_image(read_file(file.root, file.name), file.name, options).shape] += 1
+        except InputError as raised:
+            error = raised
+    if not sizes:
+        raise error
+    return max(sizes, key=lambda size: (sizes[size], size))
 
 
 def _check_files(files: SampleFiles, options: ImportOptions, dataset: Dataset) -> None:
@@ -117,6 +145,8 @@ class FolderReader:
     def __init__(
         self, samples: Sequence[SampleFiles], options: ImportOptions | None = None, dataset: Dataset = HPA_2018
     ) -> None:
+        if options is not None:
+            options.check_channels(dataset.channel_names)
         self.ids = [sample.id for sample in samples]
         self.labels: npt.NDArray[np.uint8] | None = None  # image files have none
         # uint8 (N,): `OK`, or `FAILED` once a sample could not be read.

@@ -13,7 +13,8 @@ from hpa_data.sources.options import ImportOptions
     [
         ({"source": "cagle"}, "source must be one of kaggle, hpav18, stack"),
         ({"missing": "guess"}, "missing must be one of fail, fill, skip"),
-        ({"intensity": "auto"}, "intensity must be one of full, minmax, percentile"),
+        ({"intensity": "auto"}, "intensity must be one of full, bits=N, window=LOW:HIGH"),
+        ({"fit": "squeeze"}, "fit must be one of pad, crop, stretch. Received: fit='squeeze'"),
         ({"z": "sum"}, "z must be one of max, mean, middle, or the number of a slice, from 0. Received: z='sum'"),
         ({"time": -1}, "time must be a number from 0. Received: time=-1"),
         ({"scene": -2}, "scene must be a number from 0. Received: scene=-2"),
@@ -29,7 +30,8 @@ def test_an_option_of_another_value_is_refused(settings: dict[str, object], mess
 def test_options_come_back_from_the_settings_of_a_part() -> None:
     arrays = {"codec": "raw", "shard_samples": 64, "image_size": 512}
     stacks = ImportOptions(source="stack", channels={"red": 0, "blue": "B"}, z="max", time=3, scene=0, rules=1)
-    for options in (ImportOptions(), stacks):
+    scaled = ImportOptions(intensities={"red": "bits=12"}, windows={"blue": (1.5, 400)}, fit="pad", upscale=True)
+    for options in (ImportOptions(), stacks, scaled):
         assert ImportOptions.decode(json.loads(json.dumps(options.encode())) | arrays) == options
     with pytest.raises(InputError, match="was not converted from files"):
         ImportOptions.decode({"codec": "raw"})

@@ -40,7 +40,7 @@ def test_a_plane_that_is_not_square_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path, "a", draw_image(0))
     iio.imwrite(tmp_path / "a_red.png", np.zeros((512, 511), np.uint8))
     with pytest.raises(
-        InputError, match=r"a_red\.png: it has 512 x 511 pixels, but planes must be of the aspect ratio of 512 x 512"
+        InputError, match=r"a_red\.png: it has 512 x 511 pixels .* not the aspect ratio of the images, 512 x 512"
     ):
         read_sample(find_samples(tmp_path)[0])
 
