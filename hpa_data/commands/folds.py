@@ -101,6 +101,8 @@ def describe_folds(report: "FoldReport") -> str:
     for leak in report.leaks:
         name = f"with {LEAKS.get(leak.relation, f'the same {leak.relation}')} in training"
         lines.append(f"{name:<41}" + "".join(f"{count:>14}" for count in leak.leaked) + f"   {leak.n_groups} groups")
+    if report.n_same_id and not any(sum(leak.leaked) for leak in report.leaks if leak.relation == "id"):
+        lines.append(f"In several parts: {report.n_same_id} ids, each taken for one sample and kept in one fold")
     if report.n_left_out:
         lines.append(f"Left out, could not be converted: {report.n_left_out} samples")
     return "\n".join(lines)

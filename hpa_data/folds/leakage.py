@@ -15,7 +15,15 @@ from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds
 from hpa_data.folds.options import FoldMethod
 from hpa_data.folds.plan import FoldPlan, plan_folds
-from hpa_data.folds.relations import COPY, EXACT_DUPLICATE, NEAR_DUPLICATE, Relations, find_relations, group_by_id
+from hpa_data.folds.relations import (
+    COPY,
+    EXACT_DUPLICATE,
+    NEAR_DUPLICATE,
+    SAME_ID,
+    Relations,
+    find_relations,
+    group_by_id,
+)
 from hpa_data.reader.reader import ORIGINAL
 from hpa_data.sources.schemes import NAMING_SCHEMES
 from hpa_data.store.store import Store
@@ -31,8 +39,8 @@ class Leak:
     """How many related samples are on both sides of a split."""
 
     relation: str
-    """``copy`` (a sample and its augmented copies), ``exact duplicate``, ``near duplicate``, ``any`` of these, or the
-    fold group of a naming scheme: ``antibody``."""
+    """``copy`` (a sample and its augmented copies), ``exact duplicate``, ``near duplicate``, ``id`` (one that several
+    parts have), ``any`` of these, or the fold group of a naming scheme: ``antibody``."""
 
     n_groups: int
     """Groups of two or more related samples."""
@@ -60,6 +68,11 @@ class FoldReport:
     """Samples that are not used, because they could not be converted."""
 
     @property
+    def n_same_id(self) -> int:
+        """Ids that several parts have."""
+        return sum(leak.n_groups for leak in self.leaks if leak.relation == SAME_ID)
+
+    @property
     def n_leaked(self) -> int:
         """Validation samples with a copy or a duplicate in training; fold groups share no pixels and do not count."""
         return sum(sum(leak.leaked) for leak in self.leaks if leak.relation == ANY)
@@ -80,7 +93,7 @@ def report_folds(
     """
     splits = [plan.split(fold) for fold in range(plan.n_folds)]
     counts = np.array([labels[validation].sum(axis=0, dtype=np.int64) for _, validation in splits])  # (F, K)
-    pixels = (COPY, EXACT_DUPLICATE, NEAR_DUPLICATE)
+    pixels = (COPY, EXACT_DUPLICATE, NEAR_DUPLICATE, SAME_ID)
     found = {name: relations.groups[name] for name in pixels if name in relations.groups}
     found |= {ANY: relations.merge(fold_groups=False)} | relations.groups  # in this order
     leaks = []

@@ -10,7 +10,7 @@ from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds, check_n_folds, split_fold
 from hpa_data.folds.options import FoldMethod
-from hpa_data.folds.relations import find_relations
+from hpa_data.folds.relations import find_relations, group_same_ids
 from hpa_data.reader.reader import ABSENT, ORIGINAL, Reader
 from hpa_data.store.store import Store
 from hpa_data.system.progress import SILENT, Progress
@@ -43,6 +43,9 @@ def plan_folds(
     legacy_leak: bool = False,
 ) -> FoldPlan:
     """Assign the originals of a reader to folds; copies are in training where their parents are.
+
+    Originals with the same id, in different parts, are in the same fold: as a rule they are one sample that was
+    converted twice, such as in two sizes, and a model must not be validated on what it was trained on.
 
     Parameters
     ----------
@@ -86,12 +89,31 @@ def plan_folds(
     originals = np.flatnonzero(readable & (parents == ORIGINAL))
     # Copies are appended, as the paper's were, whatever the order of the parts.
     originals = originals[np.argsort(reader.parents[originals] != ORIGINAL, kind="stable")]
-    check_n_folds(n_folds, len(originals), seed)
+    same_id = originals if legacy_leak else group_same_ids(reader)[originals]
+    check_n_folds(n_folds, len(np.unique(same_id)), seed)
     groups = find_groups()[originals] if find_groups is not None and method == "grouped-stratified" else None
     folds: npt.NDArray[np.int64] = np.full(len(reader), -1)
-    folds[originals] = assign_folds(reader.labels[originals], n_folds, method, groups, seed)
+    folds[originals] = _assign(reader.labels[originals], n_folds, method, groups=groups, same_id=same_id, seed=seed)
     # A copy that could not be written must not be read, although its parent can.
     return FoldPlan(n_folds=n_folds, folds=folds, parents=np.where(readable, parents, ORIGINAL))
+
+
+def _assign(
+    labels: npt.NDArray[np.uint8],
+    n_folds: int,
+    method: FoldMethod,
+    *,
+    groups: npt.NDArray[np.int64] | None,
+    same_id: npt.NDArray[np.int64],
+    seed: int,
+) -> npt.NDArray[np.int64]:
+    """Assign samples to folds, those with the same value in `same_id`, int64 (N,), to the same one."""
+    _, firsts, members = np.unique(same_id, return_index=True, return_inverse=True)
+    if len(firsts) == len(labels) or groups is not None:  # the groups hold those with the same id
+        return assign_folds(labels, n_folds, method, groups, seed)
+    if method == "stratified":
+        return assign_folds(labels, n_folds, "grouped-stratified", same_id, seed)
+    return assign_folds(labels[firsts], n_folds, method, None, seed)[members]
 
 
 def plan_training(

@@ -20,6 +20,8 @@ from hpa_data.store.part import Part
 from hpa_data.system.progress import SILENT, Progress
 
 COPY, EXACT_DUPLICATE, NEAR_DUPLICATE = "copy", "exact duplicate", "near duplicate"
+# Of samples of several parts: taken for one sample that was converted twice, such as in two sizes.
+SAME_ID = "id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +30,15 @@ class Relations:
 
     groups: dict[str, npt.NDArray[np.int64]]
     """For each relation, the group of each sample, int64 (N,); related samples have the same. The relations are `COPY`,
-    `EXACT_DUPLICATE`, `NEAR_DUPLICATE` where it was searched for, and the names of fold groups of naming schemes."""
+    `EXACT_DUPLICATE`, `NEAR_DUPLICATE` where it was searched for, `SAME_ID` where there are such samples, and the names
+    of fold groups of naming schemes."""
 
     def merge(self, *, fold_groups: bool = True) -> npt.NDArray[np.int64]:
         """Return groups that keep all related samples together, int64 (N,).
 
-        Without `fold_groups`, only copies and duplicates are related: samples that share pixels.
+        Without `fold_groups`, only samples that share pixels are related: copies, duplicates, those with the same id.
         """
-        pixels = {COPY, EXACT_DUPLICATE, NEAR_DUPLICATE}
+        pixels = {COPY, EXACT_DUPLICATE, NEAR_DUPLICATE, SAME_ID}
         merged = [groups for name, groups in self.groups.items() if fold_groups or name in pixels]
         return group_samples(len(merged[0]), *(_edges(groups) for groups in merged))
 
@@ -90,6 +93,9 @@ def find_relations(
         edges = _edges(equal)
         hashes[edges[:, 0] != edges[:, 1]] = 0  # of equal samples, the first stands for all
         groups[NEAR_DUPLICATE] = group_samples(n_samples, edges, find_near_duplicates(hashes, threads=threads))
+    same_id = group_same_ids(reader)
+    if (same_id != np.arange(n_samples)).any():
+        groups[SAME_ID] = same_id
     for naming, scheme in NAMING_SCHEMES.items():
         from_scheme = np.concatenate(
             [np.full(len(part.ids), part.manifest.settings.get("source") == naming) for part in parts]
@@ -97,6 +103,18 @@ def find_relations(
         if scheme.fold_group and from_scheme.any():
             groups[scheme.fold_group.name] = group_by_id(reader.ids, scheme.fold_group, among=from_scheme & ~is_copy)
     return Relations(groups=groups)
+
+
+def group_same_ids(reader: Reader) -> npt.NDArray[np.int64]:
+    """Group originals that have the same id, in different parts; int64 (N,), the index of the first of each group.
+
+    Each copy has a group to itself: its parent decides its fold.
+    """
+    firsts: dict[str, int] = {}
+    is_copy = (reader.parents != ORIGINAL).tolist()
+    return np.array(
+        [row if is_copy[row] else firsts.setdefault(name, row) for row, name in enumerate(reader.ids)], np.int64
+    )
 
 
 def group_by_id(ids: Sequence[str], group: FoldGroup, *, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

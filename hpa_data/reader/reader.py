@@ -77,6 +77,8 @@ class Reader:
         What reads the images: ``mapped`` if all parts are local and have the layout that `hpa convert` writes.
     ids : list of str, length N
         Sample ids, part after part.
+    parts : list of str, length N
+        The part of each sample. An id is unique within its part; two parts may have the same.
     labels : array of uint8, shape (N, K), or None
         Multi-hot; None if a part has no labels.
     status : array of uint8, shape (N,)
@@ -93,11 +95,11 @@ class Reader:
     """
 
     def __init__(self, parts: Sequence[ReaderSpec], *, threads: int | None = None, cache_bytes: int = 0) -> None:
-        shapes = {part.layout.image_shape for part in parts}
+        shapes = {part.layout.image_shape: part.name for part in parts}
         if len(shapes) != 1:
+            listed = ", ".join(f"{name} with {shape}" for shape, name in sorted(shapes.items()))
             raise InputError(
-                f"parts must have the same image shape. Received: {', '.join(map(str, sorted(shapes))) or 'no parts'}. "
-                "Read them one by one."
+                f"parts must have the same image shape. Received: {listed or 'no parts'}. Read them one by one."
             )
         first = parts[0]
         other = next((part for part in parts if not part.dataset.is_like(first.dataset)), None)
@@ -115,6 +117,7 @@ class Reader:
         (self.image_shape,) = shapes
         self.dataset = first.dataset
         self.ids = [name for part in parts for name in part.ids]
+        self.parts = [part.name for part in parts for _ in part.ids]
         self.status = np.concatenate([part.status for part in parts])
         self._is_readable = is_readable(self.status)
         labels = [part.labels for part in parts if part.labels is not None]

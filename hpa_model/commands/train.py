@@ -107,6 +107,10 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     cache_gib: CacheGib = None,
     checkpoint_minutes: CheckpointMinutes = 10,
     tensorboard: Tensorboard = False,
+    allow_unlabeled: Annotated[
+        bool,
+        typer.Option("--allow-unlabeled", help="Train also on parts of which no sample has a class."),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -122,6 +126,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     opened = open_store(store)
 
     with quiet():
+        from hpa_model.training.data import summarize_data
         from hpa_model.training.finetune import train_and_finetune
         from hpa_model.training.job import Checkpointing
 
@@ -130,6 +135,10 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
             if name not in config.parts and opened.part(name).copies is not None:
                 flags = " ".join(f"--part {part}" for part in (*config.parts, name))
                 print(f"The store also holds augmented copies. To train on them, pass {flags}", file=sys.stderr)
+    data = summarize_data(opened, config.parts)
+    # Parts without a class are refused, in one line.
+    for line in data.describe(legacy_leak=config.legacy_leak) if allow_unlabeled or not data.empty_parts else []:
+        print(line, file=sys.stderr)
     if (out / "config.json").exists() and not overwrite:
         print(f"Resuming {out}", file=sys.stderr)
     cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)
@@ -139,6 +148,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
             config,
             out,
             overwrite=overwrite,
+            allow_unlabeled=allow_unlabeled,
             recipe=recipe,
             cache_bytes=cache_bytes,
             progress=shown,

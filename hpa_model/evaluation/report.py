@@ -32,6 +32,10 @@ class Example:
     """A sample in the report. Classes come with their predicted probabilities."""
 
     id: str
+
+    part: str
+    """Empty where the id alone tells which sample it is."""
+
     image: str
     """A JPEG file as a data URL."""
 
@@ -158,8 +162,10 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
                 "Pass --store with the store of the run."
             )
     with store.reader(parts) as reader:
-        positions = {sample_id: position for position, sample_id in enumerate(reader.ids)}
-        absent = [rows.ids[index] for index in chosen if rows.ids[index] not in positions]
+        parts_of = [""] * len(reader) if rows.parts is None else reader.parts
+        positions = {key: position for position, key in enumerate(zip(parts_of, reader.ids, strict=True))}
+        keys = rows.keys
+        absent = [rows.ids[index] for index in chosen if keys[index] not in positions]
         if absent:
             raise InputError(
                 f"Cannot show images of {store.location}: it has no sample {absent[0]}, which the run was trained on. "
@@ -167,7 +173,7 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
             )
         return [
             _make_example(
-                encode_image(reader.read_one(positions[rows.ids[index]]), reader.dataset.channels),
+                encode_image(reader.read_one(positions[keys[index]]), reader.dataset.channels),
                 rows,
                 predictions,
                 index,
@@ -191,6 +197,7 @@ def _make_example(
 
     return Example(
         id=rows.ids[index],
+        part="" if rows.parts is None else rows.parts[index],
         image=image,
         true_positives=name(truth & predicted),
         false_negatives=name(truth & ~predicted),

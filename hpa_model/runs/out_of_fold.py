@@ -27,10 +27,20 @@ class OutOfFold:
     folds: npt.NDArray[np.int64]
     """The validation fold of each sample, (N,)."""
 
+    parts: list[str] | None = None
+    """The part of each sample. None where no two have the same id, as in all runs before 0.3.0."""
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """What tells the samples apart: part, empty if there are no parts, and id."""
+        return list(zip(self.parts or [""] * len(self.ids), self.ids, strict=True))
+
 
 def write_out_of_fold(run: Path, rows: OutOfFold) -> None:
     """Write out-of-fold rows into a run folder."""
     arrays = {"ids": np.array(rows.ids, str), "labels": rows.labels, "probs": rows.probs, "folds": rows.folds}
+    if rows.parts is not None:
+        arrays["parts"] = np.array(rows.parts, str)
     with open_atomic(run / OUT_OF_FOLD_FILE) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -42,7 +52,11 @@ def read_out_of_fold(run: Path) -> OutOfFold:
     try:
         arrays = read_arrays(path)
         rows = OutOfFold(
-            ids=arrays["ids"].tolist(), labels=arrays["labels"], probs=arrays["probs"], folds=arrays["folds"]
+            ids=arrays["ids"].tolist(),
+            labels=arrays["labels"],
+            probs=arrays["probs"],
+            folds=arrays["folds"],
+            parts=arrays["parts"].tolist() if "parts" in arrays else None,
         )
         _check_rows(rows)
     except CORRUPTION_ERRORS as error:
@@ -73,7 +87,7 @@ def _check_rows(rows: OutOfFold) -> None:
         raise ValueError("it has fewer than two folds")
     if not np.isin(rows.labels, (0, 1)).all() or not ((rows.probs >= 0) & (rows.probs <= 1)).all():
         raise ValueError("it has labels other than 0 and 1, or probabilities outside 0..1")
-    if len(set(rows.ids)) < len(rows.ids):
+    if len(set(rows.keys)) < len(rows.ids):
         raise ValueError("it has an id twice")
 
 

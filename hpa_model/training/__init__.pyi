@@ -1,4 +1,5 @@
 from . import callback as callback
+from . import data as data
 from . import finetune as finetune
 from . import fit as fit
 from . import folds as folds

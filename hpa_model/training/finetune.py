@@ -30,6 +30,7 @@ def train_and_finetune(
     out: Path,
     *,
     overwrite: bool = False,
+    allow_unlabeled: bool = False,
     recipe: Path | None = None,
     cache_bytes: int = 0,
     progress: Progress = SILENT,
@@ -44,7 +45,15 @@ def train_and_finetune(
         The run; then the fine-tuned one, in the folder next to it (see `name_finetuned`).
     """
     options = {"cache_bytes": cache_bytes, "progress": progress, "on_epoch": on_epoch, "checkpointing": checkpointing}
-    scores = train(store, config, out, overwrite=overwrite, recipe=recipe, **options)  # type: ignore[arg-type]
+    scores = train(
+        store,
+        config,
+        out,
+        overwrite=overwrite,
+        allow_unlabeled=allow_unlabeled,
+        recipe=recipe,
+        **options,  # type: ignore[arg-type]
+    )
     done = [FinishedRun(run=out, scores=scores)]
     if config.finetune_epochs:
         done.append(

@@ -30,7 +30,7 @@ from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
-from hpa_model.training.run import OpenRun
+from hpa_model.training.run import OpenRun, name_parts
 from hpa_model.training.tensorboard import no_log, open_log
 
 # The files of a finished fold; the last one shows that it is finished.
@@ -137,7 +137,11 @@ def _gather_probs(run: OpenRun) -> None:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"Cannot read {path}: {first_line(error)}. Remove it and train again.") from error
         probs[validation] = of_fold
-    ids = [reader.ids[index] for index in validated]
-    write_out_of_fold(
-        run.folder, OutOfFold(ids=ids, labels=labels, probs=probs[validated], folds=plan.folds[validated])
+    rows = OutOfFold(
+        ids=[reader.ids[index] for index in validated],
+        labels=labels,
+        probs=probs[validated],
+        folds=plan.folds[validated],
+        parts=name_parts(plan, reader),
     )
+    write_out_of_fold(run.folder, rows)

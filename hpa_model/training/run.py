@@ -17,7 +17,7 @@ from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.lock import LOCK_NAME, hold_store
-from hpa_data.tables import encode_table
+from hpa_data.tables import encode_table, first_duplicate
 from hpa_model.backend import check_devices, make_deterministic
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import (
@@ -32,6 +32,7 @@ from hpa_model.runs.folder import (
     remove_partial_files,
 )
 from hpa_model.runs.models import load_model
+from hpa_model.training.data import summarize_data
 from hpa_model.training.network import build_network
 
 
@@ -98,7 +99,14 @@ def open_base(folder: Path, folds: tuple[int, ...]) -> BaseRun:
 
 @contextmanager
 def open_run(
-    store: Store, config: TrainConfig, out: Path, *, overwrite: bool, cache_bytes: int, base: BaseRun | None = None
+    store: Store,
+    config: TrainConfig,
+    out: Path,
+    *,
+    overwrite: bool,
+    cache_bytes: int,
+    base: BaseRun | None = None,
+    allow_unlabeled: bool = False,
 ) -> Iterator[OpenRun]:
     """Check data, settings and folder of a run, then create its folder or open it to resume, and lock it.
 
@@ -113,7 +121,7 @@ def open_run(
             build_network(description, fold=0)
         else:
             description = base.extend(description, store)
-        check_run_folder(out, description, overwrite=overwrite)
+        is_new = check_run_folder(out, description, overwrite=overwrite)
         plan = plan_training(
             store,
             config.parts,
@@ -123,12 +131,14 @@ def open_run(
             seed=config.seed,
             legacy_leak=config.legacy_leak,
         )
+        if is_new and base is None and not allow_unlabeled:  # earlier versions trained on such parts
+            summarize_data(store, config.parts).refuse_empty_parts()
         if base is not None:
-            check_folds(base.folder, plan, reader.ids)
+            check_folds(base.folder, plan, reader)
         with hold_run(out, description, overwrite=overwrite):
             if (out / FOLDS_FILE).exists():
-                check_folds(out, plan, reader.ids)
-            write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader.ids))
+                check_folds(out, plan, reader)
+            write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader))
             yield OpenRun(folder=out, description=description, plan=plan, reader=reader)
 
 
@@ -203,20 +213,36 @@ def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
     return differences
 
 
-def check_folds(run: Path, plan: FoldPlan, ids: list[str]) -> None:
+def check_folds(run: Path, plan: FoldPlan, reader: Reader) -> None:
     """Refuse a run whose validation folds differ from a plan: a model would be scored on what it was trained on."""
     path = run / FOLDS_FILE
     try:
         recorded = path.read_bytes()
     except OSError as error:
         raise InputError(f"Cannot read {path}: {first_line(error)}. Train again.") from error
-    if recorded != _encode_folds(plan, ids):
+    if recorded != _encode_folds(plan, reader):
         raise InputError(
             f"Cannot use run {run}: samples of the store are in other folds now than in {FOLDS_FILE}, because one "
             "failed or was repaired since. Train into another folder, or pass --overwrite."
         )
 
 
-def _encode_folds(plan: FoldPlan, ids: list[str]) -> bytes:
+def name_parts(plan: FoldPlan, reader: Reader) -> list[str] | None:
+    """Return the part of each sample that is in a fold; None if their ids alone tell them apart.
+
+    Files of a run name parts only where they are needed, so that those of earlier versions stay as they are.
+    """
+    validated = np.flatnonzero(plan.folds >= 0).tolist()
+    if first_duplicate(reader.ids[index] for index in validated) is None:
+        return None
+    return [reader.parts[index] for index in validated]
+
+
+def _encode_folds(plan: FoldPlan, reader: Reader) -> bytes:
     """Encode the validation fold of each sample as a CSV table."""
-    return encode_table(("id", "fold"), [(ids[index], plan.folds[index]) for index in np.flatnonzero(plan.folds >= 0)])
+    validated = np.flatnonzero(plan.folds >= 0).tolist()
+    columns = {"id": [reader.ids[index] for index in validated], "fold": plan.folds[validated].tolist()}
+    parts = name_parts(plan, reader)
+    if parts is not None:
+        columns["part"] = parts
+    return encode_table(list(columns), zip(*columns.values(), strict=True))

@@ -20,6 +20,7 @@ def train(
     out: Path,
     *,
     overwrite: bool = False,
+    allow_unlabeled: bool = False,
     recipe: Path | None = None,
     cache_bytes: int = 0,
     progress: Progress = SILENT,
@@ -36,6 +37,8 @@ def train(
         The run folder to create, or to resume.
     overwrite : bool
         Replace an existing run.
+    allow_unlabeled : bool
+        Train also on parts of which no sample has a class.
     recipe : Path, optional
         The file that `config` came from; it is copied into the run folder.
     cache_bytes : int
@@ -60,7 +63,9 @@ def train(
     """
     content = None if recipe is None else recipe.read_bytes()  # it may be in the folder that is replaced
     prepare_backend(config)
-    with open_run(store, config, out, overwrite=overwrite, cache_bytes=cache_bytes) as run:
+    with open_run(
+        store, config, out, overwrite=overwrite, cache_bytes=cache_bytes, allow_unlabeled=allow_unlabeled
+    ) as run:
         if content is not None:
             write_atomic(out / RECIPE_FILE, content)
         train_folds(

@@ -1,0 +1,80 @@
+"""The samples that a run is trained on: what should be known of them before hours are spent, and what is refused."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpa_data.dataset import is_readable
+from hpa_data.errors import InputError
+from hpa_data.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """What is notable of the samples that a run is trained on. Augmented copies and unreadable samples do not count."""
+
+    n_samples: int
+
+    without_class: tuple[tuple[str, str], ...]
+    """Part and id of each sample whose labels name no class."""
+
+    empty_parts: tuple[str, ...]
+    """Parts of which no sample has a class."""
+
+    same_id: tuple[str, ...]
+    """Ids that several parts have."""
+
+    def refuse_empty_parts(self) -> None:
+        """Refuse parts without any class, whose labels are most likely missing: InputError."""
+        if self.empty_parts:
+            name = self.empty_parts[0]
+            n_samples = sum(part == name for part, _ in self.without_class)
+            raise InputError(
+                f"Cannot train on part {name!r}: none of its {n_samples} samples has a class. Convert it with a label "
+                "table that names classes, or pass --allow-unlabeled if its samples really show none."
+            )
+
+    def describe(self, *, legacy_leak: bool = False) -> list[str]:
+        """Describe what is notable, a line each."""
+        lines = []
+        if self.without_class:
+            part, example = self.without_class[0]
+            lines.append(
+                f"Warning: samples without a class, {len(self.without_class)} of {self.n_samples}, for example "
+                f"{example} in part {part}. They are trained on as images that show none of the classes; take their "
+                "rows out of the label table if their classes are not known."
+            )
+        if self.same_id and not legacy_leak:
+            lines.append(
+                f"Warning: ids in several parts, {len(self.same_id)}, for example {self.same_id[0]}. Each is taken for "
+                "one sample and kept in one fold; if they are different samples, convert them with different ids."
+            )
+        return lines
+
+
+def summarize_data(store: Store, parts: Sequence[str]) -> DataSummary:
+    """Find what is notable of the samples of some parts; InputError if a part is missing or damaged."""
+    n_samples = 0
+    without_class: list[tuple[str, str]] = []
+    empty_parts = []
+    numbers: Counter[str] = Counter()
+    for name in dict.fromkeys(parts):
+        part = store.part(name)
+        if part.copies is not None or part.labels is None:
+            continue
+        rows = np.flatnonzero(is_readable(part.read_status()))
+        ids = [part.ids[row] for row in rows.tolist()]
+        found = [(name, ids[row]) for row in np.flatnonzero(~part.labels[rows].any(axis=1)).tolist()]
+        if ids and len(found) == len(ids):
+            empty_parts.append(name)
+        n_samples += len(ids)
+        without_class += found
+        numbers.update(ids)
+    return DataSummary(
+        n_samples=n_samples,
+        without_class=tuple(without_class),
+        empty_parts=tuple(empty_parts),
+        same_id=tuple(name for name, number in numbers.items() if number > 1),
+    )
