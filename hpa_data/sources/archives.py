@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import threading
 import weakref
 import zipfile
 from functools import lru_cache
@@ -42,6 +43,10 @@ def find_archive(root: str) -> tuple[str, str] | None:
     return None
 
 
+# All threads of a process ask for an archive at the same time, and one of them opens it.
+_opening = threading.Lock()
+
+
 def open_archive(path: str) -> Archive:
     """Open an archive, once per process.
 
@@ -52,7 +57,8 @@ def open_archive(path: str) -> Archive:
     """
     try:
         status = os.stat(path)
-        return _open(path, status.st_mtime_ns, status.st_size)
+        with _opening:
+            return _open(path, status.st_mtime_ns, status.st_size)
     except OSError as error:
         raise InputError(f"Cannot open {path}: {error.strerror}. Check its permissions.") from error
 
@@ -61,8 +67,6 @@ def open_archive(path: str) -> Archive:
 def _open(path: str, _changed_ns: int, _n_bytes: int) -> Archive:
     with open(path, "rb") as opened:
         head = opened.read(512)
-    if not head.strip(b"\0"):
-        raise InputError(f"Cannot open {path}: it is empty, or begins with zeros. Fetch it again.")
     for magic, kind in _OTHERS:
         if head.startswith(magic):
             raise InputError(f"Cannot open {path}: it is {kind}, which cannot be read. {_advise(path)}")
@@ -80,6 +84,8 @@ def _open(path: str, _changed_ns: int, _n_bytes: int) -> Archive:
         return open_tar(file, path)
     if head.startswith(b"PK") or zipfile.is_zipfile(path):  # other bytes before it: an archive that unpacks itself
         return open_zip(path)
+    if not head.strip(b"\0"):
+        raise InputError(f"Cannot open {path}: it is empty, or begins with zeros. Fetch it again.")
     raise InputError(
         f"Cannot open {path}: it is neither a folder nor an archive. Pass the folder that holds the images."
     )
@@ -98,7 +104,7 @@ def _advise(path: str) -> str:
     if whole is None:
         return "Unpack it first, and pass the folder."
     if re.search(r"\.\d{3}$", path):
-        return f"Join the parts first: cat {whole}.0* > {whole}."
+        return f"Join the parts first: cat {whole}.* > {whole}."
     if re.search(r"\.z\d\d$", path, re.IGNORECASE):
         return f"Join the parts first: zip -s 0 {whole}.zip --out whole.zip."
     return "Unpack all its parts first, and pass the folder."

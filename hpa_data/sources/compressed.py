@@ -74,10 +74,8 @@ def _write(path: str, method: str, file: Readable, output: Output) -> None:
         raise _damaged(path, method, error) from error
 
 
-def _damaged(path: str, method: str, error: Exception) -> InputError:
-    return InputError(
-        f"Cannot open {path}: it is damaged or not complete ({method}: {first_line(error)}). Fetch it again."
-    )
+def _damaged(path: str, method: str, error: Exception, remedy: str = "Fetch it again") -> InputError:
+    return InputError(f"Cannot open {path}: it is damaged or not complete ({method}: {first_line(error)}). {remedy}.")
 
 
 def _missing_package(path: str, kind: str, package: str) -> InputError:
@@ -124,7 +122,8 @@ def write_7z(path: str, output: Output) -> None:
         raise
     # For damage, py7zr raises whatever its steps happen to raise.
     except Exception as error:
-        raise _damaged(path, "7z", error) from error
+        remedy = "Unpack it first with 7-Zip, which reads more than py7zr, or fetch it again"
+        raise _damaged(path, "py7zr", error, remedy) from error
 
 
 class _TarWriter:

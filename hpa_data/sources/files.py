@@ -223,6 +223,8 @@ def _list_members(archive: str, inner: str, nested: bool, others: list[PassedOve
 
 
 def _describe_missing(archive: str, inner: str, names: Iterable[str]) -> str:
+    if file := next((name for name in names if f"{inner}/".startswith(f"{name}/")), ""):
+        return f"Cannot open {archive}/{inner[:-1]}: {file} is a file inside an archive. Unpack {archive} first."
     folders = sorted({name.rpartition("/")[0] for name in names} - {""})
     listed = f"It has: {', '.join(folders[:5])}{', …' if len(folders) > 5 else ''}" if folders else "It has no folders"
     return f"Cannot find the folder {inner[:-1]} in {archive}. {listed}."

@@ -35,6 +35,8 @@ _UNICODE_PATH = 0x7075
 # The record at the end of a Zip archive: 22 bytes and a comment.
 _END, _END_BYTES, _MAX_COMMENT = b"PK\5\6", 22, 65535
 
+_SPLIT = "Cannot open {}: it is one part of an archive in several files. Join the parts first:"
+
 # zipfile counts the open members and closes the archive with the last one: one thread at a time.
 _opening = threading.Lock()
 
@@ -57,11 +59,14 @@ def open_zip(path: str) -> Archive:
     except NotImplementedError as error:  # by its 64-bit records, an archive in several files
         raise InputError(_describe_split(path)) from error
     except (OSError, zipfile.BadZipFile, ValueError) as error:
-        raise InputError(
-            f"Cannot open {path}: it is not a complete Zip archive ({first_line(error)}). Fetch it again, or pass a "
-            "folder."
-        ) from error
+        if zipfile.is_zipfile(path):
+            reason = f"its directory is damaged ({first_line(error)})"
+        else:  # the directory is at the end
+            reason = "it is not a complete Zip archive"
+        raise InputError(f"Cannot open {path}: {reason}. Fetch it again, or pass a folder.") from error
     members = opened.infolist()
+    if any(member.header_offset < 0 for member in members):  # the directory counts from a beginning that is not there
+        raise InputError(_describe_split(path))
     files, passed_over = index_members(_list_members(members), _is_equal)
     if files and all(_is_locked(member.key) for member in files.values()):
         raise InputError(f"Cannot open {path}: it is locked with a password. Unpack it first, and pass the folder.")
@@ -154,7 +159,7 @@ def _is_split(path: str) -> bool:
 
 
 def _describe_split(path: str) -> str:
-    return (
-        f"Cannot open {path}: it is one part of an archive in several files. Join the parts first: zip -s 0 "
-        f"{os.path.basename(path)} --out whole.zip."
-    )
+    whole, _, number = os.path.basename(path).rpartition(".")
+    if number.isdigit():
+        return f"{_SPLIT.format(path)} cat {whole}.* > {whole}."
+    return f"{_SPLIT.format(path)} zip -s 0 {os.path.basename(path)} --out whole.zip."

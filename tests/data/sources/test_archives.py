@@ -23,7 +23,7 @@ UNPACK = "Unpack it first, and pass the folder"
         (
             "a.zip.001",
             b"PK\3\4",
-            r"one part of an archive in several files. Join the parts first: cat a.zip.0\* > a.zip",
+            r"one part of an archive in several files. Join the parts first: cat a.zip.\* > a.zip",
         ),
         ("a_red.png", b"\x89PNG\r\n\x1a\n", "it is a single image. Pass the folder that holds it"),
         ("train.csv", b"Id,Target\n", "it is neither a folder nor an archive. Pass the folder that holds the images"),
@@ -88,6 +88,32 @@ def test_the_last_part_of_a_split_zip_says_how_to_join_them(tmp_path: Path) -> N
     archive.write_bytes(content)
     with pytest.raises(InputError, match=r"several files\. Join the parts first: zip -s 0 a\.zip --out whole\.zip\."):
         list_files(archive, nested=True)
+
+
+def test_the_last_piece_of_a_zip_that_was_cut_into_pieces_says_how_to_join_them(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", {"a.png": bytes(1000), "b.png": bytes(1000)})
+    (tmp_path / "a.zip.002").write_bytes(archive.read_bytes()[500:])
+    with pytest.raises(InputError, match=r"several files\. Join the parts first: cat a\.zip\.\* > a\.zip\."):
+        list_files(tmp_path / "a.zip.002", nested=True)
+
+
+def test_an_archive_inside_an_archive_is_called_that(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "all.zip", {"sub/train.zip": b"x"})
+    for path in ("sub/train.zip", "sub/train.zip/train"):
+        with pytest.raises(InputError, match=r"sub/train\.zip is a file inside an archive\. Unpack .*all\.zip first\."):
+            list_files(archive / path, nested=True)
+
+
+def test_a_damaged_directory_of_a_zip_is_told_from_a_missing_one(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", {"a.png": b"a", "b.png": b"b"})
+    content = archive.read_bytes()
+    for damaged, reason in (
+        (content.replace(b"PK\1\2", b"XX\1\2"), r"its directory is damaged \("),
+        (content[:-10], r"it is not a complete Zip archive\. Fetch it again"),
+    ):
+        archive.write_bytes(damaged)
+        with pytest.raises(InputError, match=rf"Cannot open {archive}: {reason}"):
+            list_files(archive, nested=True)
 
 
 def test_a_zip_with_a_comment_or_64_bit_records_is_read(tmp_path: Path) -> None:

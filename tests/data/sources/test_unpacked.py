@@ -122,7 +122,7 @@ def test_an_archive_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
 def test_an_archive_that_was_cut_off_is_refused(name: str, tmp_path: Path) -> None:
     archive = write_archive(tmp_path / name, {"a.png": os.urandom(100_000), "b.png": os.urandom(100_000)})
     archive.write_bytes(archive.read_bytes()[:150_000])
-    with pytest.raises(InputError, match=rf"Cannot open {archive}: .*not (a )?complete.*Fetch it again\."):
+    with pytest.raises(InputError, match=rf"Cannot open {archive}: .*not (a )?complete.*[Ff]etch it again\."):
         list_files(archive, nested=True)
 
 
