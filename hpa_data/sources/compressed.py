@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import struct
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -92,11 +93,15 @@ def write_7z(path: str, output: Output) -> None:
         import py7zr.exceptions
     except ImportError as error:
         raise _missing_package(path, ".7z", "py7zr") from error
+    if _has_ppmd_header(path):
+        raise _refuse_ppmd(path)
     try:
         # From an opened file, py7zr unpacks in the order of the archive, in one thread.
         with open(path, "rb") as file, py7zr.SevenZipFile(file) as archive:
             if archive.needs_password():
                 raise py7zr.exceptions.PasswordRequired
+            if "PPMd" in archive.archiveinfo().method_names:
+                raise _refuse_ppmd(path)
             members = [member for member in archive.list() if not member.is_directory]
             if len({member.filename for member in members}) < len(members):
                 raise InputError(f"Cannot open {path}: it has several files of one name. Unpack it first.")
@@ -124,6 +129,24 @@ def write_7z(path: str, output: Output) -> None:
     except Exception as error:
         remedy = "Unpack it first with 7-Zip, which reads more than py7zr, or fetch it again"
         raise _damaged(path, "py7zr", error, remedy) from error
+
+
+def _has_ppmd_header(path: str) -> bool:
+    """Return whether the directory of a 7z archive is packed by PPMd. py7zr would unpack it on opening."""
+    with open(path, "rb") as file:
+        offset, n_bytes = struct.unpack("<QQ", file.read(32)[12:28].ljust(16, b"\0"))
+        if offset >= 2**62:
+            return False
+        file.seek(32 + offset)
+        header = file.read(min(n_bytes, 2**16))
+    return header.startswith(b"\x17") and b"\3\4\1" in header  # a packed directory; the number of PPMd
+
+
+def _refuse_ppmd(path: str) -> InputError:
+    """Return the error for PPMd: pyppmd writes outside its memory when the packed bytes are damaged."""
+    return InputError(
+        f"Cannot open {path}: it is packed by PPMd, which cannot be read here. Unpack it first, and pass the folder."
+    )
 
 
 class _TarWriter:

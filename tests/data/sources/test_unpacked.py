@@ -211,6 +211,32 @@ def test_a_locked_7z_says_so(tmp_path: Path) -> None:
             list_files(archive, nested=True)
 
 
+def test_a_7z_packed_by_ppmd_is_refused(tmp_path: Path) -> None:
+    """A damaged one would end the process."""
+    archive = write_7z(tmp_path / "a.7z", FILES, filters=[{"id": py7zr.FILTER_PPMD, "order": 6, "mem": 24}])
+    with pytest.raises(InputError, match=r"it is packed by PPMd, which cannot be read here\. Unpack it first"):
+        list_files(archive, nested=True)
+
+
+def test_a_7z_with_two_files_of_one_name_is_refused(tmp_path: Path) -> None:
+    with py7zr.SevenZipFile(tmp_path / "a.7z", "w") as archive:
+        archive.writestr(b"a", "a.png")
+        archive.writestr(b"b", "a.png")
+    with pytest.raises(InputError, match=r"it has several files of one name\. Unpack it first"):
+        list_files(tmp_path / "a.7z", nested=True)
+
+
+def test_links_in_a_7z_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"a")
+    (tmp_path / "in" / "b.png").symlink_to("a.png")
+    with py7zr.SevenZipFile(tmp_path / "a.7z", "w") as archive:
+        archive.writeall(tmp_path / "in", "in")
+    listing = list_files(tmp_path / "a.7z", nested=True)
+    assert (listing.names, listing.passed_over) == (("in/a.png",), (PassedOver("in/b.png", LINK),))
+    assert read_file(listing.root, "in/a.png") == b"a"
+
+
 def test_without_the_package_a_7z_names_it(tmp_path: Path) -> None:
     archive = write_7z(tmp_path / "a.7z", FILES)
     code = (
