@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpa_data.errors import InputError
 from hpa_data.sources.compressed import WRITERS
-from hpa_data.sources.members import Archive
+from hpa_data.sources.members import Archive, is_archive_name
 from hpa_data.sources.tar_archive import is_tar, open_tar
 from hpa_data.sources.unpacked import open_unpacked
 from hpa_data.sources.zip_archive import open_zip
@@ -86,6 +86,8 @@ def _open(path: str, _changed_ns: int, _n_bytes: int) -> Archive:
         return open_zip(path)
     if not head.strip(b"\0"):
         raise InputError(f"Cannot open {path}: it is empty, or begins with zeros. Fetch it again.")
+    if is_archive_name(path):
+        raise InputError(f"Cannot open {path}: it does not begin as an archive does, so it is damaged. Fetch it again.")
     raise InputError(
         f"Cannot open {path}: it is neither a folder nor an archive. Pass the folder that holds the images."
     )

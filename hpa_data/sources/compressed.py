@@ -39,9 +39,7 @@ def write_xz(path: str, output: Output) -> None:
     try:
         lzma.LZMADecompressor(memlimit=_MAX_XZ_BYTES).decompress(head, max_length=1)
     except lzma.LZMAError as error:
-        raise InputError(
-            f"Cannot open {path}: {first_line(error)} (xz). Unpack it first, and pass the folder."
-        ) from error
+        raise _damaged(path, "xz", error, "Unpack it first with xz, or fetch it again") from error
     with lzma.open(path) as file:
         _write(path, "xz", file, output)
 

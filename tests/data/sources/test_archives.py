@@ -26,6 +26,7 @@ UNPACK = "Unpack it first, and pass the folder"
             r"one part of an archive in several files. Join the parts first: cat a.zip.\* > a.zip",
         ),
         ("a_red.png", b"\x89PNG\r\n\x1a\n", "it is a single image. Pass the folder that holds it"),
+        ("a.tar", b"x" * 512, "it does not begin as an archive does, so it is damaged. Fetch it again"),
         ("train.csv", b"Id,Target\n", "it is neither a folder nor an archive. Pass the folder that holds the images"),
     ],
 )
