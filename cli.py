@@ -15,6 +15,7 @@ import typer.core
 from hpa_data.commands.augment import augment
 from hpa_data.commands.console import escape
 from hpa_data.commands.convert import convert
+from hpa_data.commands.datasets import datasets
 from hpa_data.commands.folds import folds
 from hpa_data.commands.options import Command
 from hpa_data.commands.preview import preview
@@ -32,6 +33,7 @@ from hpa_model.commands.train import finetune, train
 # Each command with its name, in the panels and the order of the help text.
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Data": {
+        "datasets": datasets,
         "synth": synth,
         "convert": convert,
         "verify": verify,

@@ -53,7 +53,8 @@ def convert(
         labels=tables.labels,
         part=part,
         settings=files.import_options(),
-        dataset=files.dataset(),
+        dataset=tables.choose_classes(files.dataset()),
+        table_options=tables.table_options(dataset_given=files.dataset_name is not None),
         codec=codec,
     )
     if dry_run:

@@ -22,6 +22,7 @@ from hpa_data.sources.scaling import FORMS, split_intensities
 
 if TYPE_CHECKING:
     from hpa_data.dataset import Dataset
+    from hpa_data.tables.labels import TableOptions
 
 # Panels of the help texts.
 FILES, IMAGES, LABELS = "Files", "Images", "Labels"
@@ -107,6 +108,17 @@ class ReadingOptions:
         ),
     ] = None
 
+    dataset_name: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            rich_help_panel=IMAGES,
+            metavar="NAME|FILE",
+            help="The data set: channels, classes and image size. A name or a TOML file, see `hpa datasets`. "
+            "[default: hpa2018]",
+        ),
+    ] = None
+
     given: frozenset[str] = frozenset()
     """The fields that stand on the command line; the others have their defaults."""
 
@@ -162,8 +174,9 @@ class ReadingOptions:
             If the image size is not one.
         """
         from hpa_data.dataset import HPA_2018
+        from hpa_data.tables.datasets import find_dataset
 
-        dataset = base or HPA_2018
+        dataset = find_dataset(self.dataset_name) if self.dataset_name is not None else base or HPA_2018
         if self.image_size in {None, "native"}:
             return dataset
         numbers = str(self.image_size).split("x")
@@ -182,12 +195,75 @@ class LabelOptions:
     labels: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=LABELS, help="A CSV table with the columns Id and Target (numbers or names of classes)."
+            rich_help_panel=LABELS,
+            help="A table with the columns Id and Target (names or numbers of classes), or one column per class: CSV, "
+            "TSV, Excel or Parquet.",
         ),
+    ] = None
+
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=LABELS,
+            metavar="FILE|infer",
+            help="Other classes than those of the data set: a file with one name per line, or those in the table.",
+        ),
+    ] = None
+
+    numbering: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=LABELS,
+            metavar="NAME",
+            help="The data set whose class numbers the table has, if that is not certain; they are translated.",
+        ),
+    ] = None
+
+    id_column: Annotated[
+        str | None, typer.Option(rich_help_panel=LABELS, metavar="NAME", help="The column of ids. By default Id.")
+    ] = None
+
+    label_column: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=LABELS, metavar="NAME", help="The column of labels. By default Target or Label."),
     ] = None
 
     given: frozenset[str] = frozenset()
     """The fields that stand on the command line; the others have their defaults."""
+
+    def table_options(self, *, dataset_given: bool) -> "TableOptions":
+        """Return how the label table is read; InputError for options without effect.
+
+        Parameters
+        ----------
+        dataset_given : bool
+            Whether the data set stands on the command line, too.
+        """
+        from hpa_data.tables.labels import TableOptions
+
+        if self.labels is None:
+            unused = next((name for name in ("numbering", "id_column", "label_column") if name in self.given), None)
+            if unused:
+                raise has_no_effect(f"--{unused.replace('_', '-')}", "without --labels")
+        return TableOptions(
+            id_column=self.id_column,
+            label_column=self.label_column,
+            numbering=self.numbering,
+            dataset_given=dataset_given or self.classes is not None,
+        )
+
+    def choose_classes(self, dataset: "Dataset") -> "Dataset":
+        """Return a data set with the classes that the command line says, if it does."""
+        from hpa_data.tables.datasets import infer_classes, read_classes, with_classes
+
+        if self.classes is None:
+            return dataset
+        if self.classes != "infer":
+            path = Path(self.classes)
+            return with_classes(dataset, read_classes(path), path.stem)
+        if self.labels is None:
+            raise InputError("--classes infer must come with --labels. Received: no label table. Pass one.")
+        return with_classes(dataset, infer_classes(self.labels, self.label_column), self.labels.stem)
 
 
 def expand_options(*, default: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -19,7 +19,7 @@ from hpa_data.store.create import PartPlan
 from hpa_data.store.storage import Storage, open_storage
 from hpa_data.store.store import open_store
 from hpa_data.system.records import list_absent
-from hpa_data.tables import LabelTable, read_label_table
+from hpa_data.tables import LabelTable, TableOptions, read_label_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,7 @@ def plan_conversion(
     part: str = "train",
     settings: ImportOptions | None = None,
     dataset: Dataset = HPA_2018,
+    table_options: TableOptions | None = None,
     codec: CodecName = DEFAULT_CODEC,
 ) -> ConversionPlan:
     """Find the samples of a source and pair them with a label table; nothing is written.
@@ -78,6 +79,8 @@ def plan_conversion(
         By default those for the files of Kaggle's competition.
     dataset : Dataset
         Channels and classes, and the size that the images are reduced to.
+    table_options : TableOptions, optional
+        How the label table is read.
     codec : CodecName
         A name in `format.codecs.CODECS`.
 
@@ -90,7 +93,7 @@ def plan_conversion(
     storage = open_storage(store)  # refuses what cannot be written
     settings.check_channels(dataset.channel_names)
     settings, native_size = _adopt(settings, storage, part)
-    table = read_label_table(Path(labels), dataset) if labels is not None else None
+    table = read_label_table(Path(labels), dataset, table_options) if labels is not None else None
     found = find_samples(source, settings, dataset)
     skipped: tuple[str, ...] = ()
     if settings.missing == "skip":

@@ -1,5 +1,6 @@
 from . import cells as cells
 from . import columns as columns
+from . import datasets as datasets
 from . import labels as labels
 from . import numbering as numbering
 from . import one_hot as one_hot
@@ -8,6 +9,11 @@ from . import text as text
 from . import workbook as workbook
 from . import write as write
 from .columns import read_columns as read_columns
+from .datasets import encode_toml as encode_toml
+from .datasets import find_dataset as find_dataset
+from .datasets import infer_classes as infer_classes
+from .datasets import read_classes as read_classes
+from .datasets import with_classes as with_classes
 from .labels import LabelCounts as LabelCounts
 from .labels import LabelTable as LabelTable
 from .labels import TableOptions as TableOptions
