@@ -158,7 +158,7 @@ def infer_classes(path: Path, label_column: str | None = None) -> tuple[str, ...
         index = find_label_column(table, label_column)
         if index is None:
             raise InputError(explain_missing(table, "Target or Label to infer classes from", "--label-column"))
-        for text in {cells[index] for _, cells in read_cells(table, [index])}:
+        for text in dict.fromkeys(cells[index] for _, cells in read_cells(table, [index])):
             words = split_cell(text, ())
             for name in (*words.names, *map(str, words.numbers)):
                 found.setdefault(fold_name(name), name)
