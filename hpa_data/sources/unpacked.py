@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import logging
 import os
 import shutil
 import tempfile
@@ -19,6 +20,9 @@ from hpa_data.errors import InputError
 
 # Disk space that is left to others.
 KEEP_FREE_BYTES = 2**30
+
+# Unpacking this takes several seconds: the user is told.
+_LARGE_BYTES = 2**28
 
 _STEP_BYTES = 2**20
 
@@ -133,6 +137,8 @@ def _unpack(path: str, target: str, write: Callable[[str, Output], None]) -> int
     try:
         _remove_orphans(os.path.dirname(target), part)
         os.truncate(descriptor, 0)
+        if os.path.getsize(path) > _LARGE_BYTES:
+            logging.getLogger(__name__).warning("Unpacking %s into %s, once.", path, os.path.dirname(target))
         write(path, Output(io.FileIO(descriptor, "r+", closefd=False), path, os.path.dirname(target)))
         os.rename(part, target)
     except BaseException:

@@ -56,8 +56,13 @@ def open_zip(path: str) -> Archive:
         raise InputError(_describe_split(path))
     try:
         opened = zipfile.ZipFile(path)
-    except NotImplementedError as error:  # by its 64-bit records, an archive in several files
-        raise InputError(_describe_split(path)) from error
+    except NotImplementedError as error:
+        if "disks" in str(error):  # by its 64-bit records, an archive in several files
+            raise InputError(_describe_split(path)) from error
+        raise InputError(
+            f"Cannot open {path}: it needs a newer version of the format ({first_line(error)}). Unpack it first, and "
+            "pass the folder."
+        ) from error
     except (OSError, zipfile.BadZipFile, ValueError) as error:
         if zipfile.is_zipfile(path):
             reason = f"its directory is damaged ({first_line(error)})"

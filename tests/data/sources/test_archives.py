@@ -61,6 +61,7 @@ def change(archive: Path, place: int, value: int) -> None:
         (10, 9, "it is packed by Deflate64, which cannot be read here"),
         (10, 93, "it is packed by Zstandard, which cannot be read here"),
         (10, 77, "it is packed by method 77, which cannot be read here"),
+        (6, 99, r"it needs a newer version of the format \(zip file version 9.9\)"),
     ],
 )
 def test_a_zip_that_cannot_be_unpacked_says_why(place: int, value: int, message: str, tmp_path: Path) -> None:
