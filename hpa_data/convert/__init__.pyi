@@ -1,5 +1,6 @@
 from . import estimate as estimate
 from . import execute as execute
+from . import intensities as intensities
 from . import plan as plan
 from .estimate import estimate_conversion as estimate_conversion
 from .execute import Conversion as Conversion

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
+from hpa_data.sources.measure import find_native_size
 from hpa_data.sources.naming import SampleFiles, find_samples, missing_channels
 from hpa_data.sources.options import ImportOptions
-from hpa_data.sources.samples import find_native_size
 from hpa_data.store.create import PartPlan
 from hpa_data.store.storage import Storage, open_storage
 from hpa_data.store.store import open_store

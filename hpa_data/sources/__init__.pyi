@@ -6,6 +6,8 @@ from . import fitting as fitting
 from . import image_file as image_file
 from . import imageio_formats as imageio_formats
 from . import levels as levels
+from . import loading as loading
+from . import measure as measure
 from . import members as members
 from . import naming as naming
 from . import options as options

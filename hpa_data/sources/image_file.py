@@ -61,6 +61,11 @@ class ImageFile:
     load: Callable[[int], Pixels]
     """Returns the plane of an index, uint8, uint16, uint32 or float32 (Y, X)."""
 
+    def describe(self) -> str:
+        """Describe the file, in the same words if another is alike: ``PNG 512 x 512, 8 bit``, rows by columns."""
+        height, width = self.shape
+        return f"{self.format} {height} x {width}, {self.describe_depth()}"
+
     def describe_depth(self) -> str:
         """Say how many bits a pixel has, and how many of them count: ``16 bit, of which 12 count (sBIT=12)``."""
         kind = np.dtype(self.dtype)

@@ -50,7 +50,7 @@ class ImportOptions:
     """Whether planes that are smaller than the images are enlarged."""
 
     native: bool = field(default=False, metadata={"absent": False})
-    """Whether the images have the size of the files, which must be alike; see `samples.find_native_size`."""
+    """Whether the images have the size of the files, which must be alike; see `measure.find_native_size`."""
 
     z: str | None = field(default=None, metadata={"absent": None})
     """What becomes of the slices of a Z axis: a name in `PROJECTIONS`, or the number of a slice, from 0, as text.

@@ -20,6 +20,14 @@ def test_an_image_has_the_pixels_that_imageio_reads_from_the_four_files(kaggle: 
         assert (read_sample(sample).image == np.stack(planes, axis=-1)).all()
 
 
+def test_a_sample_says_what_its_files_are_like(kaggle: Path, tmp_path: Path) -> None:
+    origins = {read_sample(sample).origin for sample in find_samples(kaggle / "train")}
+    assert origins == {"PNG 512 x 512, 8 bit"}
+    write_sample(tmp_path, "a", draw_image(0))
+    iio.imwrite(tmp_path / "a_blue.png", draw_image(0)[..., 2].astype(np.uint16) * 257)
+    assert read_sample(find_samples(tmp_path)[0]).origin == "PNG 512 x 512, 8 bit + PNG 512 x 512, 16 bit"
+
+
 def test_a_missing_plane_is_named(tmp_path: Path) -> None:
     write_sample(tmp_path, "a", draw_image(0))
     (tmp_path / "a_yellow.png").unlink()
