@@ -169,6 +169,8 @@ def _flip(image: Image, *, axis: str) -> Image:
 
 
 def _rotate90(image: Image, *, quarters: int) -> Image:
+    if quarters % 2 and image.shape[0] != image.shape[1]:
+        raise ValueError(f"an image of {image.shape[0]} x {image.shape[1]} pixels cannot be rotated by 90 degrees")
     return _imgaug().Rot90(quarters)(image=image)
 
 

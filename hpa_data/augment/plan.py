@@ -205,13 +205,21 @@ def summarize(copies: Sequence[Copy], originals: Originals, *, store: Path, part
 def _draw_copies(originals: Originals, *, min_count: int, order: Order, policy: Policy, seed: int) -> list[Copy]:
     """Choose the samples to copy, and draw the transform of each copy."""
     eligible = originals.readable & ~originals.black
-    channels = originals.parts[0].manifest.dataset.channels
+    dataset = originals.parts[0].manifest.dataset
+    is_square = dataset.height == dataset.width
     numbers: Counter[int] = Counter()
     copies = []
     for parent in plan_copies(originals.counted_labels, min_count, order, eligible=eligible).tolist():
         number = numbers[parent]
         numbers[parent] += 1
-        transform = draw_transform(policy, seed=seed, parent=originals.ids[parent], number=number, channels=channels)
+        transform = draw_transform(
+            policy,
+            seed=seed,
+            parent=originals.ids[parent],
+            number=number,
+            channels=dataset.channels,
+            is_square=is_square,
+        )
         copies.append(Copy(parent, number, transform))
     return copies
 

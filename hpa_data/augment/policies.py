@@ -50,7 +50,13 @@ POLICIES: dict[Policy, tuple[tuple[Candidate, ...], ...]] = {
 
 
 def draw_transform(
-    policy: Policy, *, seed: int, parent: str, number: int, channels: Sequence[Channel] = HPA_2018.channels
+    policy: Policy,
+    *,
+    seed: int,
+    parent: str,
+    number: int,
+    channels: Sequence[Channel] = HPA_2018.channels,
+    is_square: bool = True,
 ) -> str:
     """Draw the transform of one copy.
 
@@ -65,6 +71,8 @@ def draw_transform(
         Index of the copy among those of its parent, from 0.
     channels : sequence of Channel
         Of the data set. An operation that needs a reference channel is not drawn where there is none.
+    is_square : bool
+        Whether the images are. If not, they are rotated only by 180 degrees.
 
     Returns
     -------
@@ -87,5 +95,8 @@ def draw_transform(
         operation, p = candidates[int(rng.integers(len(candidates)))]
         done = bool(rng.random() < p)
         if operation.is_possible(channels):
-            steps.append(Step(operation, done, operation.draw(rng, channels)))
+            drawn = operation.draw(rng, channels)
+            if operation.name == "turn" and not is_square:
+                drawn["quarters"] -= drawn["quarters"] % 2
+            steps.append(Step(operation, done, drawn))
     return format_transform(steps)
