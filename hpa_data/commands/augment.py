@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.augment.options import Order, Policy
-from hpa_data.commands.console import abbreviate, escape, progress, resumable, show
+from hpa_data.commands.console import abbreviate, escape, list_some, progress, resumable, show
 from hpa_data.commands.options import (
     DEFAULT_PARTS,
     AnySeed,
@@ -82,10 +82,14 @@ def augment(
 
 def describe_copies(summary: "CopySummary") -> str:
     """Describe which classes get how many copies."""
+    from hpa_data.stats.labels import choose_classes, explain_choice
+
     lines = [f"{'class':<34}{'samples':>8}{'copies':>8}{'total':>10}"]
-    for k, row in enumerate(zip(summary.classes, summary.counts_before, summary.counts_after, strict=True)):
-        name, before, after = row
-        lines.append(f"{k:>2} {escape(name):<31}{before:>8}{after - before:>8}{after:>10}")
+    for k in choose_classes(summary.counts_before):
+        before, after = summary.counts_before[k], summary.counts_after[k]
+        lines.append(f"{k:>2} {escape(summary.classes[k]):<31}{before:>8}{after - before:>8}{after:>10}")
+    if explain_choice(summary.counts_before):
+        lines.append(explain_choice(summary.counts_before))
     lines += [
         f"{summary.n_copies} copies of {summary.n_parents} samples, at most {summary.max_copies_per_sample} of one, "
         f"about {summary.n_bytes / 1e6:.1f} MB; {summary.n_samples + summary.n_copies} samples in total"
@@ -93,7 +97,7 @@ def describe_copies(summary: "CopySummary") -> str:
     if summary.n_unchanged:
         lines.append(f"Identical to their parent, as no operation was drawn for them: {summary.n_unchanged} copies")
     if summary.below_minimum:
-        names = escape(", ".join(summary.below_minimum))
+        names = escape(list_some(summary.below_minimum))
         lines.append(f"Below {summary.min_count} even so, no sample that can be copied: {names}")
     if summary.n_failed or summary.n_black:
         lines.append(f"Not copied: {summary.n_failed} samples that could not be read, {summary.n_black} black ones")

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hpa_data.system.progress import Progress
@@ -110,6 +110,12 @@ def _print_lines(unit: str, total: int) -> Iterator[Callable[[int], None]]:
 def escape(line: str) -> str:
     """Replace control characters, which file names may hold, so that they cannot act on a terminal."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def list_some(names: Sequence[str], *, limit: int = 20) -> str:
+    """Join names by commas; of more than `limit`, the first ones and how many more there are."""
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def abbreviate(lines: list[str], *, limit: int = 20) -> list[str]:

@@ -86,6 +86,8 @@ LEAKS = {
 
 def describe_folds(report: "FoldReport") -> str:
     """Describe how classes spread over folds, and what leaks."""
+    from hpa_data.stats.labels import choose_classes, explain_choice
+
     head = "".join(f"{f'fold {fold}':>14}" for fold in range(len(report.n_validation)))
     lines = [f"{'validation samples':<34}{'all':>7}{head}"]
 
@@ -94,8 +96,9 @@ def describe_folds(report: "FoldReport") -> str:
         columns = "".join(f"{count:>7} {100 * count / max(total, 1):4.1f} %" for count in counts)
         lines.append(f"{escape(name):<34}{total:>7}{columns}")
 
-    for k, (name, counts) in enumerate(zip(report.classes, report.counts, strict=True)):
-        add(f"{k:>2} {name}", counts)
+    totals = [sum(counts) for counts in report.counts]
+    for k in choose_classes(totals):
+        add(f"{k:>2} {report.classes[k]}", report.counts[k])
     add("all validation samples", report.n_validation)
     lines.append(f"{'training samples':<41}" + "".join(f"{count:>14}" for count in report.n_training))
     for leak in report.leaks:
@@ -103,6 +106,8 @@ def describe_folds(report: "FoldReport") -> str:
         lines.append(f"{name:<41}" + "".join(f"{count:>14}" for count in leak.leaked) + f"   {leak.n_groups} groups")
     if report.n_same_id and not any(sum(leak.leaked) for leak in report.leaks if leak.relation == "id"):
         lines.append(f"In several parts: {report.n_same_id} ids, each taken for one sample and kept in one fold")
+    if explain_choice(totals):
+        lines.append(f"{explain_choice(totals)} Pass --json for all.")
     if report.n_left_out:
         lines.append(f"Left out, could not be converted: {report.n_left_out} samples")
     return "\n".join(lines)

@@ -86,6 +86,8 @@ def describe_statistics(report: "StoreStatistics | LabelStatistics") -> str:
 
 
 def _describe_labels(labels: "LabelStatistics") -> list[str]:
+    from hpa_data.stats.labels import choose_classes, explain_choice
+
     heads = f"{'copies':>8}{'total':>10}" if labels.n_copies else ""
     lines = [f"{'class':<34}{'samples':>8}{'share':>9}{heads}"]
 
@@ -93,14 +95,16 @@ def _describe_labels(labels: "LabelStatistics") -> list[str]:
         columns = f"{copies:>8}{count + copies:>10}" if labels.n_copies else ""
         lines.append(f"{escape(name):<34}{count:>8}{100 * count / labels.n_samples:>7.2f} %{columns}")
 
-    for k, row in enumerate(zip(labels.classes, labels.counts, labels.copies, strict=True)):
-        name, count, copies = row
-        add(f"{k:>2} {name}", count, copies)
+    for k in choose_classes(labels.counts):
+        add(f"{k:>2} {labels.classes[k]}", labels.counts[k], labels.copies[k])
     add("all", labels.n_samples, labels.n_copies)
     numbers = ", ".join(f"{count} with {n}" for n, count in enumerate(labels.labels_per_sample) if count)
+    if explain_choice(labels.counts):
+        lines.append(f"{explain_choice(labels.counts)} Pass --json for all.")
     lines += ["", f"labels per sample: {numbers}"]
+    names = [labels.classes[k] for k in labels.correlated]
     pairs = [
-        (value, labels.classes[k], labels.classes[other])
+        (value, names[k], names[other])
         for k, row in enumerate(labels.correlation)
         for other, value in enumerate(row[:k])
         if value
@@ -119,12 +123,13 @@ def _describe_intensities(intensities: "Sequence[IntensityStatistics]") -> list[
         return "".join(f"{text:>{width}}" for text, width in zip(texts, _INTENSITIES.values(), strict=True))
 
     width = max(len(part.part) for part in intensities) + 2
-    lines = [f"{'part':<{width}}{'channel':<8}{align(tuple(_INTENSITIES))}"]
+    channel_width = max(8, *(len(channel) + 2 for part in intensities for channel in part.channels))
+    lines = [f"{'part':<{width}}{'channel':<{channel_width}}{align(tuple(_INTENSITIES))}"]
     for part in intensities:
         for c, channel in enumerate(part.channels):
             numbers = (
                 *(f"{part.mean[c]:.2f}", f"{part.std[c]:.2f}", *map(str, part.percentiles[c])),
                 *(f"{100 * part.black[c]:.2f} %", f"{100 * part.saturated[c]:.2f} %"),
             )
-            lines.append(f"{part.part:<{width}}{escape(channel):<8}{align(numbers)}")
+            lines.append(f"{part.part:<{width}}{escape(channel):<{channel_width}}{align(numbers)}")
     return lines

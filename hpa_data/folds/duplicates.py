@@ -7,6 +7,7 @@ per sample, takes 8-bit images of Pillow, in which averages of dim pixels are ro
 call: half a day for the 5.5e9 pairs of 105,000 samples.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -19,22 +20,25 @@ from scipy.sparse.csgraph import connected_components
 from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
 from hpa_data.system.executor import Parallelism
+from hpa_data.system.memory import count_batch_samples
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.threads import sample_threads
 
 # Of the 252 signs of four channels. Exports of one field differ in up to 11, different fields hardly ever in fewer than
 # 40 (`benchmarks/RESULTS.md`, near duplicates).
 MAX_DISTANCE = 28
-# One channel is too few. Two, within 14 of 126, leave some 1e-8 of false pairs (19 is the least of 16 million).
+# One channel of several is too few. Two, within 14 of 126, leave some 1e-8 of false pairs (19 is the least of 16
+# million).
 MIN_CHANNELS = 2
+# Of the 63 signs of images with one channel alone: exports of one field differ in up to 6, most in up to 3; different
+# fields in at least 13 (of 45,000 synthetic pairs), but crops that are centered on one cell are more alike.
+MAX_DISTANCE_ALONE = 3
 # Standard deviation, in gray levels, of the low frequencies of a channel; weaker ones are left out. At 0.25, JPEG at
 # quality 75 and noise of 2 levels change at most 9 of its signs, at 0.12 up to 22. The weakest channel of 60 real
 # samples has 0.64.
 MIN_CONTRAST = 0.25
 # Pixels per side that the DCT is computed from, and coefficients per side: 64 bits, as in imagehash.
 DCT_SIZE, HASH_SIZE = 32, 8
-# 64 MiB of images.
-BATCH_SAMPLES = 64
 # Hashes that are compared at a time, 1 MB of them; NumPy takes 1.5 times as long for fewer columns.
 ROWS, COLUMNS = 16, 8192
 # 160 MB, and four times that while they are sorted. Real data sets have thousands.
@@ -64,8 +68,12 @@ def perceptual_hash(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     (np.uint64(0), array([0, 0], dtype=uint8))
     """
     levels = np.ascontiguousarray(image, np.float32)
-    reduced = cv2.resize(levels, (DCT_SIZE, DCT_SIZE), interpolation=cv2.INTER_AREA)
-    planes = cv2.split(reduced)
+    # OpenCV resizes up to four channels at once.
+    blocks = np.array_split(levels, -(-levels.shape[2] // 4), axis=2) if levels.shape[2] > 4 else [levels]
+    reduced = [
+        cv2.resize(np.ascontiguousarray(block), (DCT_SIZE, DCT_SIZE), interpolation=cv2.INTER_AREA) for block in blocks
+    ]
+    planes = [plane for block in reduced for plane in cv2.split(block)]
     coefficients = np.stack([cv2.dct(plane)[:HASH_SIZE, :HASH_SIZE].ravel() for plane in planes])  # (C, 64)
     coefficients[:, 0] = 0
     contrast = np.sqrt((coefficients**2).sum(axis=1)) / DCT_SIZE
@@ -108,8 +116,9 @@ def hash_samples(
     hashes = np.zeros((len(indices), reader.image_shape[-1]), np.uint64)
     progress.start(len(indices))
     with sample_threads(Parallelism(threads=threads).threads_per_task) as pool:
-        for start in range(0, len(indices), BATCH_SAMPLES):
-            batch = indices[start : start + BATCH_SAMPLES]
+        n_batch = count_batch_samples(math.prod(reader.image_shape))
+        for start in range(0, len(indices), n_batch):
+            batch = indices[start : start + n_batch]
             hashes[start : start + len(batch)] = list(pool.map(perceptual_hash, reader.read(batch)))
             progress.advance(len(batch))
     return hashes
@@ -176,7 +185,7 @@ def find_exact_duplicates(
 
 
 def find_near_duplicates(
-    hashes: npt.NDArray[np.uint64], *, max_distance: int = MAX_DISTANCE, threads: int | None = None
+    hashes: npt.NDArray[np.uint64], *, max_distance: int | None = None, threads: int | None = None
 ) -> npt.NDArray[np.int64]:
     """Find all pairs of samples whose hashes differ in few bits.
 
@@ -187,9 +196,11 @@ def find_near_duplicates(
     ----------
     hashes : array of uint64, shape (N, C)
         See `perceptual_hash`. Two samples are compared by the channels that have structure in both (a hash that is not
-        0), of which there must be at least two. With c of C channels, c / C of `max_distance` bits may differ.
-    max_distance : int
-        How many bits may differ, over all C channels.
+        0), of which there must be at least two, unless C is 1. With c of C channels, c / C of `max_distance` bits may
+        differ.
+    max_distance : int, optional
+        How many bits may differ, over all C channels. By default 28 for four channels, as many for each of another
+        number of channels, and 3 for one channel alone.
     threads : int, optional
         By default one per core. The result does not depend on it.
 
@@ -209,6 +220,8 @@ def find_near_duplicates(
     array([[0, 2]])
     """
     n_channels = hashes.shape[1]
+    if max_distance is None:
+        max_distance = MAX_DISTANCE_ALONE if n_channels == 1 else MAX_DISTANCE * n_channels // 4
     patterns, numbers = np.unique(hashes != 0, axis=0, return_inverse=True)
     members = [np.flatnonzero(numbers.ravel() == number) for number in range(len(patterns))]
     pairs: list[npt.NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
@@ -216,7 +229,7 @@ def find_near_duplicates(
     with sample_threads(Parallelism(threads=threads).threads_per_task) as pool:
         for one, other in combinations_with_replacement(range(len(patterns)), 2):
             common = patterns[one] & patterns[other]
-            if common.sum() < MIN_CHANNELS:
+            if common.sum() < min(MIN_CHANNELS, n_channels):
                 continue
             search = _Search(
                 rows=members[one],

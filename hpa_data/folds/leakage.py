@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hpa_data.augment.options import Order
 from hpa_data.augment.oversample import plan_copies
-from hpa_data.dataset import HPA_2018, is_readable
+from hpa_data.dataset import HPA_2018, Dataset, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds
 from hpa_data.folds.options import FoldMethod
@@ -28,7 +28,7 @@ from hpa_data.reader.reader import ORIGINAL
 from hpa_data.sources.schemes import NAMING_SCHEMES
 from hpa_data.store.store import Store
 from hpa_data.system.progress import SILENT, Progress
-from hpa_data.tables import read_label_table
+from hpa_data.tables import TableOptions, read_label_table
 
 # Any of copies and duplicates, also by way of a third sample.
 ANY = "any"
@@ -177,6 +177,8 @@ def audit_table_folds(
     min_count: int | None = None,
     order: Order = "index",
     legacy_leak: bool = False,
+    dataset: Dataset = HPA_2018,
+    options: TableOptions | None = None,
 ) -> FoldReport:
     """Assign the rows of a label table to folds, and report classes and what copies would leak; no image is needed.
 
@@ -190,6 +192,8 @@ def audit_table_folds(
         Append the copies that `augment.plan_copies` would make.
     legacy_leak : bool
         See `plan_folds`.
+    dataset, options
+        See `tables.read_label_table`.
 
     Returns
     -------
@@ -200,7 +204,7 @@ def audit_table_folds(
     InputError
         If it cannot be read as a label table, or has too few rows.
     """
-    table = read_label_table(path)
+    table = read_label_table(path, dataset, options)
     if not table.ids:
         raise InputError(f"Cannot assign samples to folds: {path} has no rows. Pass another label table.")
     n_rows = len(table.ids)
@@ -224,4 +228,4 @@ def audit_table_folds(
     plan = FoldPlan(
         n_folds=n_folds, folds=folds, parents=np.full(len(labels), ORIGINAL) if legacy_leak else true_parents
     )
-    return report_folds(plan, labels, relations, classes=HPA_2018.classes)
+    return report_folds(plan, labels, relations, classes=dataset.classes)

@@ -10,9 +10,12 @@ import numpy.typing as npt
 
 from hpa_data.augment.options import Order
 from hpa_data.augment.oversample import plan_copies
-from hpa_data.dataset import HPA_2018
+from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
-from hpa_data.tables import read_label_table
+from hpa_data.tables import TableOptions, read_label_table
+
+# Classes that a figure or table shows: more could not be read, and their correlations would be a million numbers.
+MAX_SHOWN = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,8 @@ class LabelStatistics:
     """Augmented copies of each class, length K."""
     labels_per_sample: tuple[int, ...]
     """At index n, the number of originals with n classes; the last is not 0."""
+    correlated: tuple[int, ...]
+    """Indices of the classes in `correlation`; see `choose_classes`."""
     correlation: tuple[tuple[float | None, ...], ...]
     """The result of `correlate_classes` for the originals, with None for NaN, which JSON does not have."""
     n_samples: int
@@ -73,16 +78,64 @@ def label_statistics(
             )
     if not len(labels):
         raise InputError("labels must have at least one row. Received: none. Pass another table or part.")
-    correlation = correlate_classes(labels)
+    counts: list[int] = labels.sum(axis=0, dtype=np.int64).tolist()
+    correlated = choose_classes(counts)
+    correlation = correlate_classes(labels[:, correlated])
     return LabelStatistics(
         classes=tuple(classes),
-        counts=tuple(labels.sum(axis=0, dtype=np.int64).tolist()),
+        counts=tuple(counts),
         copies=tuple(copies.sum(axis=0, dtype=np.int64).tolist()),
         labels_per_sample=tuple(np.bincount(labels.sum(axis=1, dtype=np.int64)).tolist()),
+        correlated=tuple(correlated),
         correlation=tuple(tuple(None if math.isnan(value) else value for value in row) for row in correlation.tolist()),
         n_samples=len(labels),
         n_copies=len(copies),
     )
+
+
+def choose_classes(counts: Sequence[int]) -> list[int]:
+    """Choose the classes that a figure or table shows.
+
+    Parameters
+    ----------
+    counts : sequence of int, length K
+        Samples of each class.
+
+    Returns
+    -------
+    list of int
+        Indices, ascending: all of up to 40 classes; of more, those that occur, and of more than 40 that do, the 20 most
+        frequent and the 20 rarest.
+
+    Examples
+    --------
+    >>> choose_classes([3, 0, 5])
+    [0, 1, 2]
+    >>> len(choose_classes([0] * 1000 + [7, 9])), len(choose_classes(range(1, 1109)))
+    (2, 40)
+    """
+    if len(counts) <= MAX_SHOWN:
+        return list(range(len(counts)))
+    occurring = sorted((k for k, count in enumerate(counts) if count), key=lambda k: -counts[k])
+    if not occurring:
+        return list(range(MAX_SHOWN))
+    if len(occurring) > MAX_SHOWN:
+        occurring = occurring[: MAX_SHOWN // 2] + occurring[-MAX_SHOWN // 2 :]
+    return sorted(occurring)
+
+
+def explain_choice(counts: Sequence[int]) -> str:
+    """Say which classes `choose_classes` chooses, in one sentence; empty if all."""
+    if len(counts) <= MAX_SHOWN:
+        return ""
+    n_occurring = sum(map(bool, counts))
+    if n_occurring > MAX_SHOWN:
+        return (
+            f"Of {len(counts):,} classes, {n_occurring:,} occur; shown are the {MAX_SHOWN // 2} most frequent and the "
+            f"{MAX_SHOWN // 2} rarest of them."
+        )
+    shown = f"the {n_occurring} that occur" if n_occurring else f"the first {MAX_SHOWN}, as none occurs"
+    return f"Of {len(counts):,} classes, shown are {shown}."
 
 
 def correlate_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -116,7 +169,14 @@ def correlate_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return correlation
 
 
-def measure_table(path: Path, *, min_count: int | None = None, order: Order = "index") -> LabelStatistics:
+def measure_table(
+    path: Path,
+    *,
+    min_count: int | None = None,
+    order: Order = "index",
+    dataset: Dataset = HPA_2018,
+    options: TableOptions | None = None,
+) -> LabelStatistics:
     """Measure a label table, without images.
 
     Parameters
@@ -125,13 +185,16 @@ def measure_table(path: Path, *, min_count: int | None = None, order: Order = "i
         See `tables.read_label_table`.
     min_count, order
         Also count the copies that `augment.plan_copies` would plan; by default none.
+    dataset, options
+        See `tables.read_label_table`.
 
     Raises
     ------
     InputError
         If it is not a label table, or has no rows.
     """
-    labels = read_label_table(path).labels
+    labels = read_label_table(path, dataset, options).labels
     if not len(labels):
         raise InputError(f"Cannot measure {path}: it has no rows. Pass another table.")
-    return label_statistics(labels, None if min_count is None else labels[plan_copies(labels, min_count, order)])
+    copies = None if min_count is None else labels[plan_copies(labels, min_count, order)]
+    return label_statistics(labels, copies, classes=dataset.classes)

@@ -16,6 +16,10 @@ import psutil
 # Free buffers of other sizes to keep, for example that of an epoch's smaller last batch.
 MAX_SPARE = 4
 
+# Images that are read at a time where each is used once: 64 of 1 MiB, enough for all threads of a large machine, and
+# fewer of larger images.
+MAX_BATCH_SAMPLES, MAX_BATCH_BYTES = 64, 2**28
+
 _HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux only
 
 
@@ -25,6 +29,11 @@ def allocate(n_bytes: int) -> mmap.mmap:
     if _HUGE_PAGES is not None:
         memory.madvise(_HUGE_PAGES)  # decoding into them is 1 % faster
     return memory
+
+
+def count_batch_samples(image_bytes: int) -> int:
+    """Return how many images of this size to read at a time."""
+    return max(1, min(MAX_BATCH_SAMPLES, MAX_BATCH_BYTES // image_bytes))
 
 
 class BufferPool:

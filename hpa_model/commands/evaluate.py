@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpa_data.commands.console import escape, show
+from hpa_data.commands.console import escape, list_some, show
 from hpa_data.commands.options import Json
 from hpa_data.errors import InputError
 
@@ -26,12 +26,13 @@ def describe_scores(scores: "Scores") -> str:
     if scores.legacy_leak:
         lines.append("All scores are inflated: copies of validation samples were trained on (--legacy-leak).")
     if scores.absent:
-        lines.append(escape(f"No sample, never predicted, counted as 0: {', '.join(scores.absent)}"))
+        lines.append(escape(f"No sample, never predicted, counted as 0: {list_some(scores.absent)}"))
     return "\n".join(lines)
 
 
 def describe_classes(scores: "Scores") -> str:
     """Describe the scores of each class, and of each fold."""
+    from hpa_data.stats.labels import choose_classes, explain_choice
     from hpa_model.evaluation.scores import THRESHOLDINGS
 
     width = 11
@@ -41,11 +42,15 @@ def describe_classes(scores: "Scores") -> str:
         f"{'class':<31}{'samples':>8}{'threshold':>11}{'precision':>{width}}{'recall':>{width}}"
         + f"{'F1':>{width}}" * len(THRESHOLDINGS),
     ]
-    for k, score in enumerate(scores.classes):
+    supports = [score.support for score in scores.classes]
+    for k in choose_classes(supports):
+        score = scores.classes[k]
         threshold = "never" if score.support == 0 else f"{score.threshold:.3f}" if score.threshold else "always"
         values = [score.precision, score.recall, *(getattr(score, f"f1_{kind.name}") for kind in THRESHOLDINGS)]
         columns = "".join(f"{value:>{width}.3f}" for value in values)
         lines.append(f"{k:>2} {escape(score.name):<28}{score.support:>8}{threshold:>11}{columns}")
+    if explain_choice(supports):
+        lines.append(f"{explain_choice(supports)} Pass --json for all.")
     lines.append("")
     for fold in scores.folds:
         columns = "".join(f"{getattr(fold, f'macro_f1_{kind.name}'):>{width}.3f}" for kind in THRESHOLDINGS)

@@ -23,6 +23,7 @@ from hpa_data.folds.duplicates import (
 )
 from hpa_data.store.store import Store, open_store
 from hpa_data.synth.sample import draw_sample
+from hpa_data.system import memory
 from hpa_data.system.progress import Progress
 from tests.builders import convert, draw_image, write_sample
 
@@ -105,7 +106,7 @@ def test_a_hash_is_zero_or_has_its_highest_bit_set(image: Image) -> None:
 
 
 def test_samples_are_hashed_in_order_whatever_the_threads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "BATCH_SAMPLES", 5)
+    monkeypatch.setattr(memory, "MAX_BATCH_SAMPLES", 5)
     planned: list[int] = []
     read: list[int] = []
     with store.reader(["train"]) as reader:
@@ -155,7 +156,7 @@ def find_near_slowly(hashes: npt.NDArray[np.uint64], max_distance: int) -> list[
     for i, j in combinations(range(len(hashes)), 2):
         both = [(a, b) for a, b in zip(hashes[i].tolist(), hashes[j].tolist(), strict=True) if a and b]
         distance = sum((a ^ b).bit_count() for a, b in both)
-        if len(both) >= 2 and distance * hashes.shape[1] <= max_distance * len(both):
+        if len(both) >= min(2, hashes.shape[1]) and distance * hashes.shape[1] <= max_distance * len(both):
             pairs.append([i, j])
     return pairs
 
@@ -251,3 +252,19 @@ def test_a_real_sample_is_a_near_duplicate_of_its_other_export_alone(real_data: 
     for max_distance in (MAX_DISTANCE // 2, 2 * MAX_DISTANCE):
         found = find_near_duplicates(hashes, max_distance=max_distance)
         assert found.tolist() == [[index, len(ids) + index] for index in range(len(ids))]
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 6, 9])
+@pytest.mark.parametrize("shape", [(64, 64), (33, 70), (256, 384)])
+def test_an_export_is_found_whatever_the_channels_and_the_shape(n_channels: int, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(n_channels)
+    coarse = rng.integers(0, 200, (20, 9, 9, n_channels), np.uint8)
+    planes = [[cv2.resize(image[..., c], shape[::-1]) for c in range(n_channels)] for image in coarse]
+    images = [np.stack(each, axis=-1) for each in planes]
+    hashes = np.stack([perceptual_hash(image) for image in images])
+    for c in range(n_channels):  # each channel as if it were alone
+        alone = np.concatenate([perceptual_hash(np.ascontiguousarray(image[..., c : c + 1])) for image in images])
+        assert np.bitwise_count(alone ^ hashes[:, c]).max() <= 1
+    again = np.stack([hashes[3], perceptual_hash(encode_jpeg(images[5], 90))])
+    found = find_near_duplicates(np.concatenate([hashes, again]))
+    assert found.tolist() == [[3, 20], [5, 21]]

@@ -32,3 +32,11 @@ def test_intensities_are_those_of_the_manifest_whatever_the_threads(store: Store
     statistics = store.part("train").manifest.statistics
     assert statistics is not None
     assert (measured.mean, measured.std, measured.n_samples) == (statistics.mean, statistics.std, 12)
+
+
+@pytest.mark.parametrize("shape", [(33, 70, 1), (64, 64, 9), (4096, 4097, 1)])
+def test_levels_of_images_of_any_shape_are_counted_exactly(shape: tuple[int, int, int]) -> None:
+    image = np.zeros(shape, np.uint8)  # more black pixels than float32 can count one by one
+    image[1, 2:9] = 5
+    expected = [np.bincount(image[..., channel].ravel(), minlength=256) for channel in range(shape[2])]
+    assert (histogram(image) == expected).all()

@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from hpa_data.dataset import HPA_2021
 from hpa_data.errors import InputError
-from hpa_data.stats.labels import correlate_classes, label_statistics, measure_table
+from hpa_data.stats.labels import (
+    choose_classes,
+    correlate_classes,
+    explain_choice,
+    label_statistics,
+    measure_table,
+)
 from tests.builders import write_table
 
 ROWS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.just(5)), elements=st.integers(0, 1))
@@ -74,3 +81,27 @@ def test_the_real_table_has_the_known_counts(real_data: Path) -> None:
 def test_an_empty_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="t.csv: it has no rows"):
         measure_table(write_table(tmp_path / "t.csv", {}))
+
+
+def test_of_more_than_40_classes_those_that_occur_are_shown_and_of_many_the_most_frequent_and_the_rarest() -> None:
+    labels = np.zeros((60, 1108), np.uint8)
+    labels[np.arange(60), np.arange(60) % 30] = 1
+    names = [f"class {k}" for k in range(1108)]
+    few = label_statistics(labels, classes=names)
+    assert few.correlated == tuple(range(30))
+    assert np.shape(few.correlation) == (30, 30)
+    assert explain_choice(few.counts) == "Of 1,108 classes, shown are the 30 that occur."
+    many = [0, *range(1, 101)]
+    assert choose_classes(many) == [*range(1, 21), *range(81, 101)]
+    assert explain_choice(many) == (
+        "Of 101 classes, 100 occur; shown are the 20 most frequent and the 20 rarest of them."
+    )
+    assert (choose_classes([0] * 40), explain_choice([0] * 40)) == (list(range(40)), "")
+    assert (len(choose_classes([0] * 41)), "none occurs" in explain_choice([0] * 41)) == (40, True)
+
+
+def test_a_table_is_measured_with_the_classes_of_its_data_set(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("ID,Label\na,8|5|0\nb,18\n")
+    statistics = measure_table(table, dataset=HPA_2021)
+    assert (len(statistics.classes), statistics.counts[18], statistics.n_samples) == (19, 1, 2)
