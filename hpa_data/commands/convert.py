@@ -56,6 +56,7 @@ def convert(
         dataset=tables.choose_classes(files.dataset()),
         table_options=tables.table_options(dataset_given=files.dataset_name is not None),
         codec=codec,
+        overwrite=overwrite,
     )
     if dry_run:
         estimate = estimate_conversion(plan, workers=parallelism, overwrite=overwrite)

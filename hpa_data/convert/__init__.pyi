@@ -2,6 +2,7 @@ from . import estimate as estimate
 from . import execute as execute
 from . import intensities as intensities
 from . import plan as plan
+from . import windows as windows
 from .estimate import estimate_conversion as estimate_conversion
 from .execute import Conversion as Conversion
 from .execute import convert_files as convert_files

@@ -3,12 +3,14 @@
 import math
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hpa_data.convert.plan import ConversionPlan
+from hpa_data.convert.windows import complete_windows
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import encode_chunk, get_codec
 from hpa_data.sources.decode import open_image
@@ -111,8 +113,11 @@ def estimate_conversion(
         As `convert_files`, except for a full disk.
     """
     workers = workers or Parallelism()
+    # Without windows yet, unless the part was begun with some.
     n_pending = count_pending(plan.part, overwrite=overwrite)
-    probes = _probe_samples(plan, n_sampled)
+    chosen = _choose_samples(plan, n_sampled)
+    plan = complete_windows(plan, samples=chosen, workers=workers, overwrite=overwrite)
+    probes = _probe_samples(plan, chosen)
     mean_bytes, error_bytes = _estimate_size(probes, len(plan.samples))
     seconds = sum(probe.seconds for probe in probes) / len(probes)
     layout = plan.part.layout
@@ -140,7 +145,7 @@ def estimate_conversion(
 
 def estimate_least_bytes(plan: ConversionPlan, n_pending: int) -> int:
     """Estimate from some samples of a plan how many bytes a number of them take at least."""
-    mean_bytes, error_bytes = _estimate_size(_probe_samples(plan, N_SAMPLED), len(plan.samples))
+    mean_bytes, error_bytes = _estimate_size(_probe_samples(plan, _choose_samples(plan, N_SAMPLED)), len(plan.samples))
     return round(n_pending * (mean_bytes - error_bytes))
 
 
@@ -153,12 +158,17 @@ def _estimate_size(probes: list[_Probe], n_samples: int) -> tuple[float, float]:
     return float(sizes.mean()), float(error)
 
 
-def _probe_samples(plan: ConversionPlan, n_sampled: int) -> list[_Probe]:
-    """Read and encode some samples, evenly spaced over the part."""
+def _choose_samples(plan: ConversionPlan, n_sampled: int) -> list[SampleFiles]:
+    """Choose some samples, evenly spaced over the part."""
     chosen = np.unique(np.linspace(0, len(plan.samples) - 1, n_sampled).round().astype(int)).tolist()
+    return [plan.samples[index] for index in chosen]
+
+
+def _probe_samples(plan: ConversionPlan, samples: Sequence[SampleFiles]) -> list[_Probe]:
+    """Read and encode some samples."""
     # In one thread that is not the main one, as in a conversion: in the main thread Blosc would use several.
     with sample_threads(1) as threads:
-        return list(threads.map(lambda index: _probe_sample(plan, plan.samples[index]), chosen))
+        return list(threads.map(lambda files: _probe_sample(plan, files), samples))
 
 
 def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:

@@ -5,6 +5,7 @@ from functools import partial
 
 from hpa_data.convert.estimate import estimate_least_bytes
 from hpa_data.convert.plan import ConversionPlan
+from hpa_data.convert.windows import complete_windows
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.build import PartReport, build_part
 from hpa_data.system.executor import Parallelism
@@ -41,7 +42,7 @@ def convert_files(
     overwrite : bool
         Delete a part of that name first.
     progress : Progress, optional
-        Of samples; advances after each shard.
+        Of samples; advances after each shard. Starts for a first pass, too, where windows are measured.
 
     Raises
     ------
@@ -49,6 +50,7 @@ def convert_files(
         If the store holds something else, has another writer, or does not fit on the disk, or the workers cannot be
         reached. Nothing is written then.
     """
+    plan = complete_windows(plan, workers=workers, overwrite=overwrite, progress=progress)
     report = build_part(
         plan.part,
         plan.samples,

@@ -61,6 +61,7 @@ def plan_conversion(
     dataset: Dataset = HPA_2018,
     table_options: TableOptions | None = None,
     codec: CodecName = DEFAULT_CODEC,
+    overwrite: bool = False,
 ) -> ConversionPlan:
     """Find the samples of a source and pair them with a label table; nothing is written.
 
@@ -83,6 +84,9 @@ def plan_conversion(
         How the label table is read.
     codec : CodecName
         A name in `format.codecs.CODECS`.
+    overwrite : bool
+        Whether a part of that name is deleted first. Otherwise its rules, windows and native size are those of the
+        plan, too.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def plan_conversion(
     settings = settings or ImportOptions()
     storage = open_storage(store)  # refuses what cannot be written
     settings.check_channels(dataset.channel_names)
-    settings, native_size = _adopt(settings, storage, part)
+    settings, native_size = (settings, None) if overwrite else _adopt(settings, storage, part)
     table = read_label_table(Path(labels), dataset, table_options) if labels is not None else None
     found = find_samples(source, settings, dataset)
     skipped: tuple[str, ...] = ()
@@ -128,7 +132,7 @@ def plan_conversion(
 
 
 def _adopt(settings: ImportOptions, storage: Storage, part: str) -> tuple[ImportOptions, tuple[int, int] | None]:
-    """Return settings with what the part has from when it was begun: the rules of version 0.1.0, the native size.
+    """Return settings with what the part has from when it was begun: rules of version 0.1.0, windows, native size.
 
     Its pixels must stay equal, whatever became of its files. None for the size if there is no part.
     """
@@ -137,7 +141,10 @@ def _adopt(settings: ImportOptions, storage: Storage, part: str) -> tuple[Import
         if storage.exists(f"{part}/zarr.json"):
             manifest = open_store(storage).part(part).manifest
             height, width, _ = manifest.dataset.image_shape
-            return replace(settings, rules=manifest.settings.get("rules", 1)), (height, width)
+            begun = ImportOptions.decode(manifest.settings)
+            # If they belong to another scaling, that is what the user is told about.
+            windows = begun.windows if settings.windows is None else settings.windows
+            return replace(settings, rules=begun.rules, windows=windows), (height, width)
     return settings, None
 
 

@@ -71,13 +71,7 @@ def to_uint8(
 
 
 def find_window(plane: Plane, scaling: Scaling, *, rules: int = 2) -> tuple[float, float]:
-    """Find which raw values of a plane become black and white; errors as `to_uint8`.
-
-    Raises
-    ------
-    ValueError
-        If the windows of `dataset-percentile` have not been measured.
-    """
+    """Find which raw values of a plane become black and white; errors as `to_uint8`."""
     pixels = plane.pixels
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise _cannot_scale(
@@ -93,7 +87,11 @@ def find_window(plane: Plane, scaling: Scaling, *, rules: int = 2) -> tuple[floa
     if scaling.method == "window":
         return scaling.low * plane.n_summed, scaling.high * plane.n_summed
     if scaling.method == "dataset-percentile":
-        raise ValueError("the windows of dataset-percentile have not been measured")
+        raise _cannot_scale(
+            plane,
+            "the window of its channel for dataset-percentile has not been measured",
+            "Pass --intensity window=LOW:HIGH, or convert the whole part again with --overwrite.",
+        )
     if scaling.method == "bits":
         white = scaling.high * plane.n_summed
         if pixels.max() > white:

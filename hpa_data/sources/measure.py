@@ -1,10 +1,12 @@
 """What is measured over many samples before they are read: their size, their highest values, their windows."""
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hpa_data.dataset import Dataset
 from hpa_data.errors import InputError
@@ -13,9 +15,18 @@ from hpa_data.sources.files import read_file
 from hpa_data.sources.loading import load_planes
 from hpa_data.sources.naming import SampleFiles
 from hpa_data.sources.options import ImportOptions
+from hpa_data.sources.planes import Plane
+from hpa_data.system.progress import SILENT, Progress
+from hpa_data.system.threads import sample_threads
 
 # Samples that are opened to find the native size.
 N_NATIVE = 15
+
+# Bins of a histogram: one for each value of 16 bits. For other pixels, one for each of the first 17 bits of a float32
+# (sign, exponent and 8 bits of the fraction), so that neighbors differ by 0.4 %.
+_BINS_16, _BINS_FLOAT, _DROPPED_BITS = 2**16, 2**17, 15
+
+_SIGN = np.uint32(2**31)
 
 
 class Highest(NamedTuple):
@@ -62,3 +73,115 @@ def find_highest(samples: Sequence[SampleFiles], options: ImportOptions, dataset
         except InputError:
             continue
     return found
+
+
+def measure_windows(
+    samples: Sequence[SampleFiles],
+    options: ImportOptions,
+    dataset: Dataset,
+    *,
+    threads: int = 1,
+    progress: Progress = SILENT,
+) -> dict[str, tuple[float, float]]:
+    """Find the raw values that become black and white in the channels scaled by ``dataset-percentile``.
+
+    They are percentiles of all pixels of a channel together, exact for integers of up to 16 bits and to 0.4 % for
+    others, and do not depend on the order of the samples. Samples that cannot be read are left out.
+
+    Parameters
+    ----------
+    samples : sequence of SampleFiles
+    options, dataset
+        As for `read_sample`.
+    threads : int
+        Threads that read samples.
+    progress : Progress, optional
+        Of samples; this starts it.
+
+    Returns
+    -------
+    dict of str to tuple of float
+        By channel; without those that no sample has.
+
+    Raises
+    ------
+    InputError
+        If the files of a channel have pixels of different types.
+    """
+    wanted = [name for name in dataset.channel_names if options.scaling(name).method == "dataset-percentile"]
+    histograms: dict[str, _Histogram] = {}
+    lock = threading.Lock()
+
+    def count(files: SampleFiles) -> None:
+        found = []
+        try:
+            for channel, _, plane in load_planes(files, options, dataset):
+                if channel in wanted and plane is not None:
+                    found.append((channel, _count_pixels(plane)))
+                del plane
+        except InputError:
+            return
+        with lock:
+            for channel, histogram in found:
+                histograms[channel] = _add(channel, histograms.get(channel), histogram)
+
+    progress.start(len(samples))
+    with sample_threads(threads) as team:
+        for _ in team.map(count, samples):
+            progress.advance(1)
+    return {name: _find_percentiles(histograms[name], options, name) for name in wanted if name in histograms}
+
+
+class _Histogram(NamedTuple):
+    """How often each value occurs in the planes of a channel."""
+
+    counts: npt.NDArray[np.int64]
+
+    dtype: str  # of the pixels
+
+    n_summed: int  # planes that were added up
+
+    file: str  # one of them
+
+
+def _count_pixels(plane: Plane) -> _Histogram:
+    pixels = plane.pixels
+    details = (str(pixels.dtype), plane.n_summed, plane.file)
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
+        return _Histogram(np.bincount(pixels.ravel(), minlength=_BINS_16), *details)
+    if not np.isfinite(pixels).all():
+        raise InputError(f"Cannot measure {plane.file}: some of its pixels are not numbers or infinite.")
+    bits = np.ascontiguousarray(pixels, np.float32).ravel().view(np.uint32)
+    # The order of the bits is that of the numbers; of negative ones the reverse.
+    keys = np.where(bits & _SIGN, ~bits, bits | _SIGN) >> np.uint32(_DROPPED_BITS)
+    return _Histogram(np.bincount(keys, minlength=_BINS_FLOAT), *details)
+
+
+def _add(channel: str, total: _Histogram | None, other: _Histogram) -> _Histogram:
+    if total is None:
+        return other
+    if (total.dtype, total.n_summed) != (other.dtype, other.n_summed):
+        first, second = sorted([f"{one.file} ({one.dtype})" for one in (total, other)])
+        raise InputError(
+            f"Cannot measure one window for channel {channel!r}: its files have pixels of different types, {first} and "
+            f"{second}. Convert them into parts of their own, or pass --intensity percentile."
+        )
+    return total._replace(counts=total.counts + other.counts, file=min(total.file, other.file))
+
+
+def _find_percentiles(histogram: _Histogram, options: ImportOptions, channel: str) -> tuple[float, float]:
+    """Return the two percentiles of a channel, linearly interpolated as `numpy.percentile` does."""
+    scaling = options.scaling(channel)
+    below = np.cumsum(histogram.counts)
+    if len(histogram.counts) == _BINS_FLOAT:
+        keys = np.arange(_BINS_FLOAT, dtype=np.uint32) << np.uint32(_DROPPED_BITS)
+        values = np.where(keys & _SIGN, keys ^ _SIGN, ~keys).view(np.float32).astype(np.float64)
+    else:
+        values = np.arange(_BINS_16, dtype=np.float64)
+
+    def percentile(percent: float) -> float:
+        rank = (int(below[-1]) - 1) * percent / 100
+        low, high = (values[np.searchsorted(below, whole, side="right")] for whole in (int(rank), -int(-rank // 1)))
+        return float(low + (high - low) * (rank - int(rank))) / histogram.n_summed
+
+    return percentile(scaling.low), percentile(scaling.high)

@@ -75,6 +75,16 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None, datase
     )
 
 
+def _check_windows(options: ImportOptions, dataset: Dataset) -> None:
+    for name in dataset.channel_names:
+        if options.scaling(name).method == "dataset-percentile":
+            raise InputError(
+                "intensity must not be dataset-percentile where files are read without a store: its windows are "
+                f"measured when a part is converted. Received: intensity={options.intensity!r}, without a window for "
+                f"channel {name!r}. Pass --intensity {name}=window=LOW:HIGH, or convert the files first."
+            )
+
+
 class FolderReader:
     """Read batches straight from image files, with the interface of a store's reader."""
 
@@ -83,6 +93,7 @@ class FolderReader:
     ) -> None:
         if options is not None:
             options.check_channels(dataset.channel_names)
+            _check_windows(options, dataset)
         self.ids = [sample.id for sample in samples]
         self.labels: npt.NDArray[np.uint8] | None = None  # image files have none
         # uint8 (N,): `OK`, or `FAILED` once a sample could not be read.
