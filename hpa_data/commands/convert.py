@@ -1,5 +1,6 @@
 """The command `hpa convert`: its options and its text."""
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,7 @@ from hpa_data.format.options import DEFAULT_CODEC, CodecName
 if TYPE_CHECKING:
     from hpa_data.convert.estimate import ConversionEstimate
     from hpa_data.convert.execute import Conversion
+    from hpa_data.tables import LabelCounts
 
 
 @expand_options()
@@ -55,6 +57,7 @@ def convert(
         settings=files.import_options(),
         dataset=tables.choose_classes(files.dataset()),
         table_options=tables.table_options(dataset_given=files.dataset_name is not None),
+        joining=tables.joining(),
         codec=codec,
         overwrite=overwrite,
     )
@@ -116,10 +119,42 @@ def describe_estimate(estimate: "ConversionEstimate") -> str:
 
 def _describe_left_out(report: "Conversion | ConversionEstimate") -> list[str]:
     lines = []
-    for reason, ids in (
-        ("no row in the label table", report.unlabeled),
-        ("a channel is missing", report.skipped),
+    for reason, ids, unit in (
+        ("no row in the label table", report.unlabeled, "samples"),
+        ("a channel is missing", report.skipped, "samples"),
+        ("no files", report.missing_files, "rows of the label table"),
     ):
         if ids:
-            lines.append(escape(f"Left out, {reason}: {len(ids)} samples, for example {ids[0]}"))
+            lines.append(escape(f"Left out, {reason}: {len(ids)} {unit}, for example {ids[0]}"))
+    if report.matched:
+        name, words = next(iter(report.matched.items()))
+        lines.append(escape(f"Ids matched loosely: {len(report.matched)}, for example {name}; it differs in {words}"))
+    if report.label_counts is not None:
+        lines += map(escape, describe_labels(report.label_counts))
+    return lines
+
+
+def describe_labels(counts: "LabelCounts") -> list[str]:
+    """Describe what a label table gives: how it was read, classes per sample, what gives no class."""
+    n_samples = sum(counts.classes_per_sample.values())
+    n_labels = sum(n * count for n, count in counts.classes_per_sample.items())
+    lines = [
+        f"Labels: {counts.understood}",
+        f"Classes per sample: {n_labels / n_samples:.2f} on average, at most {max(counts.classes_per_sample)}",
+    ]
+    if counts.dropped:
+        names = ", ".join(f"{n} {name}" for name, n in islice(counts.dropped.items(), 5))
+        lines.append(
+            f"Warning: labels that stand for no class of the data set, {sum(counts.dropped.values())} ({names}). Pass "
+            "--dataset or --classes with these classes to keep them."
+        )
+    if counts.without_class:
+        reasons = [(counts.n_empty, "without any label"), (counts.n_only_dropped, "whose labels stand for no class")]
+        told = " and ".join(f"{n} {reason}" for n, reason in reasons if n)
+        n_without = counts.n_empty + counts.n_only_dropped
+        which = "all" if n_without == n_samples else str(n_without)
+        lines.append(
+            f"Warning: samples without a class, {which} of {n_samples} ({told}), for example {counts.without_class[0]}"
+            ". Correct the label table, unless they show none."
+        )
     return lines

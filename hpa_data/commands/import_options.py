@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 import typer
 
 from hpa_data.commands.options import has_no_effect, was_given
+from hpa_data.convert.options import IdMatch, Joining
 from hpa_data.errors import InputError
 from hpa_data.sources.options import Fit, ImportOptions, MissingPolicy, Naming
 from hpa_data.sources.scaling import FORMS, split_intensities
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # Panels of the help texts.
 FILES, IMAGES, LABELS = "Files", "Images", "Labels"
+# Options that have no effect without a label table.
+LABEL_SETTINGS = ("numbering", "id_column", "label_column", "id_match", "allow_missing_files")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -228,8 +231,28 @@ class LabelOptions:
         typer.Option(rich_help_panel=LABELS, metavar="NAME", help="The column of labels. By default Target or Label."),
     ] = None
 
+    id_match: Annotated[
+        IdMatch,
+        typer.Option(
+            rich_help_panel=LABELS,
+            help="Match ids of the table and of the files if equal, or also if only case, spaces, extension, folder, "
+            "leading zeros or a common prefix differ.",
+        ),
+    ] = "exact"
+
+    allow_missing_files: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-files", rich_help_panel=LABELS, help="Leave out rows of the table that have no files."
+        ),
+    ] = False
+
     given: frozenset[str] = frozenset()
     """The fields that stand on the command line; the others have their defaults."""
+
+    def joining(self) -> Joining:
+        """Return how rows of the table and samples are joined."""
+        return Joining(id_match=self.id_match, allow_missing_files=self.allow_missing_files)
 
     def table_options(self, *, dataset_given: bool) -> "TableOptions":
         """Return how the label table is read; InputError for options without effect.
@@ -242,7 +265,7 @@ class LabelOptions:
         from hpa_data.tables.labels import TableOptions
 
         if self.labels is None:
-            unused = next((name for name in ("numbering", "id_column", "label_column") if name in self.given), None)
+            unused = next((name for name in LABEL_SETTINGS if name in self.given), None)
             if unused:
                 raise has_no_effect(f"--{unused.replace('_', '-')}", "without --labels")
         return TableOptions(

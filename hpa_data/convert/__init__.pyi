@@ -1,6 +1,8 @@
 from . import estimate as estimate
 from . import execute as execute
 from . import intensities as intensities
+from . import match as match
+from . import options as options
 from . import plan as plan
 from . import windows as windows
 from .estimate import estimate_conversion as estimate_conversion

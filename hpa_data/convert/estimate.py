@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from hpa_data.store.failures import Failure
 from hpa_data.store.write import peak_bytes
 from hpa_data.system.executor import Parallelism, check_cluster, count_slots
 from hpa_data.system.threads import sample_threads
+from hpa_data.tables import LabelCounts
 
 # Samples that are read for an estimate: the size of the part is then known to about 5 %.
 N_SAMPLED = 32
@@ -77,6 +78,15 @@ class ConversionEstimate:
     seconds: float
     """Expected duration, with the given workers."""
 
+    missing_files: tuple[str, ...]
+    """Ids of the label table that the source has no files for."""
+
+    matched: Mapping[str, str]
+    """Ids of the label table that are not equal to those of their samples, each with what differs."""
+
+    label_counts: LabelCounts | None
+    """Classes of the samples; None without a label table."""
+
     memory_bytes: int
     """Upper bound of the memory taken at once on this machine, if no file is larger than those that were read."""
 
@@ -129,6 +139,9 @@ def estimate_conversion(
         n_pending=n_pending,
         unlabeled=plan.unlabeled,
         skipped=plan.skipped,
+        missing_files=plan.missing_files,
+        matched=plan.matched,
+        label_counts=plan.label_counts,
         n_missing_channel=sum(bool(missing_channels(sample, plan.dataset)) for sample in plan.samples),
         n_sampled=len(probes),
         formats=dict(Counter(probe.format for probe in probes)),

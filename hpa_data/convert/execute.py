@@ -1,6 +1,7 @@
 """Converting the image files of a plan into a part of a store."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from hpa_data.convert.estimate import estimate_least_bytes
@@ -10,6 +11,7 @@ from hpa_data.sources.samples import read_sample
 from hpa_data.store.build import PartReport, build_part
 from hpa_data.system.executor import Parallelism
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.tables import LabelCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,15 @@ class Conversion(PartReport):
 
     skipped: tuple[str, ...]
     """Ids of samples that lack a channel."""
+
+    missing_files: tuple[str, ...] = ()
+    """Ids of the label table that the source has no files for."""
+
+    matched: Mapping[str, str] = field(default_factory=dict)
+    """Ids of the label table that are not equal to those of their samples, each with what differs."""
+
+    label_counts: LabelCounts | None = None
+    """Classes of the samples; None without a label table."""
 
 
 def convert_files(
@@ -62,4 +73,11 @@ def convert_files(
         overwrite=overwrite,
         progress=progress,
     )
-    return Conversion(**vars(report), unlabeled=plan.unlabeled, skipped=plan.skipped)
+    return Conversion(
+        **vars(report),
+        unlabeled=plan.unlabeled,
+        skipped=plan.skipped,
+        missing_files=plan.missing_files,
+        matched=plan.matched,
+        label_counts=plan.label_counts,
+    )

@@ -2,13 +2,15 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.convert.match import explain_absent, match_ids
+from hpa_data.convert.options import Joining
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
@@ -19,7 +21,7 @@ from hpa_data.store.create import PartPlan
 from hpa_data.store.storage import Storage, open_storage
 from hpa_data.store.store import open_store
 from hpa_data.system.records import list_absent
-from hpa_data.tables import LabelTable, TableOptions, read_label_table
+from hpa_data.tables import LabelCounts, LabelTable, TableOptions, count_labels, read_label_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,15 @@ class ConversionPlan:
     skipped: tuple[str, ...]
     """Ids of samples left out because they lack a channel."""
 
+    missing_files: tuple[str, ...] = ()
+    """Ids of the label table that the source has no files for."""
+
+    matched: Mapping[str, str] = field(default_factory=dict)
+    """Ids of the label table that are not equal to those of their samples, each with what differs."""
+
+    label_counts: LabelCounts | None = None
+    """Classes of the samples; None without a label table."""
+
     def list_paths(self) -> list[str]:
         """List what every worker must see: the source or its archive, and the folder that holds the store."""
         paths = [self.root, self.part.path]
@@ -60,6 +71,7 @@ def plan_conversion(
     settings: ImportOptions | None = None,
     dataset: Dataset = HPA_2018,
     table_options: TableOptions | None = None,
+    joining: Joining | None = None,
     codec: CodecName = DEFAULT_CODEC,
     overwrite: bool = False,
 ) -> ConversionPlan:
@@ -82,6 +94,8 @@ def plan_conversion(
         Channels and classes, and the size that the images are reduced to.
     table_options : TableOptions, optional
         How the label table is read.
+    joining : Joining, optional
+        Which samples the rows of the table mean.
     codec : CodecName
         A name in `format.codecs.CODECS`.
     overwrite : bool
@@ -103,7 +117,12 @@ def plan_conversion(
     if settings.missing == "skip":
         skipped = tuple(sample.id for sample in found if missing_channels(sample, dataset))
         found = [sample for sample in found if not missing_channels(sample, dataset)]
-    samples, rows, unlabeled = _join(found, table, skipped, source, labels)
+    joined = _Joined(samples=list(found), labels=None)
+    if table is not None and labels is not None:
+        joined = _join(
+            found, table, skipped, joining or Joining(), dataset, what=f"Cannot convert {source}", labels=labels
+        )
+    samples = joined.samples
     if not samples:
         raise InputError(
             f"Cannot convert {source}: each of its {len(skipped)} samples lacks a channel. Pass --missing fill."
@@ -114,7 +133,7 @@ def plan_conversion(
         path=Path(os.path.abspath(store)),
         name=part,
         ids=tuple(sample.id for sample in samples),
-        labels=rows,
+        labels=joined.labels,
         settings=settings.encode(),
         dataset=dataset,
         absent=list_absent(ImportOptions),
@@ -126,8 +145,11 @@ def plan_conversion(
         samples=tuple(samples),
         settings=settings,
         dataset=dataset,
-        unlabeled=unlabeled,
+        unlabeled=joined.unlabeled,
         skipped=skipped,
+        missing_files=joined.missing_files,
+        matched=joined.matched,
+        label_counts=joined.label_counts,
     )
 
 
@@ -148,30 +170,48 @@ def _adopt(settings: ImportOptions, storage: Storage, part: str) -> tuple[Import
     return settings, None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Joined:
+    """The samples of a part, and what was left out."""
+
+    samples: list[SampleFiles]
+    labels: npt.NDArray[np.uint8] | None
+    unlabeled: tuple[str, ...] = ()
+    missing_files: tuple[str, ...] = ()
+    matched: Mapping[str, str] = field(default_factory=dict)
+    label_counts: LabelCounts | None = None
+
+
 def _join(
     found: Sequence[SampleFiles],
-    table: LabelTable | None,
+    table: LabelTable,
     skipped: Sequence[str],
-    source: str | Path,
-    labels: str | Path | None,
-) -> tuple[list[SampleFiles], npt.NDArray[np.uint8] | None, tuple[str, ...]]:
-    """Pair the samples with the rows of a label table.
-
-    Returns the samples in the order of the part, their labels (N, K), and the ids that have files but no row.
-    """
-    if table is None:
-        return list(found), None, ()
+    joining: Joining,
+    dataset: Dataset,
+    *,
+    what: str,
+    labels: str | Path,
+) -> _Joined:
+    """Pair the samples with the rows of a label table."""
     if not table.ids:
-        raise InputError(f"Cannot convert {source}: the label table {labels} has no rows. Pass another table.")
+        raise InputError(f"{what}: the label table {labels} has no rows. Pass another table.")
     by_id = {sample.id: sample for sample in found}
-    left_out = set(skipped)
-    absent = [name for name in table.ids if name not in by_id and name not in left_out]
-    if absent:
+    ids = [*by_id, *skipped]
+    matches = match_ids(table.ids, ids, joining.id_match, dataset.channel_names)
+    if matches.absent and not (joining.allow_missing_files and matches.by_id):
+        hint, remedy = explain_absent(matches, table.ids, ids, dataset.channel_names)
+        n_more = len(matches.absent) - 1
         raise InputError(
-            f"Cannot convert {source}: it has no files for {absent[0]!r} and {len(absent) - 1} more ids of {labels}. "
-            "Add the files, or remove the rows."
+            f"{what}: it has no files for {matches.absent[0]!r}{f' and {n_more} more ids' * bool(n_more)} of {labels}. "
+            f"{hint}{' ' * bool(hint)}{remedy}."
         )
-    rows = [row for row, name in enumerate(table.ids) if name in by_id]
-    known = set(table.ids)
-    unlabeled = tuple(sample.id for sample in found if sample.id not in known)
-    return [by_id[table.ids[row]] for row in rows], table.labels[rows], unlabeled
+    rows = [row for row, name in enumerate(table.ids) if matches.by_id.get(name) in by_id]
+    known = set(matches.by_id.values())
+    return _Joined(
+        samples=[by_id[matches.by_id[table.ids[row]]] for row in rows],
+        labels=table.labels[rows],
+        unlabeled=tuple(sample.id for sample in found if sample.id not in known),
+        missing_files=matches.absent,
+        matched=matches.loose,
+        label_counts=count_labels(table, rows),
+    )
