@@ -12,6 +12,7 @@ from hpa_data.dataset import Dataset
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import open_image
 from hpa_data.sources.files import read_file
+from hpa_data.sources.image_file import Pixels
 from hpa_data.sources.loading import load_planes
 from hpa_data.sources.naming import SampleFiles
 from hpa_data.sources.options import ImportOptions
@@ -27,6 +28,8 @@ N_NATIVE = 15
 _BINS_16, _BINS_FLOAT, _DROPPED_BITS = 2**16, 2**17, 15
 
 _SIGN = np.uint32(2**31)
+
+COUNTED_AT_ONCE = 2**17
 
 
 class Highest(NamedTuple):
@@ -145,16 +148,23 @@ class _Histogram(NamedTuple):
 
 
 def _count_pixels(plane: Plane) -> _Histogram:
-    pixels = plane.pixels
-    details = (str(pixels.dtype), plane.n_summed, plane.file)
-    if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
-        return _Histogram(np.bincount(pixels.ravel(), minlength=_BINS_16), *details)
+    pixels = plane.pixels.ravel()
+    is_exact = pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2
+    counts = np.zeros(_BINS_16 if is_exact else _BINS_FLOAT, np.int64)
+    # NumPy needs eight bytes for each pixel that it counts at once.
+    for start in range(0, len(pixels), COUNTED_AT_ONCE):
+        block = pixels[start : start + COUNTED_AT_ONCE]
+        counts += np.bincount(block if is_exact else _order_floats(block, plane.file), minlength=len(counts))
+    return _Histogram(counts, str(pixels.dtype), plane.n_summed, plane.file)
+
+
+def _order_floats(pixels: Pixels, file: str) -> npt.NDArray[np.uint32]:
+    """Return the bins of pixels of any type: whole numbers in the order of the pixels."""
     if not np.isfinite(pixels).all():
-        raise InputError(f"Cannot measure {plane.file}: some of its pixels are not numbers or infinite.")
-    bits = np.ascontiguousarray(pixels, np.float32).ravel().view(np.uint32)
+        raise InputError(f"Cannot measure {file}: some of its pixels are not numbers or infinite.", file=file)
+    bits = np.ascontiguousarray(pixels, np.float32).view(np.uint32)
     # The order of the bits is that of the numbers; of negative ones the reverse.
-    keys = np.where(bits & _SIGN, ~bits, bits | _SIGN) >> np.uint32(_DROPPED_BITS)
-    return _Histogram(np.bincount(keys, minlength=_BINS_FLOAT), *details)
+    return np.where(bits & _SIGN, ~bits, bits | _SIGN) >> np.uint32(_DROPPED_BITS)
 
 
 def _add(channel: str, total: _Histogram | None, other: _Histogram) -> _Histogram:

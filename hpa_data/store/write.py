@@ -87,14 +87,15 @@ def peak_bytes(layout: Layout, workers: Parallelism, *, file_bytes: int | None =
     layout : Layout
     workers : Parallelism
     file_bytes : int, optional
-        Of the largest file, decoded; by default one plane of the size of the images.
+        Of the largest file, decoded; at least, and by default, one plane of the size of the images.
 
     Returns
     -------
     int
         Bytes, not counting the libraries and the list of samples.
     """
-    decoded = file_bytes or layout.image_bytes // layout.image_shape[-1]
+    plane = layout.image_bytes // layout.image_shape[-1]
+    decoded = max(file_bytes or 0, plane)  # enlarged or padded, the plane is the larger one
     sample = READING_COPIES * decoded + 4 * layout.image_bytes  # channels, merged, their squares, encoded
     n_threads = workers.threads_per_task * (workers.processes or 1)
     return workers.max_concurrent_tasks * layout.task_bytes + n_threads * sample
