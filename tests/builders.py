@@ -102,7 +102,7 @@ def convert(
     overwrite: bool = False,
 ) -> Conversion:
     """Plan a conversion and do it."""
-    plan = plan_conversion(source, store, labels=labels, part=part, settings=settings, codec=codec)
+    plan = plan_conversion(source, store, labels=labels, part=part, settings=settings, codec=codec, overwrite=overwrite)
     return convert_files(plan, workers=workers, overwrite=overwrite)
 
 

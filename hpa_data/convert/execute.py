@@ -51,7 +51,7 @@ def convert_files(
     stop_at_failure : bool
         Raise an error at the first sample that cannot be read, instead of listing it.
     overwrite : bool
-        Delete a part of that name first.
+        Delete a part of that name first; as for `plan_conversion`.
     progress : Progress, optional
         Of samples; advances after each shard. Starts for a first pass, too, where windows are measured.
 

@@ -29,6 +29,9 @@ from hpa_data.store.part import Part
 # above it. 14 bits of 16 have 16383 / 65535 * 255.
 DIM, DIM_DEEP = 32, 64
 
+# Seven eighths of the range. The means of real channels are below a quarter, and of transmitted light two thirds.
+WHITE = 224
+
 # A channel of a sample is dim below an eighth, a whole sample if all of its channels are below a quarter, of what the
 # upper quartile of the part has.
 DIM_CHANNEL, DIM_SAMPLE, QUARTILE = 1 / 8, 1 / 4, 75
@@ -53,6 +56,9 @@ class _Judged:
 
     brightness: npt.NDArray[np.float64]
     """Shape (N, C), in gray levels; NaN for channels that are filled."""
+
+    means: npt.NDArray[np.float64]
+    """Mean of the pixels, shape (N, C), in gray levels; NaN for channels that are filled."""
 
     read_highest: Callable[[int], npt.NDArray[np.uint8]]
     """From an index to the highest pixel of each channel, shape (C,)."""
@@ -84,7 +90,8 @@ def find_dim(
     filled = part.read_filled()
     names = dataset.channel_names
 
-    is_filled = [[name in (filled[row] if filled else ()) for name in names] for row in rows]
+    sums = part.read_sums()[rows]
+    is_filled = np.array([[name in (filled[row] if filled else ()) for name in names] for row in rows], bool)
     with contextlib.ExitStack() as stack:
 
         @cache
@@ -95,7 +102,8 @@ def find_dim(
             _Judged(
                 ids=[part.ids[row] for row in rows],
                 channels=names,
-                brightness=_measure_brightness(part.read_sums()[rows], np.array(is_filled, bool)),
+                brightness=_measure_brightness(sums, is_filled),
+                means=_measure_means(sums, is_filled, part.layout.image_shape),
                 read_highest=lambda index: _measure_highest(open_reader().read([rows[index]])[0]),
                 explain=lambda indices: find_highest([samples[rows[index]] for index in indices], options, dataset),
                 options=options,
@@ -109,15 +117,14 @@ def find_dim_read(
 ) -> tuple[Notice, ...]:
     """Find the dim channels and samples among those that were read for a dry run; as `find_dim`."""
     names = dataset.channel_names
-    sums = [sum_pixels(sample.image) for _, sample in read]
+    sums = np.array([sum_pixels(sample.image) for _, sample in read], np.uint64).reshape(-1, len(names), 2)
+    is_filled = np.array([[name in sample.filled for name in names] for _, sample in read], bool)
     return _find(
         _Judged(
             ids=[files.id for files, _ in read],
             channels=names,
-            brightness=_measure_brightness(
-                np.array(sums, np.uint64).reshape(-1, len(names), 2),
-                np.array([[name in sample.filled for name in names] for _, sample in read], bool),
-            ),
+            brightness=_measure_brightness(sums, is_filled),
+            means=_measure_means(sums, is_filled, dataset.image_shape),
             read_highest=lambda index: _measure_highest(read[index][1].image),
             explain=lambda indices: find_highest([read[index][0] for index in indices], options, dataset),
             options=options,
@@ -130,6 +137,14 @@ def _measure_brightness(sums: npt.NDArray[np.uint64], filled: npt.NDArray[np.boo
     brightness = sums[..., 1] / np.maximum(sums[..., 0], 1).astype(np.float64)
     brightness[filled.reshape(brightness.shape)] = np.nan
     return brightness
+
+
+def _measure_means(
+    sums: npt.NDArray[np.uint64], filled: npt.NDArray[np.bool_], image_shape: tuple[int, int, int]
+) -> npt.NDArray[np.float64]:
+    means = sums[..., 0] / float(image_shape[0] * image_shape[1])
+    means[filled.reshape(means.shape)] = np.nan
+    return np.asarray(means)
 
 
 def _measure_highest(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -146,7 +161,25 @@ def _find(judged: _Judged) -> tuple[Notice, ...]:
     )
     dim_channels, notices = _find_channels(judged, reference)
     reference[dim_channels] = np.nan  # told already
-    return (*notices, *_find_samples(judged, reference))
+    return (*notices, *_find_samples(judged, reference), *_find_white(judged))
+
+
+def _find_white(judged: _Judged) -> list[Notice]:
+    """Find the channels that are nearly white in most samples: their scaling clips what is in them."""
+    found = []
+    for c, name in enumerate(judged.channels):
+        means = judged.means[~np.isnan(judged.means[:, c]), c]
+        if len(means) and np.median(means) >= WHITE:
+            rows = np.flatnonzero(judged.means[:, c] >= WHITE)
+            found.append(
+                Notice(
+                    what=f"channel {name} is nearly white: its mean is {np.median(means):.0f} of 255",
+                    n=len(rows),
+                    examples=tuple(judged.ids[row] for row in rows[:N_EXAMPLES]),
+                    remedy=f"{judged.again} another --intensity, such as {name}=dataset-percentile.",
+                )
+            )
+    return found
 
 
 def _find_channels(judged: _Judged, reference: npt.NDArray[np.float64]) -> tuple[list[int], list[Notice]]:

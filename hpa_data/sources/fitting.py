@@ -66,7 +66,8 @@ def scaled_shape(
         return plane
     raise InputError(
         f"Cannot use {file}: it has {height} x {width} pixels (rows x columns), fewer than the images, {rows} x "
-        f"{columns}. Pass --upscale to enlarge it, --fit pad to surround it with black, or a smaller --image-size.",
+        f"{columns}. Pass --upscale to enlarge it, --fit pad to surround it with black, or a smaller size: "
+        f"--image-size {height}x{width}.",
         file=file,
     )
 

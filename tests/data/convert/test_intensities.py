@@ -132,6 +132,13 @@ def test_a_window_that_is_far_too_wide_is_told(tmp_path: Path) -> None:
     assert "--intensity dataset-percentile" in notice.remedy
 
 
+def test_a_channel_that_is_nearly_white_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "files", 4, lambda share: full(share * 0.5 + 0.4))
+    (notice,) = convert(tmp_path, ImportOptions(intensities={"green": "window=100:9000"}))
+    assert notice.what == "channel green is nearly white: its mean is 255 of 255"
+    assert "green=dataset-percentile" in notice.remedy
+
+
 def test_bits_are_guessed_only_where_the_files_have_many_more() -> None:
     assert [guess_bits(Highest(value, 65535)) for value in (200, 1000, 4095, 16383, 16384)] == [8, 10, 12, 14, None]
     assert guess_bits(Highest(0.05, 1)) is None
