@@ -116,7 +116,12 @@ def find_dim(
 def find_dim_read(
     read: Sequence[tuple[SampleFiles, Sample]], options: ImportOptions, dataset: Dataset
 ) -> tuple[Notice, ...]:
-    """Find the dim channels and samples among those that were read for a dry run; as `find_dim`."""
+    """Find the dim channels and samples among those that were read for a dry run; as `find_dim`.
+
+    Their images may have fewer rows and columns than those of the part, all the same number.
+    """
+    if not read:
+        return ()
     names = dataset.channel_names
     sums = np.array([sum_pixels(sample.image) for _, sample in read], np.uint64).reshape(-1, len(names), 2)
     is_filled = np.array([[name in sample.filled for name in names] for _, sample in read], bool)
@@ -125,7 +130,7 @@ def find_dim_read(
             ids=[files.id for files, _ in read],
             channels=names,
             brightness=_measure_brightness(sums, is_filled),
-            means=_measure_means(sums, is_filled, dataset.image_shape),
+            means=_measure_means(sums, is_filled, read[0][1].image.shape),
             read_highest=lambda index: _measure_highest(read[index][1].image),
             explain=lambda indices: find_highest([read[index][0] for index in indices], options, dataset),
             options=options,
@@ -141,7 +146,7 @@ def _measure_brightness(sums: npt.NDArray[np.uint64], filled: npt.NDArray[np.boo
 
 
 def _measure_means(
-    sums: npt.NDArray[np.uint64], filled: npt.NDArray[np.bool_], image_shape: tuple[int, int, int]
+    sums: npt.NDArray[np.uint64], filled: npt.NDArray[np.bool_], image_shape: tuple[int, ...]
 ) -> npt.NDArray[np.float64]:
     means = sums[..., 0] / float(image_shape[0] * image_shape[1])
     means[filled.reshape(means.shape)] = np.nan
