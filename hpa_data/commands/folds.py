@@ -9,13 +9,18 @@ from hpa_data.commands.console import escape, progress, show
 from hpa_data.commands.options import (
     FOLD_METHOD,
     STORE,
+    DatasetName,
+    IdColumn,
     Json,
+    LabelColumn,
     Labels,
     MinCount,
+    NumberingName,
     Seed,
     TableOrder,
     TableParts,
     Threads,
+    choose_reading,
     choose_table,
     refuse_unused,
 )
@@ -35,6 +40,10 @@ def folds(
     seed: Seed = 0,
     min_count: MinCount = None,
     order: TableOrder = "index",
+    dataset_name: DatasetName = None,
+    numbering: NumberingName = None,
+    id_column: IdColumn = None,
+    label_column: LabelColumn = None,
     legacy_leak: Annotated[
         bool,
         typer.Option(
@@ -55,8 +64,17 @@ def folds(
     refuse_unused(ctx, "fold_method", "seed", when=legacy_leak, reason="with --legacy-leak")
     refuse_unused(ctx, "seed", when=fold_method == "contiguous", reason="with --fold-method contiguous")
     if table is not None:
+        dataset, options = choose_reading(dataset_name, numbering, id_column, label_column)
         report = audit_table_folds(
-            table, n_folds, method=fold_method, seed=seed, min_count=min_count, order=order, legacy_leak=legacy_leak
+            table,
+            n_folds,
+            method=fold_method,
+            seed=seed,
+            min_count=min_count,
+            order=order,
+            legacy_leak=legacy_leak,
+            dataset=dataset,
+            options=options,
         )
     else:
         refuse_unused(ctx, "threads", when=no_near_duplicates, reason="with --no-near-duplicates")

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
-from hpa_data.commands.options import has_no_effect, was_given
+from hpa_data.commands.options import (
+    LABELS,
+    DatasetName,
+    IdColumn,
+    LabelColumn,
+    NumberingName,
+    has_no_effect,
+    was_given,
+)
 from hpa_data.convert.options import IdMatch, Joining
 from hpa_data.errors import InputError
 from hpa_data.sources.options import Fit, ImportOptions, MissingPolicy, Naming
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
     from hpa_data.tables.labels import TableOptions
 
 # Panels of the help texts.
-FILES, IMAGES, LABELS = "Files", "Images", "Labels"
+FILES, IMAGES = "Files", "Images"
 # Options that have no effect without a label table.
 LABEL_SETTINGS = ("numbering", "id_column", "label_column", "id_match", "allow_missing_files")
 
@@ -111,16 +119,7 @@ class ReadingOptions:
         ),
     ] = None
 
-    dataset_name: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            rich_help_panel=IMAGES,
-            metavar="NAME|FILE",
-            help="The data set: channels, classes and image size. A name or a TOML file, see `hpa datasets`. "
-            "[default: hpa2018]",
-        ),
-    ] = None
+    dataset_name: DatasetName = None
 
     given: frozenset[str] = frozenset()
     """The fields that stand on the command line; the others have their defaults."""
@@ -213,23 +212,11 @@ class LabelOptions:
         ),
     ] = None
 
-    numbering: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=LABELS,
-            metavar="NAME",
-            help="The data set whose class numbers the table has, if that is not certain; they are translated.",
-        ),
-    ] = None
+    numbering: NumberingName = None
 
-    id_column: Annotated[
-        str | None, typer.Option(rich_help_panel=LABELS, metavar="NAME", help="The column of ids. By default Id.")
-    ] = None
+    id_column: IdColumn = None
 
-    label_column: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=LABELS, metavar="NAME", help="The column of labels. By default Target or Label."),
-    ] = None
+    label_column: LabelColumn = None
 
     id_match: Annotated[
         IdMatch,

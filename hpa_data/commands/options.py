@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 import typer
 import typer.core
@@ -11,6 +11,10 @@ import typer.core
 from hpa_data.augment.options import Order
 from hpa_data.errors import InputError
 from hpa_data.folds.options import FoldMethod
+
+if TYPE_CHECKING:
+    from hpa_data.dataset import Dataset
+    from hpa_data.tables.labels import TableOptions
 
 STORE = "A store, or its URL (s3://, gs://, https://)"
 DEFAULT_PARTS = ["train"]
@@ -40,6 +44,34 @@ Scheduler = Annotated[
 FOLD_METHOD: Any = typer.Option(
     metavar="METHOD", help=f"How samples are assigned to folds: {', '.join(get_args(FoldMethod))}."
 )
+# Of the commands that read label tables.
+LABELS = "Labels"
+DatasetName = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME|FILE",
+        rich_help_panel=LABELS,
+        help="The data set: channels, classes and image size. A name or a TOML file, see `hpa datasets`. "
+        "[default: hpa2018]",
+    ),
+]
+NumberingName = Annotated[
+    str | None,
+    typer.Option(
+        "--numbering",
+        metavar="NAME",
+        rich_help_panel=LABELS,
+        help="The data set whose class numbers the table has, if that is not certain; they are translated.",
+    ),
+]
+IdColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", rich_help_panel=LABELS, help="The column of ids. By default Id.")
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", rich_help_panel=LABELS, help="The column of labels. By default Target or Label."),
+]
 # Of the commands that take a store, or a label table in its stead.
 Labels = Annotated[Path | None, typer.Option(help="A label table, in place of STORE.")]
 TableParts = Annotated[
@@ -176,7 +208,8 @@ def choose_table(
     store, labels
         What it was given.
     store_only : sequence of str
-        Names of its parameters that take effect only with a store; ``min_count`` and ``order`` do only with a table.
+        Names of its parameters that take effect only with a store. Those of `choose_reading`, ``min_count`` and
+        ``order`` do only with a table.
 
     Raises
     ------
@@ -187,9 +220,28 @@ def choose_table(
         given = "neither" if store is None else "both"
         raise InputError(f"STORE or --labels must be given, not both. Received: {given}. Pass one of them.")
     refuse_unused(ctx, *store_only, when=store is None, reason="with --labels")
+    settings = ("dataset_name", "numbering", "id_column", "label_column")
+    refuse_unused(ctx, *settings, when=labels is None, reason="with a store, which has its own data set")
     refuse_unused(ctx, "min_count", "order", when=labels is None, reason="with a store, which holds its copies")
     refuse_unused(ctx, "order", when=ctx.params["min_count"] is None, reason="without --min-count")
     return labels
+
+
+def choose_reading(
+    dataset_name: str | None, numbering: str | None, id_column: str | None, label_column: str | None
+) -> "tuple[Dataset, TableOptions]":
+    """Return how a label table is read: the data set, and what the user said about the table."""
+    from hpa_data.dataset import HPA_2018
+    from hpa_data.tables.datasets import find_dataset
+    from hpa_data.tables.labels import TableOptions
+
+    options = TableOptions(
+        id_column=id_column,
+        label_column=label_column,
+        numbering=numbering,
+        dataset_given=dataset_name is not None,
+    )
+    return HPA_2018 if dataset_name is None else find_dataset(dataset_name), options
 
 
 def was_given(ctx: typer.Context, name: str) -> bool:

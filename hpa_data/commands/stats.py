@@ -9,12 +9,17 @@ import typer
 from hpa_data.commands.console import escape, progress, show
 from hpa_data.commands.options import (
     STORE,
+    DatasetName,
+    IdColumn,
     Json,
+    LabelColumn,
     Labels,
     MinCount,
+    NumberingName,
     TableOrder,
     TableParts,
     Threads,
+    choose_reading,
     choose_table,
     refuse_unused,
 )
@@ -32,6 +37,10 @@ def stats(
     parts: TableParts = None,
     min_count: MinCount = None,
     order: TableOrder = "index",
+    dataset_name: DatasetName = None,
+    numbering: NumberingName = None,
+    id_column: IdColumn = None,
+    label_column: LabelColumn = None,
     figure_dir: Annotated[Path | None, typer.Option(help="A folder to draw figures into, as PNG and PDF.")] = None,
     no_intensities: Annotated[
         bool, typer.Option("--no-intensities", help="Do not read the images to measure the channels.")
@@ -52,7 +61,8 @@ def stats(
 
         figure_dir.mkdir(parents=True, exist_ok=True)  # fails before every image is read
     if table is not None:
-        report = measure_table(table, min_count=min_count, order=order)
+        dataset, options = choose_reading(dataset_name, numbering, id_column, label_column)
+        report = measure_table(table, min_count=min_count, order=order, dataset=dataset, options=options)
     else:
         with progress("samples") as shown:
             report = measure_store(

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from hpa_data.store.store import Store
-from tests.builders import Hpa
+from tests.builders import Hpa, assert_refused
 
 
 def test_the_statistics_of_a_store_are_described_and_drawn(store: Store, tmp_path: Path, hpa: Hpa) -> None:
@@ -27,3 +27,16 @@ def test_a_label_table_shows_what_copies_would_add(kaggle: Path, hpa: Hpa) -> No
     ended = hpa("stats", "--labels", kaggle / "train.csv", "--min-count", 9)
     assert ended.status == 0, ended.err
     assert " 0 Nucleoplasm                           4  33.33 %       5         9\n" in ended.out
+
+
+def test_a_label_table_of_another_data_set_is_measured_with_its_classes(store: Store, tmp_path: Path, hpa: Hpa) -> None:
+    (tmp_path / "a.csv").write_text("image;labels\na;8|5\nb;18\n")
+    words = ("--labels", tmp_path / "a.csv")
+    assert_refused(hpa("stats", *words), "which classes its numbers stand for is not certain")
+    for command in ("stats", "folds"):
+        ended = hpa(command, *words, "--dataset", "hpa2021", *(("--folds", 2) if command == "folds" else ()))
+        assert ended.status == 0, ended.err
+        assert "18 Negative " in ended.out
+        assert_refused(
+            hpa(command, store.path, "--dataset", "hpa2021"), "no effect with a store, which has its own data set"
+        )
