@@ -112,6 +112,14 @@ class ImportOptions:
             return Scaling(method="window", low=low, high=high)
         return scaling
 
+    def describe_scaling(self, channel: str) -> str:
+        """Return the scaling of a channel as it was chosen, with the window that was measured for it."""
+        text = (self.intensities or {}).get(channel, self.intensity)
+        if parse_scaling(text).method != "dataset-percentile" or channel not in (self.windows or {}):
+            return text
+        low, high = (self.windows or {})[channel]
+        return f"{text} ({low:g} to {high:g})"
+
     def check_channels(self, names: Collection[str]) -> None:
         """Refuse scalings of channels that the data set does not have: InputError."""
         unknown = [name for name in self.intensities or {} if name not in names]

@@ -67,3 +67,7 @@ def test_the_windows_of_a_data_set_are_used_once_they_are_measured() -> None:
     options = ImportOptions(intensity="dataset-percentile", windows={"red": (3, 40)})
     assert options.scaling("red") == Scaling(method="window", low=3, high=40)
     assert options.scaling("green").method == "dataset-percentile"
+    assert [options.describe_scaling(name) for name in ("red", "green")] == [
+        "dataset-percentile (3 to 40)",
+        "dataset-percentile",
+    ]
