@@ -85,9 +85,10 @@ def check_native(plane: tuple[int, int], image: tuple[int, int], *, file: str) -
 
 
 def resize(levels: Pixels, shape: tuple[int, int]) -> Pixels:
-    """Resize a plane, float32 (Y, X): an axis that shrinks is averaged, one that grows is interpolated linearly.
+    """Resize a plane, float32 or float64 (Y, X): an axis that shrinks is averaged, one that grows is interpolated.
 
-    Pixels on a border count by their share. Linear, because it makes no value that is beyond those of the plane.
+    Pixels on a border count by their share. Interpolation is linear, because it makes no value beyond those of the
+    plane.
     """
     shrunk = min(levels.shape[0], shape[0]), min(levels.shape[1], shape[1])
     if shrunk != levels.shape:

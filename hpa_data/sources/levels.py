@@ -60,11 +60,15 @@ def to_uint8(
     low, high = find_window(plane, scaling, rules=options.rules)
     if scaled == size and pixels.dtype == np.uint8 and (low, high) == (0, 255):
         return np.ascontiguousarray(center(pixels, shape), np.uint8)
-    levels = resize(pixels.astype(np.float32), scaled)
+    # Numbers of 32 bits need more than the 24 of float32 where they lie close together.
+    is_wide = pixels.dtype == np.uint32 and options.rules > 1
+    levels = resize(pixels.astype(np.float64 if is_wide else np.float32), scaled)
     # Of whole numbers, nothing lies between two neighbors; in version 0.1.0, too.
     span = high - low if pixels.dtype.kind == "f" else max(high - low, 1)
-    levels -= np.float32(low)
-    levels *= np.float32(255 / span if span > 0 else 0)
+    # Where all pixels are equal, their averages may differ by rounding.
+    is_flat = high <= low and (span <= 0 or (options.rules > 1 and pixels.min() == pixels.max()))
+    levels -= levels.dtype.type(low)
+    levels *= levels.dtype.type(0 if is_flat else 255 / span)
     np.rint(levels, out=levels)
     np.clip(levels, 0, 255, out=levels)
     return center(levels.astype(np.uint8), shape)

@@ -153,3 +153,13 @@ def test_yellow_of_two_planes_takes_bits_and_windows_of_one() -> None:
     for text, level in (("bits=7", 100 * 255 / 127), ("window=50:150", 127.5), ("full", 100)):
         reduced = to_uint8(make_plane(pixels, 510, n_summed=2), (8, 8), scaling=parse_scaling(text))
         assert abs(int(reduced[0, 0]) - level) <= 0.501
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("text", ["minmax", "percentile"])
+@pytest.mark.parametrize("shape", [(40, 40), (90, 90)])
+def test_a_plane_of_one_value_stays_black_when_it_is_scaled(dtype: type, text: str, shape: tuple[int, int]) -> None:
+    """Averages of equal values differ from them by rounding, and the range is nothing."""
+    plane = make_plane(np.full((65, 65), np.iinfo(dtype).max // 3 * 2 + 1, dtype))
+    options = ImportOptions(upscale=True)
+    assert not to_uint8(plane, shape, scaling=parse_scaling(text), options=options).any()
