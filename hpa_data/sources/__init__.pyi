@@ -19,6 +19,9 @@ from . import scaling as scaling
 from . import schemes as schemes
 from . import tar_archive as tar_archive
 from . import tiff as tiff
+from . import tiff_axes as tiff_axes
+from . import tiff_metadata as tiff_metadata
+from . import tiff_pixels as tiff_pixels
 from . import unpacked as unpacked
 from . import zip_archive as zip_archive
 from .naming import find_samples as find_samples

@@ -1,24 +1,27 @@
-"""TIFF files, single planes and stacks, decoded by tifffile."""
+"""TIFF files, single planes and stacks, opened with tifffile."""
 
 import contextlib
 import io
 import logging
-import math
-import xml.etree.ElementTree
-from functools import cached_property
+from collections.abc import Sequence
 
-import numpy as np
 import tifffile
 
-from hpa_data.sources.image_file import ImageFile, Pixels, cannot_decode, check_size, damaged_file
+from hpa_data.sources.image_file import ImageFile, cannot_decode, check_size
 from hpa_data.sources.options import ImportOptions
-
-# Pages of a TIFF; the known stacks have 7.
-MAX_PAGES = 64
+from hpa_data.sources.tiff_axes import MAX_PAGES, choose_series, find_planes
+from hpa_data.sources.tiff_metadata import has_channels_alone, is_ome_broken, read_labels, read_names, read_ome
+from hpa_data.sources.tiff_pixels import TiffPixels
 
 # None, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard. All others embed an image with a size of its own, which
 # could be larger than the page says.
 COMPRESSIONS = {1, 5, 8, 32946, 32773, 34925, 50000}
+
+# Bytes of a pixel, by the kind of number: unsigned, signed, floating point, true or false.
+_DTYPES = {"u": {1, 2, 4}, "i": {1, 2, 4}, "f": {2, 4, 8}, "b": {1}}
+
+_PHOTOMETRIC = tifffile.PHOTOMETRIC
+_KNOWN_PHOTOMETRIC = {_PHOTOMETRIC.MINISBLACK, _PHOTOMETRIC.MINISWHITE, _PHOTOMETRIC.RGB, _PHOTOMETRIC.PALETTE}
 
 
 def open_tiff(content: bytes, file: str, format_name: str, options: ImportOptions) -> ImageFile:
@@ -27,114 +30,102 @@ def open_tiff(content: bytes, file: str, format_name: str, options: ImportOption
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     # An OME-TIFF may name other files as parts of itself: do not look for them.
     tiff = tifffile.TiffFile(io.BytesIO(content), _multifile=False)
-    _check_tiff(tiff, file, len(content))
-    planes = _TiffPlanes(tiff, file, len(content))
-    is_color = tiff.series[0].keyframe.photometric == tifffile.PHOTOMETRIC.RGB
+    _check_pages(tiff, file)
+    all_series = _merge_pages(tiff.series) if options.rules > 1 and options.scene is None else tiff.series
+    number = choose_series(all_series, file, options)
+    series = all_series[number]
+    _check_series(tiff, series, file, len(content))
+    if options.rules > 1:
+        _check_meaning(tiff, series, file)
+    planes = find_planes(series, file, options, named=_is_chosen_by_labels(tiff, series, options))
+    ome = read_ome(tiff) or []
+    # tifffile leaves images out whose pages it does not find.
+    image = ome[number] if len(ome) == len(all_series) else ome[0] if len(set(ome)) == 1 else None
+    pixels = TiffPixels(series, planes, options, image, file=file, n_bytes=len(content))
     return ImageFile(
         file=file,
         format=format_name,
-        shape=planes.shape,
-        n_planes=3 if is_color and planes.n_planes == 4 else planes.n_planes,
-        is_color=is_color,
-        max_value=planes.max_value,
-        names=_read_names(tiff, planes.n_planes),
-        load=planes.read,
+        shape=pixels.shape,
+        n_planes=3 if pixels.has_colors else len(planes.indices) - planes.n_extra,
+        is_color=planes.is_color or pixels.has_colors,
+        n_extra=planes.n_extra,
+        dtype=pixels.dtype.name,
+        max_value=pixels.white,
+        declared=pixels.declared,
+        names=read_names(tiff, series, planes, image),
+        load=pixels.load,
     )
 
 
-class _TiffPlanes:
-    """The planes of a TIFF, decoded page by page, or all at once where one page holds them."""
-
-    def __init__(self, tiff: tifffile.TiffFile, file: str, n_bytes: int) -> None:
-        self._tiff, self._file, self._n_bytes = tiff, file, n_bytes
-        self._series = series = tiff.series[0]
-        page = series.keyframe
-        self._plane_axis = _find_plane_axis(series, file)
-        height, width = (series.shape[series.axes.index(axis)] for axis in "YX")
-        self.shape = (height, width)
-        self.n_planes = math.prod(series.shape) // (height * width)
-        bits = page.bitspersample
-        self.max_value = 2**bits - 1 if isinstance(bits, int) else int(np.iinfo(series.dtype).max)
-        self._is_inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-
-    def read(self, index: int) -> Pixels:
-        """Decode a plane, uint8 or uint16 (Y, X)."""
-        try:
-            if len(self._series.pages) == self.n_planes > 1:
-                plane = self._tiff.asarray(key=index, series=0, maxworkers=1).squeeze()
-            else:  # planes interleaved, or one behind the other in a single page
-                plane = self._stack[index]
-        except Exception as error:
-            raise damaged_file(self._file, self._n_bytes, error) from error
-        return self.max_value - plane if self._is_inverted else plane
-
-    @cached_property
-    def _stack(self) -> Pixels:
-        array = self._series.asarray(maxworkers=1).squeeze()
-        return array[None] if self._plane_axis is None else np.moveaxis(array, self._plane_axis, 0)  # (planes, Y, X)
+def _merge_pages(series: Sequence[tifffile.TiffPageSeries]) -> Sequence[tifffile.TiffPageSeries]:
+    """Return pages that a program wrote one after the other, each as an image of its own, as one stack of pages."""
+    first = series[0] if series else None
+    if first is None or len(series) == 1 or first.kind not in {"shaped", "generic"}:
+        return series
+    pages = [page for one in series for page in one.pages]
+    kinds = {
+        (page.shape, page.axes, page.dtype, page.compression, page.photometric)
+        for page in (one.keyframe for one in series)
+    }
+    if len(kinds) > 1 or len(pages) > len(series) or first.keyframe.axes != "YX":
+        return series
+    shape = (len(pages), *first.keyframe.shape)
+    return [tifffile.TiffPageSeries(pages, shape, first.dtype, "IYX", kind=first.kind)]
 
 
-def _find_plane_axis(series: tifffile.TiffPageSeries, file: str) -> int | None:
-    """Return the axis of a stack that counts its planes, axes of length 1 left out; None for a single plane."""
-    axes = [axis for axis, size in zip(series.axes, series.shape, strict=True) if size > 1]
-    others = [index for index, axis in enumerate(axes) if axis not in "YX"]
-    if "Y" not in axes or "X" not in axes or len(others) > 1:
-        raise cannot_decode(
-            file,
-            f"its axes are {series.axes} of {series.shape}; a stack has one besides Y and X",
-            "Save each stack as a file of its own.",
-        )
-    return others[0] if others else None
+def _is_chosen_by_labels(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, options: ImportOptions) -> bool:
+    """Return whether all channels are chosen by labels that each belong to one slice: Fiji's Images to Stack."""
+    keys = list((options.channels or {}).values())
+    labels = [label.casefold() for label in read_labels(tiff, series)]
+    return bool(keys) and all(isinstance(key, str) and labels.count(key.casefold()) == 1 for key in keys)
 
 
-def _check_tiff(tiff: tifffile.TiffFile, file: str, n_bytes: int) -> None:
-    """Refuse a file that is not a plane or a stack, or would decode to more than its header says."""
-    _check_pages(tiff, file)
-    series, page = tiff.series[0], tiff.series[0].keyframe
-    size = (page.imagewidth, page.imagelength)
-    if any((other.keyframe.imagewidth, other.keyframe.imagelength) == size for other in tiff.series[1:]):
-        raise cannot_decode(
-            file,
-            "its pages are of several kinds, so that the order of the planes is not known",
-            "Save it as a stack of pages of one kind.",
-        )
+def _check_pages(tiff: tifffile.TiffFile, file: str) -> None:
+    """Refuse a TIFF of more pages than any sample has, before they are all read."""
+    with contextlib.suppress(IndexError):
+        tiff.pages[MAX_PAGES]
+        raise cannot_decode(file, f"it has more than {MAX_PAGES} pages", "Save each stack as a file of its own.")
+
+
+def _check_series(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, file: str, n_bytes: int) -> None:
+    """Refuse pages that cannot be decoded, or would decode to more than their header says."""
+    page = series.keyframe
     if page.compression not in COMPRESSIONS:
         raise cannot_decode(
             file,
             f"its compression {page.compression!r} embeds an image of its own size",
             "Save it with LZW, Deflate or no compression.",
         )
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        raise cannot_decode(file, "its colors are indices into a palette", "Save it as gray or RGB.")
-    if series.dtype is None or series.dtype.kind != "u" or series.dtype.itemsize > 2:
-        raise cannot_decode(file, f"its pixels are {series.dtype}, not 8 or 16 bits, unsigned", "Convert its pixels.")
+    if page.photometric == _PHOTOMETRIC.SEPARATED:
+        raise cannot_decode(file, "its colors are inks (CMYK), neither gray nor RGB", "Save it as gray or RGB.")
+    dtype = series.dtype
+    if dtype is None or dtype.itemsize not in _DTYPES.get(dtype.kind, ()):
+        reason = f"its pixels are {dtype}, not 8 or 16 bits, unsigned"
+        raise cannot_decode(file, reason, "Save it with 16 bits, or as 32-bit floating-point numbers from 0 to 1.")
     if page.is_tiled:
-        tile_bytes = page.tilewidth * page.tilelength * page.samplesperpixel * 2
+        tile_bytes = page.tilewidth * page.tilelength * page.samplesperpixel * dtype.itemsize
         check_size(file, page.tilelength, page.tilewidth, tile_bytes)
-    n_loaded = len(series.pages) if len(series.pages) > 1 else 1  # a page at a time, if there are several
-    check_size(file, page.imagelength, page.imagewidth, math.prod(series.shape) // n_loaded * series.dtype.itemsize)
-    for part in tiff.pages if len(series.pages) > 1 else [page]:
+    for part in series.pages:
+        if part is None:
+            reason = "its metadata describe pages that it does not hold"
+            raise cannot_decode(file, reason, "Export the image again, into one file.")
         ends = [start + length for start, length in zip(part.dataoffsets, part.databytecounts, strict=True)]
         # tifffile leaves strips of no bytes black.
         if not ends or min(part.databytecounts) < 1 or max(ends) > n_bytes:
             raise ValueError("its strips lie outside the file")
 
 
-def _check_pages(tiff: tifffile.TiffFile, file: str) -> None:
-    """Refuse a TIFF of more pages than a sample can have, before they are all read."""
-    with contextlib.suppress(IndexError):
-        tiff.pages[MAX_PAGES]
-        raise cannot_decode(file, f"it has more than {MAX_PAGES} pages", "Save each stack as a file of its own.")
-
-
-def _read_names(tiff: tifffile.TiffFile, n_planes: int) -> tuple[str, ...]:
-    """Read the channel names of an OME-TIFF or an ImageJ stack; empty if it does not name each."""
-    names: list[str] = []
-    if tiff.is_ome and tiff.ome_metadata:
-        root = xml.etree.ElementTree.fromstring(tiff.ome_metadata)
-        image = next((element for element in root.iter() if element.tag.endswith("}Image")), root)
-        channels = [element for element in image.iter() if element.tag.endswith("}Channel")]
-        names = [channel.get("Name") or "" for channel in channels]
-    elif tiff.is_imagej and tiff.imagej_metadata:
-        names = [str(label) for label in tiff.imagej_metadata.get("Labels") or ()]
-    return tuple(names) if len(names) == n_planes else ()
+def _check_meaning(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, file: str) -> None:
+    """Refuse pages whose meaning is not certain."""
+    page, n_pages = series.keyframe, len(series.pages)
+    if page.photometric not in _KNOWN_PHOTOMETRIC:
+        reason = f"its photometric interpretation is {getattr(page.photometric, 'name', page.photometric)}"
+        raise cannot_decode(file, reason, "Save it as gray or RGB.")
+    if n_pages == 1 or series.kind in {"ome", "imagej", "mmstack"}:
+        return
+    if is_ome_broken(tiff) and not has_channels_alone(tiff, n_pages):
+        reason = f"its OME metadata cannot be read, so that the meaning of its {n_pages} pages is not known"
+        raise cannot_decode(file, reason, "Save it again with whole metadata, or each plane as a file of its own.")
+    if tiff.is_ome and not is_ome_broken(tiff):
+        reason = f"its OME metadata describe other files, so that the meaning of its {n_pages} pages is not known"
+        raise cannot_decode(file, reason, "Export the image again, into one file.")
