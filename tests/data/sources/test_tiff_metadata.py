@@ -141,7 +141,7 @@ def test_the_orientation_of_a_tiff_turns_each_plane(orientation: int) -> None:
         (['Name="A"', 'Name="B"', 'Fluor="Cy5"', 'Name="D"'], ("A", "B", "Cy5", "D")),
         (
             ['ID="Channel:0:0"', 'ID="Channel:0:1"', 'Name="C"', "Name='&#181;'"],
-            ("C:0", "C:1", "C", "µ"),
+            ("Channel:0:0", "Channel:0:1", "C", "µ"),
         ),
         ([""] * 4, ()),
         (['Name="A"'] * 3, ()),
