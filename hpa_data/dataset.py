@@ -1,7 +1,7 @@
-"""Data sets: channels, classes and image size; label strings and multi-hot rows; the status of a sample."""
+"""Data sets: channels, classes and image size; multi-hot rows as text; the status of a sample."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -248,64 +248,8 @@ HPA_2021 = Dataset(
 PRESETS = {preset.name: preset for preset in (HPA_2018, HPA_2021)}
 
 
-def encode_labels(targets: Sequence[str], dataset: Dataset = HPA_2018) -> npt.NDArray[np.uint8]:
-    """Convert label strings to multi-hot rows.
-
-    Parameters
-    ----------
-    targets : sequence of str, length N
-        Class numbers separated by spaces, as in Kaggle's tables, ``"16 0"``, or class names separated by ``;``, ``|``
-        or ``,``: ``"Midbody;Nucleoplasm"``. Case is ignored; see also `Dataset.synonyms`. An empty string has no class.
-    dataset : Dataset
-        With K classes.
-
-    Returns
-    -------
-    array of uint8, shape (N, K)
-        1 where the sample shows the class.
-
-    Raises
-    ------
-    InputError
-        If a label is neither a class name nor an integer in 0..K-1.
-
-    Examples
-    --------
-    >>> encode_labels(["2 0", "", "nucleoli|Nucleus", "Vesicles"])[:, :3]
-    array([[1, 0, 1],
-           [0, 0, 0],
-           [1, 0, 1],
-           [0, 0, 0]], dtype=uint8)
-    """
-    n_classes = len(dataset.classes)
-    labels = np.zeros((len(targets), n_classes), np.uint8)
-    for row, target in enumerate(targets):
-        for word, number in _split_target(target, dataset):
-            if number is None:
-                continue
-            if not 0 <= number < n_classes:
-                raise InputError(
-                    f"A label must be a class name or a class number from 0 to {n_classes - 1}. Received: "
-                    f"{word[:40]!r} in row {row + 1} of the label table. Correct or remove the row."
-                )
-            labels[row, number] = 1
-    return labels
-
-
-def _split_target(target: str, dataset: Dataset) -> Iterator[tuple[str, int | None]]:
-    """Yield each label of a string with its class number: -1 if it is unknown, None if it is none of the classes."""
-    for name in re.split("[|;,]", target):
-        words, known = name.split(), fold_name(name)
-        if known in dataset.class_index:
-            yield name.strip(), dataset.class_index[known]
-        elif all(word.isascii() and word.isdigit() and len(word) < 6 for word in words):
-            yield from ((word, int(word)) for word in words)
-        else:
-            yield name.strip(), -1
-
-
 def decode_labels(labels: npt.NDArray[np.generic]) -> list[str]:
-    """Convert multi-hot rows to label strings; the inverse of `encode_labels` up to the order of numbers.
+    """Convert multi-hot rows to label strings; `tables.encode_labels` is the inverse up to the order of numbers.
 
     Parameters
     ----------

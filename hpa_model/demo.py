@@ -8,12 +8,11 @@ import numpy as np
 
 from hpa_data.convert.execute import convert_files
 from hpa_data.convert.plan import plan_conversion
-from hpa_data.dataset import encode_labels
 from hpa_data.errors import InputError
 from hpa_data.store.store import open_store
 from hpa_data.synth import write_samples
 from hpa_data.system.progress import SILENT, Progress
-from hpa_data.tables import read_columns, read_label_table
+from hpa_data.tables import encode_labels, read_columns, read_label_table
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.report import write_report
 from hpa_model.evaluation.scores import Scores, score_run

@@ -1,6 +1,7 @@
 from . import cells as cells
 from . import columns as columns
 from . import datasets as datasets
+from . import encode as encode
 from . import labels as labels
 from . import numbering as numbering
 from . import one_hot as one_hot
@@ -14,6 +15,7 @@ from .datasets import find_dataset as find_dataset
 from .datasets import infer_classes as infer_classes
 from .datasets import read_classes as read_classes
 from .datasets import with_classes as with_classes
+from .encode import encode_labels as encode_labels
 from .labels import LabelCounts as LabelCounts
 from .labels import LabelTable as LabelTable
 from .labels import TableOptions as TableOptions

@@ -10,7 +10,7 @@ from hpa_data.tables.read import Table, open_table
 # Names of columns of ids, folded. The first is right even where others are there, too.
 ID_COLUMNS = (
     *("id", "image", "image_id", "image id", "imageid", "image_name", "image name", "filename", "file_name"),
-    *("file name", "file", "sample", "sample_id", "sample id", "uuid"),
+    *("file name", "file", "sample", "sample_id", "sample id", "uuid", "id_code"),
 )
 LABEL_COLUMNS = ("target", "label", "targets", "labels", "class", "classes", "location", "locations")
 # How R and pandas head a column without a name.

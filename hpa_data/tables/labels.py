@@ -1,12 +1,10 @@
 """Label tables: which sample shows which classes."""
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +21,9 @@ from hpa_data.tables.columns import (
     find_label_column,
     read_cells,
 )
+from hpa_data.tables.encode import check_numbers, encode_words
 from hpa_data.tables.numbering import NumbersSeen, choose_numbering, translate
-from hpa_data.tables.one_hot import find_class_columns, find_preset, read_flags
+from hpa_data.tables.one_hot import find_class_columns, read_flags
 from hpa_data.tables.read import Table, open_table
 
 
@@ -148,7 +147,7 @@ def read_label_table(path: Path, dataset: Dataset = HPA_2018, options: TableOpti
     _check_ids(path, rows)
     columns_used = None if label_column is None else (header[id_column], header[label_column])
     numbers, told = _translate_numbers(path, all_words, columns_used, dataset, options)
-    labels, dropped = _encode(path, all_words, numbers, dataset)
+    labels, dropped = encode_words(path, all_words, numbers, dataset)
     understood = f"ids from column {header[id_column]!r}, {how}{told}"
     return LabelTable(ids=ids, labels=labels, dropped=dropped, understood=understood)
 
@@ -226,11 +225,8 @@ def _translate_numbers(
     )
     source = choose_numbering(seen, dataset, given=options.dataset_given, numbering=options.numbering)
     numbers = {number for words in with_numbers for number in words.numbers}
-    wrong = {number for number in numbers if number >= len(source.classes)}
-    if wrong:
-        row = next(row for row, words in enumerate(all_words) if wrong & set(words.numbers))
-        number = next(number for number in all_words[row].numbers if number in wrong)
-        _refuse_label(path, str(number), row, source)
+    for row, words in enumerate(all_words):
+        check_numbers(words.numbers, row, source, path)
     try:
         found = translate(source, dataset, numbers)
     except InputError as error:
@@ -238,47 +234,3 @@ def _translate_numbers(
     told = f", numbers of {source.name}"
     told += "" if source.classes == dataset.classes else f", translated into classes of {dataset.name}"
     return {number: source.classes[number] if to is None else to for number, to in found.items()}, told
-
-
-def _encode(
-    path: Path, all_words: Sequence[Words], numbers: Mapping[int, int | str], dataset: Dataset
-) -> tuple[npt.NDArray[np.uint8], dict[int, tuple[str, ...]]]:
-    """Return multi-hot labels, uint8 (N, K), and by row the names that stand for no class."""
-    labels = np.zeros((len(all_words), len(dataset.classes)), np.uint8)
-    dropped: dict[int, tuple[str, ...]] = {}
-    for row, words in enumerate(all_words):
-        for number in words.numbers:
-            to = numbers[number]
-            if isinstance(to, int):
-                labels[row, to] = 1
-            else:
-                dropped[row] = (*dropped.get(row, ()), to)
-        for name in words.names:
-            known = fold_name(name)
-            if known not in dataset.class_index:
-                _refuse_label(path, name, row, dataset)
-            index = dataset.class_index[known]
-            if index is None:
-                dropped[row] = (*dropped.get(row, ()), " ".join(name.split()))
-            else:
-                labels[row, index] = 1
-    return labels, dropped
-
-
-def _refuse_label(path: Path, label: str, row: int, dataset: Dataset) -> NoReturn:
-    """Refuse a label that is no class, with the class or the data set that was probably meant."""
-    near = difflib.get_close_matches(label.casefold(), list(dataset.class_index), 1)
-    other = find_preset(label)
-    remedy = "Correct or remove the row."
-    if other:
-        remedy = f"It is a class of {other}: pass --dataset {other}, or correct the row."
-    elif near:
-        remedy = f"The nearest name is {_spell(near[0], dataset)!r}: correct the row."
-    raise InputError(
-        f"A label must be a class name of {dataset.name} or a class number from 0 to {len(dataset.classes) - 1}. "
-        f"Received: {label[:40]!r} in row {row + 1} of {path}. {remedy}"
-    )
-
-
-def _spell(folded: str, dataset: Dataset) -> str:
-    return next(name for name in (*dataset.classes, *dataset.synonyms) if fold_name(name) == folded)

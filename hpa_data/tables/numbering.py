@@ -49,7 +49,10 @@ def choose_numbering(seen: NumbersSeen, dataset: Dataset, *, given: bool, number
             )
         return known[numbering]
     # The data set itself comes first, for another one may number alike.
-    certain = next((each for each in known.values() if _fits(seen, each)), None)
+    fitting = [name for name, each in known.items() if seen.largest < len(each.classes)]
+    certain = next(
+        (each for each in known.values() if _fits(seen, each) and (each is dataset or each.name in fitting)), None
+    )
     if certain is dataset or (certain is None and given):
         return dataset
     if certain is not None:
@@ -59,9 +62,8 @@ def choose_numbering(seen: NumbersSeen, dataset: Dataset, *, given: bool, number
             f"{','.join(seen.columns)} and what stands between the numbers, and the data set is {dataset.name}. Pass "
             f"{own}, or --numbering {certain.name} to translate them."
         )
-    fitting = [name for name, each in known.items() if seen.largest < len(each.classes)]
     shown = " ".join(sorted(repr(separator) for separator in seen.separators)) or "nothing"
-    fit = f"{' and '.join(fitting)} have such numbers" if fitting else f"no known data set has number {seen.largest}"
+    fit = f"such numbers are in {' and '.join(fitting)}" if fitting else f"no known data set has number {seen.largest}"
     raise InputError(
         f"Cannot read {seen.path}: which classes its numbers stand for is not certain; {fit}, and the columns "
         f"{','.join(seen.columns)} with {shown} between numbers are those of none. Pass --dataset "

@@ -18,6 +18,9 @@ MAX_ROWS = 10_000_000
 # Rows of a Parquet file in memory at a time.
 BATCH_ROWS = 10_000
 
+# How pandas begins the name of an index without one.
+_INDEX = "__index_level_"
+
 Row = tuple[int, list[str]]
 
 
@@ -121,9 +124,10 @@ def read_parquet(path: Path, known: frozenset[str]) -> Iterator[Row]:
             raise InputError(
                 f"Cannot read {path}: it has {file.metadata.num_rows} rows, more than {MAX_ROWS}. Pass a smaller table."
             )
-        fields = [field for field in file.schema_arrow if _is_plain(field.type, types)]
-        names = [field.name for field in fields]
-        yield 1, ["" if name.startswith("__index_level_") else name for name in names]
+        names = [field.name for field in file.schema_arrow if _is_plain(field.type, types)]
+        # pandas writes the index, where it has no name, as the last column.
+        names.sort(key=lambda name: not name.startswith(_INDEX))
+        yield 1, ["" if name.startswith(_INDEX) else name for name in names]
         line = 1
         for batch in file.iter_batches(BATCH_ROWS, columns=names):
             columns = [batch.column(name).to_pylist() for name in names]

@@ -51,9 +51,9 @@ def test_the_tables_of_both_competitions_are_read_as_their_own(tmp_path: Path) -
             "Id,Target\na,8|5\n",
             HPA_2018,
             False,
-            "not certain; hpa2018 and hpa2021 have such numbers, .* with '|' between",
+            "not certain; such numbers are in hpa2018 and hpa2021, .* with '|' between",
         ),
-        ("Id,Target\na,25|5\n", HPA_2018, False, "is not certain; hpa2018 have such numbers"),
+        ("Id,Target\na,25|5\n", HPA_2018, False, "is not certain; such numbers are in hpa2018"),
         (
             'Id,Target\na,"16, 0"\n',
             HPA_2018,
@@ -68,6 +68,7 @@ def test_the_tables_of_both_competitions_are_read_as_their_own(tmp_path: Path) -
             False,
             "columns image,labels with nothing between numbers are those of none",
         ),
+        ("ID,Label\na,25|5\n", HPA_2018, False, "is not certain; such numbers are in hpa2018"),
         ("image,labels\na,99\n", HPA_2018, False, "no known data set has number 99"),
     ],
 )

@@ -106,6 +106,12 @@ def test_a_parquet_file_is_read(tmp_path: Path, targets: Any, expected: list[str
     assert decode_labels(table.labels) == expected
 
 
+def test_ids_may_be_the_index_of_a_data_frame(tmp_path: Path) -> None:
+    table = pa.table({"Target": ["Nucleoli", "Cytosol"], "__index_level_0__": ["a", "b"]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert read_label_table(tmp_path / "a.parquet").ids == ("a", "b")
+
+
 def test_damaged_files_end_in_one_line(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"Id": ["a"] * 99, "Target": ["1"] * 99}), tmp_path / "whole.parquet")
     _write_sheets(tmp_path / "whole.xlsx", S=[["Id", "Target"], ["a", "1"]])
