@@ -7,6 +7,7 @@ Each field of `ReadingOptions` and `LabelOptions` is an option. A command has a 
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import wraps
@@ -319,6 +320,7 @@ def _list_options(group: Any, default: str = "") -> Iterator[inspect.Parameter]:
             if default:
                 option = copy(option)
                 option.show_default = default
+                option.help = re.sub(r" ?(By default:? [^.]*\.|\[default: [^]]*\])", "", option.help or "")
             yield inspect.Parameter(
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, option]
             )

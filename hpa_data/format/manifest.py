@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
+from hpa_data.format.options import ARRAY_SETTINGS
 from hpa_data.format.statistics import ChannelStatistics
 from hpa_data.system.records import decode_record, encode_record
 
@@ -74,6 +75,13 @@ class Manifest:
                 f"{dataset.name}. Convert its source again."
             )
         return dataset.resized(int(height), int(width))
+
+    @property
+    def import_settings(self) -> dict[str, Any] | None:
+        """How the files of the part were read; see `sources.options.ImportOptions`. None for augmented copies."""
+        if "source" not in self.settings:
+            return None
+        return {name: value for name, value in self.settings.items() if name not in ARRAY_SETTINGS}
 
     def encode(self) -> dict[str, Any]:
         """Return the manifest as JSON values; `decode` is the inverse."""

@@ -96,10 +96,14 @@ class FolderReader:
             _check_windows(options, dataset)
         self.ids = [sample.id for sample in samples]
         self.labels: npt.NDArray[np.uint8] | None = None  # image files have none
-        # uint8 (N,): `OK`, or `FAILED` once a sample could not be read.
+        # uint8 (N,): `OK`, or `FAILED` or `FILLED` once a sample was read.
         self.status = np.full(len(samples), OK, np.uint8)
-        # The error message of each index that could not be read.
+        # By index: the error message of each sample that could not be read, and the file that it is about, if any.
         self.failures: dict[int, str] = {}
+        self.failed_files: dict[int, str] = {}
+        # By index: notes on samples that were read, and the names of their channels that were filled.
+        self.notes: dict[int, str] = {}
+        self.filled: dict[int, tuple[str, ...]] = {}
         self.image_shape = dataset.image_shape  # (Y, X, C)
         self._samples = list(samples)
         self._options = options
@@ -135,10 +139,17 @@ class FolderReader:
         images = np.zeros((len(chosen), *self.image_shape), np.uint8)
         for position, index in enumerate(chosen.tolist()):
             try:
-                images[position] = read_sample(self._samples[index], self._options, self._dataset).image
+                sample = read_sample(self._samples[index], self._options, self._dataset)
             except InputError as error:
                 self.status[index] = FAILED
-                self.failures[index] = str(error)
+                self.failures[index], self.failed_files[index] = str(error), error.file
+                continue
+            images[position] = sample.image
+            self.status[index] = sample.status
+            if sample.note:
+                self.notes[index] = sample.note
+            if sample.filled:
+                self.filled[index] = sample.filled
         return images
 
 

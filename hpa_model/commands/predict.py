@@ -1,31 +1,47 @@
 """The command `hpa predict`: its options and its text."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpa_data.commands.console import abbreviate, progress, quiet, show
+from hpa_data.commands.console import abbreviate, escape, progress, quiet, show
+from hpa_data.commands.import_options import ReadingOptions, expand_options
 from hpa_data.commands.options import STORE, Json, refuse_unused
 
 if TYPE_CHECKING:
-    from hpa_model.predict import Prediction
+    from hpa_model.predict import Prediction, Reading
 
 
 _PARTS = ["test"]
 
 
+@expand_options(default="that of the run")
 def predict(
     ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    source: Annotated[str, typer.Argument(help=STORE + ", or a folder of image files.")],
+    source: Annotated[str, typer.Argument(help=STORE + ", or image files: a folder or an archive (zip, tar, 7z).")],
+    files: ReadingOptions,
     out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("submission.csv"),
     parts: Annotated[
         list[str], typer.Option("--part", metavar="NAME", help="A part of the store to predict; repeatable.")
     ] = _PARTS,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART",
+            help="Read image files as this part of the run was read; needed where its parts were read differently.",
+        ),
+    ] = None,
     sample_submission: Annotated[
         Path | None, typer.Option(help="A CSV table whose Id column determines the rows and their order.")
     ] = None,
+    probs: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the probability of each class: a .csv, .parquet or .npz file."),
+    ] = None,
+    names: Annotated[bool, typer.Option("--names", help="Add a column with the names of the classes.")] = False,
     allow_empty: Annotated[
         bool,
         typer.Option("--allow-empty", help="Allow rows without a class; by default the likeliest is predicted."),
@@ -33,34 +49,69 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="Test-time augmentation: average over flips and rotations of each image.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with status 2 if a file is passed over, or for any warning.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Predict samples with the models of all folds; write a submission."""
+    """Predict samples with the models of all folds; write a submission.
+
+    Image files are read as those of the run were, unless options say otherwise.
+    """
     with quiet():
         from hpa_model.predict import is_store, predict_submission
 
-    is_folder = Path(source).is_dir() and not is_store(source)
-    refuse_unused(ctx, "parts", when=is_folder, reason="with a folder of image files")
+    is_files = Path(source).exists() and not is_store(source)
+    refuse_unused(ctx, "parts", when=is_files, reason="with a folder of image files or an archive")
+    refuse_unused(ctx, "like", *files.given, when=is_store(source), reason="with a store")
+    reading = None if is_store(source) else _choose_reading(run, like, files)
     with progress("images") as shown:
         report = predict_submission(
             run,
             source,
             out,
             parts=parts,
+            reading=reading,
             sample_submission=sample_submission,
+            probs=probs,
+            names=names,
             allow_empty=allow_empty,
             tta=tta,
+            strict=strict,
             progress=shown,
         )
     show(report, as_json, describe_prediction(report))
+    if strict and report.notices:
+        raise typer.Exit(2)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _choose_reading(run: Path, like: str | None, files: ReadingOptions) -> "Reading":
+    """Return how image files are read: as the command line says, and otherwise as those of the run."""
+    from hpa_model.predict import find_reading
+    from hpa_model.runs.folder import read_run
+
+    reading = find_reading(read_run(run), like)
+    dataset = files.dataset(reading.dataset)
+    if files.image_size is None:  # a data set has another size than its copies in stores may have
+        dataset = dataset.resized(reading.dataset.height, reading.dataset.width)
+    return replace(reading, options=files.import_options(reading.options), dataset=dataset)
 
 
 def describe_prediction(report: "Prediction") -> str:
     """Describe what a prediction wrote."""
     lines = [f"{report.out}: {report.n_rows} rows, {report.n_labels / max(report.n_rows, 1):.2f} classes per row"]
-    lines += abbreviate([f"Failed, row left empty: {name}" for name in report.failed])
+    if report.probs is not None:
+        lines.append(f"{report.probs}: the probability of each class")
+    lines += [escape(str(notice)) for notice in report.notices]
+    lines += abbreviate(
+        [f"Failed, row left empty: {failure.id}: {failure.reason}" for failure in report.failures],
+    )
+    if report.failed:
+        lines.append(f"Rows left empty: {len(report.failed)} of {report.n_rows}")
+    if report.n_left_out:
+        lines.append(f"Left out, a channel is missing: {report.n_left_out} samples")
     if report.n_extra:
         lines.append(f"Left out, not in the sample submission: {report.n_extra} samples")
     return "\n".join(lines)

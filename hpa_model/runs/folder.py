@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.dataset import HPA_2018, Channel, Dataset
 from hpa_data.errors import InputError, first_line
 from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
@@ -80,6 +81,12 @@ class RunDescription:
     base_models: tuple[str, ...] = ()
     """SHA-256 of the best models of that run, in hexadecimal, one per fold."""
 
+    dataset: Dataset | None = field(default=None, metadata={"absent": None})
+    """Channels, classes and image size of the parts; None in runs of versions before 0.3.0."""
+
+    imports: dict[str, dict[str, Any]] = field(default_factory=dict, metadata={"absent": {}})
+    """How the files of each part were read, by its name, as in its manifest. Parts of augmented copies have none."""
+
     def __post_init__(self) -> None:
         """Check that the values fit together; ValueError if they do not."""
         for name in ("channels", "classes", "finetuned_folds"):
@@ -90,6 +97,9 @@ class RunDescription:
             raise ValueError(f"image_shape must have sizes from 1 to {MAX_PIXELS}. Received: {self.image_shape}")
         if not all(0 <= fold < self.config.folds for fold in self.finetuned_folds):
             raise ValueError(f"finetuned_folds must be below {self.config.folds}. Received: {self.finetuned_folds}")
+        recorded = self.dataset and (self.dataset.channel_names, self.dataset.classes, self.dataset.image_shape)
+        if recorded not in {None, (self.channels, self.classes, self.image_shape)}:
+            raise ValueError("dataset must have the channels, classes and image shape of the run")
         if set(self.fingerprints) != set(self.config.parts):
             raise ValueError(f"fingerprints must be of the parts. Received: {', '.join(self.fingerprints)}")
 
@@ -97,6 +107,18 @@ class RunDescription:
     def trained_folds(self) -> tuple[int, ...]:
         """The folds whose models were trained in this run, not copied from another."""
         return self.finetuned_folds if self.finetuned_from else tuple(range(self.config.folds))
+
+    @property
+    def full_dataset(self) -> Dataset:
+        """The data set; for runs that do not record it, `HPA_2018`, or one with their channels and classes."""
+        if self.dataset is not None:
+            return self.dataset
+        height, width, _ = self.image_shape
+        dataset = HPA_2018
+        if (self.channels, self.classes) != (dataset.channel_names, dataset.classes):
+            channels = tuple(Channel(name=name) for name in self.channels)
+            dataset = Dataset(name="unnamed", channels=channels, classes=self.classes)
+        return dataset.resized(height, width)
 
     def write(self, run: Path) -> None:
         """Write the description into a run folder."""

@@ -146,6 +146,7 @@ def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescri
     """Gather what `config.json` records."""
     manifests = {name: store.part(name).manifest for name in config.parts}
     first = manifests[config.parts[0]]
+    imports = {name: manifest.import_settings for name, manifest in manifests.items()}
     location = store.location
     return RunDescription(
         config=config,
@@ -156,6 +157,8 @@ def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescri
         n_left_out=int((~is_readable(reader.status)).sum()),
         fingerprints={name: manifest.fingerprint for name, manifest in manifests.items()},
         versions=read_versions() | {"backend": str(keras.backend.backend())},
+        dataset=first.dataset,
+        imports={name: settings for name, settings in imports.items() if settings is not None},
     )
 
 

@@ -29,9 +29,9 @@ def test_a_submission_has_the_ids_of_the_sample_submission_and_valid_classes(
     (tmp_path / "a.csv").write_text("Id,Predicted\n" + content)
     if message:
         with pytest.raises(InputError, match=message):
-            check_submission(tmp_path / "a.csv", ["a", "b"], 28)
+            check_submission(tmp_path / "a.csv", ["a", "b"])
     else:
-        check_submission(tmp_path / "a.csv", ["a", "b"], 28)
+        check_submission(tmp_path / "a.csv", ["a", "b"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,11 @@
+from . import models as models
+from . import reading as reading
+from . import source as source
+from . import submit as submit
+from . import tables as tables
+from .models import predict_probs as predict_probs
+from .reading import Reading as Reading
+from .reading import find_reading as find_reading
+from .source import is_store as is_store
+from .submit import Prediction as Prediction
+from .submit import predict_submission as predict_submission

@@ -1,0 +1,189 @@
+"""What is predicted: parts of a store, or image files."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpa_data.dataset import FAILED, FILLED, PENDING
+from hpa_data.errors import InputError, Notice
+from hpa_data.reader.kvstore import is_url
+from hpa_data.reader.reader import Reader
+from hpa_data.sources.naming import Found, missing_channels, search_source
+from hpa_data.sources.samples import FolderReader
+from hpa_data.store.failures import Failure, list_failures
+from hpa_data.store.part import Part
+from hpa_data.store.store import open_store
+from hpa_model.predict.reading import Reading, compare_part
+from hpa_model.runs.folder import RunDescription
+
+N_EXAMPLES = 3
+
+
+def is_store(source: Path | str) -> bool:
+    """Return whether a source is a store or its URL, not image files."""
+    return is_url(source) or Path(source, "zarr.json").is_file()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Samples that can be read, and what is known of them before they are."""
+
+    reader: Reader | FolderReader
+
+    notices: tuple[Notice, ...]
+
+    parts: tuple[Part, ...] = ()
+    """Of a store; empty for image files."""
+
+    n_left_out: int = 0
+    """Samples that are left out because they lack a channel, as was asked for."""
+
+    def list_failures(self) -> dict[str, Failure]:
+        """List the samples that could not be read, by id; of image files, once they were to be read."""
+        if isinstance(self.reader, FolderReader):
+            failures = self.reader.failures.items()
+            files = self.reader.failed_files
+            found = [Failure(id=self.reader.ids[index], file=files[index], reason=why) for index, why in failures]
+        else:
+            found = [failure for part in self.parts for failure in list_failures(part)]
+            pending = np.flatnonzero(self.reader.status == PENDING).tolist()
+            reason = "Its conversion is not finished. Run the same `hpa convert` again."
+            found += [Failure(id=self.reader.ids[index], file="", reason=reason) for index in pending]
+        return {failure.id: failure for failure in found}
+
+    def list_notices(self, ids: Sequence[str]) -> list[Notice]:
+        """Tell what is notable of some samples that were read: filled channels, and notes on their files."""
+        wanted = set(ids)
+        filled: dict[str, tuple[str, ...]] = {}
+        notes: dict[str, str] = {}
+        if isinstance(self.reader, FolderReader):
+            filled = {self.reader.ids[index]: names for index, names in self.reader.filled.items()}
+            notes = {self.reader.ids[index]: note for index, note in self.reader.notes.items()}
+        for part in self.parts:
+            status = part.read_status().tolist()
+            names = part.read_filled() or [()] * len(status)
+            filled |= {name: names[row] for row, name in enumerate(part.ids) if status[row] == FILLED}
+            readable = enumerate(part.ids) if part.copies is None else ()
+            of_part = part.read_notes()
+            notes |= {name: of_part[row][0] for row, name in readable if status[row] != FAILED and of_part[row][0]}
+        return [
+            *_notice_filled({name: names for name, names in filled.items() if name in wanted}),
+            *_notice_notes([note for name, note in notes.items() if name in wanted]),
+        ]
+
+
+def _notice_filled(filled: dict[str, tuple[str, ...]]) -> list[Notice]:
+    if not filled:
+        return []
+    counts = Counter(name for names in filled.values() for name in names)
+    listed = ", ".join(f"{name} in {number}" for name, number in counts.items())
+    return [
+        Notice(
+            what=f"channels are missing and filled with zeros{f' ({listed})' if listed else ''}",
+            n=len(filled),
+            examples=tuple(filled)[:N_EXAMPLES],
+            remedy="Add the files of the channels.",
+        )
+    ]
+
+
+def _notice_notes(notes: list[str]) -> list[Notice]:
+    if not notes:
+        return []
+    return [
+        Notice(
+            what="files have another color than their names say",
+            n=len(notes),
+            examples=tuple(notes[:N_EXAMPLES]),
+            remedy="Check the names of the files.",
+        )
+    ]
+
+
+def open_source(
+    source: Path | str, description: RunDescription, *, parts: Sequence[str], reading: Reading | None
+) -> Source:
+    """Open parts of a store, or image files.
+
+    Raises
+    ------
+    InputError
+        If there is no such source, or its samples are not like those that the run was trained on.
+    """
+    opened = _open_store(source, description, parts) if reading is None else _open_files(source, description, reading)
+    shape = tuple(opened.reader.image_shape)
+    if shape != description.image_shape:
+        raise InputError(
+            f"Cannot predict {source}: its images have the shape {shape}, the run was trained on "
+            f"{description.image_shape}. Choose another run or part."
+            if reading is None
+            else f"image_size must be that of the run, {description.image_shape[0]}x{description.image_shape[1]}. "
+            f"Received: {shape[0]}x{shape[1]}. Leave --image-size out."
+        )
+    return opened
+
+
+def _open_store(source: Path | str, description: RunDescription, names: Sequence[str]) -> Source:
+    store = open_store(source)
+    parts = [store.part(name) for name in names]
+    notices = []
+    for part in parts:
+        dataset = part.manifest.dataset
+        for what in ("channels", "classes"):
+            found, expected = getattr(part.manifest, what), getattr(description, what)
+            if found != expected:
+                raise InputError(
+                    f"{what} must be those that the run was trained on, {_list(expected)}, of "
+                    f"{description.full_dataset.name}. Received: {_list(found)} in part {part.name}, of "
+                    f"{dataset.name}. Choose another run or part."
+                )
+        notices += compare_part(part, description)
+    return Source(reader=store.reader(names), notices=tuple(notices), parts=tuple(parts))
+
+
+def _list(names: Sequence[str]) -> str:
+    """List names; only the first ones of many."""
+    return ", ".join(names) if len(names) <= 30 else f"{', '.join(names[:10])} and {len(names) - 10} more"
+
+
+def _open_files(source: Path | str, description: RunDescription, reading: Reading) -> Source:
+    dataset = reading.dataset
+    if not dataset.is_like(description.full_dataset):
+        raise InputError(
+            f"dataset must be that of the run, {description.full_dataset.name}. Received: {dataset.name}, with other "
+            "channels or classes. Leave --dataset out, or choose another run."
+        )
+    found = search_source(source, reading.options, dataset)
+    samples = found.samples
+    if reading.options.missing == "skip":
+        samples = tuple(sample for sample in samples if not missing_channels(sample, dataset))
+        if not samples:
+            raise InputError(
+                f"Cannot predict {source}: each of its {len(found.samples)} samples lacks a channel. Pass --missing "
+                "fill."
+            )
+    return Source(
+        reader=FolderReader(samples, reading.options, dataset),
+        notices=(*reading.notices, *_notice_passed_over(found)),
+        n_left_out=len(found.samples) - len(samples),
+    )
+
+
+def _notice_passed_over(found: Found) -> list[Notice]:
+    """Tell which files no sample has, a notice for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for other in found.passed_over:
+        reasons.setdefault(other.reason, []).append(other.name)
+    return [
+        Notice(
+            what=f"files are passed over, {reason}",
+            n=len(names),
+            unit="file",
+            examples=tuple(names[:N_EXAMPLES]),
+            remedy="Rename or convert the ones that should be predicted.",
+        )
+        for reason, names in reasons.items()
+    ]

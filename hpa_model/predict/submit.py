@@ -1,0 +1,184 @@
+"""Predictions of a run for parts of a store or for image files, written as tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.dataset import FAILED, is_readable
+from hpa_data.errors import InputError, Notice
+from hpa_data.reader.reader import Reader
+from hpa_data.sources.samples import FolderReader
+from hpa_data.store.failures import Failure
+from hpa_data.system.progress import SILENT, Progress
+from hpa_data.tables import first_duplicate
+from hpa_model.predict.models import predict_probs
+from hpa_model.predict.reading import Reading, find_reading
+from hpa_model.predict.source import is_store, open_source
+from hpa_model.predict.tables import check_probs_path, write_probs
+from hpa_model.runs.folder import BEST_FILE, fold_folder, read_run
+from hpa_model.runs.models import load_model
+from hpa_model.runs.out_of_fold import read_thresholds
+from hpa_model.submission import check_submission, predict_at_least_one, read_sample_submission, write_submission
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a prediction wrote."""
+
+    out: Path
+    """The CSV file."""
+
+    n_rows: int
+
+    n_labels: int
+    """Classes of all rows together."""
+
+    failed: tuple[str, ...]
+    """Ids whose images could not be read; their rows are empty."""
+
+    failures: tuple[Failure, ...]
+    """The same with file and reason, in the order of the rows."""
+
+    n_extra: int
+    """Samples that were left out because the sample submission does not list them."""
+
+    n_left_out: int = 0
+    """Samples that were left out because they lack a channel, as was asked for."""
+
+    notices: tuple[Notice, ...] = ()
+    """What should be known of the samples and of how they were read."""
+
+    probs: Path | None = None
+    """The file of probabilities."""
+
+
+def predict_submission(
+    run: Path,
+    source: Path | str,
+    out: Path,
+    *,
+    parts: Sequence[str] = ("test",),
+    reading: Reading | None = None,
+    sample_submission: Path | None = None,
+    probs: Path | None = None,
+    names: bool = False,
+    allow_empty: bool = False,
+    tta: bool = False,
+    strict: bool = False,
+    progress: Progress = SILENT,
+) -> Prediction:
+    """Predict parts of a store, or image files, and write a submission.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    source : Path or str
+        A store, its URL, or image files: a folder, an archive, or a folder inside one.
+    out : Path
+        The CSV file to write.
+    parts : sequence of str
+        Of the store. No id may be in two of them.
+    reading : Reading, optional
+        How image files are read; by default as those of the run, see `find_reading`. Not for stores.
+    sample_submission : Path, optional
+        A table whose ids, in its order, are the rows. Without it, the rows are all samples in the order of the source.
+    probs : Path, optional
+        A file for the probabilities of all classes; see `tables.write_probs`.
+    names : bool
+        Add a column with the names of the classes.
+    allow_empty : bool
+        See `submission.predict_at_least_one`.
+    tta : bool
+        See `predict_probs`.
+    strict : bool
+        Refuse to predict if there is a notice before anything is read.
+    progress : Progress, optional
+        Of images.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    InputError
+        If the samples are not like those that the run was trained on, or an id of the sample submission has no sample.
+    """
+    if out.is_dir():
+        raise InputError(f"out must be a file. Received: {out}, a folder. Pass {out / 'submission.csv'}.")
+    description = read_run(run)
+    dataset = description.full_dataset
+    if probs is not None:
+        check_probs_path(probs, dataset.classes)
+    thresholds = read_thresholds(run, description.classes)
+    if reading is None and not is_store(source):
+        reading = find_reading(description)
+    opened = open_source(source, description, parts=parts, reading=reading)
+    with opened.reader as reader:
+        repeated = first_duplicate(reader.ids)
+        if repeated is not None:
+            raise InputError(f"Cannot predict {source}: two parts have id {repeated!r}. Predict them one at a time.")
+        if strict and opened.notices:
+            raise InputError(refuse_notices(source, opened.notices))
+        order, chosen = _find_rows(reader, source, sample_submission)
+        readable = is_readable(reader.status[chosen])
+        if not readable.any():
+            raise InputError(f"Cannot predict {source}: none of its samples is readable. Convert it again.")
+        models = [
+            load_model(fold_folder(run, fold) / BEST_FILE, description) for fold in range(description.config.folds)
+        ]
+        progress.start(int(readable.sum()))
+        rows = chosen[readable]
+        found = predict_probs(models, reader, rows, description.config.batch_size, progress.part(), tta=tta)
+        # A folder's reader knows only now which files it could read.
+        is_read = reader.status[rows] != FAILED
+        ids = [reader.ids[index] for index in rows[is_read].tolist()]
+        failures = opened.list_failures()
+        notices = (*opened.notices, *opened.list_notices(ids))
+    predictions = predict_at_least_one(found[is_read], thresholds, allow_empty=allow_empty)
+    predicted = dict(zip(ids, predictions, strict=True))
+    failed = tuple(name for name in order if name not in predicted)
+    write_submission(out, order, predicted, dataset, names=names)
+    check_submission(out, order, dataset)
+    if probs is not None:
+        write_probs(probs, order, dict(zip(ids, found[is_read], strict=True)), dataset.classes)
+    return Prediction(
+        out=out,
+        n_rows=len(order),
+        n_labels=int(predictions.sum()),
+        failed=failed,
+        failures=tuple(failures[name] for name in failed),
+        n_extra=len(reader) - len(order),
+        n_left_out=opened.n_left_out,
+        notices=notices,
+        probs=probs,
+    )
+
+
+def refuse_notices(source: Path | str, notices: Sequence[Notice]) -> str:
+    """Return the message of a strict prediction that has notices."""
+    more = f" and {len(notices) - 1} more" if len(notices) > 1 else ""
+    text = str(notices[0]).removeprefix("Warning: ")
+    return f"Cannot predict {source} with --strict: {text.partition('. ')[0]}{more}. {notices[0].remedy}"
+
+
+def _find_rows(
+    reader: Reader | FolderReader, source: Path | str, sample_submission: Path | None
+) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Return the ids of the rows to write, in order, and their indices into the reader, int64 (M,)."""
+    if sample_submission is None:
+        return reader.ids, np.arange(len(reader))
+    order = read_sample_submission(sample_submission)
+    positions = {name: index for index, name in enumerate(reader.ids)}
+    missing = [name for name in order if name not in positions]
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(
+            f"Cannot predict {source}: {sample_submission} lists {missing[0]!r}{others}, which it does not have. "
+            "Convert the whole test folder, or pass the sample submission of these samples."
+        )
+    return order, np.array([positions[name] for name in order])
