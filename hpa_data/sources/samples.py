@@ -54,16 +54,18 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None, datase
             channels.append(np.zeros((dataset.height, dataset.width), np.uint8))
             filled.append(channel)
             continue
-        channels.append(
-            to_uint8(plane, (dataset.height, dataset.width), scaling=options.scaling(channel), options=options)
-        )
+        try:
+            reduced = to_uint8(
+                plane, (dataset.height, dataset.width), scaling=options.scaling(channel), options=options
+            )
+        except InputError:
+            others = load_planes(files, options, dataset)
+            _check_sizes(files, {other.file: other.shape for _, other, _ in others if other is not None})
+            raise
+        channels.append(reduced)
         notes += [plane.note] if plane.note else []
         del image, plane  # of single planes, one at a time is in memory
-    if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{name} {y} x {x}" for name, (y, x) in sizes.items())
-        raise InputError(
-            f"Cannot read sample {files.id!r}: its planes differ in size ({listed}). Replace the wrong ones."
-        )
+    _check_sizes(files, sizes)
     merged = _images.acquire((*channels[0].shape, len(channels)))
     cv2.merge(channels, merged)
     return Sample(
@@ -73,6 +75,15 @@ def read_sample(files: SampleFiles, options: ImportOptions | None = None, datase
         origin=" + ".join(origins),
         note="; ".join(notes),
     )
+
+
+def _check_sizes(files: SampleFiles, sizes: dict[str, tuple[int, int]]) -> None:
+    """Refuse a sample whose files, by name, have planes of different sizes (Y, X)."""
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} {y} x {x}" for name, (y, x) in sizes.items())
+        raise InputError(
+            f"Cannot read sample {files.id!r}: its planes differ in size ({listed}). Replace the wrong ones."
+        )
 
 
 def _check_windows(options: ImportOptions, dataset: Dataset) -> None:

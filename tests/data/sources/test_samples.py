@@ -44,9 +44,9 @@ def test_a_plane_that_is_cut_short_is_refused(tmp_path: Path, keep: int) -> None
         read_sample(find_samples(tmp_path)[0])
 
 
-def test_a_plane_that_is_not_square_is_refused(tmp_path: Path) -> None:
-    write_sample(tmp_path, "a", draw_image(0))
-    iio.imwrite(tmp_path / "a_red.png", np.zeros((512, 511), np.uint8))
+def test_planes_that_are_not_square_are_refused(tmp_path: Path) -> None:
+    for channel in HPA_2018.channel_names:
+        iio.imwrite(tmp_path / f"a_{channel}.png", np.zeros((512, 511), np.uint8))
     with pytest.raises(
         InputError, match=r"a_red\.png: it has 512 x 511 pixels .* not the aspect ratio of the images, 512 x 512"
     ):
@@ -57,6 +57,16 @@ def test_planes_of_two_sizes_are_refused(tmp_path: Path) -> None:
     write_sample(tmp_path, "a", draw_image(0))
     iio.imwrite(tmp_path / "a_red.png", np.zeros((1024, 1024), np.uint8))
     with pytest.raises(InputError, match=r"its planes differ in size \(a_red\.png 1024 x 1024, a_green"):
+        read_sample(find_samples(tmp_path)[0])
+
+
+@pytest.mark.parametrize("size", [60, 511])
+def test_a_first_plane_of_another_size_is_told_from_one_that_does_not_fit(tmp_path: Path, size: int) -> None:
+    write_sample(tmp_path, "a", draw_image(0))
+    iio.imwrite(tmp_path / "a_red.png", np.zeros((size, 60), np.uint8))
+    with pytest.raises(
+        InputError, match=rf"its planes differ in size \(a_red\.png {size} x 60, a_green\.png 512 x 512"
+    ):
         read_sample(find_samples(tmp_path)[0])
 
 
