@@ -17,6 +17,7 @@ from hpa_data.sources.loading import load_planes
 from hpa_data.sources.naming import SampleFiles
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.planes import Plane
+from hpa_data.sources.scaling import Scaling
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.threads import sample_threads
 
@@ -112,27 +113,41 @@ def measure_windows(
         If the files of a channel have pixels of different types.
     """
     wanted = [name for name in dataset.channel_names if options.scaling(name).method == "dataset-percentile"]
-    histograms: dict[str, _Histogram] = {}
+    histograms: dict[str, dict[_Kind, _Histogram]] = {name: {} for name in wanted}
     lock = threading.Lock()
 
     def count(files: SampleFiles) -> None:
-        found = []
+        found: list[tuple[str, _Kind, _Histogram]] = []
         try:
             for channel, _, plane in load_planes(files, options, dataset):
                 if channel in wanted and plane is not None:
-                    found.append((channel, _count_pixels(plane)))
+                    kind = _Kind(str(plane.pixels.dtype), plane.n_summed)
+                    found.append((channel, kind, _count_pixels(plane)))
                 del plane
         except InputError:
             return
         with lock:
-            for channel, histogram in found:
-                histograms[channel] = _add(channel, histograms.get(channel), histogram)
+            for channel, kind, histogram in found:
+                total = histograms[channel].get(kind)
+                histograms[channel][kind] = histogram if total is None else total.add(histogram)
 
     progress.start(len(samples))
     with sample_threads(threads) as team:
         for _ in team.map(count, samples):
             progress.advance(1)
-    return {name: _find_percentiles(histograms[name], options, name) for name in wanted if name in histograms}
+    return {
+        name: _find_percentiles(*_choose_kind(name, kinds), options.scaling(name))
+        for name, kinds in histograms.items()
+        if kinds
+    }
+
+
+class _Kind(NamedTuple):
+    """What must be equal where values are compared."""
+
+    dtype: str  # of the pixels
+
+    n_summed: int  # planes that were added up
 
 
 class _Histogram(NamedTuple):
@@ -140,11 +155,10 @@ class _Histogram(NamedTuple):
 
     counts: npt.NDArray[np.int64]
 
-    dtype: str  # of the pixels
+    file: str  # the first one by name
 
-    n_summed: int  # planes that were added up
-
-    file: str  # one of them
+    def add(self, other: "_Histogram") -> "_Histogram":
+        return _Histogram(self.counts + other.counts, min(self.file, other.file))
 
 
 def _count_pixels(plane: Plane) -> _Histogram:
@@ -155,7 +169,7 @@ def _count_pixels(plane: Plane) -> _Histogram:
     for start in range(0, len(pixels), COUNTED_AT_ONCE):
         block = pixels[start : start + COUNTED_AT_ONCE]
         counts += np.bincount(block if is_exact else _order_floats(block, plane.file), minlength=len(counts))
-    return _Histogram(counts, str(pixels.dtype), plane.n_summed, plane.file)
+    return _Histogram(counts, plane.file)
 
 
 def _order_floats(pixels: Pixels, file: str) -> npt.NDArray[np.uint32]:
@@ -167,31 +181,30 @@ def _order_floats(pixels: Pixels, file: str) -> npt.NDArray[np.uint32]:
     return np.where(bits & _SIGN, ~bits, bits | _SIGN) >> np.uint32(_DROPPED_BITS)
 
 
-def _add(channel: str, total: _Histogram | None, other: _Histogram) -> _Histogram:
-    if total is None:
-        return other
-    if (total.dtype, total.n_summed) != (other.dtype, other.n_summed):
-        first, second = sorted([f"{one.file} ({one.dtype})" for one in (total, other)])
+def _choose_kind(channel: str, kinds: dict[_Kind, _Histogram]) -> tuple[_Kind, _Histogram]:
+    """Return the one kind of pixels that a channel has."""
+    if len(kinds) > 1:
+        first, second = sorted(f"{histogram.file} ({kind.dtype})" for kind, histogram in kinds.items())[:2]
         raise InputError(
             f"Cannot measure one window for channel {channel!r}: its files have pixels of different types, {first} and "
             f"{second}. Convert them into parts of their own, or pass --intensity percentile."
         )
-    return total._replace(counts=total.counts + other.counts, file=min(total.file, other.file))
+    return next(iter(kinds.items()))
 
 
-def _find_percentiles(histogram: _Histogram, options: ImportOptions, channel: str) -> tuple[float, float]:
+def _find_percentiles(kind: _Kind, histogram: _Histogram, scaling: Scaling) -> tuple[float, float]:
     """Return the two percentiles of a channel, linearly interpolated as `numpy.percentile` does."""
-    scaling = options.scaling(channel)
     below = np.cumsum(histogram.counts)
     if len(histogram.counts) == _BINS_FLOAT:
         keys = np.arange(_BINS_FLOAT, dtype=np.uint32) << np.uint32(_DROPPED_BITS)
-        values = np.where(keys & _SIGN, keys ^ _SIGN, ~keys).view(np.float32).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # some bins are those of NaN, which no pixel is
+            values = np.where(keys & _SIGN, keys ^ _SIGN, ~keys).view(np.float32).astype(np.float64)
     else:
         values = np.arange(_BINS_16, dtype=np.float64)
 
     def percentile(percent: float) -> float:
         rank = (int(below[-1]) - 1) * percent / 100
         low, high = (values[np.searchsorted(below, whole, side="right")] for whole in (int(rank), -int(-rank // 1)))
-        return float(low + (high - low) * (rank - int(rank))) / histogram.n_summed
+        return float(low + (high - low) * (rank - int(rank))) / kind.n_summed
 
     return percentile(scaling.low), percentile(scaling.high)

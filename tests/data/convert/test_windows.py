@@ -13,6 +13,7 @@ from hpa_data.convert.plan import ConversionPlan, plan_conversion
 from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.sources.measure import measure_windows
+from hpa_data.sources.naming import find_samples
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.store import Store, open_store
@@ -59,6 +60,23 @@ def test_windows_of_integers_are_the_percentiles_of_all_pixels(
         assert window == pytest.approx(np.percentile(pixels[name], percents), abs=1e-6)
     for threads in (2, 3):
         assert measure_windows(planned.samples[::-1], planned.settings, planned.dataset, threads=threads) == windows
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "offset"),
+    [(np.float32, 0.01, 0), (np.float32, 3e6, 0), (np.float32, 1, -0.5), (np.uint32, 3e6, 0)],
+)
+def test_windows_of_other_pixels_are_exact_to_two_gray_levels(
+    tmp_path: Path, dtype: type, scale: float, offset: float
+) -> None:
+    for number in range(3):
+        share = np.random.default_rng(number).random((40, 40)) ** 2
+        tifffile.imwrite(tmp_path / f"s{number}_red.tif", (share * scale + offset).astype(dtype))
+    options = ImportOptions(intensity="dataset-percentile", missing="fill")
+    (window,) = measure_windows(find_samples(tmp_path, options), options, SMALL).values()
+    pixels = [tifffile.imread(path) for path in sorted(tmp_path.glob("*.tif"))]
+    wanted = np.percentile(np.concatenate(pixels).astype(np.float64), (0.1, 99.9))
+    assert np.abs(window - wanted).max() < (wanted[1] - wanted[0]) * 2 / 255
 
 
 def test_the_images_are_scaled_by_the_windows_and_other_channels_are_not(tmp_path: Path) -> None:
