@@ -21,6 +21,8 @@ def open_with_imageio(content: bytes, file: str, format_name: str, options: Impo
 
     # Our own limit is lower, and an error.
     warnings.filterwarnings("ignore", category=DecompressionBombWarning)
+    # An orientation that cannot be read is none.
+    warnings.filterwarnings("ignore", message="Corrupt EXIF data")
     try:
         source = iio.imopen(content, "r", plugin="pillow")
     except OSError as error:
