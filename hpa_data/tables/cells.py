@@ -89,10 +89,13 @@ def _classify(items: list[str], known: Container[str], separators: set[str]) -> 
 
 
 def check_not_vector(words: Words, n_classes: int, *, path: object, row: int) -> None:
-    """Refuse a vector of zeros and ones, one per class, that stands where numbers of classes should."""
+    """Refuse a vector of zeros and ones, one per class, that stands where numbers of classes should.
+
+    With bars, as in tables of 2021, numbers may be those of the cells of a sample, and repeat.
+    """
     numbers = words.numbers
     is_binary = len(set(numbers)) < len(numbers) and set(numbers) <= {0, 1}
-    if is_binary and (LIST in words.separators or len(numbers) == n_classes):
+    if is_binary and (words.separators != {"|"} or len(numbers) == n_classes):
         raise InputError(
             f"Cannot read {path}: row {row} has a vector of {len(numbers)} zeros and ones, not numbers of classes. "
             "Give each class a column with its name, or list the classes of each sample."

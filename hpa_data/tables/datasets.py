@@ -36,8 +36,13 @@ def find_dataset(name: str) -> Dataset:
             f"dataset must be {', '.join(PRESETS)} or a TOML file. Received: dataset={name!r}. Choose one, or begin a "
             "file with `hpa datasets hpa2018`."
         )
-    raw = _parse_toml(path)
-    return Dataset.decode({"name": path.stem} | raw, name=f"data set {path}")
+    dataset = Dataset.decode({"name": path.stem} | _parse_toml(path), name=f"data set {path}")
+    if dataset.name in PRESETS and dataset.classes != PRESETS[dataset.name].classes:
+        raise InputError(
+            f"name of a data set with other classes than {dataset.name} must be another one. Received: "
+            f"name={dataset.name!r} in {path}. Change the name."
+        )
+    return dataset
 
 
 def _read(path: Path) -> str:

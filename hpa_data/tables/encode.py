@@ -111,6 +111,8 @@ def refuse_label(path: object, label: str, row: int, dataset: Dataset) -> NoRetu
     remedy = "Correct or remove the row."
     if other:
         remedy = f"It is a class of {other}: pass --dataset {other}, or correct the row."
+    elif sum(name in fold_name(label) for name in map(fold_name, dataset.classes)) > 1:
+        remedy = "Separate names by semicolons."
     elif near:
         remedy = f"The nearest name is {_spell(near[0], dataset)!r}: correct the row."
     raise InputError(

@@ -48,19 +48,19 @@ def choose_numbering(seen: NumbersSeen, dataset: Dataset, *, given: bool, number
                 f"numbering must be one of {', '.join(known)}. Received: numbering={numbering!r}. Choose one."
             )
         return known[numbering]
-    # The data set itself comes first, for another one may number alike.
     fitting = [name for name, each in known.items() if seen.largest < len(each.classes)]
-    certain = next(
-        (each for each in known.values() if _fits(seen, each) and (each is dataset or each.name in fitting)), None
-    )
-    if certain is dataset or (certain is None and given):
+    # Of data sets that number alike, none is certain.
+    others = [each for each in known.values() if _fits(seen, each) and each.classes != dataset.classes]
+    others = [each for each in others if each.name in fitting]
+    if not others and (given or _fits(seen, dataset)):
         return dataset
-    if certain is not None:
-        own = f"--numbering {dataset.name} if they are its own" if given else f"--dataset {certain.name}"
+    if others:
+        other = others[0].name
+        own = f"--numbering {dataset.name} if they are its own" if given else f"--dataset {other}"
         raise InputError(
-            f"Cannot read {seen.path}: its numbers are those of {certain.name}, by the columns "
-            f"{','.join(seen.columns)} and what stands between the numbers, and the data set is {dataset.name}. Pass "
-            f"{own}, or --numbering {certain.name} to translate them."
+            f"Cannot read {seen.path}: its columns {','.join(seen.columns)} and what stands between its numbers are "
+            f"those of tables of {other}, and the data set is {dataset.name}. Pass {own}, or --numbering {other} to "
+            "translate them."
         )
     shown = " ".join(sorted(repr(separator) for separator in seen.separators)) or "nothing"
     fit = f"such numbers are in {' and '.join(fitting)}" if fitting else f"no known data set has number {seen.largest}"

@@ -45,21 +45,19 @@ def read_text(path: Path, known: frozenset[str]) -> Iterator[Row]:
     InputError
         If it is no such table.
     """
-    with _open_binary(path) as binary:
-        encoding = _detect_encoding(binary.read(400))
-        binary.seek(0)
-        errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
-        with io.TextIOWrapper(binary, encoding=encoding, errors=errors, newline="") as file:
-            try:
+    try:
+        with _open_binary(path) as binary:
+            encoding = _detect_encoding(binary.read(400))
+            binary.seek(0)
+            errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+            with io.TextIOWrapper(binary, encoding=encoding, errors=errors, newline="") as file:
                 yield from _read_rows(_read_lines(file, path), path, known)
-            except (UnicodeError, csv.Error) as error:
-                raise InputError(
-                    f"Cannot read {path}: it is not CSV text in UTF-8 ({error}). Export it again."
-                ) from error
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise InputError(
-                    f"Cannot read {path}: it is no whole file of gzip ({error}). Fetch or compress it again."
-                ) from error
+    except (UnicodeError, csv.Error) as error:
+        raise InputError(f"Cannot read {path}: it is not CSV text in UTF-8 ({error}). Export it again.") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"Cannot read {path}: it is no whole file of gzip ({error}). Fetch or compress it again."
+        ) from error
 
 
 def _open_binary(path: Path) -> IO[bytes]:
@@ -135,7 +133,7 @@ def _split_line(cell: str) -> list[str] | None:
 
 
 def _strip(cells: Sequence[str]) -> list[str]:
-    return [cell.strip(" \t\r\n\ufeff\xa0") for cell in cells]
+    return [cell.strip(" \t\r\n\ufeff\xa0\x1a") for cell in cells]
 
 
 def _align(

@@ -64,6 +64,10 @@ def test_a_data_set_needs_only_channels_and_classes(tmp_path: Path) -> None:
             "classes of data set 'mine' must be 1 to 65536",
         ),
         (b"classes = ['A']\nchannels = [{name = 'DAPI', kind = 1}]", "'kind'"),
+        (
+            b"name = 'hpa2021'\nclasses = ['A']\nchannels = [{name = 'DAPI'}]",
+            "other classes than hpa2021 must be another one",
+        ),
         (b"a = " + b"[" * 5000, "it is not TOML"),
     ],
 )

@@ -64,6 +64,11 @@ def test_a_cell_of_labels_is_read_as_any_program_writes_it(tmp_path: Path, cell:
         ("16.5", "Received: '16.5' in row 2"),
         ("³", "Received: '³' in row 2"),
         ("9" * 5000, "Received: '9999"),
+        (
+            "Nuclear membrane / Cytosol",
+            "Received: 'Nuclear membrane / Cytosol' in row 2 .* Separate names by semicolons",
+        ),
+        ("0 0 1", "row 3 has a vector of 3 zeros and ones"),
         ("Nucleolii", "Received: 'Nucleolii' in row 2 .* The nearest name is 'Nucleoli': correct the row"),
         ("Vesicles and punctate cytosolic patterns", "It is a class of hpa2021: pass --dataset hpa2021, or correct"),
         ("2018-03-05", "Received: '2018-03-05' in row 2"),

@@ -26,7 +26,8 @@ def test_the_tables_of_both_competitions_are_read_as_their_own(tmp_path: Path) -
     assert read(tmp_path, TABLE_2021, HPA_2021) == ["0 5 8", "14 16", "18"]
     assert read(tmp_path, TABLE_2021, HPA_2021, given=True) == ["0 5 8", "14 16", "18"]
     assert read(tmp_path, "id;TARGET\na;16 0\n") == ["0 16"]
-    assert read(tmp_path, "Id,Target\na,0 1\n", ALIKE) == ["0 1"]
+    assert read(tmp_path, "Id,Target\na,0 1\n", ALIKE, given=True, numbering="mine") == ["0 1"]
+    assert read(tmp_path, "Id,Target\na,0 1\n", replace(HPA_2018, name="mine"), given=True) == ["0 1"]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_the_tables_of_both_competitions_are_read_as_their_own(tmp_path: Path) -
             TABLE_2021,
             HPA_2018,
             False,
-            "those of hpa2021, .* Pass --dataset hpa2021, or --numbering hpa2021 to",
+            "those of tables of hpa2021, .* Pass --dataset hpa2021, or --numbering hpa2021 to",
         ),
         (
             TABLE_2021,
@@ -44,9 +45,10 @@ def test_the_tables_of_both_competitions_are_read_as_their_own(tmp_path: Path) -
             True,
             "--numbering hpa2018 if they are its own, or --numbering hpa2021 to translate",
         ),
-        (TABLE_2018, HPA_2021, True, "numbers are those of hpa2018, by the columns Id,Target and"),
+        (TABLE_2018, HPA_2021, True, "its columns Id,Target and what .* are those of tables of hpa2018"),
+        ("Id,Target\na,0\n", ALIKE, True, "Pass --numbering mine if they are its own, or --numbering hpa2018"),
         ("Id,Target\na,0\n", MINE, True, "Pass --numbering mine if they are its own, or --numbering hpa2018"),
-        ("ID,Label\na,8\n", HPA_2018, False, "its numbers are those of hpa2021"),
+        ("ID,Label\na,8\n", HPA_2018, False, "those of tables of hpa2021"),
         (
             "Id,Target\na,8|5\n",
             HPA_2018,
