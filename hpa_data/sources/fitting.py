@@ -77,7 +77,7 @@ def check_native(plane: tuple[int, int], image: tuple[int, int], *, file: str) -
     if plane != image:
         raise InputError(
             f"Cannot use {file}: it has {plane[0]} x {plane[1]} pixels (rows x columns), and with --image-size native "
-            f"all files must be as large as most of them, {image[0]} x {image[1]}. Remove it, or pass a size that all "
+            f"all files must have the size of the images, {image[0]} x {image[1]}. Remove it, or pass a size that all "
             f"can be reduced to: --image-size {min(plane[0], image[0])}x{min(plane[1], image[1])}, with --fit where "
             "the aspect ratio differs.",
             file=file,

@@ -85,7 +85,7 @@ def test_a_file_of_another_size_than_the_others_fails_with_the_native_size(tmp_p
     assert ended.status == 1
     assert "part train: 4 of 5 samples ok" in ended.out
     assert "s0_red.tif: it has 60 x 70 pixels" in ended.out
-    assert "as large as most of them, 64 x 64" in ended.out
+    assert "must have the size of the images, 64 x 64" in ended.out
     assert open_store(tmp_path / "a.zarr").part("train").layout.image_shape == (64, 64, 4)
     # The size is kept, whatever becomes of the files.
     for path in (tmp_path / "files").glob("s[1-4]_*.tif"):

@@ -92,7 +92,7 @@ def test_with_the_native_size_no_plane_is_scaled() -> None:
     plane = Plane(file="a.png", pixels=draw((120, 120)), max_value=255)
     assert (to_uint8(plane, (120, 120), options=ImportOptions(native=True)) == plane.pixels).all()
     with pytest.raises(
-        InputError, match=r"120 x 120 .* native all files .* as most of them, 60 x 60.* --image-size 60x60"
+        InputError, match=r"120 x 120 .* native all files .* size of the images, 60 x 60.* --image-size 60x60"
     ):
         to_uint8(plane, (60, 60), options=ImportOptions(native=True))
     with pytest.raises(InputError, match="native must not be combined with fit or upscale"):
