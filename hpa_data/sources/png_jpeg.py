@@ -29,11 +29,7 @@ _PALETTE, _GRAY_TYPES = 3, {0, 4}
 
 
 def open_png(content: bytes, file: str, format_name: str, options: ImportOptions) -> ImageFile:
-    """Decode a PNG.
-
-    Palettes become gray if all their colors are, else red, green and blue; of an animated one, the first image is
-    taken.
-    """
+    """Decode a PNG. Palettes become red, green and blue; of an animated one, the first image is taken."""
     width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
     # Palettes are expanded to three planes, and to four where they have transparency.
     n_planes = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}.get(color, 4)
@@ -41,8 +37,6 @@ def open_png(content: bytes, file: str, format_name: str, options: ImportOptions
     check_end(content, b"IEND\xaeB`\x82")
     plain, extras = _read_png_chunks(content)
     array = _decode_interlaced(plain, color) if interlaced else imagecodecs.png_decode(plain)
-    if color == _PALETTE and _is_gray_palette(extras[b"PLTE"]):
-        array = np.ascontiguousarray(array[..., ::3] if array.shape[2] == 4 else array[..., 0])  # gray, transparency
     if options.rules == 1:
         return from_array(array, file, format_name)
     array = turn_upright(array, read_exif_orientation(extras.get(b"eXIf", b"")))
@@ -53,7 +47,7 @@ def open_png(content: bytes, file: str, format_name: str, options: ImportOptions
 
 
 def _read_png_chunks(content: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return a PNG with nothing but its pixels, and the other chunks and the palette by name."""
+    """Return a PNG with nothing but its pixels, and the other chunks by name."""
     position, kept = _SIGNATURE_BYTES, [content[:_SIGNATURE_BYTES]]
     extras: dict[bytes, bytes] = {}
     begin = position
@@ -61,10 +55,9 @@ def _read_png_chunks(content: bytes) -> tuple[bytes, dict[bytes, bytes]]:
         length, name = struct.unpack_from(">I4s", content, position)
         after = position + 12 + length
         if name not in _PIXEL_CHUNKS and name[0] & 0x20:  # a small letter: chunks that a decoder may ignore
+            extras.setdefault(name, content[position + 8 : after - 4])
             kept.append(content[begin:position])
             begin = after
-        if name not in _PIXEL_CHUNKS or name == b"PLTE":
-            extras.setdefault(name, content[position + 8 : after - 4])
         position = after
         if name == b"IEND":
             break
@@ -91,10 +84,6 @@ def _decode_interlaced(content: bytes, color: int) -> Pixels:
     if color in _GRAY_TYPES:  # OpenCV stores gray with transparency as blue, green, red and transparency
         return np.ascontiguousarray(array[..., ::3])
     return np.ascontiguousarray(array[..., [2, 1, 0, 3][: array.shape[2]]])
-
-
-def _is_gray_palette(palette: bytes) -> bool:
-    return palette[0::3] == palette[1::3] == palette[2::3]
 
 
 def _read_significant_bits(chunk: bytes, depth: int, color: int) -> int | None:

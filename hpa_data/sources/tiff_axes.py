@@ -11,7 +11,7 @@ from hpa_data.errors import InputError
 from hpa_data.sources.image_file import cannot_decode
 from hpa_data.sources.options import PROJECTIONS, ImportOptions
 
-# Planes of a sample, and the pages of a file before its axes are known; the known stacks have 7.
+# Planes that are pages of their own, and all pages of a file; the known stacks have 7.
 MAX_PLANES, MAX_PAGES = 64, 4096
 
 # A smaller image beside the largest is an overview of it, a label, or a level of a pyramid.
@@ -108,7 +108,7 @@ def find_planes(series: tifffile.TiffPageSeries, file: str, options: ImportOptio
         numbers = iter(chosen)
         ranges = [[next(numbers)] if axis in channel_axes else fixed[axis] for axis, _ in others]
         indices.append(tuple(itertools.product(*ranges)))
-    if len(indices) > MAX_PLANES:
+    if len(indices) > MAX_PLANES and len(series.pages) > 1:
         raise cannot_decode(file, f"it has more than {MAX_PLANES} pages", "Save each stack as a file of its own.")
     is_rgb = series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB
     is_color = is_rgb and (options.rules == 1 or (channel_axes == "S" and len(indices) >= 3))

@@ -9,7 +9,7 @@ from PIL import Image
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import open_image
 from hpa_data.sources.options import ImportOptions
-from hpa_data.sources.planes import extract_plane
+from hpa_data.sources.planes import extract_gray, extract_plane
 from tests.data.sources.encoded import (
     COLOR,
     DEEP,
@@ -131,11 +131,10 @@ def test_transparency_is_read_by_number_alone() -> None:
     assert extract_plane(image, 4) is None
 
 
-def test_a_palette_of_grays_is_gray() -> None:
+def test_a_palette_of_grays_is_read_as_a_gray_plane() -> None:
     grays = np.random.default_rng(0).permutation(256).astype(np.uint8)
     image = open_image(write_png_by_hand(GRAY, 3, (b"PLTE", grays.repeat(3).tobytes())), "a.png")
-    assert (image.n_planes, image.is_color) == (1, False)
-    assert (image.load(0) == grays[GRAY]).all()
+    assert (extract_gray(image).pixels == grays[GRAY]).all()
 
 
 @pytest.mark.parametrize(
