@@ -143,6 +143,13 @@ def _check_names(names: Any, path: Path) -> tuple[str, ...]:
     return tuple(" ".join(name.split()) for name in names)
 
 
+class _Numbers:
+    """Contains every number, so that numbers are taken for names, with their leading zeros."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.isascii() and name.isdigit()
+
+
 def infer_classes(path: Path, label_column: str | None = None) -> tuple[str, ...]:
     """List the names in the label column of a table, sorted: as numbers if all are, else as text.
 
@@ -164,8 +171,7 @@ def infer_classes(path: Path, label_column: str | None = None) -> tuple[str, ...
         if index is None:
             raise InputError(explain_missing(table, "Target or Label to infer classes from", "--label-column"))
         for text in dict.fromkeys(cells[index] for _, cells in read_cells(table, [index])):
-            words = split_cell(text, ())
-            for name in (*words.names, *map(str, words.numbers)):
+            for name in split_cell(text, _Numbers()).names:
                 found.setdefault(fold_name(name), name)
     if not 1 <= len(found) <= MAX_CLASSES:
         raise InputError(
@@ -173,5 +179,5 @@ def infer_classes(path: Path, label_column: str | None = None) -> tuple[str, ...
             "another table or column, or a file of classes."
         )
     if all(name.isdigit() for name in found):
-        return tuple(sorted(found.values(), key=int))
+        return tuple(sorted(found.values(), key=lambda name: (int(name), name)))
     return tuple(found[name] for name in sorted(found))

@@ -50,8 +50,9 @@ def encode_labels(targets: Sequence[str], dataset: Dataset = HPA_2018) -> npt.ND
 
 
 def check_numbers(numbers: Sequence[int], row: int, dataset: Dataset, path: object) -> None:
-    """Refuse numbers that are no class of a data set."""
-    wrong = next((number for number in numbers if number >= len(dataset.classes)), None)
+    """Refuse numbers that are no class of a data set: any, if its classes are called by numbers."""
+    limit = 0 if any(name.isdigit() for name in dataset.classes) else len(dataset.classes)
+    wrong = next((number for number in numbers if number >= limit), None)
     if wrong is not None:
         refuse_label(path, str(wrong), row, dataset)
 
@@ -115,10 +116,10 @@ def refuse_label(path: object, label: str, row: int, dataset: Dataset) -> NoRetu
         remedy = "Separate names by semicolons."
     elif near:
         remedy = f"The nearest name is {_spell(near[0], dataset)!r}: correct the row."
-    raise InputError(
-        f"A label must be a class name of {dataset.name} or a class number from 0 to {len(dataset.classes) - 1}. "
-        f"Received: {label[:40]!r} in row {row + 1} of {path}. {remedy}"
-    )
+    rule = f"a class name of {dataset.name}"
+    if not any(name.isdigit() for name in dataset.classes):
+        rule += f" or a class number from 0 to {len(dataset.classes) - 1}"
+    raise InputError(f"A label must be {rule}. Received: {label[:40]!r} in row {row + 1} of {path}. {remedy}")
 
 
 def _spell(folded: str, dataset: Dataset) -> str:

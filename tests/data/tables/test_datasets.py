@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from hpa_data.dataset import HPA_2018, PRESETS, Channel, Dataset, Numbering
 from hpa_data.errors import InputError
-from hpa_data.tables import encode_toml, find_dataset, infer_classes, read_classes, with_classes
+from hpa_data.tables import (
+    TableOptions,
+    encode_toml,
+    find_dataset,
+    infer_classes,
+    read_classes,
+    read_label_table,
+    with_classes,
+)
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 words = names.map(lambda name: f"a{name}b".replace("=", "").replace(",", ""))
@@ -122,12 +130,16 @@ def test_other_classes_leave_no_synonym_and_no_number_of_before() -> None:
     [
         ("a,flat;Round\nb,round\nc,\nd,NaN\n", ("flat", "Round")),
         ("a,10\nb,9\nc,10 2\n", ("2", "9", "10")),
+        ("a,010\nb,10\nc,9.0\n", ("9", "010", "10")),
         ("a,\"['Round', 'Flat, long']\"\n", ("Flat, long", "Round")),
     ],
 )
 def test_classes_are_inferred_from_a_label_table(tmp_path: Path, rows: str, expected: tuple[str, ...]) -> None:
     (tmp_path / "a.csv").write_text("Id,Target\n" + rows)
     assert infer_classes(tmp_path / "a.csv") == expected
+    dataset = with_classes(HPA_2018, expected, "mine")
+    labels = read_label_table(tmp_path / "a.csv", dataset, TableOptions(dataset_given=True)).labels
+    assert labels.any(axis=0).all()
 
 
 def test_classes_are_not_inferred_from_nothing(tmp_path: Path) -> None:

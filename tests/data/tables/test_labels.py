@@ -94,6 +94,12 @@ def test_a_class_whose_name_is_a_number_or_holds_a_comma_is_known_by_its_name(tm
     assert decode_labels(read(tmp_path, text, MINE).labels) == ["3", "2", "1 2", "0 3"]
 
 
+def test_numbers_that_are_names_of_classes_are_never_taken_for_their_places(tmp_path: Path) -> None:
+    for cell in ("2", "012", "13"):
+        with pytest.raises(InputError, match="A label must be a class name of mine. Received: .* in row 2"):
+            read(tmp_path, f"image,labels\na,12\nb,{cell}\n", MINE, GIVEN)
+
+
 def test_columns_are_found_by_other_names_and_by_options(tmp_path: Path) -> None:
     assert read(tmp_path, "Image,Label,Label_idx\na,Nucleoli,2\n").ids == ("a",)
     assert read(tmp_path, ",Target\na,Nucleoli\n").ids == ("a",)
