@@ -8,4 +8,5 @@ from . import options as options
 from . import preview as preview
 from . import stats as stats
 from . import synth as synth
+from . import understood as understood
 from . import verify as verify

@@ -23,6 +23,9 @@ EXECUTION = "Execution"
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End with status 2 if a file is passed over, or for any warning.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the random numbers.")]
 # Of the commands whose random numbers take a seed of any size.

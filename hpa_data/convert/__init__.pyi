@@ -4,6 +4,7 @@ from . import intensities as intensities
 from . import match as match
 from . import options as options
 from . import plan as plan
+from . import understand as understand
 from . import windows as windows
 from .estimate import estimate_conversion as estimate_conversion
 from .execute import Conversion as Conversion

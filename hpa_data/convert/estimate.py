@@ -4,17 +4,22 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from hpa_data.convert.intensities import find_dim_read
 from hpa_data.convert.plan import ConversionPlan
+from hpa_data.convert.understand import count_facts, list_facts, understand_plan
 from hpa_data.convert.windows import complete_windows
+from hpa_data.dataset import Sample
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import encode_chunk, get_codec
+from hpa_data.format.understood import Understanding
 from hpa_data.sources.decode import open_image
 from hpa_data.sources.files import read_file
+from hpa_data.sources.members import PassedOver
 from hpa_data.sources.naming import SampleFiles, missing_channels
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.samples import read_sample
@@ -27,6 +32,9 @@ from hpa_data.tables import LabelCounts
 
 # Samples that are read for an estimate: the size of the part is then known to about 5 %.
 N_SAMPLED = 32
+
+# Rows and columns at most that are kept of each.
+KEPT_PIXELS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +68,11 @@ class ConversionEstimate:
     failures: tuple[Failure, ...]
     """Those of them that cannot be read."""
 
-    n_with_warnings: int
-    """How many of them can be read, with a warning."""
+    passed_over: tuple[PassedOver, ...]
+    """Files of the source that belong to no sample."""
+
+    understood: Understanding
+    """What the files and labels are taken for, as far as the samples read show it."""
 
     mean_bytes: float
     """Of an encoded image."""
@@ -99,7 +110,7 @@ class _Probe:
     seconds: float
     format: str
     file_bytes: int
-    has_warning: bool
+    read: tuple[SampleFiles, Sample] | None  # its image reduced; None if it cannot be read
     failure: Failure | None
 
 
@@ -146,7 +157,8 @@ def estimate_conversion(
         n_sampled=len(probes),
         formats=dict(Counter(probe.format for probe in probes)),
         failures=tuple(probe.failure for probe in probes if probe.failure is not None),
-        n_with_warnings=sum(probe.has_warning for probe in probes),
+        passed_over=plan.passed_over,
+        understood=_understand(plan, probes),
         mean_bytes=mean_bytes,
         n_bytes=round(n_pending * mean_bytes),
         error_bytes=round(n_pending * error_bytes),
@@ -154,6 +166,18 @@ def estimate_conversion(
         seconds=n_pending * seconds / count_slots(workers),
         memory_bytes=peak_bytes(layout, workers, file_bytes=max(probe.file_bytes for probe in probes)),
     )
+
+
+def _understand(plan: ConversionPlan, probes: Sequence[_Probe]) -> Understanding:
+    read = [probe.read for probe in probes if probe.read is not None]
+    facts = list_facts((files.id, sample) for files, sample in read)
+    return count_facts(understand_plan(plan), facts, find_dim_read(read, plan.settings, plan.dataset))
+
+
+def _reduce(sample: Sample) -> Sample:
+    """Keep few enough pixels of a sample to keep some dozens of samples in memory."""
+    step = -(-max(sample.image.shape[:2]) // KEPT_PIXELS)
+    return replace(sample, image=np.ascontiguousarray(sample.image[::step, ::step]))
 
 
 def estimate_least_bytes(plan: ConversionPlan, n_pending: int) -> int:
@@ -186,11 +210,11 @@ def _probe_samples(plan: ConversionPlan, samples: Sequence[SampleFiles]) -> list
 
 def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
     started = time.perf_counter()
-    n_bytes, failure, has_warning = None, None, False
+    n_bytes, failure, read = None, None, None
     try:
         sample = read_sample(files, plan.settings, plan.dataset)
         n_bytes = len(encode_chunk(sample.image, get_codec(plan.part.codec)))
-        has_warning = bool(sample.note)
+        read = (files, _reduce(sample))
     except InputError as error:
         failure = Failure(id=files.id, file=error.file, reason=str(error))
     seconds = time.perf_counter() - started
@@ -200,7 +224,7 @@ def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
         seconds=seconds,
         format=format_,
         file_bytes=file_bytes,
-        has_warning=has_warning,
+        read=read,
         failure=failure,
     )
 

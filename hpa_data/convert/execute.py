@@ -5,10 +5,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from hpa_data.convert.estimate import estimate_least_bytes
+from hpa_data.convert.intensities import find_dim
 from hpa_data.convert.plan import ConversionPlan
+from hpa_data.convert.understand import record_understanding, understand_plan
 from hpa_data.convert.windows import complete_windows
+from hpa_data.format.understood import Understanding
+from hpa_data.sources.members import PassedOver
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.build import PartReport, build_part
+from hpa_data.store.part import Part
 from hpa_data.system.executor import Parallelism
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import LabelCounts
@@ -32,6 +37,12 @@ class Conversion(PartReport):
 
     label_counts: LabelCounts | None = None
     """Classes of the samples; None without a label table."""
+
+    passed_over: tuple[PassedOver, ...]
+    """Files of the source that belong to no sample."""
+
+    understood: Understanding
+    """What the files and labels were taken for."""
 
 
 def convert_files(
@@ -62,11 +73,18 @@ def convert_files(
         reached. Nothing is written then.
     """
     plan = complete_windows(plan, workers=workers, overwrite=overwrite, progress=progress)
+    found: list[Understanding] = []
+
+    def record(part: Part) -> None:
+        dim = find_dim(part, plan.samples, plan.settings, plan.dataset)
+        found.append(record_understanding(part, understand_plan(plan), dim))
+
     report = build_part(
         plan.part,
         plan.samples,
         partial(read_sample, options=plan.settings, dataset=plan.dataset),
         expected_bytes=partial(estimate_least_bytes, plan),
+        finish=record,
         paths=plan.list_paths(),
         workers=workers,
         stop_at_failure=stop_at_failure,
@@ -80,4 +98,6 @@ def convert_files(
         missing_files=plan.missing_files,
         matched=plan.matched,
         label_counts=plan.label_counts,
+        passed_over=plan.passed_over,
+        understood=found[0],
     )

@@ -315,7 +315,7 @@ def _tell_samples(judged: _Judged, rows: npt.NDArray[np.int64], where: str) -> l
         remedy = "Look at them; --intensity percentile scales each plane by itself."
     return [
         Notice(
-            what=f"in {where}, far dimmer than the others of the part{reason}",
+            what=f"far dimmer than the others of the part in {where}{reason}",
             n=len(rows),
             examples=tuple(judged.ids[row] for row in rows[:N_EXAMPLES]),
             remedy=remedy,

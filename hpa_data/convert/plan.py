@@ -15,7 +15,8 @@ from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.sources.measure import find_native_size
-from hpa_data.sources.naming import SampleFiles, find_samples, missing_channels
+from hpa_data.sources.members import PassedOver
+from hpa_data.sources.naming import SampleFiles, missing_channels, search_source
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan
 from hpa_data.store.storage import Storage, open_storage
@@ -55,6 +56,9 @@ class ConversionPlan:
 
     label_counts: LabelCounts | None = None
     """Classes of the samples; None without a label table."""
+
+    passed_over: tuple[PassedOver, ...] = ()
+    """Files of the source that belong to no sample."""
 
     def list_paths(self) -> list[str]:
         """List what every worker must see: the source or its archive, and the folder that holds the store."""
@@ -112,7 +116,8 @@ def plan_conversion(
     settings.check_channels(dataset.channel_names)
     settings, native_size = (settings, None) if overwrite else _adopt(settings, storage, part)
     table = read_label_table(Path(labels), dataset, table_options) if labels is not None else None
-    found = find_samples(source, settings, dataset)
+    searched = search_source(source, settings, dataset)
+    found = list(searched.samples)
     skipped: tuple[str, ...] = ()
     if settings.missing == "skip":
         skipped = tuple(sample.id for sample in found if missing_channels(sample, dataset))
@@ -150,6 +155,7 @@ def plan_conversion(
         missing_files=joined.missing_files,
         matched=joined.matched,
         label_counts=joined.label_counts,
+        passed_over=searched.passed_over,
     )
 
 

@@ -4,3 +4,4 @@ from . import layout as layout
 from . import manifest as manifest
 from . import options as options
 from . import statistics as statistics
+from . import understood as understood

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.format.options import ARRAY_SETTINGS
 from hpa_data.format.statistics import ChannelStatistics
+from hpa_data.format.understood import Understanding
 from hpa_data.system.records import decode_record, encode_record
 
 FORMAT_VERSION = 1
@@ -61,6 +62,9 @@ class Manifest:
 
     statistics: ChannelStatistics | None = None
     """None until every sample is written."""
+
+    understood: Understanding | None = field(default=None, metadata={"absent": None})
+    """What the files and labels were taken for, once every sample is written; not part of the fingerprint."""
 
     @property
     def dataset(self) -> Dataset:

@@ -52,6 +52,10 @@ def _accept() -> None:
     pass
 
 
+def _end(part: Part) -> None:
+    pass
+
+
 def build_part(
     plan: PartPlan,
     items: Sequence[Item],
@@ -59,6 +63,7 @@ def build_part(
     *,
     expected_bytes: Callable[[int], int],
     check: Callable[[], None] = _accept,
+    finish: Callable[[Part], None] = _end,
     paths: Sequence[str] = (),
     workers: Parallelism | None = None,
     stop_at_failure: bool = False,
@@ -76,6 +81,8 @@ def build_part(
         Estimates the size on disk of that many samples. Called only if the disk could not hold them uncompressed.
     check : function, optional
         Called with the store locked, before anything is written; raises InputError to refuse.
+    finish : function of a Part, optional
+        Called with the part, whose samples are all written, before the store is unlocked.
     paths : sequence of str
         That every worker must see, beside the store.
     workers : Parallelism, optional
@@ -103,6 +110,7 @@ def build_part(
         part = create_part(plan, overwrite=overwrite)
         progress.start(part.count_pending())
         write_shards(part, items, read, workers=workers, stop_at_failure=stop_at_failure, progress=progress.part())
+        finish(open_store(storage).part(plan.name))
         return _report(open_store(storage).part(plan.name), plan.path)
 
 

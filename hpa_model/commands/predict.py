@@ -8,7 +8,7 @@ import typer
 
 from hpa_data.commands.console import abbreviate, escape, progress, quiet, show
 from hpa_data.commands.import_options import ReadingOptions, expand_options
-from hpa_data.commands.options import STORE, Json, refuse_unused
+from hpa_data.commands.options import STORE, Json, Strict, refuse_unused
 
 if TYPE_CHECKING:
     from hpa_model.predict import Prediction, Reading
@@ -49,9 +49,7 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="Test-time augmentation: average over flips and rotations of each image.")
     ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="End with status 2 if a file is passed over, or for any warning.")
-    ] = False,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Predict samples with the models of all folds; write a submission.

@@ -48,7 +48,7 @@ def test_samples_that_are_left_out_are_counted(kaggle: Path, tmp_path: Path, hpa
     table = write_table(tmp_path / "some.csv", {f"sample-{i:02}": "1" for i in range(10)})
     ended = hpa("convert", kaggle / "train", tmp_path / "a.zarr", "--labels", table)
     assert ended.status == 0, ended.err
-    assert "Left out, no row in the label table: 2 samples, for example sample-10" in ended.out
+    assert "Left out, samples without a row in the label table: 2, for example sample-10" in ended.out
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_one_channel_of_fewer_bits_is_told_with_a_scaling_of_its_own(tmp_path: P
 def test_one_dim_sample_among_good_ones_is_told(tmp_path: Path, bits: int) -> None:
     write(tmp_path / "files", 20, other={(7, channel): of_bits(bits) for channel in CHANNELS})
     (notice,) = convert(tmp_path)
-    assert notice.what.startswith("in all its channels, far dimmer than the others of the part (highest value")
+    assert notice.what.startswith("far dimmer than the others of the part in all its channels (highest value")
     assert (notice.n, notice.examples) == (1, ("s07",))
     assert f"with --intensity bits={bits}" in notice.remedy
 
@@ -98,7 +98,7 @@ def test_one_dim_sample_among_good_ones_is_told(tmp_path: Path, bits: int) -> No
 def test_one_dim_channel_of_a_sample_is_told(tmp_path: Path) -> None:
     write(tmp_path / "files", 20, other={(3, "blue"): of_bits(12)})
     (notice,) = convert(tmp_path)
-    assert notice.what.startswith("in channel blue, far dimmer than the others")
+    assert notice.what.startswith("far dimmer than the others of the part in channel blue")
     assert (notice.n, notice.examples) == (1, ("s03",))
 
 
