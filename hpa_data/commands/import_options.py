@@ -48,16 +48,27 @@ class ReadingOptions:
         Naming,
         typer.Option(
             rich_help_panel=FILES,
-            help="Kind of files: kaggle (gray planes), hpav18 (color planes), stack (one per sample).",
+            help="Kind of files: kaggle (gray planes), hpav18 (color planes), stack (one per sample), or a --pattern.",
         ),
     ] = "kaggle"
+
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=FILES,
+            metavar="PATTERN",
+            help="Names of files of your own: {plate}/{well}_ch{channel}.tif. All fields but {channel} form the id; "
+            "without {channel}, a file holds a whole sample. * stands for any text.",
+        ),
+    ] = None
 
     channels: Annotated[
         str | None,
         typer.Option(
             rich_help_panel=FILES,
             metavar="MAPPING",
-            help="The plane of each channel in a stack, by number or name: red=2,green=0,blue=DAPI.",
+            help="The plane of each channel in a stack, by number or name, or what {channel} stands for in --pattern: "
+            "red=2,green=0,blue=DAPI.",
         ),
     ] = None
 
@@ -138,11 +149,15 @@ class ReadingOptions:
         base = base or ImportOptions()
         same = {field.name for field in dataclasses.fields(ImportOptions)} - {"channels", "intensity"}
         chosen: dict[str, Any] = {name: getattr(self, name) for name in same & self.given}
-        if "naming" in self.given and self.naming != base.source:
-            chosen |= {"source": self.naming, "channels": None}
+        if self.pattern is not None:
+            if "naming" in self.given and self.naming != "pattern":
+                raise has_no_effect("--pattern", f"with --naming {self.naming}")
+            chosen |= {"source": "pattern", "channels": base.channels if self.pattern == base.pattern else None}
+        elif "naming" in self.given and self.naming != base.source:
+            chosen |= {"source": self.naming, "channels": None, "pattern": None}
         if self.channels is not None:
-            if chosen.get("source", base.source) != "stack":
-                raise has_no_effect("--channels", "without --naming stack")
+            if chosen.get("source", base.source) not in {"stack", "pattern"}:
+                raise has_no_effect("--channels", "without --naming stack or --pattern")
             chosen["channels"] = parse_channels(self.channels)
         if self.image_size is not None:
             chosen["native"] = self.image_size == "native"

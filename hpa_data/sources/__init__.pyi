@@ -12,11 +12,13 @@ from . import members as members
 from . import naming as naming
 from . import options as options
 from . import orientation as orientation
+from . import patterns as patterns
 from . import planes as planes
 from . import png_jpeg as png_jpeg
 from . import samples as samples
 from . import scaling as scaling
 from . import schemes as schemes
+from . import suggest as suggest
 from . import tar_archive as tar_archive
 from . import tiff as tiff
 from . import tiff_axes as tiff_axes

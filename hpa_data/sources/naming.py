@@ -1,28 +1,28 @@
 """The samples of a source: its files sorted by sample and channel."""
 
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
-from hpa_data.sources.decode import EXTENSIONS
 from hpa_data.sources.files import Listing, list_files
-from hpa_data.sources.members import ARCHIVE, PassedOver, is_unsafe
+from hpa_data.sources.members import PassedOver, is_unsafe
 from hpa_data.sources.options import ImportOptions
+from hpa_data.sources.patterns import parse_pattern
 from hpa_data.sources.schemes import (
     COMPOSITE,
     HPA_COLORS,
     NAMING_SCHEMES,
+    NO_MATCH,
+    OTHER_CHANNEL,
     SINGLE_PLANE,
     Extract,
-    NamedPlane,
     split_channel,
-    split_extension,
     split_plane,
 )
+from hpa_data.sources.suggest import describe_nothing, describe_two_files, describe_unknown
 
 
 class PlaneFile(NamedTuple):
@@ -77,7 +77,9 @@ def parse_channels(text: str) -> dict[str, int | str]:
                 f"channels must be a list like red=2,green=0,blue=DAPI, each channel once. Received: {text!r}. Correct "
                 f"{word.strip()!r}."
             )
-        channels[channel] = int(key) if key.isascii() and key.isdigit() and len(key) < 6 else key
+        # 00 is a text in file names.
+        is_number = key.isascii() and key.isdigit() and len(key) < 6 and str(int(key)) == key
+        channels[channel] = int(key) if is_number else key
     return channels
 
 
@@ -112,20 +114,21 @@ def search_source(source: str | Path, options: ImportOptions | None = None, data
         If the source is missing, cannot be read, or holds no plane.
     """
     source, options = Path(source), options or ImportOptions()
-    scheme = NAMING_SCHEMES[options.source]
     _check_channels(options, dataset)
-    listing = list_files(source, nested=scheme.nested)
-    found = _collect(listing, lambda name: scheme.parse(name, options, dataset), dataset)
-    if options.rules > 1:
-        drop = _drop_planes if options.source == "stack" else _drop_composites
-        drop(found, dataset)
+    listing, found = _collect(source, options, dataset)
+    if options.rules > 1 and options.source == "kaggle" and not found.planes:
+        listing, found = _collect_folders(source, dataset) or (listing, found)
+    if options.rules > 1 and options.source == "stack":
+        _drop_planes(found, dataset)
+    elif options.rules > 1:
+        _drop_composites(found, dataset)
     if not found.planes:
-        raise InputError(_describe_nothing(source, options, dataset))
-    samples = [
-        SampleFiles(name, tuple(found.planes[name]), found.errors.get(name, "")) for name in sorted(found.planes)
-    ]
+        raise InputError(describe_nothing(source, list_files(source, nested=True), options, dataset))
+    if options.rules > 1:
+        _check_folders(found, options)
+        _check_texts(found, options, dataset)
     others = sorted([*listing.passed_over, *found.passed_over], key=lambda other: other.name)
-    return Found(samples=tuple(samples), passed_over=tuple(others))
+    return Found(samples=found.list_samples(), passed_over=tuple(others))
 
 
 @dataclass(kw_only=True)
@@ -148,17 +151,18 @@ class _Collection:
         self.passed_over += [PassedOver(name, reason) for name in names]
 
 
-def _collect(listing: Listing, parse: Callable[[str], Sequence[NamedPlane] | str], dataset: Dataset) -> _Collection:
+def _collect(source: Path, options: ImportOptions, dataset: Dataset) -> tuple[Listing, _Collection]:
     """Sort the files of a source by sample and channel."""
-    names = dataset.channel_names
-    found = _Collection()
+    scheme, names = NAMING_SCHEMES[options.source], dataset.channel_names
+    listing, found = list_files(source, nested=scheme.is_nested(options)), _Collection()
+    origins: dict[str, tuple[str, ...]] = {}
     for file in listing.names:
         # Some programs unpack the file train\\a.png of a Windows archive into one file of that name.
-        parsed = parse(file.replace("\\", "/"))
+        parsed = scheme.parse(file.replace("\\", "/"), options, dataset)
         if isinstance(parsed, str):
             found.passed_over.append(PassedOver(file, parsed))
             continue
-        for sample_id, channel, extract in parsed:
+        for sample_id, channel, extract, fields in parsed:
             try:
                 sample_id.encode()
             except UnicodeEncodeError:
@@ -168,13 +172,25 @@ def _collect(listing: Listing, parse: Callable[[str], Sequence[NamedPlane] | str
             if listing.is_archive and is_unsafe(file):
                 found.errors[sample_id] = f"{file} leads out of the archive. Pack the files again"
             planes = found.planes.setdefault(sample_id, [None] * len(names))
+            if fields and origins.setdefault(sample_id, fields) != fields:
+                found.errors[sample_id] = f"{file} and others give it another id by the pattern. Rename the files"
             other = planes[channel]
             if other is not None:
-                found.errors[sample_id] = (
-                    f"there are two files for {names[channel]}, {other.name} and {file}. Remove one"
-                )
+                found.errors[sample_id] = describe_two_files(names[channel], other.name, file, options)
             planes[channel] = PlaneFile(listing.root, file, extract)
-    return found
+    return listing, found
+
+
+def _collect_folders(source: Path, dataset: Dataset) -> tuple[Listing, _Collection] | None:
+    """Sort the files of a source with a folder for each sample, ``a/a_red.png`` or ``a/red.png``; None for others.
+
+    It is certain only where all images are in such folders.
+    """
+    for pattern in ("{id}/{id}_{channel}", "{id}/{channel}"):
+        listing, found = _collect(source, ImportOptions(source="pattern", pattern=pattern), dataset)
+        if found.planes and not any(other.reason in {NO_MATCH, OTHER_CHANNEL} for other in found.passed_over):
+            return listing, found
+    return None
 
 
 def _drop_composites(found: _Collection, dataset: Dataset) -> None:
@@ -204,6 +220,37 @@ def _drop_planes(found: _Collection, dataset: Dataset) -> None:
                 found.drop(sample_id, SINGLE_PLANE)
 
 
+def _check_folders(found: _Collection, options: ImportOptions) -> None:
+    """Fail samples whose planes lie in several folders, unless each channel has a folder of its own.
+
+    Two plates with the same ids, of which each lacks some planes, would become one sample.
+    """
+    if options.source != "hpav18":
+        return
+    for sample_id, planes in found.planes.items():
+        folders = [plane.name.rpartition("/")[0] for plane in planes if plane is not None]
+        if len(set(folders)) not in {1, len(folders)}:
+            found.errors.setdefault(
+                sample_id,
+                f"its files are in different folders, {' and '.join(sorted(set(folders))[:2])}. Tell samples apart by "
+                "their folders, too: --pattern '{folder}/{id}_{color}'",
+            )
+
+
+def _check_texts(found: _Collection, options: ImportOptions, dataset: Dataset) -> None:
+    """Refuse a mapping to a text that no file name has: a typing error would make the channel black everywhere."""
+    pattern = parse_pattern(options.pattern) if options.pattern is not None else None
+    if options.channels is None or pattern is None or pattern.channel_field is None:
+        return
+    for channel, text in options.channels.items():
+        index = dataset.channel_names.index(channel)
+        if any(planes[index] is not None for planes in found.planes.values()):
+            continue
+        matches = (pattern.loose.fullmatch(other.name) for other in found.passed_over if other.reason == OTHER_CHANNEL)
+        seen = sorted({matched.group(pattern.channel_field) for matched in matches if matched})
+        raise InputError(describe_unknown(channel, text, "file name", seen))
+
+
 def _check_channels(options: ImportOptions, dataset: Dataset) -> None:
     """Refuse a mapping of channels that the data set does not have."""
     names = dataset.channel_names
@@ -219,26 +266,6 @@ def _check_channels(options: ImportOptions, dataset: Dataset) -> None:
             f"channels must name some of {', '.join(names)}. Received: {', '.join(unknown) or 'none'}. Pass, for "
             f"example, {example}."
         )
-
-
-def _describe_nothing(source: Path, options: ImportOptions, dataset: Dataset) -> str:
-    """Return the message for a source without samples, and what might help: a folder inside, or another scheme."""
-    remedy = "Pass the folder that holds the files themselves."
-    listing = list_files(source, nested=True)
-    folders = sorted({name.rpartition("/")[0] for name in listing.names if split_plane(name, dataset)} - {""})
-    if any(folder.rpartition("/")[2].isdigit() for folder in folders):
-        remedy = "Pass --naming hpav18, whose folders are numbers of antibodies."
-    elif folders:
-        remedy = f"Pass the folder that does: {source / folders[0]}."
-    elif any(split_extension(name)[1] in EXTENSIONS for name in listing.names):
-        remedy = "Pass --naming stack for files that hold whole samples."
-    elif archives := [other.name for other in listing.passed_over if other.reason == ARCHIVE]:
-        inside = f"It holds the archive {archives[0]}"
-        remedy = (
-            f"{inside}: unpack {source} first." if listing.is_archive else f"{inside}: pass {source / archives[0]}."
-        )
-    name = "<id>.tif" if options.source == "stack" else f"<id>_<{'|'.join(dataset.channel_names)}>.png"
-    return f"source must hold files named {name} (or .tif, .jpg, …). Received: {source} without any. {remedy}"
 
 
 def missing_channels(sample: SampleFiles, dataset: Dataset) -> list[str]:

@@ -9,7 +9,7 @@ from hpa_data.format.options import ARRAY_SETTINGS
 from hpa_data.sources.scaling import Scaling, parse_scaling
 from hpa_data.system.records import decode_record, encode_record
 
-Naming = Literal["kaggle", "hpav18", "stack"]
+Naming = Literal["kaggle", "hpav18", "stack", "pattern"]
 MissingPolicy = Literal["fail", "fill", "skip"]
 Fit = Literal["pad", "crop", "stretch"]
 
@@ -25,10 +25,14 @@ class ImportOptions:
     """
 
     source: Naming = "kaggle"
-    """How files are named; see `naming.NAMING_SCHEMES`."""
+    """How files are named; see `schemes.NAMING_SCHEMES`."""
+
+    pattern: str | None = field(default=None, metadata={"absent": None})
+    """For ``pattern``: the naming pattern; see `patterns`."""
 
     channels: Mapping[str, int | str] | None = None
-    """For ``stack``: the plane of each channel, by its number from 0 or by its name in the file."""
+    """For files that hold whole samples: the plane of each channel, by its number from 0 or by its name in the file.
+    For a pattern with a field of the channel: what stands there in the file names."""
 
     missing: MissingPolicy = "fail"
     """What to do with a sample that lacks a channel: ``fail`` lists it as failed, ``fill`` makes the channel black,
@@ -82,10 +86,15 @@ class ImportOptions:
                 f"fit={self.fit!r}, upscale={self.upscale}. Leave them out, or pass a number as --image-size."
             )
         self._check_axes()
-        if self.channels is not None and self.source != "stack":
+        if self.channels is not None and self.source not in {"stack", "pattern"}:
             raise InputError(
-                f"channels must come with the naming scheme stack. Received: source={self.source!r}. Pass --naming "
-                "stack, or leave the channels out."
+                f"channels must come with the naming scheme stack or a pattern. Received: source={self.source!r}. Pass "
+                "--naming stack or --pattern, or leave the channels out."
+            )
+        if (self.pattern is None) == (self.source == "pattern"):
+            raise InputError(
+                "pattern must come with the naming scheme pattern, and only with it. Received: "
+                f"source={self.source!r}, pattern={self.pattern!r}. Pass, for example, --pattern '{{id}}_{{channel}}'."
             )
 
     def _check_axes(self) -> None:

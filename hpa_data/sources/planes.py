@@ -41,8 +41,8 @@ def extract_gray(image: ImageFile) -> Plane:
     if image.n_planes == 3 and image.is_color:
         if any(not np.array_equal(first, image.load(other)) for other in (1, 2)):
             raise InputError(
-                f"Cannot read {image.file} as a gray plane: it has colors. Pass --naming hpav18 to read the plane of "
-                "each file's color.",
+                f"Cannot read {image.file} as a gray plane: it has colors. Pass --naming hpav18, or write "
+                "{color} in place of {channel} in --pattern, to read the plane of each file's color.",
                 file=image.file,
             )
     elif image.n_planes != 1:

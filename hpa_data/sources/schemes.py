@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
-from hpa_data.dataset import Dataset
+from hpa_data.dataset import HPA_CHANNELS, Channel, Dataset
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import EXTENSIONS
 from hpa_data.sources.image_file import ImageFile
 from hpa_data.sources.options import ImportOptions, Naming
+from hpa_data.sources.patterns import COLOR, Pattern, match_texts, parse_pattern
 from hpa_data.sources.planes import Plane, extract_color, extract_gray, extract_plane
 
 Extract = Callable[[ImageFile], Plane | None]
@@ -25,12 +26,14 @@ COMPOSITE = "a composite of several channels"
 SINGLE_PLANE = "a plane of one channel, where files hold whole samples"
 NO_CHANNEL = "its name does not end in a channel"
 NO_ID = "its name has no id"
+NO_MATCH = "its name does not match the pattern"
+OTHER_CHANNEL = "its name matches the pattern, but for the channel"
 
 # Last words of the names of composites, beside the names of channels.
 _COMPOSITE_WORDS = frozenset({"composite", "merge", "merged", "overlay", "rgb", "rgba", "selected"})
 
 # Channels of the Human Protein Atlas: its files show each in its color.
-HPA_COLORS = ("red", "green", "blue", "yellow")
+HPA_COLORS = tuple(channel.name for channel in HPA_CHANNELS)
 
 
 class NamedPlane(NamedTuple):
@@ -42,6 +45,9 @@ class NamedPlane(NamedTuple):
     """Index in `Dataset.channels`."""
 
     extract: Extract
+
+    fields: tuple[str, ...] = ()
+    """What the id was made of, by a pattern: other fields with the same id are another sample."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,8 @@ class NamingScheme:
     parse: Callable[[str, ImportOptions, Dataset], Sequence[NamedPlane] | str]
     """Takes a file name, relative to the source, and returns the planes that the file holds, or why it has none."""
 
-    nested: bool
-    """Whether files lie in subfolders, too."""
+    is_nested: Callable[[ImportOptions], bool]
+    """Returns whether files lie in subfolders, too."""
 
     fold_group: FoldGroup | None = None
 
@@ -99,13 +105,77 @@ def parse_stack_name(name: str, options: ImportOptions, dataset: Dataset) -> Seq
         return _explain_name(name)
     if not stem.rpartition("/")[2]:
         return NO_ID
+    return _list_stack(name, _external_id(stem.removesuffix("_blue_red_green")), options, dataset)
+
+
+def _list_stack(
+    name: str, sample_id: str, options: ImportOptions, dataset: Dataset, fields: tuple[str, ...] = ()
+) -> list[NamedPlane]:
+    """Return the planes of a file that holds a whole sample."""
     names = dataset.channel_names
     keys: Mapping[str, int | str] | None = options.channels
     if keys is None:
-        is_composite = extension not in {".tif", ".tiff"}
+        is_composite = split_extension(name)[1] not in {".tif", ".tiff"}
         keys = _composite_keys(name, names) if is_composite else {channel: channel for channel in names}
-    sample_id = _external_id(stem.removesuffix("_blue_red_green"))
-    return [NamedPlane(sample_id, names.index(channel), _extract_key(key)) for channel, key in keys.items()]
+    return [NamedPlane(sample_id, names.index(channel), _extract_key(key), fields) for channel, key in keys.items()]
+
+
+def parse_pattern_name(name: str, options: ImportOptions, dataset: Dataset) -> Sequence[NamedPlane] | str:
+    """Parse a name by `ImportOptions.pattern`. A file without a field for the channel holds a whole sample."""
+    explained = _explain_name(name)
+    if explained != NO_CHANNEL:
+        return explained
+    channels = None if options.channels is None else tuple(options.channels.items())
+    rule = _compile_rule(options.pattern or "", channels, dataset.channels)
+    # No file system takes longer names; an archive may.
+    matched = rule.regex.fullmatch(name) if max(map(len, name.split("/"))) < 256 else None
+    if matched is None:
+        return OTHER_CHANNEL if len(name) < 256 and rule.pattern.loose.fullmatch(name) else NO_MATCH
+    fields = matched.group(*rule.pattern.fields)
+    fields = (fields,) if isinstance(fields, str) else fields
+    sample_id = "_".join(fields)
+    if rule.pattern.channel_field is None:
+        return _list_stack(name, sample_id, options, dataset, fields)
+    channel = rule.channels[matched.group(rule.pattern.channel_field).lower()]
+    return (NamedPlane(sample_id, channel, rule.extracts[channel], fields),)
+
+
+class _Rule(NamedTuple):
+    """A pattern for the channels of a data set."""
+
+    pattern: Pattern
+
+    regex: re.Pattern[str]
+
+    channels: dict[str, int]
+    """Index of the channel by what the file name says, in lower case."""
+
+    extracts: tuple[Extract, ...]
+    """By channel."""
+
+
+@lru_cache(maxsize=8)
+def _compile_rule(text: str, mapping: tuple[tuple[str, int | str], ...] | None, channels: tuple[Channel, ...]) -> _Rule:
+    pattern, names = parse_pattern(text), [channel.name for channel in channels]
+    texts = {name: name for name in names} if mapping is None else {name: str(key) for name, key in mapping}
+    indices = {text.lower(): names.index(name) for name, text in texts.items()}
+    if pattern.channel_field == COLOR:
+        extracts = tuple(_extract_color(_find_color(channel)) for channel in channels)
+    else:
+        extracts = (extract_gray,) * len(names)
+    return _Rule(pattern, pattern.compile(match_texts(indices)), indices, extracts)
+
+
+def _find_color(channel: Channel) -> str:
+    """Return in which of the colors that can be read a channel is shown."""
+    colors = {item.color: item.name for item in HPA_CHANNELS}
+    color = channel.name.lower() if channel.name.lower() in HPA_COLORS else colors.get(channel.color)
+    if color is None:
+        raise InputError(
+            f"pattern must have {{channel}} for data sets whose channels are not red, green, blue or yellow. Received: "
+            f"{{color}} for channel {channel.name!r}, {channel.color}. Write {{channel}}, or give the channel a color."
+        )
+    return color
 
 
 def _composite_keys(name: str, channels: Sequence[str]) -> dict[str, int | str]:
@@ -139,14 +209,17 @@ def _has_antibody(sample_id: str) -> bool:
 
 
 NAMING_SCHEMES: dict[Naming, NamingScheme] = {
-    "kaggle": NamingScheme(parse=parse_kaggle_name, nested=False),
+    "kaggle": NamingScheme(parse=parse_kaggle_name, is_nested=lambda _: False),
     "hpav18": NamingScheme(
         parse=parse_hpav18_name,
-        nested=True,
+        is_nested=lambda _: True,
         # Ids like 30741_800_A6_1. Images of one antibody show the same protein.
         fold_group=FoldGroup("antibody", _find_antibody, _has_antibody),
     ),
-    "stack": NamingScheme(parse=parse_stack_name, nested=True),
+    "stack": NamingScheme(parse=parse_stack_name, is_nested=lambda _: True),
+    "pattern": NamingScheme(
+        parse=parse_pattern_name, is_nested=lambda options: parse_pattern(options.pattern or "").is_nested
+    ),
 }
 
 
