@@ -1,6 +1,7 @@
 from . import estimate as estimate
 from . import execute as execute
 from . import intensities as intensities
+from . import judge as judge
 from . import match as match
 from . import options as options
 from . import plan as plan

@@ -4,16 +4,15 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hpa_data.convert.intensities import find_dim_read
+from hpa_data.convert.intensities import Levels, find_dim_read, measure_levels
 from hpa_data.convert.plan import ConversionPlan
-from hpa_data.convert.understand import count_facts, list_facts, understand_plan
+from hpa_data.convert.understand import SampleFacts, count_facts, list_facts, understand_plan
 from hpa_data.convert.windows import complete_windows
-from hpa_data.dataset import Sample
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import encode_chunk, get_codec
 from hpa_data.format.understood import Understanding
@@ -32,9 +31,6 @@ from hpa_data.tables import LabelCounts
 
 # Samples that are read for an estimate: the size of the part is then known to about 5 %.
 N_SAMPLED = 32
-
-# Rows and columns at most that are kept of each.
-KEPT_PIXELS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +106,8 @@ class _Probe:
     seconds: float
     format: str
     file_bytes: int
-    read: tuple[SampleFiles, Sample] | None  # its image reduced; None if it cannot be read
+    facts: SampleFacts | None  # None if it cannot be read
+    levels: Levels | None  # as well
     failure: Failure | None
 
 
@@ -169,15 +166,9 @@ def estimate_conversion(
 
 
 def _understand(plan: ConversionPlan, probes: Sequence[_Probe]) -> Understanding:
-    read = [probe.read for probe in probes if probe.read is not None]
-    facts = list_facts((files.id, sample) for files, sample in read)
-    return count_facts(understand_plan(plan), facts, find_dim_read(read, plan.settings, plan.dataset))
-
-
-def _reduce(sample: Sample) -> Sample:
-    """Keep few enough pixels of a sample to keep some dozens of samples in memory."""
-    step = -(-max(sample.image.shape[:2]) // KEPT_PIXELS)
-    return replace(sample, image=np.ascontiguousarray(sample.image[::step, ::step]))
+    facts = [probe.facts for probe in probes if probe.facts is not None]
+    levels = [probe.levels for probe in probes if probe.levels is not None]
+    return count_facts(understand_plan(plan), facts, find_dim_read(levels, plan.settings, plan.dataset))
 
 
 def estimate_least_bytes(plan: ConversionPlan, n_pending: int) -> int:
@@ -210,11 +201,12 @@ def _probe_samples(plan: ConversionPlan, samples: Sequence[SampleFiles]) -> list
 
 def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
     started = time.perf_counter()
-    n_bytes, failure, read = None, None, None
+    n_bytes, failure, facts, levels = None, None, None, None
     try:
         sample = read_sample(files, plan.settings, plan.dataset)
         n_bytes = len(encode_chunk(sample.image, get_codec(plan.part.codec)))
-        read = (files, _reduce(sample))
+        (facts,) = list_facts([(files.id, sample)])
+        levels = measure_levels(files, sample)
     except InputError as error:
         failure = Failure(id=files.id, file=error.file, reason=str(error))
     seconds = time.perf_counter() - started
@@ -224,7 +216,8 @@ def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
         seconds=seconds,
         format=format_,
         file_bytes=file_bytes,
-        read=read,
+        facts=facts,
+        levels=levels,
         failure=failure,
     )
 

@@ -48,9 +48,7 @@ def understand_plan(plan: ConversionPlan) -> Understanding:
         dataset=dataset.name,
         image_size=f"{dataset.height} x {dataset.width}" + "".join(fit),
         channels=tuple(
-            ChannelReading(
-                name=name, source=sources[name], scaling=(options.intensities or {}).get(name, options.intensity)
-            )
+            ChannelReading(name=name, source=sources[name], scaling=options.describe_scaling(name))
             for name in dataset.channel_names
         ),
         n_samples=len(plan.samples),

@@ -126,3 +126,34 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, hpa: Hpa, words: str, m
     assert ended.status == 2
     assert message in ended.err
     assert not (tmp_path / "a.zarr").exists()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_12_bit_images_are_told_with_the_option_that_helps(tmp_path: Path, hpa: Hpa, dry_run: bool) -> None:
+    write(tmp_path / "files", (64, 64), top=4095, dtype=np.uint16)
+    words = ["convert", tmp_path / "files", tmp_path / "a.zarr", "--image-size", "64"]
+    ended = hpa(*words, *["--dry-run"] * dry_run)
+    assert ended.status == 0, ended.err
+    assert "Warning: channels red, green, blue, yellow have less than 1/8 of the range" in ended.out
+    assert (
+        f"of 65535: perhaps 12-bit images), 3 samples, for example s0. {'Pass' if dry_run else 'Convert'}" in ended.out
+    )
+    assert "Warning" not in hpa(*words, "--overwrite", "--intensity", "bits=12").out
+
+
+def test_the_windows_that_were_measured_are_shown(tmp_path: Path, hpa: Hpa) -> None:
+    write(tmp_path / "files", (64, 64), top=4095, dtype=np.uint16)
+    words = "--image-size native --intensity dataset-percentile=0,100"
+    ended = hpa("convert", tmp_path / "files", tmp_path / "a.zarr", *words.split())
+    assert "dataset-percentile=0,100 (0 to 4095)" in ended.out
+
+
+def test_planes_of_floating_point_numbers_are_read_from_0_to_1_and_else_refused(tmp_path: Path, hpa: Hpa) -> None:
+    pixels = write(tmp_path / "ones", (64, 64), top=0, dtype=np.float32)
+    ended = hpa("convert", tmp_path / "ones", tmp_path / "a.zarr", "--image-size", "64")
+    assert ended.status == 0, ended.out
+    assert np.abs(read(tmp_path / "a.zarr") - pixels * 255).max() < 0.501
+    write(tmp_path / "more", (64, 64), top=4000, dtype=np.float32)
+    ended = hpa("convert", tmp_path / "more", tmp_path / "b.zarr", "--image-size", "64")
+    assert ended.status == 1
+    assert "only 0 to 1 has a meaning of its own. Pass --intensity bits=12, or minmax or percentile." in ended.out

@@ -8,7 +8,8 @@ import pytest
 import tifffile
 
 from hpa_data.convert.execute import convert_files
-from hpa_data.convert.intensities import find_dim, find_dim_read, guess_bits
+from hpa_data.convert.intensities import find_dim, find_dim_read, measure_levels
+from hpa_data.convert.judge import guess_bits
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import HPA_2018
 from hpa_data.errors import Notice
@@ -48,7 +49,7 @@ def convert(folder: Path, options: ImportOptions | None = None) -> tuple[Notice,
     convert_files(plan)
     part = open_store(plan.part.path).part("train")
     told = find_dim(part, plan.samples, plan.settings, plan.dataset)
-    read = [(files, read_sample(files, plan.settings, plan.dataset)) for files in plan.samples]
+    read = [measure_levels(files, read_sample(files, plan.settings, plan.dataset)) for files in plan.samples]
     before = find_dim_read(read, plan.settings, plan.dataset)
     assert [(notice.what, notice.n, notice.examples) for notice in before] == [
         (notice.what, notice.n, notice.examples) for notice in told
