@@ -26,7 +26,7 @@ from hpa_data.sources.options import ImportOptions
 from hpa_data.stats.measure import measure_store
 from hpa_data.store.store import open_store
 from hpa_data.system.progress import SILENT, Progress
-from hpa_data.verify import verify_store
+from hpa_data.verify.check import verify_store
 from tests.builders import assert_same_bytes, list_files
 
 FIXTURES = Path(__file__).parent / "fixtures" / "v0_1_0"

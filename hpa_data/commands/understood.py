@@ -25,7 +25,7 @@ def describe_understanding(understood: "Understanding") -> str:
     if understood.labels is not None:
         lines += _describe_labels(understood.labels)
     lines += _describe_tallies("Ids matched loosely", understood.matched)
-    return "\n".join([*map(escape, lines), *describe_notices(understood.notices)])
+    return "\n".join([*map(escape, lines), *describe_notices([*understood.notices, *understood.sample_notices])])
 
 
 def describe_notices(notices: Iterable["Notice"]) -> list[str]:
@@ -38,7 +38,7 @@ def list_findings(understood: "Understanding") -> list[str]:
     return [
         *_describe_tallies("Passed over", understood.passed_over, "file"),
         *_describe_tallies("Left out", understood.left_out),
-        *map(str, understood.notices),
+        *map(str, [*understood.notices, *understood.sample_notices]),
     ]
 
 

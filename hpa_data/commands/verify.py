@@ -9,7 +9,7 @@ from hpa_data.commands.console import abbreviate, progress, show
 from hpa_data.commands.options import Json, Threads
 
 if TYPE_CHECKING:
-    from hpa_data.verify import Verification
+    from hpa_data.verify.check import Verification
 
 
 def verify(
@@ -31,7 +31,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every sample against its checksum and its source files."""
-    from hpa_data.verify import verify_store
+    from hpa_data.verify.check import verify_store
 
     with progress("samples") as shown:
         report = verify_store(store, parts=parts or (), source=source, repair=repair, threads=threads, progress=shown)

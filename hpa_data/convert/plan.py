@@ -14,6 +14,7 @@ from hpa_data.convert.options import Joining
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
+from hpa_data.sources.mapping import map_channels
 from hpa_data.sources.measure import find_native_size
 from hpa_data.sources.members import PassedOver
 from hpa_data.sources.naming import SampleFiles, missing_channels, search_source
@@ -56,6 +57,9 @@ class ConversionPlan:
 
     label_counts: LabelCounts | None = None
     """Classes of the samples; None without a label table."""
+
+    channel_sources: Mapping[str, str] = field(default_factory=dict)
+    """By channel, the file or plane that it comes from, in words."""
 
     passed_over: tuple[PassedOver, ...] = ()
     """Files of the source that belong to no sample."""
@@ -134,6 +138,9 @@ def plan_conversion(
         )
     if settings.native:
         dataset = dataset.resized(*(native_size or find_native_size(samples, settings)))
+    mapping = map_channels(samples, settings, dataset)
+    if native_size is None:  # a part that exists keeps what it was begun with
+        settings = replace(settings, expected_names=mapping.expected_names)
     planned = PartPlan(
         path=Path(os.path.abspath(store)),
         name=part,
@@ -155,6 +162,7 @@ def plan_conversion(
         missing_files=joined.missing_files,
         matched=joined.matched,
         label_counts=joined.label_counts,
+        channel_sources=mapping.described,
         passed_over=searched.passed_over,
     )
 
@@ -172,7 +180,8 @@ def _adopt(settings: ImportOptions, storage: Storage, part: str) -> tuple[Import
             begun = ImportOptions.decode(manifest.settings)
             # If they belong to another scaling, that is what the user is told about.
             windows = begun.windows if settings.windows is None else settings.windows
-            return replace(settings, rules=begun.rules, windows=windows), (height, width)
+            settings = replace(settings, rules=begun.rules, windows=windows, expected_names=begun.expected_names)
+            return settings, (height, width)
     return settings, None
 
 

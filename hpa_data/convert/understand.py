@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
+from hpa_data.convert.intensities import find_dim
 from hpa_data.convert.plan import ConversionPlan
 from hpa_data.dataset import Sample, is_readable
 from hpa_data.errors import InputError, Notice
 from hpa_data.format.arrays import encode_group
 from hpa_data.format.understood import N_EXAMPLES, ChannelReading, LabelReading, Tally, Understanding
+from hpa_data.sources.naming import SampleFiles
+from hpa_data.sources.options import ImportOptions
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_data.tables.labels import LabelCounts
@@ -42,13 +44,12 @@ def list_facts(read: Iterable[tuple[str, Sample]]) -> list[SampleFacts]:
 def understand_plan(plan: ConversionPlan) -> Understanding:
     """Return what is understood before any sample is read."""
     options, dataset = plan.settings, plan.dataset
-    sources = _describe_sources(plan)
     fit = [f", fit {options.fit}" if options.fit else "", ", small planes enlarged" if options.upscale else ""]
     return Understanding(
         dataset=dataset.name,
         image_size=f"{dataset.height} x {dataset.width}" + "".join(fit),
         channels=tuple(
-            ChannelReading(name=name, source=sources[name], scaling=options.describe_scaling(name))
+            ChannelReading(name=name, source=plan.channel_sources[name], scaling=options.describe_scaling(name))
             for name in dataset.channel_names
         ),
         n_samples=len(plan.samples),
@@ -84,7 +85,7 @@ def count_facts(planned: Understanding, facts: Sequence[SampleFacts], dim: Seque
         channels=channels,
         n_read=len(facts),
         files=_tally((fact.origin, fact.id) for fact in facts if fact.origin),
-        notices=(*planned.notices, *_check_filled(channels, len(facts)), *_group_notes(facts), *dim),
+        sample_notices=(*_check_filled(channels, len(facts)), *_group_notes(facts), *dim),
     )
 
 
@@ -109,6 +110,13 @@ def record_understanding(part: Part, planned: Understanding, dim: Sequence[Notic
     return understood
 
 
+def count_again(part: Part, samples: Sequence[SampleFiles], options: ImportOptions) -> None:
+    """Count the facts about the samples of a part again, some of which were repaired."""
+    understood = part.manifest.understood
+    if understood is not None:
+        record_understanding(part, understood, find_dim(part, samples, options, part.manifest.dataset))
+
+
 def _tally(pairs: Iterable[tuple[str, str]]) -> tuple[Tally, ...]:
     """Count pairs of what and which by what, the most frequent first."""
     found: dict[str, list[str]] = {}
@@ -116,20 +124,6 @@ def _tally(pairs: Iterable[tuple[str, str]]) -> tuple[Tally, ...]:
         found.setdefault(what, []).append(which)
     tallies = [Tally(what=what, n=len(names), examples=tuple(names[:N_EXAMPLES])) for what, names in found.items()]
     return tuple(sorted(tallies, key=lambda tally: (-tally.n, tally.what)))
-
-
-def _describe_sources(plan: ConversionPlan) -> dict[str, str]:
-    """Describe for each channel the file, and the plane in it, of the first sample that has it."""
-    sources = {}
-    for index, name in enumerate(plan.dataset.channel_names):
-        plane = next((s.planes[index] for s in plan.samples if s.planes[index] is not None), None)
-        if plane is None:
-            sources[name] = "no file"
-            continue
-        key = plane.extract.keywords.get("key") if isinstance(plane.extract, partial) else None
-        which = "" if key is None else f"plane {key!r} of "
-        sources[name] = f"{which}{plane.name}"
-    return sources
 
 
 def _understand_labels(counts: LabelCounts, n_samples: int) -> LabelReading:

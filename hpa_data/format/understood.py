@@ -77,7 +77,7 @@ class Understanding:
     n_samples: int
 
     n_read: int
-    """Samples that could be read: `files`, `ChannelReading.n_filled` and `notices` are about these."""
+    """Samples that could be read: `files`, `ChannelReading.n_filled` and `sample_notices` are about these."""
 
     files: tuple[Tally, ...] = ()
     """Samples by what their files are like; see `dataset.Sample.origin`."""
@@ -95,4 +95,7 @@ class Understanding:
     """Ids of the label table that are not equal to those of their samples, by what differs."""
 
     notices: tuple[Notice, ...] = ()
-    """What the user should know; see `errors.Notice`."""
+    """What the user should know about files, ids and labels; see `errors.Notice`."""
+
+    sample_notices: tuple[Notice, ...] = ()
+    """What the user should know about the samples that could be read."""

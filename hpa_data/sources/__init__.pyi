@@ -7,6 +7,7 @@ from . import image_file as image_file
 from . import imageio_formats as imageio_formats
 from . import levels as levels
 from . import loading as loading
+from . import mapping as mapping
 from . import measure as measure
 from . import members as members
 from . import naming as naming

@@ -1,9 +1,9 @@
 """The planes of a sample as its files have them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
-from hpa_data.dataset import Dataset
+from hpa_data.dataset import Dataset, fold_name
 from hpa_data.errors import InputError
 from hpa_data.sources.decode import open_image
 from hpa_data.sources.files import read_file
@@ -40,6 +40,8 @@ def load_planes(
         plane = file.extract(opened[1])
         if plane is None and options.missing != "fill":
             raise _missing_plane(channel, file.extract, opened[1], options, dataset)
+        if plane is not None and options.expected_names is not None:
+            _check_name(channel, plane, options.expected_names)
         n_found += plane is not None
         yield channel, opened[1], plane
         del plane
@@ -58,6 +60,17 @@ def _check_files(files: SampleFiles, options: ImportOptions, dataset: Dataset) -
         raise InputError(
             f"Cannot read sample {files.id!r}: there is no file for {', '.join(missing)} beside {first}. Add the "
             "files, or pass --missing fill and --overwrite to fill the channels with zeros."
+        )
+
+
+def _check_name(channel: str, plane: Plane, expected: Mapping[str, str]) -> None:
+    """Refuse a plane that its file calls otherwise than most files of the part."""
+    name = expected.get(channel)
+    if name is not None and plane.name and fold_name(plane.name) != fold_name(name):
+        raise InputError(
+            f"Cannot use {plane.file}: it calls the plane of channel {channel!r} {plane.name!r}, where most files call "
+            f"it {name!r}. Map the channels by names: --channels {channel}={name} and so on.",
+            file=plane.file,
         )
 
 

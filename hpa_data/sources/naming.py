@@ -259,6 +259,14 @@ def _check_channels(options: ImportOptions, dataset: Dataset) -> None:
             f"naming must fit the channels of the data set: hpav18 has {', '.join(HPA_COLORS)}. Received: "
             f"naming=hpav18 for the channels {', '.join(names)}. Leave --naming out for gray planes."
         )
+    by_key: dict[str, str] = {}
+    for channel, key in (options.channels or {}).items():
+        other = by_key.setdefault(str(key).casefold(), channel)
+        if other != channel and options.rules > 1:
+            raise InputError(
+                f"channels must map to different planes. Received: {other}={key} and {channel}={key}. Correct one of "
+                "them, or leave it out."
+            )
     unknown = [name for name in options.channels or () if name not in names]
     if unknown or options.channels == {}:
         example = ",".join(f"{name}={index}" for index, name in enumerate(names))

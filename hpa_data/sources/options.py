@@ -34,6 +34,10 @@ class ImportOptions:
     """For files that hold whole samples: the plane of each channel, by its number from 0 or by its name in the file.
     For a pattern with a field of the channel: what stands there in the file names."""
 
+    expected_names: Mapping[str, str] | None = field(default=None, metadata={"absent": None})
+    """For planes that are mapped by number: the name that most files give each, by channel. A sample whose file calls
+    the plane otherwise fails. Found when a part is planned; see `mapping`."""
+
     missing: MissingPolicy = "fail"
     """What to do with a sample that lacks a channel: ``fail`` lists it as failed, ``fill`` makes the channel black,
     ``skip`` leaves the sample out."""

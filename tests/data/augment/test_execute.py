@@ -19,7 +19,7 @@ from hpa_data.reader.reader import ABSENT, ORIGINAL
 from hpa_data.store.store import open_store
 from hpa_data.system.executor import Parallelism
 from hpa_data.system.lock import hold_store
-from hpa_data.verify import verify_store
+from hpa_data.verify.check import verify_store
 from tests.builders import assert_same_bytes, convert, list_files, write_table
 
 

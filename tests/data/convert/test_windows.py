@@ -18,7 +18,7 @@ from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.executor import Parallelism
-from hpa_data.verify import verify_store
+from hpa_data.verify.check import verify_store
 from tests.builders import assert_same_bytes
 
 CHANNELS = HPA_2018.channel_names

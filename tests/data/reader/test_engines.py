@@ -11,7 +11,7 @@ from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
 from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.store import Store, open_store
-from hpa_data.verify import verify_store
+from hpa_data.verify.check import verify_store
 from tests.builders import convert, rewrite_images
 
 FOREIGN = {

@@ -17,7 +17,7 @@ from hpa_data.errors import InputError
 from hpa_data.reader.batches import BatchSampler, iter_batches
 from hpa_data.stats.measure import measure_store
 from hpa_data.store.store import Store, open_store
-from hpa_data.verify import verify_store
+from hpa_data.verify.check import verify_store
 
 BUCKET = "hpa-bucket"
 

@@ -10,7 +10,7 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.progress import Progress
-from hpa_data.verify import verify_store
+from hpa_data.verify.check import verify_store
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.scores import score_run
 from hpa_model.predict import predict_submission

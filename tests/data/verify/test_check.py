@@ -10,7 +10,7 @@ from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_shard_index
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import open_store
-from hpa_data.verify import Verification, verify_store
+from hpa_data.verify.check import Verification, verify_store
 from tests.builders import assert_same_bytes, convert, draw_image, write_sample
 
 FILL = ImportOptions(missing="fill")

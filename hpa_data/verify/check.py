@@ -2,31 +2,28 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.augment.copy_task import copy_function, list_copy_tasks
-from hpa_data.dataset import FAILED, FILLED, OK, PENDING, Sample, is_readable
+from hpa_data.dataset import FAILED, FILLED, OK, PENDING, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import Codec, decode_chunk, decode_shard_index, get_codec
 from hpa_data.format.layout import ShardTask, plan_shards
 from hpa_data.format.statistics import channel_statistics, compute_checksum, sum_pixels
-from hpa_data.sources.naming import SampleFiles, find_samples
-from hpa_data.sources.options import ImportOptions
-from hpa_data.sources.samples import read_sample
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
 from hpa_data.system.executor import Parallelism
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.threads import sample_threads
+from hpa_data.verify.source import Source, find_source
 
 
 class State(StrEnum):
@@ -81,18 +78,6 @@ class Verification:
     def n_errors(self) -> int:
         """Samples and whole parts that something is wrong with."""
         return sum(finding.state.is_error for finding in self.findings)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What the samples of a part were made from."""
-
-    items: Sequence[Any]
-    """What to read each of the N samples from."""
-    read: Callable[[Any], Sample]
-    """Reads an item; raises InputError if it cannot."""
-    exists: npt.NDArray[np.bool_]
-    """Bool (N,): whether there is anything of the sample."""
 
 
 def verify_store(
@@ -155,6 +140,8 @@ def verify_store(
                 rows = _choose_repairs(found, origin)
                 n_repaired += int(rows.sum())
                 again = _repair_part(part, origin, rows, threads=threads, progress=progress)
+                if rows.any():
+                    origin.on_repaired(store.part(name))
                 found = [again.get(finding.id, finding) for finding in found]
             findings += _check_statistics(store.part(name)) + found
     counts = Counter(finding.state for finding in findings if finding.id)
@@ -181,28 +168,6 @@ def _check_arguments(
             "repair must have a source. Received: none. Pass --part, and --source with its files; augmented copies "
             "need no --source."
         )
-
-
-def find_source(store: Store, part: Part, source: str | Path | None, *, repair: bool) -> Source | None:
-    """Find what the samples of a part were made from; None if it is not asked for."""
-    if part.copies is not None:
-        if source is not None and not (Path(source).is_dir() and Path(source).samefile(store.path)):
-            raise InputError(
-                f"source must be the store itself for a part of augmented copies. Received: source={source} for part "
-                f"{part.name!r}. Pass --source {store.path}."
-            )
-        if source is None and not repair:
-            return None
-        tasks = list_copy_tasks(store, part)
-        return Source(items=tasks, read=copy_function(store.path), exists=np.ones(len(tasks), np.bool_))
-    if source is None:
-        return None
-    options, dataset = ImportOptions.decode(part.manifest.settings), part.manifest.dataset
-    by_id = {sample.id: sample for sample in find_samples(source, options, dataset)}
-    no_planes = (None,) * len(dataset.channels)
-    files = [by_id.get(name) or SampleFiles(name, no_planes, "the source has no file of it") for name in part.ids]
-    exists = np.array([any(plane is not None for plane in sample.planes) for sample in files])
-    return Source(items=files, read=partial(read_sample, options=options, dataset=dataset), exists=exists)
 
 
 class _Row(NamedTuple):
