@@ -14,7 +14,9 @@ _N_COMPARED = 2000
 _N_AFFIXES = 100
 _EXTENSION = re.compile(r"(\.ome)?\.(png|tiff?|jpe?g|jp2|bmp|gif|webp|avif|pgm|ppm)(\.gz)?$", re.IGNORECASE)
 # What spreadsheets make of ids that look like numbers or dates to them.
-_SPOILED = re.compile(r"[0-9](\.[0-9]+)?E[+-]?[0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+|[0-9]+/[0-9]+/[0-9]+")
+_SPOILED = re.compile(
+    r"[0-9](\.[0-9]+)?E[+-][0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+|[0-9]+/[0-9]+/[0-9]+", re.IGNORECASE
+)
 
 
 # Words, and what takes it away from an id.
@@ -168,8 +170,8 @@ def explain_absent(
         left = f" and --allow-missing-files to go on without {n_left}" if n_left else ""
         return hint, f"Pass --id-match loose to match {len(loosely.loose)} ids so{left}"
     remedy = "Add the files, or pass --allow-missing-files to go on without them"
-    if any(_SPOILED.search(name) for name in matches.absent):
-        name = next(name for name in matches.absent if _SPOILED.search(name))
+    if any(_SPOILED.fullmatch(name) for name in matches.absent):
+        name = next(name for name in matches.absent if _SPOILED.fullmatch(name))
         return f"{name!r} may be what a spreadsheet made of an id.", "Save the table with ids as text"
     near = difflib.get_close_matches(first, found[:_N_COMPARED], 1, 0.8) if len(first) < 200 else []
     if near:

@@ -86,6 +86,13 @@ def test_an_id_that_may_mean_two_samples_is_never_matched() -> None:
             "may be what a spreadsheet made of an id.",
             "Save the table with",
         ),
+        (["5c27-1e10-x", "b"], ["q", "b"], "", "Add the files, or pass"),
+        (
+            ["1.2345678901234567e+19", "b"],
+            ["q", "b"],
+            "may be what a spreadsheet made of an id.",
+            "Save the table with",
+        ),
         (["ghost"], ["a"], "Its own ids are such as 'a', and none is in the table.", "Pass the table of this source"),
         (["ghost", "a"], ["a"], "", "Add the files, or pass --allow-missing-files to go on without them"),
         (
