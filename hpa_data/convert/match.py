@@ -137,8 +137,8 @@ def _match_affixes(wanted: Sequence[str], found: Sequence[str]) -> dict[str, tup
     if len(wanted) < 2 or not found:
         return {}
     longest = max(wanted, key=len)  # the one that is part of the fewest others
-    added = {other.partition(longest)[::2] for other in found if longest in other}
-    removed = {longest.partition(other)[::2] for other in found if other and other in longest}
+    added = {around for other in found for around in _list_around(longest, other)}
+    removed = {around for other in found if other for around in _list_around(other, longest)}
     if len(added) + len(removed) > _N_AFFIXES:
         return {}
     pool = set(found)
@@ -157,6 +157,12 @@ def _match_affixes(wanted: Sequence[str], found: Sequence[str]) -> dict[str, tup
     return {name: (other, words) for name, other in pairs.items()}
 
 
+def _list_around(part: str, whole: str) -> list[tuple[str, str]]:
+    """List the texts before and after each place where a text stands in another."""
+    places = [place for place in range(len(whole) - len(part) + 1) if whole.startswith(part, place)]
+    return [(whole[:place], whole[place + len(part) :]) for place in places]
+
+
 def explain_absent(
     matches: Matches, wanted: Sequence[str], found: Sequence[str], channels: Sequence[str] = ()
 ) -> tuple[str, str]:
@@ -170,6 +176,11 @@ def explain_absent(
         left = f" and --allow-missing-files to go on without {n_left}" if n_left else ""
         return hint, f"Pass --id-match loose to match {len(loosely.loose)} ids so{left}"
     remedy = "Add the files, or pass --allow-missing-files to go on without them"
+    differences = _list_differences(channels or ("channel",))
+    key = _simplify(first, differences)
+    alike = [name for name in wanted if name != first and _simplify(name, differences) == key]
+    if alike and any(_simplify(name, differences) == key for name in found):
+        return f"{first!r} and {alike[0]!r} may both be the same sample.", "Keep one row per sample, with its id"
     if any(_SPOILED.fullmatch(name) for name in matches.absent):
         name = next(name for name in matches.absent if _SPOILED.fullmatch(name))
         return f"{name!r} may be what a spreadsheet made of an id.", "Save the table with ids as text"

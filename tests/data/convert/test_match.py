@@ -50,7 +50,11 @@ def test_an_id_that_nearly_is_one_of_the_source_is_shown_and_matched_on_demand(
 
 
 def test_ids_to_which_the_same_text_is_added_are_matched_on_demand() -> None:
-    for wanted, found in ((["1", "2"], ["img_1_x", "img_2_x", "img_3_x"]), (["hpa_1", "hpa_2"], ["1", "2", "3"])):
+    for wanted, found in (
+        (["1", "2"], ["img_1_x", "img_2_x", "img_3_x"]),
+        (["hpa_1", "hpa_2"], ["1", "2", "3"]),
+        (["hpa_a", "hpa_b"], ["a", "b"]),
+    ):
         assert match_ids(wanted, found, "loose").by_id == dict(zip(wanted, found, strict=False))
     # One id may be part of another by chance; and in the last, "1_" and "_1" would both do.
     assert match_ids(["1"], ["img_1"], "loose").absent == ("1",)
@@ -107,6 +111,15 @@ def test_what_is_absent_is_explained(wanted: list[str], found: list[str], hint: 
     told = explain_absent(match_ids(wanted, found, "exact"), wanted, found)
     assert hint in told[0]
     assert remedy in told[1]
+
+
+def test_rows_of_planes_in_place_of_samples_are_told() -> None:
+    wanted = ["a_red.png", "a_green.png"]
+    told = explain_absent(match_ids(wanted, ["a"], "exact"), wanted, ["a"], HPA)
+    assert told == (
+        "'a_red.png' and 'a_green.png' may both be the same sample.",
+        "Keep one row per sample, with its id",
+    )
 
 
 ids = st.lists(st.text("aA01_.pn/é", min_size=1, max_size=6), max_size=8, unique=True)
