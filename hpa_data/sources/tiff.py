@@ -93,7 +93,7 @@ def _check_series(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, file
     if page.compression not in COMPRESSIONS:
         raise cannot_decode(
             file,
-            f"its compression {page.compression!r} embeds an image of its own size",
+            f"its compression {getattr(page.compression, 'name', page.compression)} embeds an image of its own size",
             "Save it with LZW, Deflate or no compression.",
         )
     if page.photometric == _PHOTOMETRIC.SEPARATED:
