@@ -100,7 +100,10 @@ def describe_comparison(comparison: "Comparison") -> str:
     lines += ["", *(f"{kind.label}: {kind.description.removeprefix(f'{kind.label}: ')}" for kind in THRESHOLDINGS)]
     lines.append("best fold: the highest score of a fold on the same rows, which is what the paper reports")
     lines.append(f"Chance level: {chance:.3f}, guessing each class as often as it occurs.")
-    if not comparison.same_data:
+    if not comparison.same_classes:
+        sets = ", ".join(f"{escape(row.run)} {escape(row.dataset)}" for row in comparison.rows)
+        lines.append(f"The runs predict different classes, so that their scores cannot be compared. Data sets: {sets}.")
+    elif not comparison.same_data:
         lines.append("The runs were trained on different data: their scores say little about the networks.")
     if any(row.legacy_leak for row in comparison.rows):
         lines.append("* inflated: copies of validation samples were trained on.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from hpa_data.commands.console import progress, quiet, resumable, show
+from hpa_data.commands.console import escape, progress, quiet, resumable, show
 from hpa_data.commands.options import STORE, Json, Overwrite, refuse_unused, was_given
 from hpa_data.errors import InputError
 from hpa_data.folds.options import FoldMethod
@@ -137,8 +137,9 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
                 print(f"The store also holds augmented copies. To train on them, pass {flags}", file=sys.stderr)
     data = summarize_data(opened, config.parts)
     # Parts without a class are refused, in one line.
-    for line in data.describe(legacy_leak=config.legacy_leak) if allow_unlabeled or not data.empty_parts else []:
-        print(line, file=sys.stderr)
+    if allow_unlabeled or not data.empty_parts:
+        for notice in data.list_notices(legacy_leak=config.legacy_leak):
+            print(escape(str(notice)), file=sys.stderr)
     if (out / "config.json").exists() and not overwrite:
         print(f"Resuming {out}", file=sys.stderr)
     cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)

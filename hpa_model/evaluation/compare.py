@@ -48,6 +48,9 @@ class RunRow:
     paper: float | None
     """What the paper reports for the network, on Kaggle's data."""
 
+    dataset: str
+    """Name of the data set."""
+
     legacy_leak: bool
     """Whether the scores are inflated, because copies of validation samples were trained on."""
 
@@ -61,6 +64,9 @@ class Comparison:
 
     same_data: bool
     """Whether all were trained on the same samples; otherwise the scores say little about the networks."""
+
+    same_classes: bool
+    """Whether all predict the same classes; otherwise their scores cannot be compared at all."""
 
 
 def compare_runs(runs: Sequence[Path]) -> Comparison:
@@ -78,10 +84,12 @@ def compare_runs(runs: Sequence[Path]) -> Comparison:
         )
     descriptions = {run: read_run(run) for run in runs}
     rows = [_make_row(run, description, score_run(run)) for run, description in descriptions.items()]
+    classes = [description.classes for description in descriptions.values()]
     fingerprints = [description.fingerprints for description in descriptions.values()]
     return Comparison(
         rows=tuple(sorted(rows, key=lambda row: -row.macro_f1_cross_fitted)),
         same_data=all(each == fingerprints[0] for each in fingerprints),
+        same_classes=all(each == classes[0] for each in classes),
     )
 
 
@@ -105,6 +113,7 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
         macro_f1_chance=scores.macro_f1_chance,
         images_per_s=statistics.median(speeds) if speeds else float("nan"),
         paper=paper,
+        dataset=description.full_dataset.name,
         legacy_leak=scores.legacy_leak,
     )
 

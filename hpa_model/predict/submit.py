@@ -1,5 +1,6 @@
 """Predictions of a run for parts of a store or for image files, written as tables."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from hpa_model.runs.folder import BEST_FILE, fold_folder, read_run
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_thresholds
 from hpa_model.submission import check_submission, predict_at_least_one, read_sample_submission, write_submission
+
+# Ids that are looked at for the nearest one; 20,000 take a second.
+MAX_COMPARED = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +181,10 @@ def _find_rows(
     missing = [name for name in order if name not in positions]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        near = difflib.get_close_matches(missing[0], reader.ids[:MAX_COMPARED], 1)
+        nearest = f". The nearest id that it has is {near[0]!r}" if near else ""
         raise InputError(
-            f"Cannot predict {source}: {sample_submission} lists {missing[0]!r}{others}, which it does not have. "
-            "Convert the whole test folder, or pass the sample submission of these samples."
+            f"Cannot predict {source}: {sample_submission} lists {missing[0]!r}{others}, which it does not "
+            f"have{nearest}. Convert the whole test folder, or pass the sample submission of these samples."
         )
     return order, np.array([positions[name] for name in order])

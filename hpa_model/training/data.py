@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpa_data.dataset import is_readable
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, Notice
 from hpa_data.store.store import Store
+
+N_EXAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,22 +38,31 @@ class DataSummary:
                 "table that names classes, or pass --allow-unlabeled if its samples really show none."
             )
 
-    def describe(self, *, legacy_leak: bool = False) -> list[str]:
-        """Describe what is notable, a line each."""
-        lines = []
+    def list_notices(self, *, legacy_leak: bool = False) -> list[Notice]:
+        """Tell what is notable, the ids only if samples are kept together with their relatives."""
+        notices = []
         if self.without_class:
-            part, example = self.without_class[0]
-            lines.append(
-                f"Warning: samples without a class, {len(self.without_class)} of {self.n_samples}, for example "
-                f"{example} in part {part}. They are trained on as images that show none of the classes; take their "
-                "rows out of the label table if their classes are not known."
+            notices.append(
+                Notice(
+                    what=f"samples have no class, of {self.n_samples}",
+                    n=len(self.without_class),
+                    examples=tuple(f"{name} in part {part}" for part, name in self.without_class[:N_EXAMPLES]),
+                    remedy="They are trained on as images that show none of the classes; take their rows out of the "
+                    "label table if their classes are not known.",
+                )
             )
         if self.same_id and not legacy_leak:
-            lines.append(
-                f"Warning: ids in several parts, {len(self.same_id)}, for example {self.same_id[0]}. Each is taken for "
-                "one sample and kept in one fold; if they are different samples, convert them with different ids."
+            notices.append(
+                Notice(
+                    what="several parts have the same ids",
+                    n=len(self.same_id),
+                    unit="id",
+                    examples=self.same_id[:N_EXAMPLES],
+                    remedy="Each is taken for one sample and kept in one fold; convert samples that differ with "
+                    "other ids.",
+                )
             )
-        return lines
+        return notices
 
 
 def summarize_data(store: Store, parts: Sequence[str]) -> DataSummary:

@@ -96,6 +96,14 @@ def test_a_bad_file_costs_one_row_which_is_listed(run: Path, kaggle: Path, tmp_p
 
 def test_an_id_without_a_sample_is_refused(run: Path, store: Store, tmp_path: Path) -> None:
     (tmp_path / "sample.csv").write_text("Id,Predicted\nnew-0,0\nghost,0\n")
-    with pytest.raises(InputError, match="lists 'ghost', which it does not have"):
+    with pytest.raises(InputError, match="lists 'ghost', which it does not have. Convert the whole"):
         predict_submission(run, store.path, tmp_path / "out.csv", sample_submission=tmp_path / "sample.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_nearest_id_is_named_beside_one_without_a_sample(run: Path, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "sample.csv").write_text("Id,Predicted\nNew-1,0\n")
+    with pytest.raises(
+        InputError, match="lists 'New-1', which it does not have. The nearest id that it has is 'new-1'"
+    ):
+        predict_submission(run, store.path, tmp_path / "out.csv", sample_submission=tmp_path / "sample.csv")

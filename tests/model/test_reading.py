@@ -20,6 +20,7 @@ from hpa_model.predict import Reading, find_reading, predict_submission
 from hpa_model.runs.folder import RunDescription, read_run
 from hpa_model.training.train import train
 from tests.builders import Hpa, assert_refused, convert, draw_image, write_table
+from tests.data.sources.encoded import write_hpav18
 from tests.model.stopping import CONFIG
 
 Retold = Callable[..., Path]
@@ -102,6 +103,17 @@ def test_planes_of_stacks_in_an_archive_are_found_by_the_mapping_of_the_run(
     run = retold(imports={"train": encode(source="stack", channels=mapping)})
     found = read_probs(run, tmp_path / "test.zip")
     assert (found == read_probs(retold("plain"), kaggle / "test")).all()
+
+
+def test_color_planes_in_numbered_folders_are_found_by_the_naming_of_the_run(retold: Retold, tmp_path: Path) -> None:
+    for folder, name in ((1, "p_A1_1"), (2, "p_B2_1")):
+        write_hpav18(tmp_path / "planes" / str(folder), name, draw_image(folder))
+    settings = ImportOptions(source="hpav18")
+    convert(tmp_path / "planes", tmp_path / "a.zarr", part="test", settings=settings)
+    run = retold(imports={"train": settings.encode()})
+    from_files, from_store = (read_probs(run, tmp_path / name) for name in ("planes", "a.zarr"))
+    assert from_files.shape == (2, 28)
+    assert (from_files == from_store).all()
 
 
 def test_parts_that_were_read_differently_are_told_apart_by_name(retold: Retold) -> None:

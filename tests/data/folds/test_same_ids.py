@@ -68,3 +68,20 @@ def leaked(report: FoldReport, relation: str) -> list[int]:
 def test_there_are_at_most_as_many_folds_as_different_samples(store: Store) -> None:
     with store.reader(["train", "full"]) as reader, pytest.raises(InputError, match="number of samples, 14"):
         plan_training(store, ["train", "full"], reader, 15, method="stratified", seed=0, legacy_leak=False)
+
+
+def test_three_parts_that_share_some_ids_and_pixels_keep_what_is_related_together(store: Store) -> None:
+    path = store.path.with_name("three.zarr")
+    shutil.copytree(store.path, path)
+    shutil.copytree(path / "full", path / "again")  # the same ids and the same pixels
+    parts = ["train", "full", "again"]
+    with open_store(path).reader(parts) as reader:
+        planned = plan_training(
+            open_store(path), parts, reader, 3, method="grouped-stratified", seed=0, legacy_leak=False
+        )
+        folds: dict[str, set[int]] = {}
+        for name, fold in zip(reader.ids, planned.folds.tolist(), strict=True):
+            folds.setdefault(name, set()).add(fold)
+    assert {len(found) for found in folds.values()} == {1}
+    report = audit_store_folds(open_store(path), parts, 3, near=False)
+    assert (report.n_same_id, report.n_leaked) == (8, 0)

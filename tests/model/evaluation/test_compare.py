@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpa_data.dataset import HPA_2021
 from hpa_data.errors import InputError
 from hpa_model.evaluation.compare import compare_runs, write_comparison
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.out_of_fold import OutOfFold
-from tests.builders import make_rows, make_run
+from tests.builders import Hpa, make_rows, make_run
 
 
 def test_runs_are_compared_best_first(tmp_path: Path) -> None:
@@ -48,3 +49,15 @@ def test_runs_on_other_data_are_not_the_same_data(tmp_path: Path) -> None:
     described = read_run(runs[1])
     replace(described, fingerprints={"train": "another"}).write(runs[1])
     assert not compare_runs(runs).same_data
+
+
+def test_runs_of_other_classes_are_said_to_be_incomparable(tmp_path: Path, hpa: Hpa) -> None:
+    rows = make_rows()
+    runs = [make_run(tmp_path / name, rows) for name in ("one", "two")]
+    other = replace(read_run(runs[1]), classes=HPA_2021.classes[:4], dataset=None)
+    other.write(runs[1])
+    done = compare_runs(runs)
+    assert not done.same_classes
+    assert {row.dataset for row in done.rows} == {"unnamed"}
+    assert "different classes, so that their scores cannot be compared. Data sets: " in hpa("compare", *runs).out
+    assert "different classes" not in hpa("compare", runs[0]).out

@@ -62,11 +62,15 @@ def test_rows_without_parts_are_read_as_before(run: Path, tmp_path: Path) -> Non
 
 def test_what_is_notable_of_the_samples_is_told_before_training(parts: Store) -> None:
     found = summarize_data(parts, ["train", "full", "empty"])
-    without, same = found.describe()
-    assert without.startswith("Warning: samples without a class, 3 of 27, for example new-0 in part empty. ")
-    assert same.startswith("Warning: ids in several parts, 12, for example sample-11. Each is taken for one sample")
-    assert summarize_data(parts, ["train"]).describe() == []
-    assert found.describe(legacy_leak=True) == [without]
+    without, same = found.list_notices()
+    assert str(without).startswith(
+        "Warning: samples have no class, of 27, 3 samples, for example new-0 in part empty. "
+    )
+    assert str(same).startswith(
+        "Warning: several parts have the same ids, 12 ids, for example sample-11. Each is taken"
+    )
+    assert summarize_data(parts, ["train"]).list_notices() == []
+    assert found.list_notices(legacy_leak=True) == [without]
 
 
 def test_a_part_without_any_class_is_refused_unless_asked_for(parts: Store, tmp_path: Path, hpa: Hpa) -> None:
@@ -76,7 +80,7 @@ def test_a_part_without_any_class_is_refused_unless_asked_for(parts: Store, tmp_
     assert not (tmp_path / "run").exists()
     ended = hpa(*words, "--allow-unlabeled")
     assert ended.status == 0, ended.err
-    assert "Warning: samples without a class, 3 of 15, for example new-0 in part empty." in ended.err
+    assert "Warning: samples have no class, of 15, 3 samples, for example new-0 in part empty." in ended.err
     assert hpa(*words).status == 0  # resumes
 
 
