@@ -161,6 +161,8 @@ class ReadingOptions:
             chosen["channels"] = parse_channels(self.channels)
         if self.image_size is not None:
             chosen["native"] = self.image_size == "native"
+        if chosen.get("channels", base.channels) != base.channels:  # other planes, with other names
+            chosen["expected_names"] = None
         return dataclasses.replace(self._scale(base), **chosen)
 
     def _scale(self, base: ImportOptions) -> ImportOptions:

@@ -113,7 +113,7 @@ def compare_options(one: ImportOptions, other: ImportOptions, dataset: Dataset) 
 def _list_other(one: ImportOptions, other: ImportOptions) -> list[tuple[str, str, str]]:
     """List the other differences that decide which files are read, and which of their planes."""
     raw, other_raw = one.encode(), other.encode()
-    ignored = {"missing", "intensity", "intensities", "windows", "native"}
+    ignored = {"missing", "intensity", "intensities", "windows", "native", "expected_names"}
     return [
         (name, f"{name} {raw.get(name)}", f"{name} {other_raw.get(name)}")
         for name in sorted(raw.keys() | other_raw.keys())

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from hpa_data.dataset import FAILED, FILLED, PENDING
 from hpa_data.errors import InputError, Notice
 from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.reader import Reader
+from hpa_data.sources.mapping import map_channels
 from hpa_data.sources.naming import Found, missing_channels, search_source
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.failures import Failure, list_failures
@@ -165,8 +166,11 @@ def _open_files(source: Path | str, description: RunDescription, reading: Readin
                 f"Cannot predict {source}: each of its {len(found.samples)} samples lacks a channel. Pass --missing "
                 "fill."
             )
+    options, mapping = reading.options, map_channels(samples, reading.options, dataset)
+    if options.expected_names is None:  # those of the run win: files in which the planes lie otherwise fail
+        options = replace(options, expected_names=mapping.expected_names)
     return Source(
-        reader=FolderReader(samples, reading.options, dataset),
+        reader=FolderReader(samples, options, dataset),
         notices=(*reading.notices, *_notice_passed_over(found)),
         n_left_out=len(found.samples) - len(samples),
     )

@@ -105,6 +105,23 @@ def test_planes_of_stacks_in_an_archive_are_found_by_the_mapping_of_the_run(
     assert (found == read_probs(retold("plain"), kaggle / "test")).all()
 
 
+def test_planes_that_lie_otherwise_than_in_the_files_of_the_run_fail(retold: Retold, tmp_path: Path, hpa: Hpa) -> None:
+    names = ["B", "A", "C", "D"]
+    metadata = {"axes": "CYX", "Channel": {"Name": names}}
+    (tmp_path / "test").mkdir()
+    planes = np.moveaxis(draw_image(0), -1, 0)
+    tifffile.imwrite(tmp_path / "test" / "a.ome.tif", planes, metadata=metadata, photometric="minisblack")
+    mapping = {name: index for index, name in enumerate(HPA_2018.channel_names)}
+    expected = dict(zip(mapping, "ABCD", strict=True))
+    run = retold(imports={"train": encode(source="stack", channels=mapping, expected_names=expected)})
+    words = ("predict", run, tmp_path / "test", "--out", tmp_path / "a.csv")
+    ended = hpa(*words)
+    assert ended.status != 0
+    assert not (tmp_path / "a.csv").exists() or "Rows left empty: 1 of 1" in ended.out
+    assert hpa(*words, "--channels", "red=A,green=B,blue=C,yellow=D").status == 0
+    assert_refused(hpa(*words, "--channels", "red=A,green=B,blue=C,yellow=DD"), "DD")
+
+
 def test_color_planes_in_numbered_folders_are_found_by_the_naming_of_the_run(retold: Retold, tmp_path: Path) -> None:
     for folder, name in ((1, "p_A1_1"), (2, "p_B2_1")):
         write_hpav18(tmp_path / "planes" / str(folder), name, draw_image(folder))
