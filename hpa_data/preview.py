@@ -24,7 +24,12 @@ View = Literal["composite", "channels"]
 TILE = 256  # pixels; a grid of 4 x 3 fits a screen
 LINE = 18  # pixels per line of text
 MAX_CHARACTERS = 36  # per line of text
+MAX_SHRUNK = 48  # characters of a name that is made smaller instead of broken into lines
+MAX_CLASSES = 6  # named below a sample
+MAX_COLUMNS = 8  # channels in a row
 GAP = 4
+# Beside an image that is not square, so that its border can be seen.
+BORDER = 40
 
 # Many viewers do not open a larger PNG.
 MAX_TILES = 4096
@@ -35,7 +40,7 @@ class Tile:
     """One cell of a grid."""
 
     image: npt.NDArray[np.uint8] | None = None
-    """RGB, uint8 (Y, X, 3), or None for an empty cell."""
+    """RGB, uint8 (Y, X, 3), up to `TILE` pixels high and wide; None for an empty cell."""
     lines: tuple[str, ...] = ()
     """The text below."""
 
@@ -52,13 +57,15 @@ def to_rgb(image: npt.NDArray[np.uint8], channels: Sequence[Channel]) -> npt.NDA
     -------
     array of uint8, shape (Y, X, 3)
         RGB. A mixed color adds less to each of its parts, so that it does not hide them: yellow adds half its value to
-        red and green. Alone, a channel has its whole color.
+        red and green. So does each of many channels that share a color. Alone, a channel has its whole color.
     """
+    n_parts = [1 if len(channels) == 1 else max(sum(map(bool, channel.rgb)), 1) for channel in channels]
+    strongest = max(sum(c.rgb[part] / (255 * n) for c, n in zip(channels, n_parts, strict=True)) for part in range(3))
+    n_shared = max(1, round(strongest / 2))  # the four channels of the atlas give red 1.5
     rgb = np.zeros((*image.shape[:2], 3), np.uint32)
     for index, channel in enumerate(channels):
-        n_parts = 1 if len(channels) == 1 else max(sum(map(bool, channel.rgb)), 1)
         # Rounded down once, so that a pure color of full strength keeps its levels.
-        rgb += image[..., index, None] * np.array(channel.rgb, np.uint32) // (255 * n_parts)
+        rgb += image[..., index, None] * np.array(channel.rgb, np.uint32) // (255 * n_parts[index] * n_shared)
     return rgb.clip(0, 255).astype(np.uint8)
 
 
@@ -84,7 +91,10 @@ def montage(tiles: Sequence[Tile], *, columns: int) -> npt.NDArray[np.uint8]:
     for index, tile in enumerate(tiles):
         top, left = index // columns * height, index % columns * width
         if tile.image is not None:
-            grid[top : top + TILE, left : left + TILE] = tile.image
+            grid[top : top + TILE, left : left + TILE] = BORDER
+            rows, columns_shown = tile.image.shape[:2]
+            y, x = top + (TILE - rows) // 2, left + (TILE - columns_shown) // 2
+            grid[y : y + rows, x : x + columns_shown] = tile.image
         for number, line in enumerate(tile.lines):
             baseline = top + TILE + (number + 1) * LINE - 5
             _draw_text(grid[: baseline + LINE, : left + TILE], line, (left + 2, baseline))
@@ -92,22 +102,49 @@ def montage(tiles: Sequence[Tile], *, columns: int) -> npt.NDArray[np.uint8]:
 
 
 def _draw_text(area: npt.NDArray[np.uint8], line: str, start: tuple[int, int]) -> None:
-    """Draw a line of text into an area, from the position (X, Y) on; smaller if it would not fit at the right.
-
-    OpenCV's fonts are ASCII alone: accents are dropped, and other letters become question marks.
-    """
+    """Draw a line of text into an area, from the position (X, Y) on; smaller if it would not fit at the right."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4
-    decomposed = unicodedata.normalize("NFKD", line.replace("°", " deg"))
-    text = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    text = text.encode("ascii", "replace").decode()
+    text = to_ascii(line)
     (width, _), _ = cv2.getTextSize(text, font, scale, 1)
     scale *= min(1, (area.shape[1] - start[0]) / max(width, 1))
     cv2.putText(area, text, start, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
+def to_ascii(text: str) -> str:
+    """Write a text in ASCII, the only letters of OpenCV's fonts: no accents, Greek letters by name, ``?`` for others.
+
+    Examples
+    --------
+    >>> to_ascii("β-tubulin, Rezé, 90°"), to_ascii("核")
+    ('beta-tubulin, Reze, 90 deg', '?')
+    """
+    known = {"°": " deg", "µ": "u"}
+    letters = []
+    for letter in unicodedata.normalize("NFKD", "".join(known.get(letter, letter) for letter in text)):
+        _, _, greek = unicodedata.name(letter, "").partition("GREEK SMALL LETTER ")
+        if not unicodedata.combining(letter):
+            letters.append(letter if letter.isascii() else greek.split()[0].lower() if greek else "?")
+    return "".join(letters)
+
+
+def _wrap(name: str) -> list[str]:
+    """Break a long name into two lines at most."""
+    if len(name) <= MAX_SHRUNK:
+        return [name]
+    return textwrap.wrap(name, MAX_CHARACTERS, max_lines=2, placeholder=" ...")
+
+
+def resize_to(image: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8]:
+    """Resize an image, uint8 (Y, X, 3), so that its longer side has this many pixels."""
+    height, width = image.shape[:2]
+    scale = pixels / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale <= 1 else cv2.INTER_LINEAR)
+
+
 def _shrink(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Resize an image, (Y, X, 3), to the size of a tile."""
-    return cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_AREA)
+    """Resize an image, (Y, X, 3), to the size of a tile, its ratio of sides kept."""
+    return resize_to(image, TILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +198,10 @@ def preview_parts(
     opened = [store.part(name) for name in parts]
     _check_ids(opened, ids, parents=parents)
     n_channels = max(len(part.manifest.channels) for part in opened)
+    n_per_row = -(-n_channels // -(-n_channels // MAX_COLUMNS))  # as even rows as possible
+    n_cells = -(-n_channels // n_per_row) * n_per_row
     n_shown = len(ids) or sum(min(n_samples, len(part.ids)) for part in opened)
-    n_tiles = n_shown * (columns if parents else n_channels if view == "channels" else 1)
+    n_tiles = n_shown * (columns if parents else n_cells if view == "channels" else 1)
     if n_tiles > MAX_TILES:
         raise InputError(
             f"Cannot draw the preview: it would have {n_tiles} tiles, more than {MAX_TILES}. Show fewer samples."
@@ -173,12 +212,12 @@ def preview_parts(
         if parents:
             names, drawn = _draw_parents(store, part, ids, n_samples, columns)
         else:
-            names, drawn = _draw_samples(store, part, ids, n_samples, view)
+            names, drawn = _draw_samples(store, part, ids, n_samples, view, n_cells=n_cells)
         shown += names
         tiles += drawn
     if not tiles:
         raise InputError(f"Cannot preview {', '.join(parts)}: no copy of {', '.join(ids)} can be read. Pass other ids.")
-    grid = montage(tiles, columns=n_channels if view == "channels" else columns)
+    grid = montage(tiles, columns=n_per_row if view == "channels" else columns)
     write_atomic(out, cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
     return Preview(out=out, ids=shown)
 
@@ -197,19 +236,22 @@ def _check_ids(parts: Sequence[Part], ids: Sequence[str], *, parents: bool) -> N
 
 
 def _draw_samples(
-    store: Store, part: Part, ids: Sequence[str], n_samples: int, view: View
+    store: Store, part: Part, ids: Sequence[str], n_samples: int, view: View, *, n_cells: int
 ) -> tuple[list[str], list[Tile]]:
-    """Draw samples of a part; return their ids and tiles."""
+    """Draw samples of a part; return their ids and tiles, with `channels` as many for each as there are cells."""
     with store.reader([part.name]) as reader:
         chosen = _choose(reader.ids, is_readable(reader.status), ids, n_samples, part.name)
-        tiles = [tile for index in chosen for tile in _draw_sample(reader, index, part, view)]
+        tiles: list[Tile] = []
+        for index in chosen:
+            drawn = list(_draw_sample(reader, index, part, view))
+            tiles += drawn + ([Tile()] * (n_cells - len(drawn)) if view == "channels" else [])
         return [reader.ids[index] for index in chosen], tiles
 
 
 def _draw_sample(reader: Reader, index: int, part: Part, view: View) -> Iterator[Tile]:
     """Draw a sample of a part as one tile, or as one per channel."""
     image = reader.read([index])[0]
-    lines = (reader.ids[index], *_name_classes(part, index))
+    lines = (*_wrap(reader.ids[index]), *_name_classes(part, index))
     if view == "composite":
         yield Tile(image=_shrink(to_rgb(image, reader.dataset.channels)), lines=lines)
         return
@@ -219,10 +261,17 @@ def _draw_sample(reader: Reader, index: int, part: Part, view: View) -> Iterator
 
 
 def _name_classes(part: Part, index: int) -> list[str]:
-    """Name the classes that a sample shows."""
+    """Name the classes that a sample shows, by their numbers where the font lacks letters."""
     if part.labels is None:
         return []
-    return [part.manifest.classes[k] for k in np.flatnonzero(part.labels[index])]
+    shown = np.flatnonzero(part.labels[index]).tolist()
+    names = [part.manifest.classes[k] for k in shown[:MAX_CLASSES]]
+    readable = [
+        f"class {k}" if "?" in to_ascii(name).replace("?", "", name.count("?")) else name
+        for k, name in zip(shown, names, strict=False)
+    ]
+    lines = [line for name in readable for line in _wrap(name)]
+    return [*lines, f"and {len(shown) - MAX_CLASSES} more"] if len(shown) > MAX_CLASSES else lines
 
 
 def _draw_parents(

@@ -2,7 +2,6 @@
 
 import base64
 import importlib.resources
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import Channel
 from hpa_data.errors import InputError
-from hpa_data.preview import to_rgb
+from hpa_data.preview import resize_to, to_rgb
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.atomic import write_atomic
 from hpa_model.evaluation import figures
@@ -22,7 +20,7 @@ from hpa_model.runs.folder import REPORT_FILE, RunDescription, read_history, rea
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
 from hpa_model.thresholds import predict_cross_fitted
 
-# Images of each kind, and their width and height in pixels.
+# Images of each kind, and pixels of their longer side.
 N_EXAMPLES, IMAGE_PIXELS = 6, 224
 TEMPLATE = "report.html.jinja"
 
@@ -38,6 +36,10 @@ class Example:
 
     image: str
     """A JPEG file as a data URL."""
+
+    width: int
+    height: int
+    """Of the image, in pixels."""
 
     true_positives: tuple[tuple[str, float], ...]
     false_negatives: tuple[tuple[str, float], ...]
@@ -173,7 +175,7 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
             )
         return [
             _make_example(
-                encode_image(reader.read_one(positions[keys[index]]), reader.dataset.channels),
+                to_rgb(reader.read_one(positions[keys[index]]), reader.dataset.channels),
                 rows,
                 predictions,
                 index,
@@ -184,7 +186,7 @@ def read_examples(store: Store, description: RunDescription, rows: OutOfFold, ch
 
 
 def _make_example(
-    image: str,
+    rgb: npt.NDArray[np.uint8],
     rows: OutOfFold,
     predictions: npt.NDArray[np.uint8],
     index: int,
@@ -195,18 +197,20 @@ def _make_example(
     def name(mask: npt.NDArray[np.bool_]) -> tuple[tuple[str, float], ...]:
         return tuple((classes[k], float(probs[k])) for k in sorted(np.flatnonzero(mask), key=lambda k: -probs[k]))
 
+    small = resize_to(rgb, IMAGE_PIXELS)
     return Example(
         id=rows.ids[index],
         part="" if rows.parts is None else rows.parts[index],
-        image=image,
+        image=encode_image(small),
+        width=small.shape[1],
+        height=small.shape[0],
         true_positives=name(truth & predicted),
         false_negatives=name(truth & ~predicted),
         false_positives=name(predicted & ~truth),
     )
 
 
-def encode_image(image: npt.NDArray[np.uint8], channels: Sequence[Channel]) -> str:
-    """Encode an image, uint8 (Y, X, C), as a small RGB JPEG file in a data URL."""
-    small = cv2.resize(to_rgb(image, channels), (IMAGE_PIXELS, IMAGE_PIXELS), interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]  # OpenCV writes BGR
+def encode_image(rgb: npt.NDArray[np.uint8]) -> str:
+    """Encode an image, RGB, uint8 (Y, X, 3), as a JPEG file in a data URL."""
+    encoded = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]  # OpenCV writes BGR
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"

@@ -11,10 +11,11 @@ import pytest
 
 from hpa_data.augment.execute import augment_store, replay
 from hpa_data.augment.plan import plan_augmentation
-from hpa_data.dataset import HPA_2018
+from hpa_data.dataset import HPA_2018, Channel, Dataset
 from hpa_data.errors import InputError
-from hpa_data.preview import GAP, LINE, TILE, Tile, montage, preview_parts, to_rgb
+from hpa_data.preview import BORDER, GAP, LINE, TILE, Tile, montage, preview_parts, to_ascii, to_rgb
 from hpa_data.store.store import Store, open_store
+from tests.builders import build_store
 
 
 def test_channels_are_mixed_as_in_the_atlas() -> None:
@@ -111,3 +112,61 @@ def test_a_preview_that_cannot_be_written_leaves_the_old_one(store: Store, tmp_p
         signal.signal(signal.SIGXFSZ, handler)
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def _read(store: Store, out: Path, **options: object) -> np.ndarray:
+    preview_parts(store, out, **options)  # type: ignore[arg-type]
+    return np.asarray(iio.imread(out))
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 384), (384, 256), (33, 70)])
+def test_images_that_are_not_square_keep_the_ratio_of_their_sides(tmp_path: Path, height: int, width: int) -> None:
+    dataset = Dataset(name="mine", channels=(Channel(name="one"),), classes=("x",), height=height, width=width)
+    grid = _read(build_store(tmp_path / "a.zarr", dataset, [[1]]), tmp_path / "a.png")
+    in_image = (grid[:TILE, :TILE] != BORDER).any(axis=(1, 2)), (grid[:TILE, :TILE] != BORDER).any(axis=(0, 2))
+    rows, columns = (int(lines.sum()) for lines in in_image)
+    assert max(rows, columns) == TILE
+    assert abs(rows / columns - height / width) < 0.01
+    assert not in_image[0][0] or not in_image[1][0]
+
+
+@pytest.mark.parametrize(("n_channels", "n_rows", "n_columns"), [(1, 1, 1), (6, 1, 6), (9, 2, 5), (17, 3, 6)])
+def test_any_number_of_channels_is_shown_in_rows_of_up_to_eight(
+    tmp_path: Path, n_channels: int, n_rows: int, n_columns: int
+) -> None:
+    channels = tuple(Channel(name=f"c{n}", color="#0000ff") for n in range(n_channels))
+    dataset = Dataset(name="mine", channels=channels, classes=("x",), height=64, width=64)
+    store = build_store(tmp_path / "a.zarr", dataset, [[1], [1]])
+    grid = _read(store, tmp_path / "a.png", view="channels")
+    cell = grid.shape[0] // (2 * n_rows)
+    assert grid.shape[1] == n_columns * (TILE + GAP)
+    shown = [
+        grid[row * cell : row * cell + TILE, column * (TILE + GAP) :][:, :TILE]
+        for row in range(2 * n_rows)
+        for column in range(n_columns)
+    ]
+    is_shown = [tile[..., 2].any() for tile in shown]
+    assert is_shown == 2 * ([True] * n_channels + [False] * (n_rows * n_columns - n_channels))
+    assert not any(tile[..., :2].any() for tile in shown)
+
+
+def test_many_channels_of_one_color_do_not_saturate_a_composite() -> None:
+    white = [Channel(name=f"c{n}") for n in range(9)]
+    image = np.full((2, 2, 9), 100, np.uint8)
+    assert to_rgb(image, white).max() < 255
+    assert (to_rgb(image[..., :1], white[:1]) == 100).all()
+
+
+def test_names_in_other_scripts_and_long_names_stay_readable(tmp_path: Path) -> None:
+    assert to_ascii("β-tubulin, Rezé, 90°, 5 µm") == "beta-tubulin, Reze, 90 deg, 5 um"
+    dataset = Dataset(
+        name="mine",
+        channels=(Channel(name="one"),),
+        classes=("核", "a long name of a class " * 9, *(f"class {n}" for n in range(30))),
+        height=64,
+        width=64,
+    )
+    store = build_store(tmp_path / "a.zarr", dataset, np.ones((1, 32)))
+    grid = _read(store, tmp_path / "a.png")
+    # The id, six classes of which one takes two lines, and how many more there are.
+    assert grid.shape == (TILE + 9 * LINE + GAP, TILE + GAP, 3)
