@@ -23,6 +23,7 @@ from hpa_data.commands.stats import stats
 from hpa_data.commands.synth import synth
 from hpa_data.commands.verify import verify
 from hpa_data.errors import InputError
+from hpa_data.sources.unpacked import remove_unpacked
 from hpa_model.commands.bench import bench_io, bench_step
 from hpa_model.commands.demo import demo
 from hpa_model.commands.evaluate import compare, evaluate
@@ -168,6 +169,7 @@ def main() -> None:
     except SystemExit as end:
         if end.code == 130:
             sys.stdout.flush()
+            remove_unpacked()
             os._exit(130)  # Python would wait for threads that a second Ctrl-C was meant to stop
         raise
 

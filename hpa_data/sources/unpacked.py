@@ -26,6 +26,8 @@ _LARGE_BYTES = 2**28
 
 _STEP_BYTES = 2**20
 
+_removals: list[Finalize] = []
+
 # How often the free space is looked up, in steps.
 _STEPS_PER_CHECK = 64
 
@@ -63,8 +65,14 @@ def open_unpacked(path: str, write: Callable[[str, "Output"], None]) -> io.FileI
             if descriptor is not None:
                 file = io.FileIO(descriptor, closefd=False)
                 # Unlike atexit, this runs in processes of multiprocessing, too.
-                Finalize(file, _remove, args=(descriptor, target), exitpriority=1)
+                _removals.append(Finalize(file, _remove, args=(descriptor, target), exitpriority=1))
                 return file
+
+
+def remove_unpacked() -> None:
+    """Do now what is done when the process ends; for a process that ends by `os._exit`."""
+    for remove in _removals:
+        remove()
 
 
 class Output:

@@ -96,6 +96,19 @@ def test_conversion_by_processes_reads_a_compressed_tar(kaggle: Path, tmp_path: 
         assert_same_bytes(tmp_path / "plain.zarr" / "train" / name, tmp_path / "packed.zarr" / "train" / name)
 
 
+def test_a_command_that_is_interrupted_leaves_no_unpacked_archive(tmp_path: Path, temporary: Path) -> None:
+    archive = write_archive(tmp_path / "a.tar.gz", FILES)
+    code = (
+        "import sys, cli; from pathlib import Path; from hpa_data.sources.files import list_files\n"
+        "def app():\n"
+        "    list_files(Path(sys.argv[1]), nested=True)\n"
+        "    sys.exit(130)  # as an interrupted command; main then calls os._exit(130)\n"
+        "cli.app = app; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(archive)], check=False)
+    assert (done.returncode, list(temporary.iterdir())) == (130, [])
+
+
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, temporary: Path) -> None:
     archive = write_archive(tmp_path / "a.tar.gz", FILES)
     code = (
