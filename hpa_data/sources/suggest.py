@@ -57,7 +57,7 @@ def _list_remedies(
     if len(folders) == 1:
         yield f"Pass the folder that does: {source / folders[0]}."
     suggested = suggest_pattern(images, dataset)
-    if folders and len(samples) > 2 * len(folders):  # a folder a plate, or train and test: not a folder a sample
+    if len(folders) > 1 and len(samples) > len(folders):  # a folder a plate, or train and test: not a folder a sample
         listed = f"{', '.join(folders[:3])}{', …' if len(folders) > 3 else ''}"
         yield f"It has {len(folders)} folders of them, {listed}: convert each by itself, or {suggested or _DESCRIBE}."
     if suggested:
