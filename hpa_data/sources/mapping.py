@@ -101,6 +101,8 @@ def _check_names(
 ) -> None:
     """Refuse a plane that no file has: a typing error would make the channel black in every sample."""
     missing = {channel: key for channel, key in keys.items() if not any(_has_plane(image, key) for image in images)}
+    if options.missing == "fill":  # a number is no typing error: files may have fewer planes; the summary warns of that
+        missing = {channel: key for channel, key in missing.items() if isinstance(key, str)}
     if not missing or not images:
         return
     for image in _open_files(samples, options):
