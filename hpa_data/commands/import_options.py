@@ -57,8 +57,7 @@ class ReadingOptions:
         typer.Option(
             rich_help_panel=FILES,
             metavar="PATTERN",
-            help="Names of files of your own: {plate}/{well}_ch{channel}.tif. All fields but {channel} form the id; "
-            "without {channel}, a file holds a whole sample. * stands for any text.",
+            help="Names of your own: {plate}/{well}_ch{channel}.tif. All fields but {channel} form the id.",
         ),
     ] = None
 
@@ -158,7 +157,10 @@ class ReadingOptions:
         if self.channels is not None:
             if chosen.get("source", base.source) not in {"stack", "pattern"}:
                 raise has_no_effect("--channels", "without --naming stack or --pattern")
-            chosen["channels"] = parse_channels(self.channels)
+            channels = parse_channels(self.channels)
+            if chosen.get("source", base.source) == "stack":  # 00 is plane 0, not a name
+                channels = {name: int(key) if str(key).isdecimal() else key for name, key in channels.items()}
+            chosen["channels"] = channels
         if self.image_size is not None:
             chosen["native"] = self.image_size == "native"
         if chosen.get("channels", base.channels) != base.channels:  # other planes, with other names

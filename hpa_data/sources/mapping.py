@@ -100,9 +100,8 @@ def _check_names(
     options: ImportOptions,
 ) -> None:
     """Refuse a plane that no file has: a typing error would make the channel black in every sample."""
-    missing = {channel: key for channel, key in keys.items() if not any(_has_plane(image, key) for image in images)}
-    if options.missing == "fill":  # a number is no typing error: files may have fewer planes; the summary warns of that
-        missing = {channel: key for channel, key in missing.items() if isinstance(key, str)}
+    names = {channel: key for channel, key in keys.items() if isinstance(key, str)}  # a number fails its samples
+    missing = {channel: key for channel, key in names.items() if not any(_has_plane(image, key) for image in images)}
     if not missing or not images:
         return
     for image in _open_files(samples, options):
@@ -113,12 +112,6 @@ def _check_names(
     used = {fold_name(str(other)) for other in keys.values()}
     seen = [name for name in dict.fromkeys(name for image in images for name in image.names) if name]
     free = [name for name in seen if fold_name(name) not in used] or seen
-    if not seen:
-        n_planes = max(image.n_planes + image.n_extra for image in images)
-        raise InputError(
-            f"channels must map to what the files have. Received: {channel}={key}; the files have up to {n_planes} "
-            f"planes, without names. Pass numbers from 0 to {n_planes - 1}."
-        )
     raise InputError(describe_unknown(channel, key, "file", free))
 
 

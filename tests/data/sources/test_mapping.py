@@ -44,12 +44,6 @@ def test_a_name_that_one_of_many_files_has_is_found(tmp_path: Path) -> None:
     assert look(tmp_path, "red=TRITC,green=FITC,blue=DAPI").described["blue"].startswith("plane 'DAPI'")
 
 
-def test_a_number_above_those_of_all_files_is_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 16, 16), np.uint8), photometric="minisblack")
-    with pytest.raises(InputError, match="Received: yellow=4; the files have up to 4 planes, without names"):
-        look(tmp_path, "red=0,green=1,blue=2,yellow=4")
-
-
 def test_numbers_of_planes_with_the_names_of_other_channels_are_refused(tmp_path: Path) -> None:
     write_stack(tmp_path / "a.ome.tif", "green", "red", "blue", "yellow")
     with pytest.raises(InputError, match="Received: red=0, but the files call this plane 'green'. Pass --channels"):
