@@ -11,7 +11,7 @@ import numpy as np
 
 from hpa_data.convert.intensities import Levels, find_dim_read, measure_levels
 from hpa_data.convert.plan import ConversionPlan
-from hpa_data.convert.understand import SampleFacts, count_facts, list_facts, understand_plan
+from hpa_data.convert.understand import SampleFacts, add_same_ids, count_facts, list_facts, understand_plan
 from hpa_data.convert.windows import complete_windows
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import encode_chunk, get_codec
@@ -168,7 +168,8 @@ def estimate_conversion(
 def _understand(plan: ConversionPlan, probes: Sequence[_Probe]) -> Understanding:
     facts = [probe.facts for probe in probes if probe.facts is not None]
     levels = [probe.levels for probe in probes if probe.levels is not None]
-    return count_facts(understand_plan(plan), facts, find_dim_read(levels, plan.settings, plan.dataset))
+    understood = count_facts(understand_plan(plan), facts, find_dim_read(levels, plan.settings, plan.dataset))
+    return add_same_ids(understood, plan)
 
 
 def estimate_least_bytes(plan: ConversionPlan, n_pending: int) -> int:

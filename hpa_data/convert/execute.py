@@ -7,7 +7,7 @@ from functools import partial
 from hpa_data.convert.estimate import estimate_least_bytes
 from hpa_data.convert.intensities import find_dim
 from hpa_data.convert.plan import ConversionPlan
-from hpa_data.convert.understand import record_understanding, understand_plan
+from hpa_data.convert.understand import add_same_ids, record_understanding, understand_plan
 from hpa_data.convert.windows import complete_windows
 from hpa_data.format.understood import Understanding
 from hpa_data.sources.members import PassedOver
@@ -99,5 +99,5 @@ def convert_files(
         matched=plan.matched,
         label_counts=plan.label_counts,
         passed_over=plan.passed_over,
-        understood=found[0],
+        understood=add_same_ids(found[0], plan),
     )

@@ -62,7 +62,7 @@ def understand_plan(plan: ConversionPlan) -> Understanding:
         ),
         labels=None if plan.label_counts is None else _understand_labels(plan.label_counts, len(plan.samples)),
         matched=_tally((f"differing in {words}", name) for name, words in plan.matched.items()),
-        notices=(*_check_labels(plan), *_find_same_ids(plan)),
+        notices=tuple(_check_labels(plan)),
     )
 
 
@@ -168,6 +168,14 @@ def _check_labels(plan: ConversionPlan) -> list[Notice]:
             examples = counts.without_class[:N_EXAMPLES] if n == counts.classes_per_sample.get(0) else ()
             notices.append(Notice(what=f"without a class, because {what}", n=n, examples=examples, remedy=remedy))
     return notices
+
+
+def add_same_ids(understood: Understanding, plan: ConversionPlan) -> Understanding:
+    """Add what the user should know about ids that other parts of the store have, too.
+
+    It is not kept in the manifest: a part does not depend on the other parts of its store.
+    """
+    return replace(understood, notices=(*understood.notices, *_find_same_ids(plan)))
 
 
 def _find_same_ids(plan: ConversionPlan) -> list[Notice]:

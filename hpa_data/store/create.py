@@ -193,6 +193,13 @@ def _check_compatible(part: Part, plan: PartPlan) -> None:
     if (part.copies is None) != (plan.copies is None):
         kind = "samples from files" if part.copies is None else "augmented copies"
         raise InputError(f"Cannot continue {where}: it holds {kind}. Use another name, or pass --overwrite.")
+    created, asked = part.manifest.dataset, plan.dataset
+    if created.resized(asked.height, asked.width) != asked:
+        raise InputError(
+            f"Cannot continue {where}: it was created for data set {created.name}, and this command has {asked.name}"
+            f"{', which differs from it' * (created.name == asked.name)}. Pass the same --dataset and --classes, or "
+            "--overwrite."
+        )
     existing, wanted = ({**plan.absent, **manifest.settings} for manifest in (part.manifest, plan.manifest))
     unknown = sorted(existing.keys() - wanted.keys())
     if unknown:

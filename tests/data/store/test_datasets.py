@@ -62,7 +62,7 @@ def test_parts_of_two_data_sets_are_not_read_together(tmp_path: Path) -> None:
 
 def test_a_part_is_not_continued_with_another_data_set(tmp_path: Path) -> None:
     _build(tmp_path, CELLS)
-    with pytest.raises(InputError, match="Cannot continue part 'train' .*dataset"):
+    with pytest.raises(InputError, match="created for data set cells, and this command has hpa2018"):
         _build(tmp_path, HPA_2018.resized(32, 48))
 
 
