@@ -109,7 +109,7 @@ def refuse_label(path: object, label: str, row: int, dataset: Dataset) -> NoRetu
     """Refuse a label that is no class, with the class or the data set that was probably meant."""
     near = difflib.get_close_matches(label.casefold(), list(dataset.class_index), 1)
     other = find_preset(label)
-    remedy = "Correct or remove the row."
+    remedy = "Correct or remove the row, or pass --dataset FILE for other classes; see `hpa datasets`."
     if other:
         remedy = f"It is a class of {other}: pass --dataset {other}, or correct the row."
     elif sum(name in fold_name(label) for name in map(fold_name, dataset.classes)) > 1:
