@@ -36,7 +36,7 @@ N_JUDGED = 32
 N_EXAMPLES = 3
 
 # Depths of cameras. A channel of deeper files that stays below the highest value of one is taken for that.
-CAMERA_BITS = (8, 10, 12, 14)
+CAMERA_BITS = (8, 10, 12, 14, 16)
 
 
 @dataclass(frozen=True, kw_only=True)

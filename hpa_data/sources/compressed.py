@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import struct
 import tarfile
 import zlib
@@ -133,7 +134,7 @@ def _has_ppmd_header(path: str) -> bool:
     """Return whether the directory of a 7z archive is packed by PPMd. py7zr would unpack it on opening."""
     with open(path, "rb") as file:
         offset, n_bytes = struct.unpack("<QQ", file.read(32)[12:28].ljust(16, b"\0"))
-        if offset >= 2**62:
+        if offset > os.fstat(file.fileno()).st_size:
             return False
         file.seek(32 + offset)
         header = file.read(min(n_bytes, 2**16))

@@ -56,6 +56,18 @@ _SIGNATURES = tuple((re.compile(entry.signature, re.DOTALL), entry) for entry in
 _DEFAULT_OPTIONS = ImportOptions()
 
 
+def _explain_content(content: bytes) -> tuple[str, str]:
+    """Say what a file without an image is, and what to do."""
+    if not content.strip(b"\0"):
+        return f"it is {'all zeros' if content else 'empty'}", "Fetch the file again."
+    if content.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS in place of the file", "Run git lfs pull."
+    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml|error)", content[:200], re.IGNORECASE):
+        return "it is a web page in place of the file", "Fetch the file again."
+    names = ", ".join(entry.name for entry in FORMATS)
+    return f"its content is none of {names}", "Export it as PNG or TIFF."
+
+
 def open_image(content: bytes, file: str, options: ImportOptions | None = None) -> ImageFile:
     """Open an image file.
 
@@ -79,8 +91,7 @@ def open_image(content: bytes, file: str, options: ImportOptions | None = None) 
     """
     known = next((entry for signature, entry in _SIGNATURES if signature.match(content)), None)
     if known is None:
-        names = ", ".join(entry.name for entry in FORMATS)
-        raise cannot_decode(file, f"its content is none of {names}", "Export it as PNG or TIFF.")
+        raise cannot_decode(file, *_explain_content(content))
     try:
         return known.open(content, file, known.name, options or _DEFAULT_OPTIONS)
     except InputError:

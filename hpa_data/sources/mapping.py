@@ -61,9 +61,9 @@ def map_channels(samples: Sequence[SampleFiles], options: ImportOptions, dataset
     expected: dict[str, str] = {}
     for channel, key in keys.items():
         if isinstance(key, int):
-            names = Counter(image.names[key] for image in images if key < len(image.names) and image.names[key])
+            names = [image.names[key] for image in images if key < len(image.names) and image.names[key]]
             if names:
-                expected[channel] = max(names, key=lambda name: (names[name], name))
+                expected[channel] = _choose_name(channel, key, names)
     _check_expected(expected, keys, dataset)
     return ChannelMapping(expected_names=expected or None, described=_describe(samples, keys, images, dataset))
 
@@ -111,6 +111,11 @@ def _check_names(
     channel, key = next(iter(missing.items()))
     used = {fold_name(str(other)) for other in keys.values()}
     seen = [name for name in dict.fromkeys(name for image in images for name in image.names) if name]
+    if not seen:
+        raise InputError(
+            f"channels must map to what the files have. Received: {channel}={key}, and the planes of the files have no "
+            f"names. Pass numbers, such as {channel}=0."
+        )
     free = [name for name in seen if fold_name(name) not in used] or seen
     raise InputError(describe_unknown(channel, key, "file", free))
 
@@ -119,6 +124,19 @@ def _has_plane(image: ImageFile, key: int | str) -> bool:
     if isinstance(key, int):
         return key < image.n_planes + image.n_extra
     return fold_name(key) in map(fold_name, image.names)
+
+
+def _choose_name(channel: str, key: int, names: Sequence[str]) -> str:
+    """Return what most files call the plane of a number; InputError if not even half of them agree."""
+    counts = Counter(map(fold_name, names))
+    most = max(counts, key=lambda name: (counts[name], name))
+    if len(counts) > 1 and 2 * counts[most] <= len(names):
+        listed = ", ".join(repr(name) for name in sorted(set(names))[:4])
+        raise InputError(
+            f"channels must be the same planes in all files. Received: {channel}={key}, and files call this plane "
+            f"{listed}. Pass names in place of numbers: --channels {channel}=NAME and so on."
+        )
+    return max(name for name in names if fold_name(name) == most)
 
 
 def _check_expected(expected: Mapping[str, str], keys: Mapping[str, int | str], dataset: Dataset) -> None:
@@ -134,7 +152,8 @@ def _check_expected(expected: Mapping[str, str], keys: Mapping[str, int | str], 
     taken: dict[str, str] = {}
     for channel, key in keys.items():
         plane = fold_name(expected.get(channel, str(key)))
-        if plane in taken:
+        # Files may give two planes, of different numbers, the same name.
+        if plane in taken and not (isinstance(key, int) and isinstance(keys[taken[plane]], int)):
             raise InputError(
                 f"channels must map to different planes. Received: {taken[plane]} and {channel}, both mapped to plane "
                 f"{key!r}. Correct one of them, or leave it out."

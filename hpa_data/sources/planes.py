@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from hpa_data.dataset import fold_name
 from hpa_data.errors import InputError
 from hpa_data.sources.image_file import ImageFile, Pixels
 
@@ -95,7 +96,7 @@ def _sum_pixels(pixels: Pixels) -> float:
 
 
 def extract_plane(image: ImageFile, key: str | int) -> Plane | None:
-    """Return a plane of a stack by its index, or by its name in the file, whatever its case.
+    """Return a plane of a stack by its index, or by its name in the file, whatever its case and spaces.
 
     None if there is no such plane, or if two have that name. By its index, a plane that the file calls transparency is
     found, too.
@@ -103,8 +104,8 @@ def extract_plane(image: ImageFile, key: str | int) -> Plane | None:
     if isinstance(key, int):
         index = key
     else:
-        names = [name.casefold() for name in image.names]
-        index = names.index(key.casefold()) if names.count(key.casefold()) == 1 else image.n_planes
+        names, name = [fold_name(name) for name in image.names], fold_name(key)
+        index = names.index(name) if names.count(name) == 1 else image.n_planes
     if index >= image.n_planes + (image.n_extra if isinstance(key, int) else 0):
         return None
     return _make_plane(image, index, image.load(index))

@@ -67,6 +67,10 @@ def _list_remedies(
     if archives := [other.name for other in listing.passed_over if other.reason == ARCHIVE]:
         inside = f"It holds the archive {archives[0]}"
         yield f"{inside}: unpack {source} first." if listing.is_archive else f"{inside}: pass {source / archives[0]}."
+    if listing.names:
+        endings = Counter(split_extension(name)[1] or "without extension" for name in listing.names)
+        listed = ", ".join(ending for ending, _ in endings.most_common(3))
+        yield f"Its {len(listing.names)} files are of other formats ({listed}): export the images as TIFF or PNG."
     yield "Pass the folder that holds the files themselves."
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import tifffile
 
+from hpa_data.dataset import fold_name
 from hpa_data.sources.image_file import ImageFile, cannot_decode, check_size
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.tiff_axes import MAX_PAGES, choose_series, find_planes
@@ -37,7 +38,7 @@ def open_tiff(content: bytes, file: str, format_name: str, options: ImportOption
     _check_series(tiff, series, file, len(content))
     if options.rules > 1:
         _check_meaning(tiff, series, file)
-    planes = find_planes(series, file, options, named=_is_chosen_by_labels(tiff, series, options))
+    planes = find_planes(series, file, options, named=_is_chosen_by_labels(tiff, series, options, file))
     ome = read_ome(tiff) or []
     # tifffile leaves images out whose pages it does not find.
     image = ome[number] if len(ome) == len(all_series) else ome[0] if len(set(ome)) == 1 else None
@@ -52,7 +53,7 @@ def open_tiff(content: bytes, file: str, format_name: str, options: ImportOption
         dtype=pixels.dtype.name,
         max_value=pixels.white,
         declared=pixels.declared,
-        names=read_names(tiff, series, planes, image),
+        names=read_names(tiff, series, planes, image, file if options.rules > 1 else None),
         load=pixels.load,
     )
 
@@ -73,11 +74,13 @@ def _merge_pages(series: Sequence[tifffile.TiffPageSeries]) -> Sequence[tifffile
     return [tifffile.TiffPageSeries(pages, shape, first.dtype, "IYX", kind=first.kind)]
 
 
-def _is_chosen_by_labels(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, options: ImportOptions) -> bool:
+def _is_chosen_by_labels(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, options: ImportOptions, file: str
+) -> bool:
     """Return whether all channels are chosen by labels that each belong to one slice: Fiji's Images to Stack."""
     keys = list((options.channels or {}).values())
-    labels = [label.casefold() for label in read_labels(tiff, series)]
-    return bool(keys) and all(isinstance(key, str) and labels.count(key.casefold()) == 1 for key in keys)
+    labels = [fold_name(label) for label in read_labels(tiff, series, file if options.rules > 1 else None)]
+    return bool(keys) and all(isinstance(key, str) and labels.count(fold_name(key)) == 1 for key in keys)
 
 
 def _check_pages(tiff: tifffile.TiffFile, file: str) -> None:

@@ -19,6 +19,8 @@ _OME_BEGIN = 4096
 # ImageJ's position of a slice before its own label: "c:1/4 z:2/5 - ".
 _POSITION = re.compile(r"^(?:[czt]:\d+/\d+\s*)+(?:-\s*)?", re.IGNORECASE)
 
+_IMAGE_EXTENSION = re.compile(r"\.(tiff?|png|jpe?g|bmp)$", re.IGNORECASE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OmeImage:
@@ -80,8 +82,11 @@ def _tag(element: ET.Element) -> str:
     return str(element.tag).rpartition("}")[2]
 
 
-def read_labels(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> list[str]:
-    """Return the labels of an ImageJ stack's slices, without their position; empty if there is not one for each."""
+def read_labels(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, file: str | None = None) -> list[str]:
+    """Return the labels of an ImageJ stack's slices, without their position; empty if there is not one for each.
+
+    If the name of the file is given, what the labels have of it is left out; see `_drop_file_name`.
+    """
     if not tiff.is_imagej or not tiff.imagej_metadata:
         return []
     labels = tiff.imagej_metadata.get("Labels") or []
@@ -91,20 +96,57 @@ def read_labels(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> lis
         n_slices *= size
     if not isinstance(labels, list | tuple) or len(labels) != n_slices:
         return []
-    return [_POSITION.sub("", str(label).partition("\n")[0]).strip() for label in labels]
+    texts = [_POSITION.sub("", str(label).partition("\n")[0]).strip() for label in labels]
+    return texts if file is None else _drop_file_name(texts, file)
+
+
+def _drop_file_name(names: Sequence[str], file: str) -> list[str]:
+    """Leave out what all names have in common before `` - ``, or because they begin with the name of the file.
+
+    Programs write ``image.nd2 - DAPI`` or ``image_red.tif``: without that, planes would be called otherwise in each
+    file.
+
+    Examples
+    --------
+    >>> _drop_file_name(["a.nd2 (series 1) - DAPI", "a.nd2 (series 1) - Cy5"], "a.tif")
+    ['DAPI', 'Cy5']
+    >>> _drop_file_name(["a_red.tif", "a_green.tif"], "train/a.tif")
+    ['red', 'green']
+    """
+    if not names:
+        return []
+    low, high = min(names), max(names)
+    n_shared = next((place for place, pair in enumerate(zip(low, high, strict=False)) if len(set(pair)) > 1), len(low))
+    shared = low[:n_shared]
+    n_cut = shared.rfind(" - ") + 3 if " - " in shared else 0
+    stem = re.sub(r"(\.ome)?\.\w+$", "", file.rpartition("/")[2], flags=re.IGNORECASE)
+    if matched := re.match(rf"{re.escape(stem)}[_\-. ]+", shared, re.IGNORECASE):
+        n_cut = max(n_cut, matched.end())
+    if not n_cut:
+        return list(names)
+    return [_IMAGE_EXTENSION.sub("", name[n_cut:]) for name in names]
 
 
 def read_names(
-    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, planes: Planes, image: OmeImage | None
+    tiff: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    planes: Planes,
+    image: OmeImage | None,
+    file: str | None = None,
 ) -> tuple[str, ...]:
-    """Return a name for each plane that is not transparency; empty if the file does not name each."""
+    """Return a name for each plane that is not transparency; empty if the file does not name each.
+
+    If the name of the file is given, what the names have of it is left out; one name for all planes is none.
+    """
     n_planes = len(planes.indices) - planes.n_extra
     if image is not None:
         names: Sequence[str] = image.names
     elif tiff.is_imagej:
-        names = _name_by_labels(read_labels(tiff, series), planes)
+        names = _name_by_labels(read_labels(tiff, series, file), planes)
     else:
         names = _read_micromanager_names(tiff)
+    if file is not None:
+        names = [] if len(names) > 1 and len(set(names)) == 1 else _drop_file_name(names, file)
     return tuple(names) if len(names) == n_planes and any(names) else ()
 
 

@@ -144,7 +144,7 @@ def test_bits_are_guessed_only_where_the_files_have_many_more() -> None:
     assert [guess_bits(Highest(value, 65535)) for value in (200, 1000, 4095, 16383, 16384)] == [8, 10, 12, 14, None]
     assert guess_bits(Highest(0.05, 1)) is None
     assert guess_bits(Highest(4015, 4095)) is None
-    assert guess_bits(Highest(4015, 2**32 - 1)) == 12
+    assert [guess_bits(Highest(value, 2**32 - 1)) for value in (4015, 64250, 10**6)] == [12, 16, None]
 
 
 @pytest.mark.realdata

@@ -142,3 +142,22 @@ def test_other_content_is_refused_in_one_line_that_lists_the_formats(content: by
 
 def test_the_extensions_of_all_formats_are_found() -> None:
     assert {".png", ".jpeg", ".tif", ".bmp", ".gif", ".jp2", ".pgm", ".webp"} <= EXTENSIONS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is empty. Fetch the file again."),
+        (bytes(100), "it is all zeros. Fetch the file again."),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "Git LFS in place of the file. Run git lfs pull.",
+        ),
+        (b"\n<!DOCTYPE html><html>", "it is a web page in place of the file. Fetch the file again."),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "it is a web page in place of the file."),
+        (b"\xd0\xcf\x11\xe0", "its content is none of PNG, .*. Export it as PNG or TIFF."),
+    ],
+)
+def test_what_is_there_in_place_of_an_image_is_named(content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_image(content, "a.png")

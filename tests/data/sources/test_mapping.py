@@ -71,6 +71,53 @@ def test_a_sample_that_calls_a_number_otherwise_than_most_fails(tmp_path: Path) 
         read_sample(samples[2], options, SMALL)
 
 
+def test_numbers_that_files_call_differently_are_refused_where_no_order_is_usual(tmp_path: Path) -> None:
+    write_stack(tmp_path / "a.ome.tif", "TRITC", "FITC", "DAPI", "Cy5")
+    write_stack(tmp_path / "b.ome.tif", "DAPI", "FITC", "TRITC", "Cy5")
+    with pytest.raises(InputError, match="the same planes in all files. Received: red=0, and .* 'DAPI', 'TRITC'. Pass"):
+        look(tmp_path, NUMBERS)
+
+
+def test_two_planes_of_one_name_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
+    write_stack(tmp_path / "a.ome.tif", "DAPI", "EGFP", "EGFP", "Cy5")
+    assert "plane 2, 'EGFP'" in look(tmp_path, "red=2,green=1,blue=0,yellow=3").described["red"]
+
+
+FIJI = {
+    "importer": [f"c:{number}/4 - {{}}.nd2 (series 1)" for number in range(1, 5)],
+    "importer with names": [f"{{}}.nd2 (series 1) - {name}" for name in ("TRITC", "FITC", "DAPI", "Cy5")],
+    "Images to Stack": [f"{{}}_{name}.tif" for name in ("TRITC", "FITC", "DAPI", "Cy5")],
+}
+
+
+@pytest.mark.parametrize("labels", FIJI.values(), ids=list(FIJI))
+@pytest.mark.parametrize("channels", [NUMBERS, "red=TRITC,green=FITC,blue=DAPI,yellow=Cy5"])
+def test_names_of_files_in_the_labels_of_their_planes_do_not_count(
+    tmp_path: Path, labels: list[str], channels: str
+) -> None:
+    planes = np.stack([np.full((16, 16), index, np.uint8) for index in range(4)])
+    for sample in ("field1", "field2", "field3"):
+        own = {"axes": "CYX", "Labels": [label.format(sample) for label in labels]}
+        tifffile.imwrite(tmp_path / f"{sample}.tif", planes, imagej=True, metadata=own)
+    if channels != NUMBERS and labels is FIJI["importer"]:
+        with pytest.raises(InputError, match="red=TRITC, and the planes of the files have no names. Pass numbers"):
+            look(tmp_path, channels)
+        return
+    options = ImportOptions(source="stack", channels=parse_channels(channels))
+    found = find_samples(tmp_path, options, SMALL)
+    expected = dict(look(tmp_path, channels).expected_names or {})
+    options = ImportOptions(source="stack", channels=options.channels, expected_names=expected or None)
+    for files in found:
+        assert read_sample(files, options, SMALL).image[0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_spaces_around_the_names_of_planes_do_not_count(tmp_path: Path) -> None:
+    write_stack(tmp_path / "a.ome.tif", " Red", "GREEN ", "blue", "yellow")
+    options = ImportOptions(source="stack")
+    assert look(tmp_path, None).described["red"].startswith("plane 'red' (number 0)")
+    assert read_sample(find_samples(tmp_path, options, SMALL)[0], options, SMALL).image[0, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_the_mapping_is_described_for_each_kind_of_files(tmp_path: Path) -> None:
     (tmp_path / "stack").mkdir()
     write_stack(tmp_path / "stack" / "a.ome.tif", "TRITC", "FITC", "DAPI", "Cy5")

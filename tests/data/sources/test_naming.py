@@ -246,6 +246,13 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         find_samples(tmp_path)
 
 
+def test_a_folder_of_files_in_other_formats_is_refused_with_them(tmp_path: Path) -> None:
+    for name in ("a.czi", "b.czi", "a.nd2", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"Its 3 files are of other formats \(.czi, .nd2\): export the images as TIFF"):
+        find_samples(tmp_path)
+
+
 def test_a_channel_that_the_data_set_does_not_have_is_refused(tmp_path: Path) -> None:
     options = ImportOptions(source="stack", channels={"violet": 0})
     with pytest.raises(InputError, match="channels must name some of red, .*Received: violet"):

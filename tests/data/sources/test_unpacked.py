@@ -139,6 +139,13 @@ def test_an_archive_that_was_cut_off_is_refused(name: str, tmp_path: Path) -> No
         list_files(archive, nested=True)
 
 
+def test_a_7z_whose_directory_lies_behind_its_end_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "a.7z"
+    archive.write_bytes(b"7z\xbc\xaf\x27\x1c\0\4" + b"\x66" * 500)
+    with pytest.raises(InputError, match="it is damaged or not complete.*or fetch it again"):
+        list_files(archive, nested=True)
+
+
 def test_a_tar_with_a_damaged_header_is_refused_and_not_read_up_to_there(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "a.tar", {"a.png": b"a", "b.png": b"b"})
     content = bytearray(archive.read_bytes())
