@@ -7,12 +7,13 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpa_data.convert.options import IdMatch
+from hpa_data.sources.decode import EXTENSIONS
 
 # Ids of a source that are looked at to find the one that is nearest to another.
 _N_COMPARED = 2000
 # Texts before and after an id that are tried; where there are more, none is certain.
 _N_AFFIXES = 100
-_EXTENSION = re.compile(r"(\.ome)?\.(png|tiff?|jpe?g|jp2|bmp|gif|webp|avif|pgm|ppm)(\.gz)?$", re.IGNORECASE)
+_EXTENSION = re.compile(rf"(\.ome)?({'|'.join(map(re.escape, sorted(EXTENSIONS)))})(\.gz)?$", re.IGNORECASE)
 # What spreadsheets make of ids that look like numbers or dates to them.
 _SPOILED = re.compile(
     r"[0-9](\.[0-9]+)?E[+-][0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+|[0-9]+/[0-9]+/[0-9]+", re.IGNORECASE
