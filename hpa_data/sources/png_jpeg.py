@@ -27,6 +27,9 @@ _SIGNATURE_BYTES = 8
 
 _PALETTE, _GRAY_TYPES = 3, {0, 4}
 
+# Rows whose values are compared at once: numbers of 64 bits, five for each.
+_ROWS_CHECKED = 64
+
 
 def open_png(content: bytes, file: str, format_name: str, options: ImportOptions) -> ImageFile:
     """Decode a PNG. Palettes become red, green and blue; of an animated one, the first image is taken."""
@@ -100,12 +103,15 @@ def _is_scaled_up(array: Pixels, n_bits: int) -> bool:
     The specification asks for it; programs of cameras store the values as they are.
     """
     depth = 8 * array.itemsize
-    values = array.astype(np.int64)
-    high = values >> (depth - n_bits)
-    is_shifted = values == high << (depth - n_bits)
-    # Scaled exactly, or by repeated bits: both are within 1.
-    is_stretched = np.abs(values * (2**n_bits - 1) - high * (2**depth - 1)) <= 2**n_bits
-    return bool((is_shifted | is_stretched).all())
+    for start in range(0, len(array), _ROWS_CHECKED):
+        values = array[start : start + _ROWS_CHECKED].astype(np.int64)
+        high = values >> (depth - n_bits)
+        is_shifted = values == high << (depth - n_bits)
+        # Scaled exactly, or by repeated bits: both are within 1.
+        is_stretched = np.abs(values * (2**n_bits - 1) - high * (2**depth - 1)) <= 2**n_bits
+        if not (is_shifted | is_stretched).all():
+            return False
+    return True
 
 
 class _JpegHeader(NamedTuple):

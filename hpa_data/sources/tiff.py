@@ -10,8 +10,15 @@ import tifffile
 from hpa_data.dataset import fold_name
 from hpa_data.sources.image_file import ImageFile, cannot_decode, check_size
 from hpa_data.sources.options import ImportOptions
-from hpa_data.sources.tiff_axes import MAX_PAGES, choose_series, find_planes
-from hpa_data.sources.tiff_metadata import has_channels_alone, is_ome_broken, read_labels, read_names, read_ome
+from hpa_data.sources.tiff_axes import MAX_PAGES, MAX_PLANES, choose_series, find_planes
+from hpa_data.sources.tiff_metadata import (
+    count_described,
+    has_channels_alone,
+    is_ome_broken,
+    read_labels,
+    read_names,
+    read_ome,
+)
 from hpa_data.sources.tiff_pixels import TiffPixels
 
 # None, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard. All others embed an image with a size of its own, which
@@ -84,10 +91,15 @@ def _is_chosen_by_labels(
 
 
 def _check_pages(tiff: tifffile.TiffFile, file: str) -> None:
-    """Refuse a TIFF of more pages than any sample has, before they are all read."""
+    """Refuse a TIFF of more pages than any sample has, or with metadata that describe as many, before all are read."""
     with contextlib.suppress(IndexError):
         tiff.pages[MAX_PAGES]
         raise cannot_decode(file, f"it has more than {MAX_PAGES} pages", "Save each stack as a file of its own.")
+    # A page may hold several planes. tifffile makes a list of what is described, which takes minutes for a million.
+    if (n_described := count_described(tiff)) > MAX_PAGES * MAX_PLANES:
+        raise cannot_decode(
+            file, f"its metadata describe {n_described} planes", "Export the image again, into one file."
+        )
 
 
 def _check_series(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, file: str, n_bytes: int) -> None:

@@ -1,5 +1,6 @@
 """What the metadata of a TIFF say about its planes: their names, and the value of white."""
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -54,6 +55,20 @@ def has_channels_alone(tiff: tifffile.TiffFile, n_pages: int) -> bool:
     """Return whether OME metadata that are no XML still say that each page is a channel."""
     sizes = set(re.findall(r'\bSize([CZT])="(\d{1,6})"', _read_ome_text(tiff) or ""))
     return sizes == {("C", str(n_pages)), ("Z", "1"), ("T", "1")}
+
+
+def count_described(tiff: tifffile.TiffFile) -> int:
+    """Return how many planes a file has by its OME metadata or by those of tifffile; 0 if they do not say it.
+
+    Nothing is checked: a damaged or hostile file may have three and describe a billion.
+    """
+    page = tiff.pages.first
+    described = 0
+    for pixels in re.findall(r"<(?:\w+:)?Pixels\b[^>]*", _read_ome_text(tiff) or ""):
+        described = max(described, math.prod(map(int, re.findall(r'\bSize[CZT]="(\d+)"', pixels))))
+    if shape := re.search(r'"shape":\s*\[([\d,\s]+)\]', page.description):
+        described = max(described, math.prod(map(int, shape.group(1).split(","))) // max(page.size, 1))
+    return described
 
 
 def _read_ome_text(tiff: tifffile.TiffFile) -> str | None:

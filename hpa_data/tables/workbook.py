@@ -15,6 +15,8 @@ from hpa_data.errors import InputError
 # columns. A damaged or hostile file could take a thousand times its own size.
 MAX_XML_BYTES = 512 * 2**20
 MAX_ROWS = 10_000_000
+# Rows of a sheet by the standard. openpyxl yields all rows before the number that a row gives itself.
+MAX_SHEET_ROWS = 2**20
 # Rows of a Parquet file in memory at a time.
 BATCH_ROWS = 10_000
 
@@ -58,10 +60,8 @@ def read_workbook(path: Path, known: frozenset[str]) -> Iterator[Row]:
             for sheet in sheets:
                 sheet.reset_dimensions()  # some programs write wrong ones
             sheet = _choose_sheet(sheets, path, known)
-            yield from _pad(
-                (row, [_format_cell(value) for value in cells])
-                for row, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
-            )
+            rows = enumerate(sheet.iter_rows(values_only=True), start=1)
+            yield from _pad(((row, [_format_cell(value) for value in cells]) for row, cells in rows), path)
         finally:
             book.close()
 
@@ -84,10 +84,14 @@ def _choose_sheet(sheets: list[Any], path: Path, known: frozenset[str]) -> Any:
     return chosen[0]
 
 
-def _pad(rows: Iterator[Row]) -> Iterator[Row]:
+def _pad(rows: Iterator[Row], path: Path) -> Iterator[Row]:
     """Yield the rows that have text, with as many cells as the first."""
     width = 0
     for line, row in rows:
+        if line > MAX_SHEET_ROWS:
+            raise InputError(
+                f"Cannot read {path}: its sheet has more than {MAX_SHEET_ROWS} rows. Save it as CSV UTF-8."
+            )
         if not any(row):
             continue
         width = width or max(index for index, cell in enumerate(row, start=1) if cell)

@@ -51,3 +51,11 @@ def test_a_file_with_changed_bytes_is_read_or_refused(name: str) -> None:
                 plane = image.load(index)
                 assert plane.shape == image.shape
                 assert plane.dtype.name in {"uint8", "uint16", "uint32", "float32"}
+
+
+def test_metadata_that_describe_more_planes_than_any_file_has_are_refused() -> None:
+    sizes = 'SizeX="80" SizeY="64" SizeC="4" SizeZ="100000000" SizeT="1" DimensionOrder="XYCZT" Type="uint16"'
+    for text in (f"<OME><Image><Pixels {sizes}><TiffData/></Pixels></Image></OME>", '{"shape": [400000000, 64, 80]}'):
+        content = write_tiff(STACK[:4], photometric="minisblack", description=text, metadata=None)
+        with pytest.raises(InputError, match="its metadata describe 400000000 planes"):
+            open_image(content, "a.tif", ImportOptions(z="max"))

@@ -88,6 +88,20 @@ def test_a_workbook_that_would_fill_the_memory_is_refused(tmp_path: Path) -> Non
         read_label_table(path)
 
 
+def test_a_row_with_a_number_that_no_sheet_has_is_refused(tmp_path: Path) -> None:
+    path = _write_sheets(tmp_path / "a.xlsx", S=[["Id", "Target"], ["a", "1"]])
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    assert b'<row r="2"' in contents[sheet]
+    contents[sheet] = contents[sheet].replace(b'<row r="2"', b'<row r="400000000"')
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    with pytest.raises(InputError, match="its sheet has more than 1048576 rows. Save it as CSV UTF-8"):
+        read_label_table(path)
+
+
 @pytest.mark.parametrize(
     ("targets", "expected"),
     [
