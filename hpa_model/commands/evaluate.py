@@ -32,7 +32,6 @@ def describe_scores(scores: "Scores") -> str:
 
 def describe_classes(scores: "Scores") -> str:
     """Describe the scores of each class, and of each fold."""
-    from hpa_data.stats.labels import choose_classes, explain_choice
     from hpa_model.evaluation.scores import THRESHOLDINGS
 
     width = 11
@@ -42,15 +41,14 @@ def describe_classes(scores: "Scores") -> str:
         f"{'class':<31}{'samples':>8}{'threshold':>11}{'precision':>{width}}{'recall':>{width}}"
         + f"{'F1':>{width}}" * len(THRESHOLDINGS),
     ]
-    supports = [score.support for score in scores.classes]
-    for k in choose_classes(supports):
+    for k in scores.shown:
         score = scores.classes[k]
         threshold = "never" if score.support == 0 else f"{score.threshold:.3f}" if score.threshold else "always"
         values = [score.precision, score.recall, *(getattr(score, f"f1_{kind.name}") for kind in THRESHOLDINGS)]
         columns = "".join(f"{value:>{width}.3f}" for value in values)
         lines.append(f"{k:>2} {escape(score.name):<28}{score.support:>8}{threshold:>11}{columns}")
-    if explain_choice(supports):
-        lines.append(f"{explain_choice(supports)} Pass --json for all.")
+    if scores.choice:
+        lines.append(f"{scores.choice} Pass --json for all.")
     lines.append("")
     for fold in scores.folds:
         columns = "".join(f"{getattr(fold, f'macro_f1_{kind.name}'):>{width}.3f}" for kind in THRESHOLDINGS)

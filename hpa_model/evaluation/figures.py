@@ -22,6 +22,8 @@ WIDTH = 9.0  # inches; the report scales it to its width
 # Of the kinds of thresholds: the first is a bar in a figure of classes, the others are markers; all are bars of a run.
 CLASS_MARKERS = (("|", RED), (".", "black"))
 BAR_COLORS = (BLUE, SKY, GRAY)
+# Inches that names of classes may take in figures of classes, folds and thresholds; longer ones are cut.
+CLASS_WIDTH, FOLD_WIDTH, PANEL_WIDTH = 3.0, 1.7, WIDTH / 7 - 0.2
 # The thresholds that a curve is drawn through.
 CURVE = np.arange(0, 1.0001, 0.01)
 
@@ -91,8 +93,11 @@ def draw_history(histories: Sequence[Sequence[EpochRecord]]) -> Figure:
 
 @_styled
 def draw_classes(scores: Scores) -> Figure:
-    """Draw the cross-fitted F1 of each class as a bar, and that of other thresholds as markers."""
-    classes = scores.classes
+    """Draw the cross-fitted F1 of each class as a bar, and that of other thresholds as markers.
+
+    Of many classes, `Scores.shown`; so do all figures of classes.
+    """
+    classes = [scores.classes[k] for k in scores.shown]
     figure = Figure((WIDTH, 0.24 * len(classes) + 1.1), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(classes))[::-1]  # the first class on top
@@ -103,7 +108,8 @@ def draw_classes(scores: Scores) -> Figure:
     for kind, (marker, color) in zip(others, CLASS_MARKERS, strict=True):
         values = [getattr(score, f"f1_{kind.name}") for score in classes if score.support]
         axes.plot(values, shown, marker, color=color, ms=9, mew=1.5, label=kind.description)
-    axes.set_yticks(rows, [f"{k} {score.name} ({score.support:,})" for k, score in enumerate(classes)])
+    names = [shorten(f"{k} {scores.classes[k].name}", CLASS_WIDTH, 9) for k in scores.shown]
+    axes.set_yticks(rows, [f"{name} ({score.support:,})" for name, score in zip(names, classes, strict=True)])
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.7, len(classes) - 0.3)
     axes.set_xlabel("F1; in brackets, the samples of the class")
@@ -117,10 +123,11 @@ def draw_folds(rows: OutOfFold, scores: Scores) -> Figure:
     """Draw the F1 of each class in each fold, with thresholds fitted on the same fold: the paper's figure 4.2."""
     figure = Figure((WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
-    numbers = np.arange(len(scores.classes))
+    shown = scores.shown
+    numbers = np.arange(len(shown))
     for n, fold in enumerate(scores.folds):
         in_fold = rows.folds == fold.fold
-        labels, probs = rows.labels[in_fold], rows.probs[in_fold]
+        labels, probs = rows.labels[in_fold][:, shown], rows.probs[in_fold][:, shown]
         f1 = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs)))
         present = labels.any(axis=0)
         shift = 0.22 * (n - (len(scores.folds) - 1) / 2)
@@ -132,9 +139,8 @@ def draw_folds(rows: OutOfFold, scores: Scores) -> Figure:
             ms=5,
             label=f"fold {fold.fold}: macro-F1 {fold.macro_f1_in_sample:.3f}",
         )
-    axes.set_xticks(
-        numbers, [f"{k} {score.name}" for k, score in enumerate(scores.classes)], rotation=60, ha="right", fontsize=7
-    )
+    names = [shorten(f"{k} {scores.classes[k].name}", FOLD_WIDTH, 7) for k in shown]
+    axes.set_xticks(numbers, names, rotation=60, ha="right", fontsize=7)
     axes.set_xlim(-0.6, len(numbers) - 0.4)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("F1")
@@ -151,22 +157,21 @@ def trace_f1(labels: npt.NDArray[np.uint8], probs: npt.NDArray[np.floating]) -> 
 @_styled
 def draw_thresholds(rows: OutOfFold, scores: Scores) -> Figure:
     """Draw the F1 of each class over its threshold, and the threshold that predictions use."""
-    columns = 7
-    n_rows = -(-len(scores.classes) // columns)
+    columns, shown = 7, scores.shown
+    n_rows = -(-len(shown) // columns)
     figure = Figure((WIDTH, 1.15 * n_rows + 0.4), layout="constrained")
     panels = figure.subplots(n_rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    f1 = trace_f1(rows.labels, rows.probs)
-    for k, axes in enumerate(panels):
-        if k >= len(scores.classes):
-            axes.set_axis_off()
-            continue
+    f1 = trace_f1(rows.labels[:, shown], rows.probs[:, shown])
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for k, values, axes in zip(shown, f1.T, panels, strict=False):
         score = scores.classes[k]
-        axes.plot(CURVE, f1[:, k], color=BLUE, lw=1.2)
+        axes.plot(CURVE, values, color=BLUE, lw=1.2)
         if score.threshold < NEVER:
             axes.axvline(max(score.threshold, 0.01), color=RED, lw=1)  # not on the axis itself
         else:
             axes.text(0.5, 0.5, "never", ha="center", color="#777777", fontsize=8)
-        axes.set_title(shorten(f"{k} {score.name}", WIDTH / columns - 0.2, 7), fontsize=7)
+        axes.set_title(shorten(f"{k} {score.name}", PANEL_WIDTH, 7), fontsize=7)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)

@@ -16,12 +16,14 @@ from hpa_data.store.store import Store, open_store
 from hpa_data.system.atomic import write_atomic
 from hpa_model.evaluation import figures
 from hpa_model.evaluation.scores import THRESHOLDINGS, score_run
-from hpa_model.runs.folder import REPORT_FILE, RunDescription, read_history, read_run
+from hpa_model.runs.folder import REPORT_FILE, SCORES_FILE, RunDescription, read_history, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
 from hpa_model.thresholds import predict_cross_fitted
 
 # Images of each kind, and pixels of their longer side.
 N_EXAMPLES, IMAGE_PIXELS = 6, 224
+# Classes without a sample that are named.
+MAX_NAMED = 20
 TEMPLATE = "report.html.jinja"
 
 
@@ -88,6 +90,8 @@ def write_report(run: Path, store: Store | None = None) -> Report:
         description=description,
         config=asdict(description.config),
         scores=scores,
+        scores_file=SCORES_FILE,
+        max_named=MAX_NAMED,
         figures={name: figures.render_svg(figure) for name, figure in drawings.items()},
         thresholdings=THRESHOLDINGS,
         correct=examples[: len(correct)],

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_data.stats.labels import choose_classes, explain_choice
 from hpa_data.system.atomic import write_atomic
 from hpa_model.metrics import confusion_counts, f1_per_class, predict_classes
 from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, THRESHOLDS_FILE, read_run
@@ -112,6 +113,16 @@ class Scores:
 
     legacy_leak: bool = False
     """Whether copies of validation samples were trained on, which inflates all scores."""
+
+    @property
+    def shown(self) -> list[int]:
+        """Indices of the classes that figures and tables show, see `choose_classes`."""
+        return choose_classes([score.support for score in self.classes])
+
+    @property
+    def choice(self) -> str:
+        """Which classes are shown, in one sentence; empty if all."""
+        return explain_choice([score.support for score in self.classes])
 
     @property
     def absent(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The report of a run: what it holds, and how a browser opens it."""
 
+import dataclasses
 import html.parser
 import re
 import shutil
@@ -133,3 +134,17 @@ def test_the_reason_for_a_report_without_images_names_its_remedy_once(store: Sto
     other = make_run(tmp_path / "other", make_rows(), str(store.path))  # its samples are not those of the run
     assert write_report(other).missing_images_reason.count("--store") == 1
     assert write_report(other, store).missing_images_reason.count("--store") == 1
+
+
+def test_a_report_of_many_classes_shows_forty_of_them_says_so_and_stays_small(tmp_path: Path) -> None:
+    classes = tuple(f"class {k} with a name that is too long for a figure" for k in range(1108))
+    rows = make_rows()
+    labels, probs = (np.zeros((90, 1108), dtype) for dtype in (np.uint8, np.float32))
+    labels[np.arange(90), np.arange(90) % 45] = 1
+    run = make_run(tmp_path / "run", dataclasses.replace(rows, labels=labels, probs=probs + 0.9 * labels))
+    dataclasses.replace(read_run(run), classes=classes).write(run)
+    text = write_report(run).path.read_text()
+    assert "Of 1,108 classes, 45 occur; shown are the 20 most frequent and the 20 rarest of them. scores.json" in text
+    assert "and 1,043 more.</p>" in text
+    assert sum(f"<tr><td>{k} " in text for k in range(1108)) == 40
+    assert len(text) < 1_000_000
