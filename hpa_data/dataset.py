@@ -111,7 +111,7 @@ class Dataset:
                 f"height and width must be from 1 to {MAX_SIDE}. Received: {self.height} x {self.width}. Use others."
             )
 
-    @property
+    @cached_property  # asked for with each file name
     def channel_names(self) -> tuple[str, ...]:
         """Names of the C channels."""
         return tuple(channel.name for channel in self.channels)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# Examples of each finding; a store must not grow with what it does not hold.
+N_EXAMPLES = 3
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used. The message is one line: what is wrong, and what to do.
@@ -37,7 +40,7 @@ class Notice:
     """Of what: a noun in the singular."""
 
     examples: tuple[str, ...] = ()
-    """Some of them, the first ones."""
+    """Some of them, the first `N_EXAMPLES`."""
 
     remedy: str
     """What can be done, one sentence with a full stop."""

@@ -16,8 +16,7 @@ from hpa_data.convert.windows import complete_windows
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import encode_chunk, get_codec
 from hpa_data.format.understood import Understanding
-from hpa_data.sources.decode import open_image
-from hpa_data.sources.files import read_file
+from hpa_data.sources.loading import choose_some, open_first
 from hpa_data.sources.members import PassedOver
 from hpa_data.sources.naming import SampleFiles, missing_channels
 from hpa_data.sources.options import ImportOptions
@@ -133,7 +132,7 @@ def estimate_conversion(
     workers = workers or Parallelism()
     # Without windows yet, unless the part was begun with some.
     n_pending = count_pending(plan.part, overwrite=overwrite)
-    chosen = _choose_samples(plan, n_sampled)
+    chosen = choose_some(plan.samples, n_sampled)
     plan = complete_windows(plan, samples=chosen, workers=workers, overwrite=overwrite)
     probes = _probe_samples(plan, chosen)
     mean_bytes, error_bytes = _estimate_size(probes, len(plan.samples))
@@ -174,7 +173,9 @@ def _understand(plan: ConversionPlan, probes: Sequence[_Probe]) -> Understanding
 
 def estimate_least_bytes(plan: ConversionPlan, n_pending: int) -> int:
     """Estimate from some samples of a plan how many bytes a number of them take at least."""
-    mean_bytes, error_bytes = _estimate_size(_probe_samples(plan, _choose_samples(plan, N_SAMPLED)), len(plan.samples))
+    mean_bytes, error_bytes = _estimate_size(
+        _probe_samples(plan, choose_some(plan.samples, N_SAMPLED)), len(plan.samples)
+    )
     return round(n_pending * (mean_bytes - error_bytes))
 
 
@@ -185,12 +186,6 @@ def _estimate_size(probes: list[_Probe], n_samples: int) -> tuple[float, float]:
     spread = sizes.std(ddof=1) if len(sizes) > 1 else sizes[0]
     error = 1.96 * spread / math.sqrt(len(sizes)) * math.sqrt(1 - len(probes) / n_samples)
     return float(sizes.mean()), float(error)
-
-
-def _choose_samples(plan: ConversionPlan, n_sampled: int) -> list[SampleFiles]:
-    """Choose some samples, evenly spaced over the part."""
-    chosen = np.unique(np.linspace(0, len(plan.samples) - 1, n_sampled).round().astype(int)).tolist()
-    return [plan.samples[index] for index in chosen]
 
 
 def _probe_samples(plan: ConversionPlan, samples: Sequence[SampleFiles]) -> list[_Probe]:
@@ -225,10 +220,11 @@ def _probe_sample(plan: ConversionPlan, files: SampleFiles) -> _Probe:
 
 def _describe_file(files: SampleFiles, options: ImportOptions) -> tuple[str, int]:
     """Describe a sample's first file: its format in words, and the bytes that it decodes to."""
-    first = next(file for file in files.planes if file is not None)
     try:
-        image = open_image(read_file(first.root, first.name), first.name, options)
+        image = open_first(files, options)
     except InputError:
+        image = None
+    if image is None:
         return "not readable", 0
     y, x = image.shape
     planes = f"{image.n_planes} plane{'s' * (image.n_planes > 1)}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import Notice
+from hpa_data.errors import N_EXAMPLES, Notice
 from hpa_data.sources.measure import Highest
 from hpa_data.sources.options import ImportOptions
 
@@ -31,9 +31,6 @@ DIM_CHANNEL, DIM_SAMPLE, QUARTILE = 1 / 8, 1 / 4, 75
 
 # Samples at most that are read back to look at their pixels, and whose files are opened again to explain a finding.
 N_JUDGED = 32
-
-# Ids named in a warning.
-N_EXAMPLES = 3
 
 # Depths of cameras. A channel of deeper files that stays below the highest value of one is taken for that.
 CAMERA_BITS = (8, 10, 12, 14, 16)

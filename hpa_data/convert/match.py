@@ -138,10 +138,13 @@ def _match_affixes(wanted: Sequence[str], found: Sequence[str]) -> dict[str, tup
     if len(wanted) < 2 or not found:
         return {}
     longest = max(wanted, key=len)  # the one that is part of the fewest others
-    added = {around for other in found for around in _list_around(longest, other)}
-    removed = {around for other in found if other for around in _list_around(other, longest)}
-    if len(added) + len(removed) > _N_AFFIXES:
-        return {}
+    added: set[tuple[str, str]] = set()
+    removed: set[tuple[str, str]] = set()
+    for other in filter(None, found):
+        added.update(_list_around(longest, other))
+        removed.update(_list_around(other, longest))
+        if len(added) + len(removed) > _N_AFFIXES:
+            return {}
     pool = set(found)
     fitting = []
     for before, after in added:

@@ -1,26 +1,20 @@
 """What a conversion takes its files and labels for: found when it is planned, counted when samples were read."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hpa_data.convert.intensities import find_dim
 from hpa_data.convert.plan import ConversionPlan
 from hpa_data.dataset import Sample, is_readable
-from hpa_data.errors import InputError, Notice
+from hpa_data.errors import N_EXAMPLES, InputError, Notice
 from hpa_data.format.arrays import encode_group
-from hpa_data.format.understood import N_EXAMPLES, ChannelReading, LabelReading, Tally, Understanding
+from hpa_data.format.understood import ChannelReading, LabelReading, Tally, Understanding
 from hpa_data.sources.naming import SampleFiles
 from hpa_data.sources.options import ImportOptions
+from hpa_data.sources.planes import group_notes
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_data.tables.labels import LabelCounts
-
-# What helps against a note of `sources.planes`, by a word in it.
-_NOTE_REMEDIES = {
-    "is stronger": "Look whether these files have the right names.",
-    "is ignored": "Pass --intensity bits=N if the values above are to be white.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +79,7 @@ def count_facts(planned: Understanding, facts: Sequence[SampleFacts], dim: Seque
         channels=channels,
         n_read=len(facts),
         files=_tally((fact.origin, fact.id) for fact in facts if fact.origin),
-        sample_notices=(*_check_filled(channels, len(facts)), *_group_notes(facts), *dim),
+        sample_notices=(*_check_filled(channels, len(facts)), *group_notes(fact.note for fact in facts), *dim),
     )
 
 
@@ -219,22 +213,3 @@ def _check_filled(channels: Sequence[ChannelReading], n_read: int) -> list[Notic
         for channel in channels
         if n_read and channel.n_filled == n_read
     ]
-
-
-def _group_notes(facts: Sequence[SampleFacts]) -> list[Notice]:
-    """Group the notes about single files by what they say, whatever the numbers in it."""
-    groups: dict[str, list[str]] = {}
-    first: dict[str, str] = {}
-    for fact in facts:
-        for note in filter(None, fact.note.split("; ")):
-            file, _, text = note.rpartition(": ")
-            kind = re.sub(r"\d+", "0", text)
-            first.setdefault(kind, text)
-            groups.setdefault(kind, []).append(file)
-    notices = []
-    for kind, files in groups.items():
-        remedies = [remedy for word, remedy in _NOTE_REMEDIES.items() if word in kind]
-        remedy = remedies[0] if remedies else "Look at these files."
-        what = first[kind].replace("colour", "color")
-        notices.append(Notice(what=what, n=len(files), unit="file", examples=tuple(files[:N_EXAMPLES]), remedy=remedy))
-    return notices

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from hpa_data.errors import Notice
 
-# Examples of each finding; a store must not grow with what it does not hold.
-N_EXAMPLES = 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
@@ -21,7 +18,7 @@ class Tally:
     n: int
 
     examples: tuple[str, ...] = ()
-    """Names of files relative to the source, or ids; the first `N_EXAMPLES`."""
+    """Names of files relative to the source, or ids; the first `errors.N_EXAMPLES`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,9 @@
 """The planes of a sample as its files have them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+
+import numpy as np
 
 from hpa_data.dataset import Dataset, fold_name
 from hpa_data.errors import InputError
@@ -50,6 +52,17 @@ def load_planes(
         raise _missing_plane(dataset.channel_names[0], extract, opened[1], options, dataset)
 
 
+def choose_some(samples: Sequence[SampleFiles], n: int) -> list[SampleFiles]:
+    """Choose up to `n` samples, evenly spaced."""
+    return [samples[index] for index in np.unique(np.linspace(0, len(samples) - 1, n).round().astype(int)).tolist()]
+
+
+def open_first(files: SampleFiles, options: ImportOptions) -> ImageFile | None:
+    """Open the first file of a sample; None if it has none. InputError if the file cannot be read."""
+    file = next((file for file in files.planes if file is not None), None)
+    return None if file is None else open_image(read_file(file.root, file.name), file.name, options)
+
+
 def _check_files(files: SampleFiles, options: ImportOptions, dataset: Dataset) -> None:
     """Refuse a sample that cannot be read, before any of its files is."""
     if files.error:
@@ -59,7 +72,7 @@ def _check_files(files: SampleFiles, options: ImportOptions, dataset: Dataset) -
         first = next(plane.name for plane in files.planes if plane is not None)
         raise InputError(
             f"Cannot read sample {files.id!r}: there is no file for {', '.join(missing)} beside {first}. Add the "
-            "files, or pass --missing fill and --overwrite to fill the channels with zeros."
+            "files, or pass --missing fill to fill the channels with zeros."
         )
 
 

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from hpa_data.dataset import Dataset, fold_name
 from hpa_data.errors import InputError
-from hpa_data.sources.decode import open_image
-from hpa_data.sources.files import read_file
 from hpa_data.sources.image_file import ImageFile
+from hpa_data.sources.loading import choose_some, open_first
 from hpa_data.sources.naming import PlaneFile, SampleFiles
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.suggest import describe_unknown
@@ -54,8 +51,7 @@ def map_channels(samples: Sequence[SampleFiles], options: ImportOptions, dataset
     keys = _list_keys(samples, dataset)
     if not keys or options.rules == 1:
         return ChannelMapping(expected_names=None, described=_describe(samples, keys, [], dataset))
-    spread = np.unique(np.linspace(0, len(samples) - 1, N_OPENED).round().astype(int)).tolist()
-    images = list(_open_files([samples[index] for index in spread], options))
+    images = list(_open_files(choose_some(samples, N_OPENED), options))
     if options.channels is not None:
         _check_names(keys, images, samples, options)
     expected: dict[str, str] = {}
@@ -85,12 +81,12 @@ def _find_plane(samples: Sequence[SampleFiles], index: int) -> PlaneFile | None:
 def _open_files(samples: Sequence[SampleFiles], options: ImportOptions) -> Iterator[ImageFile]:
     """Open the first file of each sample; those that cannot be read fail when they are converted."""
     for sample in samples:
-        file = next((file for file in sample.planes if file is not None), None)
         try:
-            if file is not None:
-                yield open_image(read_file(file.root, file.name), file.name, options)
+            image = open_first(sample, options)
         except InputError:
             continue
+        if image is not None:
+            yield image
 
 
 def _check_names(

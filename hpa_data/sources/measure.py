@@ -10,10 +10,8 @@ import numpy.typing as npt
 
 from hpa_data.dataset import Dataset
 from hpa_data.errors import InputError
-from hpa_data.sources.decode import open_image
-from hpa_data.sources.files import read_file
 from hpa_data.sources.image_file import Pixels
-from hpa_data.sources.loading import load_planes
+from hpa_data.sources.loading import choose_some, load_planes, open_first
 from hpa_data.sources.naming import SampleFiles
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.planes import Plane
@@ -52,11 +50,10 @@ def find_native_size(samples: Sequence[SampleFiles], options: ImportOptions) -> 
     """
     sizes: Counter[tuple[int, int]] = Counter()
     error = InputError("Cannot find the size of the files: no sample has one. Pass a number as --image-size.")
-    for index in np.unique(np.linspace(0, len(samples) - 1, N_NATIVE).round().astype(int)).tolist():
-        file = next((file for file in samples[index].planes if file is not None), None)
+    for files in choose_some(samples, N_NATIVE):
         try:
-            if file is not None:
-                sizes[open_image(read_file(file.root, file.name), file.name, options).shape] += 1
+            if (image := open_first(files, options)) is not None:
+                sizes[image.shape] += 1
         except InputError as raised:
             error = raised
     if not sizes:

@@ -1,12 +1,14 @@
 """From the planes of an image file to the channels of a sample: grays, colors, stacks."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from hpa_data.dataset import fold_name
-from hpa_data.errors import InputError
+from hpa_data.errors import N_EXAMPLES, InputError, Notice
 from hpa_data.sources.image_file import ImageFile, Pixels
 
 
@@ -136,3 +138,32 @@ def _find_white(image: ImageFile, *planes: Pixels) -> tuple[float, str, list[str
             )
             return float(np.iinfo(image.dtype).max), "", [note]
     return image.max_value, image.declared, []
+
+
+# What helps against a note about a file, by words in it.
+_NOTE_REMEDIES = {
+    "is stronger": "Look whether these files have the right names.",
+    "is ignored": "Pass --intensity bits=N if the values above are to be white.",
+}
+
+
+def group_notes(notes: Iterable[str]) -> list[Notice]:
+    """Group the notes of samples, see `dataset.Sample.note`, by what they say, whatever the numbers in it."""
+    groups: dict[str, list[str]] = {}
+    first: dict[str, str] = {}
+    for note in notes:
+        for one in filter(None, note.split("; ")):
+            file, _, text = one.rpartition(": ")
+            kind = re.sub(r"\d+", "0", text)
+            first.setdefault(kind, text)
+            groups.setdefault(kind, []).append(file)
+    return [
+        Notice(
+            what=first[kind].replace("colour", "color"),
+            n=len(files),
+            unit="file",
+            examples=tuple(files[:N_EXAMPLES]),
+            remedy=next((remedy for words, remedy in _NOTE_REMEDIES.items() if words in kind), "Look at these files."),
+        )
+        for kind, files in groups.items()
+    ]

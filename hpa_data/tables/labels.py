@@ -146,9 +146,9 @@ def read_label_table(path: Path, dataset: Dataset = HPA_2018, options: TableOpti
         raise InputError(explain_missing(table, "Id", "--id-column"))
     _check_ids(path, rows)
     columns_used = None if label_column is None else (header[id_column], header[label_column])
-    numbers, told = _translate_numbers(path, all_words, columns_used, dataset, options)
+    numbers, source = _translate_numbers(path, all_words, columns_used, dataset, options)
     labels, dropped = encode_words(path, all_words, numbers, dataset)
-    understood = f"ids from column {header[id_column]!r}, {how}{told}"
+    understood = f"ids from column {header[id_column]!r}, {how}{source}"
     return LabelTable(ids=ids, labels=labels, dropped=dropped, understood=understood)
 
 
@@ -213,7 +213,7 @@ def _translate_numbers(
     dataset: Dataset,
     options: TableOptions,
 ) -> tuple[Mapping[int, int | str], str]:
-    """Return the class of each number in a table, or its name where it stands for no class; and how that is told."""
+    """Return the class of each number, or its name where it stands for no class; and whose numbers they are."""
     with_numbers = [words for words in all_words if words.numbers]
     if not with_numbers or columns is None:
         return {}, ", names of classes"
@@ -231,6 +231,6 @@ def _translate_numbers(
         found = translate(source, dataset, numbers)
     except InputError as error:
         raise InputError(f"Cannot read {path}: {error}") from error
-    told = f", numbers of {source.name}"
-    told += "" if source.classes == dataset.classes else f", translated into classes of {dataset.name}"
-    return {number: source.classes[number] if to is None else to for number, to in found.items()}, told
+    whose = f", numbers of {source.name}"
+    whose += "" if source.classes == dataset.classes else f", translated into classes of {dataset.name}"
+    return {number: source.classes[number] if to is None else to for number, to in found.items()}, whose

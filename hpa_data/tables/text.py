@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from hpa_data.dataset import fold_name
 from hpa_data.errors import InputError
 
 # Characters. The longest line of a known table has some 100; without a limit, one could fill the memory.
@@ -120,7 +121,7 @@ def _choose_separator(line: str, known: frozenset[str]) -> str:
 
     def rank(separator: str) -> tuple[int, int]:
         cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
-        n_known = sum(" ".join(cell.split()).casefold() in known for cell in cells)
+        n_known = sum(fold_name(cell) in known for cell in cells)
         return n_known, 0 if separator == " " else len(cells)  # spaces may stand beside other separators, too
 
     return max(SEPARATORS, key=rank)

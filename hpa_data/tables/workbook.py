@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hpa_data.dataset import fold_name
 from hpa_data.errors import InputError
 
 # Of what a workbook's XML takes, once it is decompressed: ten times what Kaggle's table takes, with all its classes as
@@ -71,7 +72,7 @@ def _choose_sheet(sheets: list[Any], path: Path, known: frozenset[str]) -> Any:
     for sheet in sheets:
         rows = ([_format_cell(value) for value in cells] for cells in sheet.iter_rows(values_only=True, max_row=100))
         header = next((row for row in rows if any(row)), [])
-        ranks[sheet] = sum(" ".join(cell.split()).casefold() in known for cell in header) + bool(header) / 2
+        ranks[sheet] = sum(fold_name(cell) in known for cell in header) + bool(header) / 2
     best = max(ranks.values(), default=0)
     chosen = [sheet for sheet, rank in ranks.items() if rank == best]
     if best == 0:

@@ -8,19 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from hpa_data.dataset import FAILED, FILLED, PENDING
-from hpa_data.errors import InputError, Notice
+from hpa_data.errors import N_EXAMPLES, InputError, Notice
 from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.reader import Reader
 from hpa_data.sources.mapping import map_channels
 from hpa_data.sources.naming import Found, missing_channels, search_source
+from hpa_data.sources.planes import group_notes
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.failures import Failure, list_failures
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_model.predict.reading import Reading, compare_part
 from hpa_model.runs.folder import RunDescription
-
-N_EXAMPLES = 3
 
 
 def is_store(source: Path | str) -> bool:
@@ -72,7 +71,7 @@ class Source:
             notes |= {name: of_part[row][0] for row, name in readable if status[row] != FAILED and of_part[row][0]}
         return [
             *_notice_filled({name: names for name, names in filled.items() if name in wanted}),
-            *_notice_notes([note for name, note in notes.items() if name in wanted]),
+            *group_notes([note for name, note in notes.items() if name in wanted]),
         ]
 
 
@@ -87,19 +86,6 @@ def _notice_filled(filled: dict[str, tuple[str, ...]]) -> list[Notice]:
             n=len(filled),
             examples=tuple(filled)[:N_EXAMPLES],
             remedy="Add the files of the channels.",
-        )
-    ]
-
-
-def _notice_notes(notes: list[str]) -> list[Notice]:
-    if not notes:
-        return []
-    return [
-        Notice(
-            what="files have another color than their names say",
-            n=len(notes),
-            examples=tuple(notes[:N_EXAMPLES]),
-            remedy="Check the names of the files.",
         )
     ]
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpa_data.dataset import is_readable
-from hpa_data.errors import InputError, Notice
+from hpa_data.errors import N_EXAMPLES, InputError, Notice
 from hpa_data.store.store import Store
-
-N_EXAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)

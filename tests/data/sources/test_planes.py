@@ -6,7 +6,7 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.sources.image_file import ImageFile
 from hpa_data.sources.levels import to_uint8
-from hpa_data.sources.planes import extract_color, extract_gray, extract_plane
+from hpa_data.sources.planes import extract_color, extract_gray, extract_plane, group_notes
 
 
 def make_image(*planes: np.ndarray, is_color: bool = False, names: tuple[str, ...] = ()) -> ImageFile:
@@ -61,3 +61,17 @@ def test_a_plane_of_a_stack_is_found_by_index_or_by_a_name_that_occurs_once() ->
     image = make_image(fill(1), fill(2), fill(3), names=("ER", "DAPI", "ER"))
     found = [extract_plane(image, key) for key in (2, "dapi", 3, "nucleus", "ER")]
     assert [plane and plane.pixels[0, 0] for plane in found] == [3, 2, None, None, None]
+
+
+def test_notes_about_files_are_grouped_by_what_they_say_each_with_its_remedy() -> None:
+    color = "another colour than red is stronger"  # as stores have it
+    bits = "sBIT=12 is ignored, because {} pixels are above 4095"
+    notices = group_notes(
+        [f"a.jpg: {color}; b.jpg: {color}", "", f"c.png: {bits.format(7)}", f"d.png: {bits.format(9)}"]
+    )
+    assert list(map(str, notices)) == [
+        "Warning: another color than red is stronger, 2 files, for example a.jpg. Look whether these files have the "
+        "right names.",
+        "Warning: sBIT=12 is ignored, because 7 pixels are above 4095, 2 files, for example c.png. Pass --intensity "
+        "bits=N if the values above are to be white.",
+    ]
