@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.tables import write_table
 from hpa_model.config import format_image_size
@@ -46,7 +47,7 @@ class RunRow:
     """Of training, in the fastest epoch; median over the folds, NaN without a history."""
 
     paper: float | None
-    """What the paper reports for the network, on Kaggle's data."""
+    """What the paper reports for the network, on Kaggle's data of 2018; None for runs that predict other classes."""
 
     dataset: str
     """Name of the data set."""
@@ -98,7 +99,8 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
     finetuned = bool(description.finetuned_from)
     histories = read_history(run, config.folds)
     speeds = [max(record.images_per_s for record in history) for history in histories if history]
-    paper = PAPER_FINETUNED.get(config.loss) if finetuned and config.model == "gapnet" else PAPER.get(config.model)
+    reported = PAPER_FINETUNED.get(config.loss) if finetuned and config.model == "gapnet" else PAPER.get(config.model)
+    is_other = description.dataset is not None and description.classes != HPA_2018.classes
     return RunRow(
         run=run.absolute().name,
         model=config.model,
@@ -112,7 +114,7 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
         best_fold_in_sample=max(fold.macro_f1_in_sample for fold in scores.folds),
         macro_f1_chance=scores.macro_f1_chance,
         images_per_s=statistics.median(speeds) if speeds else float("nan"),
-        paper=paper,
+        paper=None if is_other else reported,
         dataset=description.full_dataset.name,
         legacy_leak=scores.legacy_leak,
     )

@@ -61,3 +61,10 @@ def test_runs_of_other_classes_are_said_to_be_incomparable(tmp_path: Path, hpa: 
     assert {row.dataset for row in done.rows} == {"unnamed"}
     assert "different classes, so that their scores cannot be compared. Data sets: " in hpa("compare", *runs).out
     assert "different classes" not in hpa("compare", runs[0]).out
+
+
+def test_scores_of_the_paper_stand_only_beside_runs_of_its_classes(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_rows())
+    described = read_run(run)
+    replace(described, dataset=replace(described.full_dataset, name="mine")).write(run)
+    assert [row.paper for row in compare_runs([run]).rows] == [None]
