@@ -130,7 +130,7 @@ def estimate_conversion(
         As `convert_files`, except for a full disk.
     """
     workers = workers or Parallelism()
-    # Without windows yet, unless the part was begun with some.
+    # Without windows yet, unless the part exists and has some.
     n_pending = count_pending(plan.part, overwrite=overwrite)
     chosen = choose_some(plan.samples, n_sampled)
     plan = complete_windows(plan, samples=chosen, workers=workers, overwrite=overwrite)

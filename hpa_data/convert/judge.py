@@ -72,7 +72,7 @@ def find_notices(judged: Judged) -> tuple[Notice, ...]:
         ]
     )
     dim_channels, notices = _find_channels(judged, reference)
-    reference[dim_channels] = np.nan  # told already
+    reference[dim_channels] = np.nan  # found already
     return (*notices, *_find_samples(judged, reference), *_find_white(judged))
 
 

@@ -139,7 +139,7 @@ def plan_conversion(
     if settings.native:
         dataset = dataset.resized(*(native_size or find_native_size(samples, settings)))
     mapping = map_channels(samples, settings, dataset)
-    if native_size is None:  # a part that exists keeps what it was begun with
+    if native_size is None:  # a part that exists keeps those that it has
         settings = replace(settings, expected_names=mapping.expected_names)
     planned = PartPlan(
         path=Path(os.path.abspath(store)),
@@ -168,19 +168,19 @@ def plan_conversion(
 
 
 def _adopt(settings: ImportOptions, storage: Storage, part: str) -> tuple[ImportOptions, tuple[int, int] | None]:
-    """Return settings with what the part has from when it was begun: rules of version 0.1.0, windows, native size.
+    """Return settings with what an existing part has: its rules, windows, expected names and native size.
 
     Its pixels must stay equal, whatever became of its files. None for the size if there is no part.
     """
-    # What cannot be opened is told when the part is written.
+    # What cannot be opened is an error when the part is written.
     with contextlib.suppress(InputError):
         if storage.exists(f"{part}/zarr.json"):
             manifest = open_store(storage).part(part).manifest
             height, width, _ = manifest.dataset.image_shape
-            begun = ImportOptions.decode(manifest.settings)
-            # If they belong to another scaling, that is what the user is told about.
-            windows = begun.windows if settings.windows is None else settings.windows
-            settings = replace(settings, rules=begun.rules, windows=windows, expected_names=begun.expected_names)
+            existing = ImportOptions.decode(manifest.settings)
+            # Those of another scaling are refused when the part is written.
+            windows = existing.windows if settings.windows is None else settings.windows
+            settings = replace(settings, rules=existing.rules, windows=windows, expected_names=existing.expected_names)
             return settings, (height, width)
     return settings, None
 

@@ -40,7 +40,7 @@ def complete_windows(
     """
     settings = plan.settings
     is_needed = [settings.scaling(name).method == "dataset-percentile" for name in plan.dataset.channel_names]
-    # A part that was begun has all that it needs.
+    # A part that exists has them already.
     if not any(is_needed) or settings.windows is not None:
         return plan
     count_pending(plan.part, overwrite=overwrite)  # refuses before the work

@@ -71,7 +71,7 @@ class ImportOptions:
     """Which of a file's images of the same size, from 0. None: a file with several is refused."""
 
     rules: int = field(default=2, metadata={"absent": 1})
-    """By which rules files are read. 1: those of version 0.1.0, for the parts that it began: white is the highest value
+    """By which rules files are read. 1: those of version 0.1.0, for the parts that it made: white is the highest value
     of the data type, orientation is ignored, a stack has one axis of planes whatever its name. 2: those of today."""
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import keras
 import lazy_loader
 
+from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_model.nets.deepyeast import build_deepyeast
 from hpa_model.nets.densenet import build_densenet121
@@ -78,8 +79,8 @@ OPTION_RULES: dict[str, tuple[str, Callable[[float | int | str], bool]]] = {
 
 def build(
     name: str,
-    image_shape: tuple[int, int, int] = (512, 512, 4),
-    n_classes: int = 28,
+    image_shape: tuple[int, int, int] = HPA_2018.image_shape,
+    n_classes: int = len(HPA_2018.classes),
     *,
     image_size: int | tuple[int, int] | None = None,
     bn_momentum: float = 0.99,

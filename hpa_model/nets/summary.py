@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from hpa_data.dataset import HPA_2018
 from hpa_model.nets.catalog import NETS, build
 
 
@@ -44,7 +45,9 @@ def count_macs(model: keras.Model) -> int:
     return total
 
 
-def list_nets(image_shape: tuple[int, int, int] = (512, 512, 4), n_classes: int = 28) -> list[NetSummary]:
+def list_nets(
+    image_shape: tuple[int, int, int] = HPA_2018.image_shape, n_classes: int = len(HPA_2018.classes)
+) -> list[NetSummary]:
     """Build and summarize each network."""
     summaries = []
     for name, net in NETS.items():
