@@ -79,8 +79,18 @@ def measure_levels(files: SampleFiles, sample: Sample) -> Levels:
     return Levels(files, sum_pixels(sample.image), _measure_highest(sample.image), sample.filled)
 
 
-def find_dim_read(read: Sequence[Levels], options: ImportOptions, dataset: Dataset) -> tuple[Notice, ...]:
-    """Find the dim channels and samples among those that were read for a dry run; as `find_dim`."""
+def find_dim_read(
+    read: Sequence[Levels],
+    options: ImportOptions,
+    dataset: Dataset,
+    *,
+    again: str = "Pass",
+    channels_only: bool = False,
+) -> tuple[Notice, ...]:
+    """Find the dim channels and samples among those that were read for a dry run; as `find_dim`.
+
+    For `again` and `channels_only`, see `Judged`.
+    """
     if not read:
         return ()
     names = dataset.channel_names
@@ -95,7 +105,8 @@ def find_dim_read(read: Sequence[Levels], options: ImportOptions, dataset: Datas
             read_highest=lambda index: read[index].highest,
             explain=lambda indices: find_highest([read[index].files for index in indices], options, dataset),
             options=options,
-            again="Pass",
+            again=again,
+            channels_only=channels_only,
         )
     )
 

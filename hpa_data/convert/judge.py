@@ -61,6 +61,9 @@ class Judged:
     again: str
     """How a remedy begins: ``Convert again with --overwrite and``."""
 
+    channels_only: bool = False
+    """Whether single samples are not told."""
+
 
 def find_notices(judged: Judged) -> tuple[Notice, ...]:
     """Find the dim channels and samples, and the white channels."""
@@ -73,7 +76,8 @@ def find_notices(judged: Judged) -> tuple[Notice, ...]:
     )
     dim_channels, notices = _find_channels(judged, reference)
     reference[dim_channels] = np.nan  # found already
-    return (*notices, *_find_samples(judged, reference), *_find_white(judged))
+    samples = [] if judged.channels_only else _find_samples(judged, reference)
+    return (*notices, *samples, *_find_white(judged))
 
 
 def _find_white(judged: Judged) -> list[Notice]:

@@ -1,5 +1,7 @@
 """What is predicted: parts of a store, or image files."""
 
+import contextlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,19 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_data.dataset import FAILED, FILLED, PENDING
+from hpa_data.convert.intensities import Levels, find_dim_read, measure_levels
+from hpa_data.dataset import FAILED, FILLED, PENDING, Dataset
 from hpa_data.errors import N_EXAMPLES, InputError, Notice
 from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.reader import Reader
 from hpa_data.sources.mapping import map_channels
-from hpa_data.sources.naming import Found, missing_channels, search_source
+from hpa_data.sources.naming import Found, SampleFiles, missing_channels, search_source
+from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.planes import group_notes
-from hpa_data.sources.samples import FolderReader
+from hpa_data.sources.samples import FolderReader, read_sample
 from hpa_data.store.failures import Failure, list_failures
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_model.predict.reading import Reading, compare_part
 from hpa_model.runs.folder import RunDescription
+
+# Samples that are read before all others, to see how bright their channels are.
+N_MEASURED = 8
+
+# Remedies of `hpa convert` that a prediction does not have: its images have the size of the run.
+_NOT_HERE = re.compile(r" and --overwrite|, or another --image-size|, or a smaller size: --image-size \d+x\d+")
 
 
 def is_store(source: Path | str) -> bool:
@@ -46,7 +56,10 @@ class Source:
         if isinstance(self.reader, FolderReader):
             failures = self.reader.failures.items()
             files = self.reader.failed_files
-            found = [Failure(id=self.reader.ids[index], file=files[index], reason=why) for index, why in failures]
+            found = [
+                Failure(id=self.reader.ids[index], file=files[index], reason=_NOT_HERE.sub("", why))
+                for index, why in failures
+            ]
         else:
             found = [failure for part in self.parts for failure in list_failures(part)]
             pending = np.flatnonzero(self.reader.status == PENDING).tolist()
@@ -157,9 +170,19 @@ def _open_files(source: Path | str, description: RunDescription, reading: Readin
         options = replace(options, expected_names=mapping.expected_names)
     return Source(
         reader=FolderReader(samples, options, dataset),
-        notices=(*reading.notices, *_notice_passed_over(found)),
+        notices=(*reading.notices, *_notice_passed_over(found), *_notice_dim(samples, options, dataset)),
         n_left_out=len(found.samples) - len(samples),
     )
+
+
+def _notice_dim(samples: Sequence[SampleFiles], options: ImportOptions, dataset: Dataset) -> tuple[Notice, ...]:
+    """Tell which channels are far too dim, or white, in some of the samples, evenly spaced."""
+    measured: list[Levels] = []
+    for index in np.unique(np.linspace(0, len(samples) - 1, N_MEASURED).round().astype(int)).tolist():
+        with contextlib.suppress(InputError):  # those that cannot be read fail when they are predicted
+            measured.append(measure_levels(samples[index], read_sample(samples[index], options, dataset)))
+    again = "Unless the images of the run were like that, pass"
+    return find_dim_read(measured, options, dataset, again=again, channels_only=True)
 
 
 def _notice_passed_over(found: Found) -> list[Notice]:

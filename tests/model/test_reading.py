@@ -191,3 +191,27 @@ def test_reading_given_by_a_caller_wins(run: Path, kaggle: Path, tmp_path: Path)
     reading = Reading(options=ImportOptions(source="stack"), dataset=HPA_2018)
     with pytest.raises(InputError, match=r"Cannot|source must hold files"):
         predict_submission(run, kaggle / "test", tmp_path / "a.csv", reading=reading)
+
+
+def test_images_that_are_far_too_dim_as_they_are_read_are_told(run: Path, tmp_path: Path) -> None:
+    write_12_bits(tmp_path / "dim", ["a", "b"])
+    reading = Reading(options=ImportOptions(), dataset=read_run(run).full_dataset)
+    told = "channels red, green, blue, yellow have less than 1/8 of the range"
+    done = predict_submission(run, tmp_path / "dim", tmp_path / "o.csv", reading=reading)
+    assert [told in str(notice) for notice in done.notices] == [True]
+    assert done.notices[0].remedy == "Unless the images of the run were like that, pass --intensity bits=12."
+    with pytest.raises(InputError, match=f"with --strict: {told}"):
+        predict_submission(run, tmp_path / "dim", tmp_path / "o.csv", reading=reading, strict=True)
+    right = Reading(options=ImportOptions(intensity="bits=12"), dataset=reading.dataset)
+    assert not predict_submission(run, tmp_path / "dim", tmp_path / "o.csv", reading=right, strict=True).notices
+
+
+def test_remedies_have_no_option_that_a_prediction_lacks(run: Path, tmp_path: Path) -> None:
+    write_12_bits(tmp_path / "in", ["a", "b", "c"])
+    (tmp_path / "in" / "a_red.tif").unlink()
+    for channel in HPA_2018.channel_names:
+        cv2.imwrite(str(tmp_path / "in" / f"b_{channel}.tif"), np.full((20, 20), 200, np.uint8))
+    done = predict_submission(run, tmp_path / "in", tmp_path / "o.csv")
+    reasons = {failure.id: failure.reason for failure in done.failures}
+    assert reasons["a"].endswith("Add the files, or pass --missing fill to fill the channels with zeros.")
+    assert reasons["b"].endswith("Pass --upscale to enlarge it, --fit pad to surround it with black.")
