@@ -107,7 +107,7 @@ def encode_words(
 
 def refuse_label(path: object, label: str, row: int, dataset: Dataset) -> NoReturn:
     """Refuse a label that is no class, with the class or the data set that was probably meant."""
-    near = difflib.get_close_matches(label.casefold(), list(dataset.class_index), 1)
+    near = difflib.get_close_matches(label.casefold(), list(dataset.class_index), 1, 0.7)
     other = find_preset(label)
     remedy = "Correct or remove the row, or pass --dataset FILE for other classes; see `hpa datasets`."
     if other:

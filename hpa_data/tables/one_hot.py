@@ -8,7 +8,10 @@ from hpa_data.errors import InputError
 from hpa_data.tables.cells import MISSING, Words
 from hpa_data.tables.read import Table
 
-_FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+# Also as Excel writes them in German, French, Spanish and Italian, and R for short.
+_TRUE = ("1", "1.0", "1,0", "true", "t", "yes", "wahr", "vrai", "verdadero", "vero")
+_FALSE = ("0", "0.0", "0,0", "false", "f", "no", "falsch", "faux", "falso")
+_FLAGS = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
 # Names are so alike, see `difflib`, where one is probably a typing error of the other.
 ALIKE = 0.85
 

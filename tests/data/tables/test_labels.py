@@ -69,6 +69,7 @@ def test_a_cell_of_labels_is_read_as_any_program_writes_it(tmp_path: Path, cell:
             "Received: 'Nuclear membrane / Cytosol' in row 2 .* Separate names by semicolons",
         ),
         ("0 0 1", "row 3 has a vector of 3 zeros and ones"),
+        ("alive", "Received: 'alive' in row 2 .* Correct or remove the row, or pass --dataset"),
         ("Nucleolii", "Received: 'Nucleolii' in row 2 .* The nearest name is 'Nucleoli': correct the row"),
         ("Vesicles and punctate cytosolic patterns", "It is a class of hpa2021: pass --dataset hpa2021, or correct"),
         ("2018-03-05", "Received: '2018-03-05' in row 2"),
@@ -188,3 +189,13 @@ def test_both_presets_read_names_of_either(tmp_path: Path) -> None:
     text = "Id,Target\na,Actin filaments\nb,Focal adhesion sites\nc,Vesicles\nd,Negative\n"
     assert decode_labels(read(tmp_path, text, HPA_2018).labels) == ["12", "13", "", ""]
     assert decode_labels(read(tmp_path, text, HPA_2021).labels) == ["9", "9", "17", "18"]
+
+
+@pytest.mark.parametrize(
+    "flags", ["WAHR FALSCH", "VRAI FAUX", "VERDADERO FALSO", "vero falso", "T F", "yes no", "1,0 0,0"]
+)
+def test_columns_of_classes_hold_true_and_false_as_programs_write_them(tmp_path: Path, flags: str) -> None:
+    yes, no = flags.split()
+    path = tmp_path / "train.csv"
+    path.write_text(f"Id;Nucleoli;Cytosol\na;{yes};{no}\nb;{no};{yes}\n")
+    assert decode_labels(read_label_table(path).labels) == ["2", "25"]
