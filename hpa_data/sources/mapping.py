@@ -54,11 +54,13 @@ def map_channels(samples: Sequence[SampleFiles], options: ImportOptions, dataset
     images = list(_open_files(choose_some(samples, N_OPENED), options))
     if options.channels is not None:
         _check_names(keys, images, samples, options)
+    # Names that no two files share are not those of channels.
+    n_files = Counter(name for image in images for name in {fold_name(name) for name in image.names})
     expected: dict[str, str] = {}
     for channel, key in keys.items():
         if isinstance(key, int):
             names = [image.names[key] for image in images if key < len(image.names) and image.names[key]]
-            if names:
+            if names and (len(images) == 1 or any(n_files[fold_name(name)] > 1 for name in names)):
                 expected[channel] = _choose_name(channel, key, names)
     _check_expected(expected, keys, dataset)
     return ChannelMapping(expected_names=expected or None, described=_describe(samples, keys, images, dataset))

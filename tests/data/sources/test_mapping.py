@@ -78,6 +78,12 @@ def test_numbers_that_files_call_differently_are_refused_where_no_order_is_usual
         look(tmp_path, NUMBERS)
 
 
+def test_names_that_no_two_files_share_do_not_count(tmp_path: Path) -> None:
+    for sample in "abc":
+        write_stack(tmp_path / f"{sample}.ome.tif", *(f"MAX_well {sample} {number}" for number in range(4)))
+    assert look(tmp_path, NUMBERS).expected_names is None
+
+
 def test_two_planes_of_one_name_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
     write_stack(tmp_path / "a.ome.tif", "DAPI", "EGFP", "EGFP", "Cy5")
     assert "plane 2, 'EGFP'" in look(tmp_path, "red=2,green=1,blue=0,yellow=3").described["red"]
