@@ -123,3 +123,34 @@ def test_every_command_takes_any_channels_classes_and_size(name: str, tmp_path: 
     assert part.labels is not None
     assert part.labels.shape == (case.n_samples, case.n_classes)
     assert part.labels.any(axis=0).sum() == case.n_shown
+
+
+# The classes of the two real samples at full size, in the numbers of the two competitions.
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_the_full_size_samples_are_one_data_set_in_the_classes_of_2018_and_of_2021(
+    real_data: Path, tmp_path: Path, hpa: Hpa
+) -> None:
+    source = real_data / "fullsize"
+    labels = {}
+    for dataset, table in (("hpa2018", "train.csv"), ("hpa2021", "train_2021.csv")):
+        folder = tmp_path / dataset
+        folder.mkdir()
+        (folder / "files").symlink_to(source / "train")
+        (folder / "labels.csv").symlink_to(source / table)
+        options = ("--dataset", dataset, "--image-size", 1024)
+        store = run_all(Commands(hpa, folder), options, model="gapnet-pl", n_samples=2, min_count=2)
+        part = open_store(store).part("train")
+        assert part.layout.image_shape == (1024, 1024, 4)
+        assert part.labels is not None
+        rows = [np.flatnonzero(row).tolist() for row in part.labels]
+        labels[dataset] = dict(zip(part.ids, rows, strict=True))
+    (first,) = [name for name, classes in labels["hpa2021"].items() if classes == [0, 5, 8]]
+    assert labels["hpa2018"][first] == [0, 5, 11]
+    # The table of 2021 in the numbers of 2018, translated.
+    translated = tmp_path / "translated.zarr"
+    words = ("--labels", source / "train_2021.csv", "--numbering", "hpa2021", "--image-size", 1024)
+    assert hpa("convert", source / "train", translated, *words).status == 0
+    part = open_store(translated).part("train")
+    assert part.labels is not None
+    assert np.flatnonzero(part.labels[part.ids.index(first)]).tolist() == [0, 5, 11]
