@@ -46,6 +46,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.augment
 	@$(BIN)/python -m benchmarks.loaders.run
 	@$(BIN)/python -m benchmarks.open_large_store
+	@$(BIN)/python -m benchmarks.small_images
 
 clean:
 	rm -rf .venv demo

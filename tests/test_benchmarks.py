@@ -82,6 +82,12 @@ def test_the_benchmark_of_a_large_store_prints_times_and_memory() -> None:
     assert "Resident MB after each of 2 epochs of 1,000: " in text
 
 
+def test_the_benchmark_of_small_images_checks_them_and_prints_every_row() -> None:
+    assert list_rows(run("small_images", "--samples", 100, "--size", 20, "--batch", 32, "--rounds", 1)) == [
+        *("hpa raw, read", "hpa raw, NumPy", "hpa lz4hc, read", "hpa lz4hc, NumPy", "np.memmap"),
+    ]
+
+
 def test_two_versions_are_compared_in_alternation(kaggle: Path, tmp_path: Path) -> None:
     workloads = ["numpy-lz4hc", "read-raw", "convert-lz4"]
     settings = ("--restarts", 1, "--rounds", 2, "--seconds", 0, "--json", tmp_path / "a.json")
