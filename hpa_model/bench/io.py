@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from dask.system import CPU_COUNT
 
-from hpa_data.dataset import is_readable
+from hpa_data.dataset import Dataset, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import CODECS, encode_chunk
 from hpa_data.reader.batches import BatchSampler, iter_batches
@@ -146,7 +146,7 @@ def measure_io(
             *_list_limits(reader, chosen, threads=threads, batch_size=batch_size),
             *_list_loaders(reader, chosen, batch_size=batch_size),
             *_list_disk(store, parts, threads=threads),
-            *_list_png(images, n_samples, batch_size),
+            *_list_png(images, reader.dataset, n_samples, batch_size),
         ]
         rows = tuple(measure(workloads, rounds=rounds, min_seconds=min_seconds, progress=progress))
         rates = {row.name: row for row in rows}
@@ -235,7 +235,13 @@ def _list_disk(store: Store, parts: tuple[str, ...], *, threads: int) -> list[Wo
     return [Workload(name="disk", description=description, run=limit_disk(paths, n_samples, threads=threads))]
 
 
-def _list_png(folder: Path | None, n_samples: int, batch_size: int) -> list[Workload]:
+def _read_png_size(path: str) -> bytes:
+    """Read the width and the height of a PNG file, as it writes them."""
+    with Path(path).open("rb") as file:
+        return file.read(24)[16:]
+
+
+def _list_png(folder: Path | None, dataset: Dataset, n_samples: int, batch_size: int) -> list[Workload]:
     """List reading the PNG files themselves."""
     if folder is None:
         return []
@@ -243,10 +249,12 @@ def _list_png(folder: Path | None, n_samples: int, batch_size: int) -> list[Work
         raise InputError("Cannot time reading PNG files: TensorFlow is not installed. Run: pip install '.[train]'.")
     from hpa_model.pipeline import png_dataset
 
-    found = [sample for sample in find_samples(folder)[:n_samples] if None not in sample.planes]
+    found = [sample for sample in find_samples(folder, dataset=dataset)[:n_samples] if None not in sample.planes]
     paths = [[str(Path(plane.root, plane.name)) for plane in sample.planes if plane is not None] for sample in found]
     if not paths or not all(path.endswith(".png") and Path(path).is_file() for planes in paths for path in planes):
         raise InputError(f"images must be a folder with a PNG file for each channel. Received: {folder}. Pass another.")
+    if len({_read_png_size(path) for planes in paths for path in planes}) > 1:
+        raise InputError(f"images must be a folder with PNG files of one size. Received: {folder}. Pass another.")
 
     def run() -> int:
         return sum(len(images) for images in png_dataset(paths, batch_size))

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from hpa_data.dataset import Channel, Dataset
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store, open_store
 from hpa_model.bench.io import CodecEstimate, IoReport, find_bottleneck, find_faster_codec, measure_io
-from tests.builders import convert, convert_unreadable, rewrite_images
+from tests.builders import build_store, convert, convert_unreadable, rewrite_images
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +100,19 @@ def test_parts_of_different_codecs_are_not_measured_together(kaggle: Path, tmp_p
 def test_a_folder_without_planes_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must hold files named"):
         measure_io(store, images=tmp_path, n_samples=2, rounds=1)
+
+
+def test_planes_and_batches_of_any_data_set_are_measured(tmp_path: Path) -> None:
+    channels = tuple(Channel(name=f"w{number}") for number in range(6))
+    dataset = Dataset(name="mine", channels=channels, classes=("one",), height=33, width=70)
+    store = build_store(tmp_path / "a.zarr", dataset, [[1], [1], [0], [1]])
+    for n, channel in ((n, channel) for n in range(4) for channel in dataset.channel_names):
+        assert cv2.imwrite(str(tmp_path / f"s{n}_{channel}.png"), np.full((33, 70), n, np.uint8))
+    options = {"images": tmp_path, "n_samples": 4, "batch_size": 2, "rounds": 1, "min_seconds": 0.0}
+    report = measure_io(store, **options)  # type: ignore[arg-type]
+    assert [row.name for row in report.rows] == ["memcpy", "limit", "NumPy", "tf.data", "disk", "PNG + tf.data"]
+    assert {codec.name: codec.sample_bytes for codec in report.codecs}["raw"] == 33 * 70 * 6
+
+    assert cv2.imwrite(str(tmp_path / "s0_w0.png"), np.zeros((32, 70), np.uint8))
+    with pytest.raises(InputError, match="must be a folder with PNG files of one size"):
+        measure_io(store, **options)  # type: ignore[arg-type]
