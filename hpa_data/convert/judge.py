@@ -32,6 +32,9 @@ DIM_CHANNEL, DIM_SAMPLE, QUARTILE = 1 / 8, 1 / 4, 75
 # Samples at most that are read back to look at their pixels, and whose files are opened again to explain a finding.
 N_JUDGED = 32
 
+# Samples at most that are read in vain to look for dim ones: what was just written comes from the disk.
+N_MISSES = 3
+
 # Depths of cameras. A channel of deeper files that stays below the highest value of one is taken for that.
 CAMERA_BITS = (8, 10, 12, 14, 16)
 
@@ -194,8 +197,12 @@ def _find_samples(judged: Judged, reference: npt.NDArray[np.float64]) -> list[No
     is_whole = (is_judged.sum(axis=1) > 1) & (strongest < DIM_SAMPLE)
     is_low = np.where(is_judged, judged.brightness, 0).max(axis=1) <= DIM_DEEP
     unsure = np.flatnonzero((is_judged.sum(axis=1) > 1) & ~is_whole & (strongest < 2 * DIM_SAMPLE) & is_low)
-    for row in unsure[np.argsort(strongest[unsure], kind="stable")][:N_JUDGED].tolist():
+    misses = 0
+    for row in unsure[np.argsort(strongest[unsure], kind="stable")][:N_JUDGED].tolist():  # the darkest first
         is_whole[row] = judged.read_highest(row)[is_judged[row]].max() <= DIM_DEEP
+        misses += not is_whole[row]
+        if misses == N_MISSES:
+            break
     notices = _tell_samples(judged, np.flatnonzero(is_whole), "all its channels")
     for c, name in enumerate(judged.channels):
         rows = np.flatnonzero(is_judged[:, c] & (ratios[:, c] < DIM_CHANNEL) & ~is_whole)

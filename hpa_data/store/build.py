@@ -110,8 +110,9 @@ def build_part(
         part = create_part(plan, overwrite=overwrite)
         progress.start(part.count_pending())
         write_shards(part, items, read, workers=workers, stop_at_failure=stop_at_failure, progress=progress.part())
-        finish(open_store(storage).part(plan.name))
-        return _report(open_store(storage).part(plan.name), plan.path)
+        written = open_store(storage).part(plan.name)
+        finish(written)
+        return _report(written, plan.path)
 
 
 def check_disk(plan: PartPlan, expected_bytes: Callable[[int], int], *, overwrite: bool = False) -> None:
