@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hpa_data.commands.console import abbreviate, progress, resumable, show
-from hpa_data.commands.import_options import LabelOptions, ReadingOptions, expand_options
+from hpa_data.commands.expand import expand_options
+from hpa_data.commands.import_options import LabelOptions, ReadingOptions
 from hpa_data.commands.options import DryRun, Json, Overwrite, Scheduler, Strict, Threads, Workers, refuse_unused
 from hpa_data.commands.understood import describe_understanding, list_findings
 from hpa_data.errors import InputError

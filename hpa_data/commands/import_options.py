@@ -1,18 +1,13 @@
 """The options that say how files, images and labels are read, defined once for all commands that read files.
 
 Each field of `ReadingOptions` and `LabelOptions` is an option. A command has a parameter of such a type, and
-`expand_options` puts the options in its place. To add an option, add a field here. One that is called as a field of
+`expand.expand_options` puts the options in its place. To add one, add a field here. One that is called as a field of
 `sources.options.ImportOptions` is passed on; others are used in `ReadingOptions.import_options` or `dataset`.
 """
 
 import dataclasses
-import inspect
-import re
-from collections.abc import Callable, Iterator
-from copy import copy
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +18,6 @@ from hpa_data.commands.options import (
     LabelColumn,
     NumberingName,
     has_no_effect,
-    was_given,
 )
 from hpa_data.convert.options import IdMatch, Joining
 from hpa_data.errors import InputError
@@ -294,52 +288,3 @@ class LabelOptions:
         if self.labels is None:
             raise InputError("--classes infer must come with --labels. Received: no label table. Pass one.")
         return with_classes(dataset, infer_classes(self.labels, self.label_column), self.labels.stem)
-
-
-def expand_options(*, default: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator for commands that replaces each parameter of a type above by the options of that type.
-
-    The command needs a parameter `ctx`, and gets one value of the type.
-
-    Parameters
-    ----------
-    default : str
-        What the help says instead of the defaults, where those are others, such as the settings of a run.
-    """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        before = inspect.signature(command).parameters.values()
-        groups = {item.name: item.annotation for item in before if item.annotation in {ReadingOptions, LabelOptions}}
-        after = [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for item in before
-            for parameter in (_list_options(groups[item.name], default) if item.name in groups else [item])
-        ]
-
-        @wraps(command)
-        def run(ctx: typer.Context, **values: Any) -> None:
-            for name, group in groups.items():
-                fields = [option.name for option in _list_options(group)]
-                given = frozenset(field for field in fields if was_given(ctx, field))
-                values[name] = group(**{field: values.pop(field) for field in fields}, given=given)
-            command(ctx, **values)
-
-        run.__signature__ = inspect.Signature(after)  # type: ignore[attr-defined] # what Typer reads
-        run.__annotations__ = {item.name: item.annotation for item in after}
-        return run
-
-    return decorate
-
-
-def _list_options(group: Any, default: str = "") -> Iterator[inspect.Parameter]:
-    """Yield the options of a type above as parameters of a command."""
-    for field in dataclasses.fields(group):
-        if get_origin(field.type) is Annotated:
-            kind, option = get_args(field.type)
-            if default:
-                option = copy(option)
-                option.show_default = default
-                option.help = re.sub(r" ?(By default:? [^.]*\.|\[default: [^]]*\])", "", option.help or "")
-            yield inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, option]
-            )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.commands.console import abbreviate, escape, progress, quiet, show
-from hpa_data.commands.import_options import ReadingOptions, expand_options
+from hpa_data.commands.expand import expand_options
+from hpa_data.commands.import_options import ReadingOptions
 from hpa_data.commands.options import STORE, Json, Strict, refuse_unused
 
 if TYPE_CHECKING:

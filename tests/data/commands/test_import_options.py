@@ -7,7 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hpa_data.commands.import_options import LabelOptions, ReadingOptions, expand_options
+from hpa_data.commands.expand import expand_options
+from hpa_data.commands.import_options import LabelOptions, ReadingOptions
 from hpa_data.dataset import HPA_2021
 from hpa_data.errors import InputError
 from hpa_data.sources.options import ImportOptions
