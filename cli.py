@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from hpa_data.commands.synth import synth
 from hpa_data.commands.verify import verify
 from hpa_data.errors import InputError
 from hpa_data.sources.unpacked import remove_unpacked
+from hpa_data.system.interrupts import interrupted_by, terminate_as_interrupt
 from hpa_model.commands.bench import bench_io, bench_step
 from hpa_model.commands.demo import demo
 from hpa_model.commands.evaluate import compare, evaluate
@@ -71,6 +73,8 @@ FORMER_SPELLINGS: dict[str, dict[str, str]] = {
     "compare": {"--csv": "--out-csv", "--figure": "--out-figure"},
     "io": {"--png": "--images"},
 }
+# Exit statuses after Ctrl-C and after SIGTERM: 128 and the number of the signal, as shells have it.
+INTERRUPTED, TERMINATED = STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 # Packages that not every command needs, and the extra that installs them.
 EXTRAS = {
     **{"keras": "train", "tensorflow": "train", "jax": "jax", "imgaug": "augment"},
@@ -93,8 +97,12 @@ GLIBC_SETTINGS = {
 def explain(error: BaseException) -> tuple[int, str] | None:
     """Return the exit status and the line for an error that ends a command; None for a bug, which gets a traceback."""
     match error:
-        case KeyboardInterrupt() | RuntimeError(__cause__=KeyboardInterrupt()):  # wrapped by Python 3.11 in an import
-            return 130, "Interrupted."
+        case KeyboardInterrupt() if interrupted_by(error) == signal.SIGTERM:
+            return TERMINATED, "Terminated."
+        case KeyboardInterrupt():
+            return INTERRUPTED, "Interrupted."
+        case RuntimeError(__cause__=KeyboardInterrupt() as interrupt):  # wrapped by Python 3.11 in an import
+            return explain(interrupt)
         case BrokenPipeError():
             return None  # the reader of our output has closed it; Typer handles that
         case InputError():
@@ -133,7 +141,7 @@ class _Commands(typer.core.TyperGroup):
             if explained is None:
                 raise
             status, line = explained
-        if status == 130:
+        if status in STOPPED:
             # Python would report each task of zarr's event loop that was canceled.
             logging.getLogger("asyncio").disabled = True
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -163,14 +171,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names that the terminal's encoding lacks
     try:
-        app()
-    except KeyboardInterrupt:  # before a command started
-        sys.exit(130)
+        with terminate_as_interrupt():
+            app()
+    except KeyboardInterrupt as error:  # before a command started
+        sys.exit(128 + interrupted_by(error))
     except SystemExit as end:
-        if end.code == 130:
+        if end.code in STOPPED:
             sys.stdout.flush()
             remove_unpacked()
-            os._exit(130)  # Python would wait for threads that a second Ctrl-C was meant to stop
+            os._exit(int(end.code or 0))  # Python would wait for threads that a second Ctrl-C was meant to stop
         raise
 
 

@@ -69,8 +69,11 @@ def test_a_mistyped_command_line_gets_the_usage_a_hint_and_status_2(words: str, 
     assert message in " ".join(ended.err.replace("│", "").split())
 
 
-def test_ctrl_c_ends_a_conversion_with_status_130_and_running_it_again_finishes(kaggle: Path, tmp_path: Path) -> None:
-    """Interrupt the process as a terminal does, while it writes; finished work is kept."""
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Interrupted."), (signal.SIGTERM, "Terminated.")])
+def test_a_signal_ends_a_conversion_with_its_status_and_running_it_again_finishes(
+    number: signal.Signals, word: str, kaggle: Path, tmp_path: Path
+) -> None:
+    """Interrupt the process as a terminal or a batch system does, while it writes; finished work is kept."""
     source, store = tmp_path / "many", tmp_path / "a.zarr"
     source.mkdir()
     for path in (kaggle / "train").iterdir():  # 240 samples, which take longer than the signal
@@ -82,10 +85,10 @@ def test_ctrl_c_ends_a_conversion_with_status_130_and_running_it_again_finishes(
     signal.signal(signal.SIGINT, before)
     while process.poll() is None and not (store / "train" / "class").exists():
         time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.endswith("Run the same command to resume.\nInterrupted.\n")
+    assert process.returncode == 128 + number
+    assert err.endswith(f"Run the same command to resume.\n{word}\n")
     assert "Traceback" not in err
     assert hpa_process("convert", source, store).status == 0
     assert open_store(store).part("train").count_readable() == 240
@@ -145,6 +148,7 @@ def test_every_option_has_a_help_text(hpa: Hpa, monkeypatch: pytest.MonkeyPatch)
         (MemoryError(), 2, "Error: Cannot finish: there is not enough memory."),
         (OSError("no space"), 2, "Error: Cannot read or write a file: no space. Check the path"),
         (KeyboardInterrupt(), 130, "Interrupted."),
+        (KeyboardInterrupt(signal.SIGTERM), 143, "Terminated."),
     ],
 )
 def test_an_error_that_is_not_a_bug_has_a_status_and_a_line(error: BaseException, status: int, message: str) -> None:

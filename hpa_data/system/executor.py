@@ -97,8 +97,8 @@ def run_tasks(
 ) -> None:
     """Run a function on each task.
 
-    The first interrupt (Ctrl-C) lets running tasks finish and starts no other (a cluster also finishes those that were
-    already submitted, two for each of its threads); the second one stops at once.
+    The first interrupt (Ctrl-C or SIGTERM) lets running tasks finish and starts no other (a cluster also finishes those
+    that were already submitted, two for each of its threads); the second one stops at once.
 
     Parameters
     ----------
@@ -127,8 +127,8 @@ def run_tasks(
         try:
             _run_all(backend, run, tasks, on_done, interrupts)
         except backend.lost_worker as error:
-            if interrupts.requested:  # a worker process that was still starting received the interrupt, too
-                raise KeyboardInterrupt from error
+            if interrupts.requested:  # worker processes received the signal, too
+                raise KeyboardInterrupt(interrupts.received[0]) from error
             raise InputError(
                 "Cannot finish the work: a worker process died, perhaps out of memory. Run the same command again with "
                 "fewer workers."

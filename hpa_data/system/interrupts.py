@@ -1,27 +1,60 @@
-"""Ctrl-C that waits for a good moment to stop."""
+"""Interrupts that wait for a good moment: Ctrl-C (SIGINT), and SIGTERM, which batch systems and clusters send."""
 
 import contextlib
 import logging
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
+
+# SIGTERM means the same as Ctrl-C: Slurm, Kubernetes and spot machines send it some seconds before they kill.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """The interrupts (SIGINT) that arrived while `defer_interrupt` was active."""
+    """The interrupts that arrived while `defer_interrupt` was active."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.received: list[int] = []
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return len(self.received)
 
     @property
     def requested(self) -> bool:
         """Whether to stop at the next good moment."""
-        return self.count > 0
+        return bool(self.received)
+
+    def stop_if_requested(self) -> None:
+        """Stop if an interrupt was received: KeyboardInterrupt, with the number of its signal."""
+        if self.received:
+            raise KeyboardInterrupt(self.received[0])
+
+
+def interrupted_by(error: BaseException) -> int:
+    """Return the signal that caused a KeyboardInterrupt; Python's own has no argument, and is caused by SIGINT."""
+    return error.args[0] if error.args and error.args[0] in SIGNALS else signal.SIGINT
+
+
+@contextlib.contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, so that temporary files are removed. For the main thread."""
+
+    def stop(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
 def defer_interrupt(message: str = "") -> Iterator[Interrupts]:
-    """Record the first Ctrl-C instead of raising it; the second one raises KeyboardInterrupt at once.
+    """Record the first Ctrl-C or SIGTERM instead of ending at once; the second one raises KeyboardInterrupt at once.
 
     Work inside the block reads `Interrupts.requested` and returns early. When the block ends without another error,
     the first interrupt is raised after all. Outside the main thread, which alone receives signals, nothing is changed.
@@ -34,23 +67,24 @@ def defer_interrupt(message: str = "") -> Iterator[Interrupts]:
     Raises
     ------
     KeyboardInterrupt
+        With the number of the signal, see `interrupted_by`.
     """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
 
-    def record(*_: object) -> None:
-        interrupts.count += 1
+    def record(number: int, _: Any) -> None:
+        interrupts.received.append(number)
         if interrupts.count > 1:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         if message:
             logging.getLogger(__name__).warning(message)
 
-    before = signal.signal(signal.SIGINT, record)
+    before = [signal.signal(number, record) for number in SIGNALS]
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupts.requested:
-        raise KeyboardInterrupt
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+    interrupts.stop_if_requested()

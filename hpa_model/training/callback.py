@@ -80,8 +80,7 @@ class TrainingCallback(keras.callbacks.Callback):
             return  # `on_epoch_end` follows, and writes a checkpoint
         if self._interrupts.requested or time.monotonic() - self._saved_at >= job.checkpointing.checkpoint_s:
             self._save(self._state_at(step + 1))
-        if self._interrupts.requested:
-            raise KeyboardInterrupt
+        self._interrupts.stop_if_requested()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validate, record, and save."""
@@ -98,8 +97,7 @@ class TrainingCallback(keras.callbacks.Callback):
             if name != "epoch":
                 self._job.log(f"fold{self._job.fold.number}/{name}", record.epoch, value)
         self._job.on_epoch(self._job.fold.number, record)
-        if self._interrupts.requested:
-            raise KeyboardInterrupt
+        self._interrupts.stop_if_requested()
 
     def _validate(self, state: TrainingState) -> tuple[EpochRecord, npt.NDArray[np.float64]]:
         """Score the network on the validation set; return the record of the epoch and the F1 of each class, (K,)."""

@@ -15,12 +15,14 @@ from hpa_model.runs.models import save_model
 from hpa_model.training.callback import Models, NonBlockingCallbackList, TrainingCallback, rename_best, write_tables
 from hpa_model.training.job import FoldJob
 
+STOPPING = "Interrupted: writing a checkpoint after this step. Press Ctrl-C again to stop at once."
+
 
 def fit_fold(network: keras.Model, job: FoldJob) -> None:
     """Train a network on a fold up to its last epoch; write its best and last model and its history to its folder.
 
-    The same call resumes a stopped training from its last checkpoint, also within an epoch. The first Ctrl-C ends the
-    current step and writes a checkpoint.
+    The same call resumes a stopped training from its last checkpoint, also within an epoch. The first Ctrl-C or
+    SIGTERM ends the current step and writes a checkpoint.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     state = _restore(models, job)
     rename_best(job.fold.folder, state)
     write_tables(job, state)
-    with reraise_reader_errors(job.reader) as reader, defer_interrupt() as interrupts:
+    with reraise_reader_errors(job.reader) as reader, defer_interrupt(STOPPING) as interrupts:
         callback = TrainingCallback(models, job, state, interrupts)
         first = state.epoch
         if state.step:  # the rest of the epoch that the checkpoint is from

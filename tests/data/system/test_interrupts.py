@@ -1,4 +1,4 @@
-"""The first Ctrl-C waits for the end of a block, the second one does not."""
+"""The first Ctrl-C or SIGTERM waits for the end of a block, the second one does not."""
 
 import logging
 import signal
@@ -6,29 +6,42 @@ import threading
 
 import pytest
 
-from hpa_data.system.interrupts import defer_interrupt
+from hpa_data.system.interrupts import SIGNALS, defer_interrupt, interrupted_by, terminate_as_interrupt
 
 
-def interrupt(reached: list[str], *, times: int, error: Exception | None = None) -> None:
+def interrupt(reached: list[str], *, times: int, error: Exception | None = None, number: int = signal.SIGINT) -> None:
     """Interrupt a block a number of times, and end it with an error if there is one."""
     with defer_interrupt("stopping") as interrupts:
         assert not interrupts.requested
         for _ in range(times):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             assert interrupts.requested
         reached.append("end")
         if error is not None:
             raise error
 
 
-def test_the_first_interrupt_is_raised_when_the_block_ends(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_interrupt_is_raised_when_the_block_ends_with_its_signal(
+    number: int, caplog: pytest.LogCaptureFixture
+) -> None:
     reached: list[str] = []
-    before = signal.getsignal(signal.SIGINT)
-    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
-        interrupt(reached, times=1)
+    before = list(map(signal.getsignal, SIGNALS))
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt) as raised:
+        interrupt(reached, times=1, number=number)
+    assert interrupted_by(raised.value) == number
     assert reached == ["end"]
     assert caplog.messages == ["stopping"]
-    assert signal.getsignal(signal.SIGINT) == before
+    assert list(map(signal.getsignal, SIGNALS)) == before
+
+
+def test_sigterm_raises_what_ctrl_c_raises() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt) as raised, terminate_as_interrupt():
+        signal.raise_signal(signal.SIGTERM)
+    assert interrupted_by(raised.value) == signal.SIGTERM
+    assert interrupted_by(KeyboardInterrupt()) == signal.SIGINT
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_second_interrupt_is_raised_at_once() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
+from hpa_data.system.interrupts import SIGNALS, interrupted_by
 from hpa_data.system.progress import Progress
 from hpa_model.config import make_config
 from hpa_model.losses import LOSSES
@@ -46,16 +47,18 @@ def test_a_training_that_is_killed_three_times_ends_with_the_same_weights(
     assert {path.name for path in (out / "fold0").iterdir()} == FOLD_FILES
 
 
-def test_ctrl_c_ends_a_step_and_writes_a_checkpoint(run: Path, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_interrupt_ends_a_step_and_writes_a_checkpoint(number: int, run: Path, store: Store, tmp_path: Path) -> None:
     out = tmp_path / "run"
 
     def interrupt(_: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt) as raised:
         train(store, CONFIG, out, progress=Progress(advance=interrupt))
-    assert signal.getsignal(signal.SIGINT) is before
+    assert interrupted_by(raised.value) == number
+    assert signal.getsignal(number) is before
     with np.load(out / "fold0" / "checkpoint.npz", allow_pickle=False) as file:
         assert '"step": 1' in str(file["state"])
     train(store, CONFIG, out)
