@@ -1,12 +1,15 @@
 """What differs between the backends of Keras: batches, devices, determinism."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from typing import Any
 
 import keras
 import numpy.typing as npt
+from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError
 from hpa_data.reader.batches import BatchReader, BatchSampler, count_symmetries, draw_orientations, iter_batches
@@ -92,6 +95,24 @@ def check_devices(devices: int) -> None:
     from hpa_model.pipeline import select_devices
 
     select_devices(devices)
+
+
+def describe_device(devices: int) -> str:
+    """Name what a training computes on, and the backend: ``CPU, 2 threads, tensorflow 2.21.0``."""
+    backend = str(keras.backend.backend())
+    gpus: list[str] = []
+    if backend == "tensorflow":
+        from hpa_model.pipeline import list_gpus
+
+        gpus = list_gpus()
+    elif backend == "jax":
+        import jax
+
+        gpus = [device.device_kind for device in jax.local_devices() if device.platform != "cpu"]
+    names = [f"{n} x {name}" if n > 1 else name for name, n in Counter(gpus[:devices]).items()]
+    shared = f" as {devices} devices" if devices > 1 else ""
+    device = f"GPU {', '.join(names)}" if names else f"CPU, {CPU_COUNT} threads{shared}"
+    return f"{device}, {backend} {version(backend)}"
 
 
 def device_scope(devices: int) -> AbstractContextManager[Any]:

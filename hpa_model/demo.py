@@ -71,7 +71,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
     seed : int
     progress : Progress, optional
         Of samples or images; each step starts it again, after a note.
-    on_epoch : function of (int, EpochRecord), optional
+    on_epoch : function of (int, EpochRecord, bool), optional
         As in `train`.
 
     Returns

@@ -309,7 +309,7 @@ def test_an_unfinished_run_resumes_within_an_epoch_and_ends_as_it_would_have(run
         make_config(read_recipe(run / "recipe.toml")),
         run,
         progress=Progress(start=planned.append),
-        on_epoch=lambda fold, record: epochs.append((fold, record.epoch)),
+        on_epoch=lambda fold, record, _: epochs.append((fold, record.epoch)),
     )
     assert epochs == [(1, 2), (1, 3), (1, 4)]
     assert (run / "fold0" / "best.keras").read_bytes() == done

@@ -8,9 +8,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from hpa_data.system.progress import Progress
+
+LINE_S = 10.0
+"""Seconds between two lines of progress away from a terminal."""
+SETTLED_S = 1.0
+"""Seconds after which the rate of a stage is shown in place of that of the previous one."""
 
 
 @contextlib.contextmanager
@@ -58,53 +64,109 @@ def resumable(output: object, *, overwrite: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def progress(unit: str) -> Iterator[Progress]:
     """Show progress on stderr: a bar with rate and time left on a terminal, else a plain line every ten seconds."""
-    with contextlib.ExitStack() as bar:
+    with contextlib.ExitStack() as display:
         show = _show_bar if sys.stderr.isatty() else _print_lines
-        advance: list[Callable[[int], None]] = []
+        current: list[_Pass] = []
 
         def start(total: int) -> None:
-            bar.close()  # that of the previous pass
-            advance[:] = [bar.enter_context(show(unit, total))]
+            display.close()  # that of the previous pass
+            current[:] = [_Pass(unit, total)]
+            current[0].update = display.enter_context(show(current[0]))
+
+        def stage(name: str) -> None:
+            if current:
+                current[0].start_stage(name)
 
         yield Progress(
             start=start,
-            advance=lambda n: advance[0](n),  # noqa: PLW0108 - looks up the current bar at each call
-            note=lambda line: print(line, file=sys.stderr),
+            advance=lambda n: current[0].advance(n),  # noqa: PLW0108 - looks up the current pass at each call
+            stage=stage,
+            note=lambda line: print(escape(line), file=sys.stderr),
         )
 
 
+class _Pass:
+    """The work of one bar: how much is done, how fast, and what it belongs to."""
+
+    def __init__(self, unit: str, total: int) -> None:
+        self.unit, self.total, self.done = unit, total, 0
+        self.stage = ""
+        self.update: Callable[[], None] = lambda: None
+        self._rate = 0.0  # of the previous stage
+        self._units, self._seconds = 0, 0.0  # measured in this stage
+        self._last: float | None = None  # time of its last unit
+        self._first: tuple[float, int] | None = None  # time of the first units of all, and how many
+
+    def start_stage(self, name: str) -> None:
+        """Begin with other units."""
+        self._rate = self.rate
+        self.stage = name
+        self._units, self._seconds, self._last = 0, 0.0, None
+        self.update()
+
+    def advance(self, n: int) -> None:
+        """Count units that are done."""
+        now = time.monotonic()
+        self.done += n
+        if self._last is not None:
+            self._units += n
+            self._seconds += now - self._last
+        self._last = now
+        self._first = self._first or (now, n)
+        self.update()
+
+    @property
+    def rate(self) -> float:
+        """Units per second after the first ones of the stage, which may have waited for a compilation; 0 if unknown."""
+        if self._seconds and (self._seconds >= SETTLED_S or not self._rate):
+            return self._units / self._seconds
+        return self._rate
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to the end, if what is between the stages takes as long as before; None if unknown."""
+        if self._first is None or self.done <= self._first[1]:
+            return None
+        started, n = self._first
+        return (time.monotonic() - started) / (self.done - n) * (self.total - self.done)
+
+    def describe_rate(self) -> str:
+        """Write unit and rate."""
+        return f"{self.unit}, {self.rate:.{0 if self.rate >= 100 else 1}f}/s" if self.rate else self.unit
+
+
 @contextlib.contextmanager
-def _show_bar(unit: str, total: int) -> Iterator[Callable[[int], None]]:
+def _show_bar(work: _Pass) -> Iterator[Callable[[], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(unit, total=total, rate="")
+    description, rate, left = map(TextColumn, ("{task.description}", "{task.fields[rate]}", "{task.fields[left]}"))
+    columns = (description, BarColumn(None), MofNCompleteColumn(), rate, left)
+    with Bar(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
+        task = bar.add_task("", total=work.total, rate=work.unit, left="")
 
-        def advance(n: int) -> None:
-            bar.advance(task, n)
-            bar.update(task, rate=f"{unit}, {bar.tasks[0].speed or 0:.0f}/s")
+        def update() -> None:
+            left = "" if work.left_s is None else f"{timedelta(seconds=round(work.left_s))} left"
+            bar.update(task, completed=work.done, description=work.stage, rate=work.describe_rate(), left=left)
 
-        yield advance
+        yield update
 
 
 @contextlib.contextmanager
-def _print_lines(unit: str, total: int) -> Iterator[Callable[[int], None]]:
-    started = printed = time.monotonic()
-    done = 0
+def _print_lines(work: _Pass) -> Iterator[Callable[[], None]]:
+    printed = time.monotonic()
 
-    def advance(n: int) -> None:
-        nonlocal done, printed
-        done += n
+    def update() -> None:
+        nonlocal printed
         now = time.monotonic()
-        if now - printed >= 10:
+        if now - printed >= LINE_S:
             printed = now
-            rate = done / (now - started)
-            print(f"{done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
+            left = "" if work.left_s is None else f", {work.left_s:.0f} s left"
+            stage = f"{work.stage}: " if work.stage else ""
+            print(f"{stage}{work.done}/{work.total} {work.describe_rate()}{left}", file=sys.stderr)
 
-    yield advance
+    yield update
 
 
 def escape(line: str) -> str:

@@ -18,12 +18,16 @@ class Progress:
     advance: Callable[[int], None] = _ignore
     """Called with the number of units done since the last call."""
 
+    stage: Callable[[str], None] = _ignore
+    """Called with what the next units belong to, such as ``fold 0, epoch 2/5``. A rate is measured from the first of
+    them on, which may have to wait for a compilation."""
+
     note: Callable[[str], None] = _ignore
     """Called with one line of text about the next step."""
 
     def part(self) -> "Progress":
         """Return a progress for work inside this work: it advances, and starts nothing."""
-        return Progress(advance=self.advance, note=self.note)
+        return Progress(advance=self.advance, stage=self.stage, note=self.note)
 
 
 # Reports nothing.

@@ -126,9 +126,12 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     opened = open_store(store)
 
     with quiet():
+        from hpa_model.backend import describe_device
         from hpa_model.training.data import summarize_data
         from hpa_model.training.finetune import train_and_finetune
         from hpa_model.training.job import Checkpointing
+
+        describe_device(1)  # its libraries write lines when they first look for GPUs
 
     with contextlib.suppress(InputError):  # a plain HTTP server cannot list parts
         for name in opened.parts():
@@ -140,8 +143,6 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     if allow_unlabeled or not data.empty_parts:
         for notice in data.list_notices(legacy_leak=config.legacy_leak):
             print(escape(str(notice)), file=sys.stderr)
-    if (out / "config.json").exists() and not overwrite:
-        print(f"Resuming {out}", file=sys.stderr)
     cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)
     with resumable(out, overwrite=overwrite), progress("images") as shown:
         runs = train_and_finetune(
@@ -197,9 +198,12 @@ def finetune(
     except InputError as error:
         raise InputError(f"{error} If the store was moved, pass --store.") from error
     with quiet():
+        from hpa_model.backend import describe_device
         from hpa_model.training.finetune import finetune as finetune_run
         from hpa_model.training.finetune import name_finetuned
         from hpa_model.training.job import Checkpointing
+
+        describe_device(1)  # as in `train`
 
     cache_bytes = _choose_cache(opened, description.config.parts, cache, cache_gib)
     out = out or name_finetuned(run, loss)
@@ -271,12 +275,12 @@ def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float 
     return n_bytes
 
 
-def print_epoch(fold: int, record: "EpochRecord") -> None:
-    """Print a line for an epoch."""
+def print_epoch(fold: int, record: "EpochRecord", is_best: bool) -> None:
+    """Print a line for an epoch, marked if its model is kept."""
     metrics = "  ".join(f"{label} {getattr(record, name):.3f}" for name, label in record.labeled_metrics().items())
     # To stderr, which rich redirects: the line appears above the bar. Folds count from 0, as their folders do.
     print(
         f"fold {fold}  epoch {record.epoch:>3}  loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  {metrics}  "
-        f"{record.images_per_s:.1f} images/s",
+        f"{record.images_per_s:.1f} images/s{'  kept' if is_best else ''}",
         file=sys.stderr,
     )

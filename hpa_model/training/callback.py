@@ -65,7 +65,8 @@ class TrainingCallback(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the clock."""
+        """Start the clock, and say which epoch it is."""
+        self._job.progress.stage(f"fold {self._job.fold.number}, epoch {epoch + 1}/{self._job.config.epochs}")
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -87,6 +88,7 @@ class TrainingCallback(keras.callbacks.Callback):
         config = self._job.config
         state = self._state_at(self._job.n_steps)
         self._models.update_network()
+        self._job.progress.stage(f"fold {self._job.fold.number}, epoch {epoch + 1}/{config.epochs}, validation")
         record, class_f1 = self._validate(state)
         state = state.after_epoch(record, class_f1.tolist())
         if config.plateau_epochs and state.epochs_since_best >= config.plateau_epochs:
@@ -96,7 +98,7 @@ class TrainingCallback(keras.callbacks.Callback):
         for name, value in asdict(record).items():
             if name != "epoch":
                 self._job.log(f"fold{self._job.fold.number}/{name}", record.epoch, value)
-        self._job.on_epoch(self._job.fold.number, record)
+        self._job.on_epoch(self._job.fold.number, record, state.best_epoch == state.epoch - 1)
         self._interrupts.stop_if_requested()
 
     def _validate(self, state: TrainingState) -> tuple[EpochRecord, npt.NDArray[np.float64]]:

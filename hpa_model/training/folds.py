@@ -14,7 +14,7 @@ from hpa_data.system.atomic import open_atomic, write_atomic
 from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig
 from hpa_model.predict import predict_probs
-from hpa_model.runs.checkpoint import START, read_state
+from hpa_model.runs.checkpoint import START, TrainingState, read_state
 from hpa_model.runs.folder import (
     BEST_FILE,
     CHECKPOINT_FILE,
@@ -30,6 +30,7 @@ from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
+from hpa_model.training.overview import describe_start, describe_training
 from hpa_model.training.run import OpenRun, name_parts
 from hpa_model.training.tensorboard import no_log, open_log
 
@@ -67,7 +68,11 @@ def train_folds(
     """
     config, checkpointing = run.description.config, checkpointing or Checkpointing()
     folds = _list_unfinished(run)
-    progress.start(sum(_count_remaining(config, fold) for fold in folds))
+    states = [_read_state(fold) for fold in folds]
+    place = describe_start(run, folds, states)
+    if place:
+        progress.note(place)
+    progress.start(sum(_count_remaining(config, fold, state) for fold, state in zip(folds, states, strict=True)))
     with open_log(run.folder) if checkpointing.tensorboard and folds else nullcontext(no_log) as log:
         for fold in folds:
             job = FoldJob(
@@ -80,7 +85,11 @@ def train_folds(
                 checkpointing=checkpointing,
                 log=log,
             )
-            fit_fold(make_network(fold.number), job)
+            network = make_network(fold.number)
+            if fold is folds[0]:
+                for line in describe_training(run, folds, network):
+                    progress.note(line)
+            fit_fold(network, job)
             _write_probs(run, fold)
     _gather_probs(run)
 
@@ -105,10 +114,13 @@ def _is_finished(fold: Fold) -> bool:
     return finished
 
 
-def _count_remaining(config: TrainConfig, fold: Fold) -> int:
-    """Count the images that a fold has still to be trained on, in all epochs together."""
+def _read_state(fold: Fold) -> TrainingState:
     path = fold.folder / CHECKPOINT_FILE
-    state = read_state(path) if path.exists() else START
+    return read_state(path) if path.exists() else START
+
+
+def _count_remaining(config: TrainConfig, fold: Fold, state: TrainingState) -> int:
+    """Count the images that a fold has still to be trained on, in all epochs together."""
     return (config.epochs - state.epoch) * count_images(config, fold) - state.n_images
 
 

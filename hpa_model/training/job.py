@@ -13,10 +13,10 @@ from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import EpochRecord
 from hpa_model.training.tensorboard import ScalarLogger, no_log
 
-EpochReport = Callable[[int, EpochRecord], None]
+EpochReport = Callable[[int, EpochRecord, bool], None]
 
 
-def ignore_epoch(fold: int, record: EpochRecord) -> None:
+def ignore_epoch(fold: int, record: EpochRecord, is_best: bool) -> None:
     """Do nothing."""
 
 
@@ -61,7 +61,8 @@ class FoldJob:
     """Of training images."""
 
     on_epoch: EpochReport = ignore_epoch
-    """Called after each epoch with the number of the fold, from 0, and the record of the epoch."""
+    """Called after each epoch with the number of the fold, from 0, the record of the epoch, and whether its validation
+    loss is the lowest so far, so that its model is kept."""
 
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     log: ScalarLogger = no_log

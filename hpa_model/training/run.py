@@ -45,6 +45,9 @@ class OpenRun:
     plan: FoldPlan
     reader: Reader
 
+    is_new: bool
+    """Whether the folder was created, not opened to resume."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BaseRun:
@@ -139,7 +142,7 @@ def open_run(
             if (out / FOLDS_FILE).exists():
                 check_folds(out, plan, reader)
             write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader))
-            yield OpenRun(folder=out, description=description, plan=plan, reader=reader)
+            yield OpenRun(folder=out, description=description, plan=plan, reader=reader, is_new=is_new)
 
 
 def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescription:

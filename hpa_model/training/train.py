@@ -45,8 +45,9 @@ def train(
         Limit of the memory for decoded samples. Does not change the result.
     progress : Progress, optional
         Of training images, all epochs of all folds together.
-    on_epoch : function of (int, EpochRecord), optional
-        Called after each epoch with the number of the fold, from 0, and the record of the epoch.
+    on_epoch : function of (int, EpochRecord, bool), optional
+        Called after each epoch with the number of the fold, from 0, the record of the epoch, and whether its model is
+        kept as the best so far.
     checkpointing : Checkpointing, optional
         Checkpoints and logs.
 

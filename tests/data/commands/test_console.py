@@ -47,6 +47,24 @@ def test_progress_of_several_passes_is_quiet_away_from_a_terminal(capsys: pytest
     assert capsys.readouterr() == ("", "next\n")
 
 
+def test_the_rate_leaves_out_what_the_first_units_of_a_stage_wait_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with progress("images") as shown:
+        shown.start(100)
+        for name, wait_s in (("fold 0, epoch 1/2", 30), ("fold 0, epoch 2/2", 7)):
+            shown.stage(name)
+            now[0] += wait_s  # compiles, or validates
+            for _ in range(5):
+                shown.advance(10)
+                now[0] += 4
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "fold 0, epoch 1/2: 10/100 images"
+    assert last == "fold 0, epoch 2/2: 90/100 images, 2.5/s, 5 s left"
+
+
 @pytest.mark.parametrize(("overwrite", "command"), [(False, "the same command"), (True, "the same command without")])
 def test_an_interrupted_user_is_told_how_to_resume(
     overwrite: bool, command: str, capsys: pytest.CaptureFixture[str]

@@ -20,6 +20,15 @@ def test_a_training_prints_its_epochs_scores_and_paths(trained: tuple[Path, Ende
     run, ended = trained
     assert ended.status == 0, ended.err
     assert "fold 1  epoch   1  loss " in ended.err
+    assert "images/s  kept\n" in ended.err
+    lines = ended.err.splitlines()
+    assert lines[0].startswith("Device: CPU, ")
+    assert lines[1] == (
+        "Data: 12 samples of train; 2 folds, 6 images to train on, 6 to validate on; 1 steps per epoch; "
+        "classes without samples: 24 of 28 (Nuclear speckles, Nuclear bodies, Endoplasmic reticulum and 21 more)"
+    )
+    assert lines[2].startswith("Network: gapnet, 597,388 parameters, 595,268 of them trained; input 76 x 76 x 4")
+    assert lines[3].startswith("fold 0  epoch   1")
     assert "honest: thresholds fitted on the other folds" in ended.out
     assert "Run folder: run\nReport: run/report.html" in ended.out
     assert (run / "report.html").exists()
@@ -31,8 +40,11 @@ def test_the_same_command_resumes_a_training(store: Store, run: Path, tmp_path: 
     options = ("--folds", 2, "--epochs", 1, "--image-size", 76, "--batch-size", 6, "--out", again)
     ended = hpa("train", store.path, *options)
     assert ended.status == 0, ended.err
-    assert f"Resuming {again}" in ended.err
-    assert "epoch   1" not in ended.err
+    assert ended.err == f"Nothing to train: all folds of {again} are finished.\n"
+    (again / "fold1" / "probs.npz").unlink()
+    ended = hpa("train", store.path, *options)
+    assert ended.err.startswith(f"Resuming {again} at the start of fold 1\n")
+    assert "2 folds, 1 to train, 6 images" in ended.err
 
 
 def test_finetuning_makes_a_run_beside_the_first(run: Path, tmp_path: Path, hpa: Hpa) -> None:

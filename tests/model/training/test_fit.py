@@ -37,7 +37,7 @@ def test_a_training_that_is_killed_three_times_ends_with_the_same_weights(
     for batch in (2, 2, 5):  # within an epoch; at the last step of an epoch; in the next epoch
         with pytest.raises(Killed):
             train(store, CONFIG, out, progress=stop_at(batch), checkpointing=Checkpointing(checkpoint_s=0))
-    train(store, CONFIG, out, on_epoch=lambda fold, record: records.append(record))
+    train(store, CONFIG, out, on_epoch=lambda fold, record, is_best: records.append(record))
     assert_same_models(run, out)
     assert (read_out_of_fold(out).probs == read_out_of_fold(run).probs).all()
     for one, other in zip(read_history(run, 2), read_history(out, 2), strict=True):

@@ -32,7 +32,7 @@ def records() -> list[tuple[int, EpochRecord]]:
 def run(store: Store, records: list[tuple[int, EpochRecord]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train a run. Tests must not change it."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    train(store, CONFIG, out, on_epoch=lambda fold, record: records.append((fold, record)))
+    train(store, CONFIG, out, on_epoch=lambda fold, record, is_best: records.append((fold, record)))
     return out
 
 

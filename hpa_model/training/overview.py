@@ -1,0 +1,88 @@
+"""What a training says before its first step: device, data and network, and where it goes on."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import keras
+import numpy as np
+
+from hpa_data.errors import N_EXAMPLES
+from hpa_model.backend import describe_device
+from hpa_model.nets.resize import AreaResize
+from hpa_model.runs.checkpoint import START, TrainingState
+from hpa_model.training.job import Fold, count_images
+from hpa_model.training.run import OpenRun
+
+
+def describe_start(run: OpenRun, folds: Sequence[Fold], states: Sequence[TrainingState]) -> str:
+    """Say where a run goes on, if its folder is not new; else return no text.
+
+    Parameters
+    ----------
+    run : OpenRun
+    folds : sequence of Fold
+        Those that are not finished.
+    states : sequence of TrainingState
+        Where each of them is.
+    """
+    if run.is_new:
+        return ""
+    if not folds:
+        return f"Nothing to train: all folds of {run.folder} are finished."
+    fold, state = folds[0], states[0]
+    if state == START:
+        place = f"at the start of fold {fold.number}"
+    else:
+        place = f"at fold {fold.number}, epoch {state.epoch + 1}, step {state.step + 1}"
+    return f"Resuming {run.folder} {place}"
+
+
+def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model) -> list[str]:
+    """Describe device, data and network in one line each.
+
+    Parameters
+    ----------
+    run : OpenRun
+    folds : sequence of Fold
+        Those that are trained, at least one.
+    network : keras.Model
+        Of the first of them, with frozen layers frozen.
+    """
+    config = run.description.config
+    return [
+        f"Device: {describe_device(config.devices)}, {config.precision}",
+        f"Data: {_describe_data(run, folds)}",
+        f"Network: {config.model}, {_describe_network(network)}; loss {config.loss}, {config.optimizer}, "
+        f"learning rate {config.learning_rate:g}",
+    ]
+
+
+def _describe_data(run: OpenRun, folds: Sequence[Fold]) -> str:
+    config, plan, classes = run.description.config, run.plan, run.description.classes
+    n_samples, n_copies = int((plan.folds >= 0).sum()), int((plan.parents >= 0).sum())
+    labels = run.reader.labels[plan.folds >= 0]  # type: ignore[index]
+    absent = [classes[k] for k in np.flatnonzero(~labels.any(axis=0)).tolist()]
+    copies = f" and {n_copies:,} copies" if n_copies else ""
+    chosen = "" if len(folds) == plan.n_folds else f", {len(folds)} to train"
+    steps = [math.ceil(count_images(config, fold) / config.batch_size) for fold in folds]
+    more = f" and {len(absent) - N_EXAMPLES} more" if len(absent) > N_EXAMPLES else ""
+    without = f"{len(absent)} of {len(classes)} ({', '.join(absent[:N_EXAMPLES])}{more})" if absent else "none"
+    return (
+        f"{n_samples:,} samples{copies} of {', '.join(config.parts)}; {plan.n_folds} folds{chosen}, "
+        f"{_span(len(fold.training) for fold in folds)} images to train on, "
+        f"{_span(len(fold.validation) for fold in folds)} to validate on; {_span(steps)} steps per epoch; "
+        f"classes without samples: {without}"
+    )
+
+
+def _describe_network(network: keras.Model) -> str:
+    n_trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
+    shape = next((layer.output.shape for layer in network.layers if isinstance(layer, AreaResize)), network.input_shape)
+    size = " x ".join(map(str, shape[1:]))
+    return f"{network.count_params():,} parameters, {n_trained:,} of them trained; input {size}"
+
+
+def _span(numbers: Iterable[int]) -> str:
+    """Write numbers as one, or as the lowest and the highest."""
+    found = sorted(set(numbers))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
