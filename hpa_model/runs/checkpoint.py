@@ -128,7 +128,7 @@ def save_checkpoint(path: Path, state: TrainingState, network: keras.Model, opti
 
 def read_state(path: Path) -> TrainingState:
     """Read the state of a checkpoint; InputError if it is damaged."""
-    return _decode_state(_read_checkpoint(path), path)
+    return _decode_state(_read_checkpoint(path, "state"), path)
 
 
 def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer) -> TrainingState:
@@ -158,10 +158,10 @@ def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer
     return state
 
 
-def _read_checkpoint(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read all arrays of a checkpoint."""
+def _read_checkpoint(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """Read all arrays of a checkpoint, or those of some names."""
     try:
-        return read_arrays(path)
+        return read_arrays(path, *names)
     except ValueError as error:
         raise InputError(f"Cannot read checkpoint {path}: {error}. {REMEDY}") from error
 

@@ -247,11 +247,11 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     write_table(path, list(rows[0]), [[f"{value:.6g}" for value in row.values()] for row in rows])
 
 
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read all arrays of an ``.npz`` file; ValueError if it is damaged or holds Python objects."""
+def read_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """Read all arrays of an ``.npz`` file, or those of some names; ValueError if it is damaged or holds objects."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+            return {name: file[name] for name in names or file.files}
     except CORRUPTION_ERRORS as error:
         # NumPy's advice for what it takes for a pickle, to allow pickles, is dangerous.
         raise ValueError("it is not an archive of arrays" if "pickle" in str(error) else first_line(error)) from error

@@ -102,15 +102,19 @@ def _list_unfinished(run: OpenRun) -> list[Fold]:
         fold = Fold(number=number, folder=fold_folder(run.folder, number), training=training, validation=validation)
         fold.folder.mkdir(exist_ok=True)
         remove_partial_files(fold.folder)
-        if not _is_finished(fold):
+        if not _is_finished(fold, run.description.config.epochs):
             folds.append(fold)
     return folds
 
 
-def _is_finished(fold: Fold) -> bool:
-    """Return whether a fold has its model and its probabilities; remove a file that contradicts it."""
+def _is_finished(fold: Fold, epochs: int) -> bool:
+    """Return whether a fold has its model and its probabilities, after this many epochs; if not, remove the latter."""
     finished = (fold.folder / PROBS_FILE).exists() and is_zipfile(fold.folder / BEST_FILE)
-    (fold.folder / (CHECKPOINT_FILE if finished else PROBS_FILE)).unlink(missing_ok=True)
+    # Without a checkpoint it was copied, or trained by a version before 0.4.0.
+    if finished and (fold.folder / CHECKPOINT_FILE).exists():
+        finished = _read_state(fold).epoch >= epochs
+    if not finished:
+        (fold.folder / PROBS_FILE).unlink(missing_ok=True)
     return finished
 
 
@@ -130,7 +134,6 @@ def _write_probs(run: OpenRun, fold: Fold) -> None:
     probs = predict_probs([model], run.reader, fold.validation, run.description.config.batch_size)
     with open_atomic(fold.folder / PROBS_FILE) as file:
         np.savez(file, probs=probs)
-    (fold.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
 def _gather_probs(run: OpenRun) -> None:

@@ -22,6 +22,7 @@ from hpa_model.backend import check_devices, make_deterministic
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import (
     BEST_FILE,
+    CHECKPOINT_FILE,
     CONFIG_FILE,
     FOLDS_FILE,
     PROBS_FILE,
@@ -142,6 +143,7 @@ def open_run(
             if (out / FOLDS_FILE).exists():
                 check_folds(out, plan, reader)
             write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader))
+            _record_epochs(out, config.epochs)
             yield OpenRun(folder=out, description=description, plan=plan, reader=reader, is_new=is_new)
 
 
@@ -188,12 +190,35 @@ def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool)
     if overwrite:
         return True
     differences = _compare(existing, description)
-    if differences:
+    epochs = existing.config.epochs
+    same_epochs = replace(description, config=replace(description.config, epochs=epochs))
+    if description.config.epochs > epochs and not _compare(existing, same_epochs):
+        _check_checkpoints(out, description)
+    elif differences:
         raise InputError(
             f"Cannot resume {out}: it differs in {', '.join(differences)}. Use the same settings, pass --overwrite, or "
             "name another folder."
         )
     return False
+
+
+def _check_checkpoints(out: Path, description: RunDescription) -> None:
+    """Check that all finished folds of a run can be trained for more epochs: InputError if one cannot."""
+    for number in description.trained_folds:
+        folder = fold_folder(out, number)
+        if (folder / PROBS_FILE).exists() and not (folder / CHECKPOINT_FILE).exists():
+            raise InputError(
+                f"Cannot train {out} for more epochs: fold {number} has no {CHECKPOINT_FILE}; versions before 0.4.0 "
+                f"removed it from a finished fold. Pass --overwrite to train {description.config.epochs} epochs from "
+                "the start."
+            )
+
+
+def _record_epochs(out: Path, epochs: int) -> None:
+    """Record that a run is trained for more epochs than before, if it is."""
+    existing = read_run(out)
+    if existing.config.epochs != epochs:
+        replace(existing, config=replace(existing.config, epochs=epochs)).write(out)
 
 
 def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:

@@ -13,7 +13,7 @@ CONFIG = TrainConfig(
 )
 
 # The files of a finished fold.
-FOLD_FILES = {"best.keras", "last.keras", "history.csv", "class_f1.csv", "probs.npz"}
+FOLD_FILES = {"best.keras", "last.keras", "history.csv", "class_f1.csv", "probs.npz", "checkpoint.npz"}
 
 
 class Killed(BaseException):

@@ -1,15 +1,19 @@
 """Finished folds are not trained again."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 
+from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
-from hpa_model.runs.folder import read_history
+from hpa_model.runs.folder import read_history, read_run
+from hpa_model.runs.out_of_fold import read_out_of_fold
+from hpa_model.training.job import Checkpointing
 from hpa_model.training.train import train
-from tests.model.stopping import CONFIG, FOLD_FILES, Killed
+from tests.model.stopping import CONFIG, FOLD_FILES, Killed, assert_same_models, stop_at
 
 
 def test_a_finished_run_is_only_scored_again(run: Path, store: Store) -> None:
@@ -41,3 +45,30 @@ def test_tables_are_written_again_after_a_kill_between_checkpoint_and_tables(
     assert planned == [6]  # images of the other fold; this fold has finished its only epoch
     assert list(map(len, read_history(out, 2))) == [1, 1]
     assert {path.name for path in (out / "fold0").iterdir()} == FOLD_FILES
+
+
+def test_a_finished_run_goes_on_with_more_epochs_to_the_same_weights(run: Path, store: Store, tmp_path: Path) -> None:
+    longer = dataclasses.replace(CONFIG, epochs=3)
+    train(store, longer, tmp_path / "whole")
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    notes: list[str] = []
+    with pytest.raises(Killed):
+        train(store, longer, out, progress=stop_at(2), checkpointing=Checkpointing(checkpoint_s=0))
+    with pytest.raises(InputError, match=r"differs in epochs \(3 there, 2 here\)"):
+        train(store, CONFIG, out)
+    train(store, longer, out, progress=Progress(note=notes.append))
+    assert notes[0] == f"Resuming {out} at fold 0, epoch 3, step 2"
+    assert_same_models(tmp_path / "whole", out)
+    assert (read_out_of_fold(out).probs == read_out_of_fold(tmp_path / "whole").probs).all()
+    assert read_run(out).config == longer
+
+
+def test_a_finished_run_without_checkpoints_cannot_go_on(run: Path, store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    (out / "fold1" / "checkpoint.npz").unlink()
+    assert train(store, CONFIG, out).n_samples == 12
+    with pytest.raises(InputError, match=r"fold 1 has no checkpoint\.npz; versions before 0\.4\.0 .*--overwrite"):
+        train(store, dataclasses.replace(CONFIG, epochs=3), out)
+    assert read_run(out).config == CONFIG
