@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from hpa_data.errors import InputError
-from hpa_data.folds.options import FoldMethod
+from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.records import decode_record
 
@@ -50,6 +50,11 @@ class TrainConfig:
 
     fold_method: FoldMethod = "stratified"
     """See `hpa_data.folds.assign_folds`. Groups are duplicates, and samples of one antibody."""
+
+    duplicates: DuplicateSearch = field(default="auto", metadata={"absent": "ignore"})
+    """Duplicates that are looked for and kept in one fold: ``exact``, those with the same pixels; ``near``, also other
+    exports of the same image; ``auto``, near ones where that takes less than a minute, else exact ones; ``ignore``,
+    none, or near ones with ``grouped-stratified``. The run records what was looked for, and resumes with it."""
 
     legacy_leak: bool = False
     """Treat copies as independent samples and cut all into contiguous folds, as the paper probably did: optimistic."""

@@ -1,7 +1,7 @@
 """The command `hpa folds`: its options and its text."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -24,7 +24,7 @@ from hpa_data.commands.options import (
     choose_table,
     refuse_unused,
 )
-from hpa_data.folds.options import FoldMethod
+from hpa_data.folds.options import DuplicateSearch, FoldMethod
 
 if TYPE_CHECKING:
     from hpa_data.folds.leakage import FoldReport
@@ -50,6 +50,13 @@ def folds(
             "--legacy-leak", help="Split samples and copies alike into contiguous folds, as the paper probably did."
         ),
     ] = False,
+    duplicates: Annotated[
+        DuplicateSearch,
+        typer.Option(
+            metavar="KIND",
+            help=f"Duplicates that stay in one fold, as in `hpa train`: {', '.join(get_args(DuplicateSearch))}.",
+        ),
+    ] = "auto",
     no_near_duplicates: Annotated[
         bool, typer.Option("--no-near-duplicates", help="Do not read every image to find near duplicates.")
     ] = False,
@@ -60,8 +67,8 @@ def folds(
     from hpa_data.folds.leakage import audit_store_folds, audit_table_folds
     from hpa_data.store.store import open_store
 
-    table = choose_table(ctx, store, labels, store_only=("parts", "no_near_duplicates", "threads"))
-    refuse_unused(ctx, "fold_method", "seed", when=legacy_leak, reason="with --legacy-leak")
+    table = choose_table(ctx, store, labels, store_only=("parts", "duplicates", "no_near_duplicates", "threads"))
+    refuse_unused(ctx, "fold_method", "duplicates", "seed", when=legacy_leak, reason="with --legacy-leak")
     refuse_unused(ctx, "seed", when=fold_method == "contiguous", reason="with --fold-method contiguous")
     if table is not None:
         dataset, options = choose_reading(dataset_name, numbering, id_column, label_column)
@@ -77,6 +84,7 @@ def folds(
             options=options,
         )
     else:
+        refuse_unused(ctx, "no_near_duplicates", when=duplicates == "near", reason="with --duplicates near")
         refuse_unused(ctx, "threads", when=no_near_duplicates, reason="with --no-near-duplicates")
         with progress("samples") as shown:
             report = audit_store_folds(
@@ -86,6 +94,7 @@ def folds(
                 method=fold_method,
                 seed=seed,
                 legacy_leak=legacy_leak,
+                duplicates=duplicates,
                 near=not no_near_duplicates,
                 threads=threads,
                 progress=shown,

@@ -1,11 +1,13 @@
 from . import assign as assign
 from . import duplicates as duplicates
+from . import leak_check as leak_check
 from . import leakage as leakage
 from . import options as options
 from . import plan as plan
 from . import relations as relations
 from .assign import assign_folds as assign_folds
 from .assign import split_fold as split_fold
+from .leak_check import LeakCheck as LeakCheck
 from .leakage import audit_store_folds as audit_store_folds
 from .leakage import audit_table_folds as audit_table_folds
 from .plan import FoldPlan as FoldPlan

@@ -115,8 +115,8 @@ def _stratify_groups(
     sizes = np.bincount(members)
     if len(sizes) < n_folds:
         raise InputError(
-            f"folds must be at most the number of groups, {len(sizes)}. Received: folds={n_folds}. Pass fewer, or "
-            "another --fold-method."
+            f"folds must be at most the number of groups, {len(sizes)}. Received: folds={n_folds}. Pass fewer: "
+            "samples of one group, such as duplicates, are in one fold."
         )
     group_labels = np.zeros((len(sizes), labels.shape[1]), np.uint8)
     np.maximum.at(group_labels, members, labels)

@@ -8,6 +8,7 @@ call: half a day for the 5.5e9 pairs of 105,000 samples.
 """
 
 import math
+import time
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -41,6 +42,9 @@ MIN_CONTRAST = 0.25
 DCT_SIZE, HASH_SIZE = 32, 8
 # Hashes that are compared at a time, 1 MB of them; NumPy takes 1.5 times as long for fewer columns.
 ROWS, COLUMNS = 16, 8192
+# Hashes that are timed to estimate the time of all, after as many that are not, and seconds that comparing a pair takes
+# (benchmarks/RESULTS.md, near duplicates).
+N_TIMED, PAIR_S = 64, 3.5e-9
 # 160 MB, and four times that while they are sorted. Real data sets have thousands.
 MAX_PAIRS = 10_000_000
 
@@ -122,6 +126,28 @@ def hash_samples(
             hashes[start : start + len(batch)] = list(pool.map(perceptual_hash, reader.read(batch)))
             progress.advance(len(batch))
     return hashes
+
+
+def estimate_near_s(reader: Reader, indices: npt.NDArray[np.int64]) -> float:
+    """Estimate how long the search for near duplicates would take, in seconds, from hashing some of the samples.
+
+    Parameters
+    ----------
+    reader : Reader
+    indices : array of int64, shape (M,)
+        Samples that can be read.
+
+    Raises
+    ------
+    InputError
+        If a sample is damaged.
+    """
+    timed = indices[N_TIMED : 2 * N_TIMED]
+    hash_samples(reader, indices[:N_TIMED])  # files are opened, and threads and packages started
+    started = time.perf_counter()
+    hash_samples(reader, timed)
+    of_one = (time.perf_counter() - started) / max(len(timed), 1)
+    return of_one * len(indices) + PAIR_S * len(indices) ** 2 / 2
 
 
 def find_uniform(sums: npt.NDArray[np.uint64], *, pixels: int) -> npt.NDArray[np.bool_]:
@@ -244,7 +270,8 @@ def find_near_duplicates(
                 if n_pairs > MAX_PAIRS:
                     raise InputError(
                         f"Cannot list near duplicates: more than {MAX_PAIRS} pairs of samples differ in at most "
-                        f"{max_distance} bits. Remove samples that show nothing, or pass --no-near-duplicates."
+                        f"{max_distance} bits. Remove samples that show nothing, or look for exact "
+                        "duplicates only: `hpa train --duplicates exact`, `hpa folds --no-near-duplicates`."
                     )
     return _sort_pairs(np.concatenate(pairs))
 

@@ -13,7 +13,7 @@ from hpa_data.augment.oversample import plan_copies
 from hpa_data.dataset import HPA_2018, Dataset, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds
-from hpa_data.folds.options import FoldMethod
+from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.folds.plan import FoldPlan, plan_folds
 from hpa_data.folds.relations import (
     COPY,
@@ -23,6 +23,7 @@ from hpa_data.folds.relations import (
     Relations,
     find_relations,
     group_by_id,
+    search_near,
 )
 from hpa_data.reader.reader import ORIGINAL
 from hpa_data.sources.schemes import NAMING_SCHEMES
@@ -119,6 +120,7 @@ def audit_store_folds(
     method: FoldMethod = "stratified",
     seed: int = 0,
     legacy_leak: bool = False,
+    duplicates: DuplicateSearch = "auto",
     near: bool = True,
     threads: int | None = None,
     progress: Progress = SILENT,
@@ -132,7 +134,11 @@ def audit_store_folds(
         By default all that have labels.
     n_folds, method, seed, legacy_leak
         See `plan_folds`.
-    near, threads, progress
+    duplicates : {"auto", "near", "exact", "ignore"}
+        What stays in one fold, as in `plan_training`: the folds are those of a training.
+    near : bool
+        Search for near duplicates, to report those that leak; without it, they are not kept in one fold either.
+    threads, progress
         See `find_relations`.
 
     Returns
@@ -152,17 +158,22 @@ def audit_store_folds(
             f"Cannot assign samples to folds: no part of {store.location} has labels. Convert one with --labels."
         )
     with store.reader([part.name for part in opened], threads=threads) as reader:
-        # Once, and not before the plan has refused what cannot be: it reads every image.
-        find = functools.cache(lambda: find_relations(opened, reader, near=near, threads=threads, progress=progress))
+        is_grouped = method == "grouped-stratified"
+        # Each once, and not before the plan has refused what cannot be: near duplicates take reading every image.
+        find = functools.cache(functools.partial(find_relations, opened, reader, threads=threads, progress=progress))
+
+        def find_groups() -> npt.NDArray[np.int64]:
+            return find(near=near and search_near(reader, duplicates, method)).merge(fold_groups=is_grouped)
+
         plan = plan_folds(
             reader,
             n_folds,
             method=method,
-            find_groups=lambda: find().merge(),
+            find_groups=None if duplicates == "ignore" and not is_grouped else find_groups,
             seed=seed,
             legacy_leak=legacy_leak,
         )
-        relations = find()
+        relations = find(near=near)
         n_left_out = int((~is_readable(reader.status)).sum())
         labels = np.empty((0, 0), np.uint8) if reader.labels is None else reader.labels
     return report_folds(plan, labels, relations, classes=opened[0].manifest.classes, n_left_out=n_left_out)

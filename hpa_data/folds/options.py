@@ -3,3 +3,7 @@
 from typing import Literal
 
 FoldMethod = Literal["stratified", "contiguous", "grouped-stratified"]
+
+# What is looked for before samples are assigned to folds, to be kept in one fold. `near` includes `exact`; `auto` is
+# `near` where that is quick, else `exact`; `ignore` looks for nothing, but with `grouped-stratified` for `near`.
+DuplicateSearch = Literal["auto", "near", "exact", "ignore"]

@@ -1,7 +1,7 @@
 """Folds over the parts of a store: which samples are in training and which in validation."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +9,9 @@ import numpy.typing as npt
 from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
 from hpa_data.folds.assign import assign_folds, check_n_folds, split_fold
-from hpa_data.folds.options import FoldMethod
-from hpa_data.folds.relations import find_relations, group_same_ids
+from hpa_data.folds.leak_check import NOT_CHECKED, LeakCheck
+from hpa_data.folds.options import DuplicateSearch, FoldMethod
+from hpa_data.folds.relations import count_duplicates, find_relations, group_same_ids, search_near
 from hpa_data.reader.reader import ABSENT, ORIGINAL, Reader
 from hpa_data.store.store import Store
 from hpa_data.system.progress import SILENT, Progress
@@ -27,6 +28,9 @@ class FoldPlan:
 
     parents: npt.NDArray[np.int64]
     """The index of each copy's parent, shape (N,); negative for all others. With `legacy_leak`, copies are others."""
+
+    leak_check: LeakCheck = NOT_CHECKED
+    """Which duplicates were looked for, and kept together."""
 
     def split(self, fold: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the training and the validation indices of a fold; see `assign.split_fold`."""
@@ -54,8 +58,8 @@ def plan_folds(
     n_folds, method, seed
         See `assign.assign_folds`.
     find_groups : function, optional
-        Returns groups, int64 (N,), for ``grouped-stratified``; see `Relations.merge`. It is called last, as it may
-        read every image, after everything else was checked.
+        Returns groups, int64 (N,), that stay together; see `Relations.merge`. By default, those with the same id. It is
+        called last, as it may read every image, after everything else was checked; not with `legacy_leak`.
     legacy_leak : bool
         Do what the paper of 2018 probably did: treat copies as independent samples and split all into contiguous
         folds. Its scores are too high: copies of validation samples are in training.
@@ -89,30 +93,26 @@ def plan_folds(
     originals = np.flatnonzero(readable & (parents == ORIGINAL))
     # Copies are appended, as the paper's were, whatever the order of the parts.
     originals = originals[np.argsort(reader.parents[originals] != ORIGINAL, kind="stable")]
-    same_id = originals if legacy_leak else group_same_ids(reader)[originals]
-    check_n_folds(n_folds, len(np.unique(same_id)), seed)
-    groups = find_groups()[originals] if find_groups is not None and method == "grouped-stratified" else None
+    same_id = np.arange(len(reader)) if legacy_leak else group_same_ids(reader)
+    check_n_folds(n_folds, len(np.unique(same_id[originals])), seed)
+    groups = same_id if find_groups is None or legacy_leak else find_groups()
     folds: npt.NDArray[np.int64] = np.full(len(reader), -1)
-    folds[originals] = _assign(reader.labels[originals], n_folds, method, groups=groups, same_id=same_id, seed=seed)
+    folds[originals] = _assign(reader.labels[originals], n_folds, method, groups[originals], seed)
     # A copy that could not be written must not be read, although its parent can.
     return FoldPlan(n_folds=n_folds, folds=folds, parents=np.where(readable, parents, ORIGINAL))
 
 
 def _assign(
-    labels: npt.NDArray[np.uint8],
-    n_folds: int,
-    method: FoldMethod,
-    *,
-    groups: npt.NDArray[np.int64] | None,
-    same_id: npt.NDArray[np.int64],
-    seed: int,
+    labels: npt.NDArray[np.uint8], n_folds: int, method: FoldMethod, groups: npt.NDArray[np.int64], seed: int
 ) -> npt.NDArray[np.int64]:
-    """Assign samples to folds, those with the same value in `same_id`, int64 (N,), to the same one."""
-    _, firsts, members = np.unique(same_id, return_index=True, return_inverse=True)
-    if len(firsts) == len(labels) or groups is not None:  # the groups hold those with the same id
+    """Assign samples to folds, those with the same value in `groups`, int64 (N,), to the same one."""
+    _, firsts, members = np.unique(groups, return_index=True, return_inverse=True)
+    if method == "grouped-stratified":
         return assign_folds(labels, n_folds, method, groups, seed)
+    if len(firsts) == len(labels):
+        return assign_folds(labels, n_folds, method, None, seed)
     if method == "stratified":
-        return assign_folds(labels, n_folds, "grouped-stratified", same_id, seed)
+        return assign_folds(labels, n_folds, "grouped-stratified", groups, seed)
     return assign_folds(labels[firsts], n_folds, method, None, seed)[members]
 
 
@@ -125,9 +125,10 @@ def plan_training(
     method: FoldMethod,
     seed: int,
     legacy_leak: bool,
+    duplicates: DuplicateSearch = "auto",
     progress: Progress = SILENT,
 ) -> FoldPlan:
-    """Assign the samples of a store to folds; relations are searched for only by ``grouped-stratified``.
+    """Assign the samples of a store to folds; duplicates stay in one fold.
 
     Parameters
     ----------
@@ -136,12 +137,29 @@ def plan_training(
     reader : Reader
         Over these parts, in the same order.
     n_folds, method, seed, legacy_leak
-        See `plan_folds`.
-    progress : Progress, optional
-        See `find_relations`.
+        See `plan_folds`. Only ``grouped-stratified`` also keeps the fold groups of naming schemes together.
+    duplicates, progress
+        See `search_near`. With ``exact``, nothing is read but what lies beside the images. With `legacy_leak`, nothing
+        is searched for.
+
+    Returns
+    -------
+    FoldPlan
+        With the record of what was searched for.
     """
+    is_grouped, found = method == "grouped-stratified", []
 
     def find_groups() -> npt.NDArray[np.int64]:
-        return find_relations([store.part(name) for name in parts], reader, progress=progress).merge()
+        near = search_near(reader, duplicates, method, progress)
+        found.append(find_relations([store.part(name) for name in parts], reader, near=near))
+        return found[0].merge(fold_groups=is_grouped)
 
-    return plan_folds(reader, n_folds, method=method, find_groups=find_groups, seed=seed, legacy_leak=legacy_leak)
+    plan = plan_folds(
+        reader,
+        n_folds,
+        method=method,
+        find_groups=None if duplicates == "ignore" and not is_grouped else find_groups,
+        seed=seed,
+        legacy_leak=legacy_leak,
+    )
+    return replace(plan, leak_check=count_duplicates(found[0], reader)) if found else plan

@@ -8,12 +8,15 @@ import numpy.typing as npt
 
 from hpa_data.dataset import is_readable
 from hpa_data.folds.duplicates import (
+    estimate_near_s,
     find_exact_duplicates,
     find_near_duplicates,
     find_uniform,
     group_samples,
     hash_samples,
 )
+from hpa_data.folds.leak_check import LeakCheck
+from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.reader.reader import ORIGINAL, Reader
 from hpa_data.sources.schemes import NAMING_SCHEMES, FoldGroup
 from hpa_data.store.part import Part
@@ -22,6 +25,10 @@ from hpa_data.system.progress import SILENT, Progress
 COPY, EXACT_DUPLICATE, NEAR_DUPLICATE = "copy", "exact duplicate", "near duplicate"
 # Of samples of several parts: taken for one sample that was converted twice, such as in two sizes.
 SAME_ID = "id"
+# Seconds that the search for near duplicates may take where it was not asked for. Training takes far longer.
+NEAR_BUDGET_S = 60.0
+# From this estimate on, a line says what is being done.
+NOTED_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +110,48 @@ def find_relations(
         if scheme.fold_group and from_scheme.any():
             groups[scheme.fold_group.name] = group_by_id(reader.ids, scheme.fold_group, among=from_scheme & ~is_copy)
     return Relations(groups=groups)
+
+
+def search_near(reader: Reader, duplicates: DuplicateSearch, method: FoldMethod, progress: Progress = SILENT) -> bool:
+    """Decide whether to search for near duplicates before samples are assigned to folds.
+
+    Parameters
+    ----------
+    reader : Reader
+    duplicates : {"auto", "near", "exact", "ignore"}
+        With ``auto``, they are searched for if that takes at most `NEAR_BUDGET_S` by an estimate, for which some images
+        are read: on another machine, the decision may be another.
+    method : FoldMethod
+        ``grouped-stratified`` searches for them unless `duplicates` is ``exact``.
+    progress : Progress, optional
+        A line, if the search takes long enough to wonder.
+    """
+    if method == "grouped-stratified" or duplicates != "auto":
+        return duplicates == "near" or (method == "grouped-stratified" and duplicates != "exact")
+    originals = np.flatnonzero(is_readable(reader.status) & (reader.parents == ORIGINAL))
+    seconds = estimate_near_s(reader, originals)
+    if NOTED_S <= seconds <= NEAR_BUDGET_S:
+        progress.note(f"Looking for near duplicates among {len(originals):,} samples, about {seconds:.0f} s")
+    return seconds <= NEAR_BUDGET_S
+
+
+def count_duplicates(relations: Relations, reader: Reader) -> LeakCheck:
+    """Count the duplicates that were found among the originals of a reader."""
+    originals = np.flatnonzero(is_readable(reader.status) & (reader.parents == ORIGINAL))
+
+    def count(name: str) -> tuple[int, int]:
+        sizes = np.unique(relations.groups[name][originals], return_counts=True)[1]
+        return int((sizes > 1).sum()), int(sizes[sizes > 1].sum())
+
+    is_near = NEAR_DUPLICATE in relations.groups  # whose groups hold the exact duplicates, too
+    n_groups, n_in_groups = count(NEAR_DUPLICATE if is_near else EXACT_DUPLICATE)
+    return LeakCheck(
+        searched="near" if is_near else "exact",
+        n_samples=len(originals),
+        n_groups=n_groups,
+        n_in_groups=n_in_groups,
+        n_exact=count(EXACT_DUPLICATE)[1],
+    )
 
 
 def group_same_ids(reader: Reader) -> npt.NDArray[np.int64]:

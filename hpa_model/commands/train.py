@@ -11,7 +11,7 @@ import typer
 from hpa_data.commands.console import escape, progress, quiet, resumable, show
 from hpa_data.commands.options import STORE, Json, Overwrite, refuse_unused, was_given
 from hpa_data.errors import InputError
-from hpa_data.folds.options import FoldMethod
+from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_model.commands.evaluate import describe_scores, write_report_file
 from hpa_model.config import FoldChoice, Loss, Precision, TrainConfig
 
@@ -72,6 +72,14 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
         FoldMethod,
         _setting(help=f"How samples are assigned to folds: {', '.join(get_args(FoldMethod))}.", metavar="METHOD"),
     ] = DEFAULTS.fold_method,
+    duplicates: Annotated[
+        DuplicateSearch,
+        _setting(
+            help=f"Duplicates that stay in one fold: {', '.join(get_args(DuplicateSearch))}. auto: near where that "
+            "takes less than a minute, else exact.",
+            metavar="KIND",
+        ),
+    ] = DEFAULTS.duplicates,
     legacy_leak: Annotated[
         bool,
         _setting(
@@ -122,7 +130,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
 
     _check_cache(ctx, cache, cache_gib)
     config = _read_settings(ctx, recipe, setting or [])
-    refuse_unused(ctx, "fold_method", when=config.legacy_leak, reason="with --legacy-leak")
+    refuse_unused(ctx, "fold_method", "duplicates", when=config.legacy_leak, reason="with --legacy-leak")
     opened = open_store(store)
 
     with quiet():

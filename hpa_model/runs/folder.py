@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import HPA_2018, Channel, Dataset
 from hpa_data.errors import InputError, first_line
+from hpa_data.folds.leak_check import LeakCheck
 from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.records import decode_record, encode_record
@@ -87,6 +88,9 @@ class RunDescription:
     imports: dict[str, dict[str, Any]] = field(default_factory=dict, metadata={"absent": {}})
     """How the files of each part were read, by its name, as in its manifest. Parts of augmented copies have none."""
 
+    leak_check: LeakCheck | None = field(default=None, metadata={"absent": None})
+    """Which duplicates were looked for, and kept in one fold; None in runs of versions before 0.4.0."""
+
     def __post_init__(self) -> None:
         """Check that the values fit together; ValueError if they do not."""
         for name in ("channels", "classes", "finetuned_folds"):
@@ -107,6 +111,12 @@ class RunDescription:
     def trained_folds(self) -> tuple[int, ...]:
         """The folds whose models were trained in this run, not copied from another."""
         return self.finetuned_folds if self.finetuned_from else tuple(range(self.config.folds))
+
+    @property
+    def known_leak_check(self) -> LeakCheck:
+        """Which duplicates were looked for; runs that do not record it did so only to group samples."""
+        is_grouped = self.config.fold_method == "grouped-stratified" and not self.config.legacy_leak
+        return self.leak_check or LeakCheck(searched="near" if is_grouped else "nothing")
 
     @property
     def full_dataset(self) -> Dataset:

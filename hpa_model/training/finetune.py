@@ -138,7 +138,9 @@ def finetune(
     prepare_backend(config)
     base = open_base(run, tuple(range(config.folds)) if folds == "all" else (best,))
     store = store or open_store(trained.store)
-    with open_run(store, config, out, overwrite=overwrite, cache_bytes=cache_bytes, base=base) as opened:
+    with open_run(
+        store, config, out, overwrite=overwrite, cache_bytes=cache_bytes, base=base, progress=progress
+    ) as opened:
         copy_folds(run, opened)
         train_folds(
             opened,

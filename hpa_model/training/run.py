@@ -12,11 +12,13 @@ import numpy as np
 
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError, first_line
+from hpa_data.folds.options import DuplicateSearch
 from hpa_data.folds.plan import FoldPlan, plan_training
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.lock import LOCK_NAME, hold_store
+from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import encode_table, first_duplicate
 from hpa_model.backend import check_devices, make_deterministic
 from hpa_model.config import TrainConfig
@@ -111,6 +113,7 @@ def open_run(
     cache_bytes: int,
     base: BaseRun | None = None,
     allow_unlabeled: bool = False,
+    progress: Progress = SILENT,
 ) -> Iterator[OpenRun]:
     """Check data, settings and folder of a run, then create its folder or open it to resume, and lock it.
 
@@ -126,6 +129,7 @@ def open_run(
         else:
             description = base.extend(description, store)
         is_new = check_run_folder(out, description, overwrite=overwrite)
+        before = base.description if base is not None else None if is_new else read_run(out)
         plan = plan_training(
             store,
             config.parts,
@@ -134,7 +138,14 @@ def open_run(
             method=config.fold_method,
             seed=config.seed,
             legacy_leak=config.legacy_leak,
+            duplicates=config.duplicates if before is None else _repeat_search(before),
+            progress=progress,
         )
+        description = replace(description, leak_check=plan.leak_check if before is None else before.leak_check)
+        progress.note(description.known_leak_check.describe())
+        if before is None and config.duplicates == "auto":
+            for notice in plan.leak_check.list_notices():
+                progress.note(str(notice))
         if is_new and base is None and not allow_unlabeled:  # earlier versions trained on such parts
             summarize_data(store, config.parts).refuse_empty_parts()
         if base is not None:
@@ -145,6 +156,14 @@ def open_run(
             write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader))
             _record_epochs(out, config.epochs)
             yield OpenRun(folder=out, description=description, plan=plan, reader=reader, is_new=is_new)
+
+
+def _repeat_search(description: RunDescription) -> DuplicateSearch:
+    """Return what to look for so that samples come into the folds that they are in."""
+    check = description.known_leak_check
+    if description.leak_check is not None and not check.n_groups:
+        return "exact"  # without the time that near duplicates take: there were none
+    return "ignore" if check.searched == "nothing" else check.searched
 
 
 def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescription:
@@ -224,10 +243,14 @@ def _record_epochs(out: Path, epochs: int) -> None:
 def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
     """List the differences between two runs that would change the weights; settings of later steps do not."""
     differences = []
-    is_leaky = existing.config.legacy_leak and wanted.config.legacy_leak  # then any method gives contiguous folds
+    no_effect = set()
+    if existing.config.legacy_leak and wanted.config.legacy_leak:  # then all settings give contiguous folds
+        no_effect = {"fold_method", "duplicates"}
+    elif existing.leak_check is None and wanted.config.duplicates == "auto":  # by an earlier version, without a choice
+        no_effect = {"duplicates"}
     for name in TrainConfig.__dataclass_fields__:
         old, new = getattr(existing.config, name), getattr(wanted.config, name)
-        if name.startswith("finetune_") or (name == "fold_method" and is_leaky):
+        if name.startswith("finetune_") or name in no_effect:
             continue
         if old != new:
             differences.append(f"{name} ({old} there, {new} here)")

@@ -65,7 +65,13 @@ def train(
     content = None if recipe is None else recipe.read_bytes()  # it may be in the folder that is replaced
     prepare_backend(config)
     with open_run(
-        store, config, out, overwrite=overwrite, cache_bytes=cache_bytes, allow_unlabeled=allow_unlabeled
+        store,
+        config,
+        out,
+        overwrite=overwrite,
+        cache_bytes=cache_bytes,
+        allow_unlabeled=allow_unlabeled,
+        progress=progress,
     ) as run:
         if content is not None:
             write_atomic(out / RECIPE_FILE, content)
