@@ -72,7 +72,7 @@ def test_a_training_keeps_duplicates_in_one_fold_and_records_what_it_looked_for(
     assert are_together(out)
     found = LeakCheck(searched="near", n_samples=12, n_groups=6, n_in_groups=12, n_exact=12)
     assert read_run(out).leak_check == found
-    assert notes == [found.describe()]
+    assert notes[0] == found.describe()
     tuned = finetune(out, epochs=1, out=tmp_path / "tuned")
     assert read_run(tuned.run).leak_check == found
     planned: list[int] = []
