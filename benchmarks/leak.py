@@ -56,13 +56,13 @@ ROWS = (
 def make_store(folder: Path, n_samples: int) -> Store:
     """Make parts `train`, `external` with the same images as other files, and `twice` with each under two ids."""
     write_samples(folder / "in", n_samples=n_samples, uniform=True)
-    labels = dict(read_columns(folder / "in" / "train.csv", ("Id", "Target")))
+    labels = {row[0]: row[1] for row in read_columns(folder / "in" / "train.csv", ("Id", "Target"))}
     for name in ("external", "twice"):
         (folder / name).mkdir()
     for path in sorted((folder / "in" / "train").glob("*.png")):
         for copy in ("a", "b"):
             (folder / "twice" / f"{copy}-{path.name}").symlink_to(path)
-        plane = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        plane = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), np.float64)
         brighter = np.clip(plane * BRIGHTER, 0, 255).astype(np.uint8)
         target = folder / "external" / f"ext-{path.stem}.jpg"
         cv2.imwrite(str(target), brighter, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])

@@ -42,6 +42,12 @@ def test_the_conversion_benchmark_prints_every_codec_and_alternative(kaggle: Pat
     ]
 
 
+def test_the_leak_benchmark_prints_what_was_looked_for() -> None:
+    row = "external, default"
+    table = run("leak", "--samples", 6, "--epochs", 1, "--folds", 2, "--rows", row)
+    assert table.splitlines()[1].removeprefix(row).split()[:2] == ["near", "6"]
+
+
 def test_the_augmentation_benchmark_prints_every_codec(kaggle: Path) -> None:
     arguments = ("--rounds", 1, "--copies", 4, "--codecs", "lz4hc", "raw")
     rows = ["limit lz4hc", "augment lz4hc", "limit raw", "augment raw"]
