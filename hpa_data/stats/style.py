@@ -4,7 +4,7 @@ import bisect
 import io
 from collections.abc import Iterable, Mapping
 from contextlib import ContextDecorator
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
@@ -40,8 +40,8 @@ def styled(settings: Mapping[str, Any]) -> ContextDecorator:
     return matplotlib.style.context(["default", STYLE | dict(settings)])
 
 
-def render(figure: Figure, kind: Literal["pdf", "png", "svg"], *, dpi: float = 100) -> bytes:
-    """Return a figure as a file of some kind. The same figure gives the same bytes."""
+def render(figure: Figure, kind: str, *, dpi: float = 100) -> bytes:
+    """Return a figure as a file of kind pdf, png or svg. The same figure gives the same bytes."""
     file = io.BytesIO()
     figure.savefig(file, format=kind, dpi=dpi, metadata=_METADATA[kind])
     return file.getvalue()

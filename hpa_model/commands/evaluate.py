@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hpa_model.evaluation.compare import Comparison
     from hpa_model.evaluation.scores import Scores
 
+FIGURE_KINDS = ("png", "svg", "pdf")
+
 
 def describe_scores(scores: "Scores") -> str:
     """Describe the scores of a run, each with how its thresholds were obtained."""
@@ -132,7 +134,7 @@ def evaluate(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out_csv: Annotated[Path | None, typer.Option(help="A CSV file to write the table to.")] = None,
-    out_figure: Annotated[Path | None, typer.Option(help="A PNG file to draw the scores into.")] = None,
+    out_figure: Annotated[Path | None, typer.Option(help="A file to draw the scores into: .png, .svg or .pdf.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare runs side by side, as in table 4.1 of the paper."""
@@ -141,17 +143,20 @@ def compare(
 
     if out_csv is not None and out_csv.is_dir():
         raise InputError(f"out-csv must be a file. Received: {out_csv}, a folder. Pass {out_csv / 'runs.csv'}.")
-    if out_figure is not None and out_figure.suffix.lower() != ".png":
+    kind = "" if out_figure is None else out_figure.suffix.lower().removeprefix(".")
+    if out_figure is not None and kind not in FIGURE_KINDS:
         raise InputError(
-            f"out-figure must be a PNG file. Received: {out_figure}. Pass {out_figure.with_suffix('.png')}."
+            f"out-figure must be a file of kind {', '.join(FIGURE_KINDS)}. Received: {out_figure}. Pass "
+            f"{out_figure.with_suffix('.png')}."
         )
     comparison = compare_runs(runs)
     if out_csv is not None:
         write_comparison(comparison, out_csv)
     if out_figure is not None:
-        from hpa_model.evaluation.figures import draw_comparison, render_png
+        from hpa_model.evaluation.figure_runs import draw_comparison
+        from hpa_model.evaluation.figure_style import render_file
 
-        write_atomic(out_figure, render_png(draw_comparison(comparison)))
+        write_atomic(out_figure, render_file(draw_comparison(comparison), kind))
     show(comparison, as_json, describe_comparison(comparison))
 
 

@@ -1,4 +1,12 @@
 from . import compare as compare
+from . import confusion as confusion
+from . import figure_classes as figure_classes
+from . import figure_history as figure_history
+from . import figure_probs as figure_probs
+from . import figure_runs as figure_runs
+from . import figure_style as figure_style
 from . import figures as figures
+from . import images as images
 from . import report as report
+from . import results as results
 from . import scores as scores

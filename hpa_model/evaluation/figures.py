@@ -1,218 +1,223 @@
-"""Figures of runs, as SVG for the report or as PNG: how they learned, how they score, where thresholds lie."""
+"""The figures of a run: which there are, what each shows in words, and their files."""
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from hpa_data.stats.style import BLUE, COLORS, GRAY, RED, SKY, render, shorten, styled
-from hpa_model.evaluation.compare import Comparison
-from hpa_model.evaluation.scores import THRESHOLDINGS, Scores
-from hpa_model.metrics import f1_per_class, predict_classes
-from hpa_model.runs.folder import EpochRecord
-from hpa_model.runs.out_of_fold import OutOfFold
-from hpa_model.thresholds import NEVER, search_thresholds
+from hpa_data.system.atomic import write_atomic
+from hpa_model.evaluation import figure_classes, figure_history, figure_probs
+from hpa_model.evaluation.confusion import ConfusionMap, map_confusion
+from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
+from hpa_model.evaluation.results import Results, score_change
+from hpa_model.evaluation.scores import Scores
+from hpa_model.runs.folder import FIGURES_FOLDER
 
-LINES = ("--", "-", ":", "-.")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-WIDTH = 9.0  # inches; the report scales it to its width
-# Of the kinds of thresholds: the first is a bar in a figure of classes, the others are markers; all are bars of a run.
-CLASS_MARKERS = (("|", RED), (".", "black"))
-BAR_COLORS = (BLUE, SKY, GRAY)
-# Inches that names of classes may take in figures of classes, folds and thresholds; longer ones are cut.
-CLASS_WIDTH, FOLD_WIDTH, PANEL_WIDTH = 3.0, 1.7, WIDTH / 7 - 0.2
-# The thresholds that a curve is drawn through.
-CURVE = np.arange(0, 1.0001, 0.01)
-
-_styled = styled(
-    {
-        "font.size": 9.0,
-        "axes.titlesize": 9.0,
-        "axes.titlelocation": "left",
-        "axes.linewidth": 0.6,
-        "axes.axisbelow": True,
-        "grid.color": "#E4E4E4",
-        "grid.linewidth": 0.6,
-        "lines.linewidth": 1.4,
-    }
-)
+# Figures that cannot be drawn for a phone: it scrolls over them.
+SCROLLED = {"confusion"}
 
 
-@_styled
-def render_svg(figure: Figure) -> str:
-    """Return a figure as an SVG element, to be put into HTML."""
-    text = render(figure, "svg").decode()
-    return text[text.index("<svg") :]  # without the lines that only a separate file has
+@dataclass(frozen=True, kw_only=True)
+class RunFigure:
+    """A figure of a run."""
+
+    name: str
+    """Of its files, and in the page."""
+
+    number: int
+
+    caption: str
+
+    alt: str
+    """What it shows, for those who do not see it."""
+
+    draw: Callable[[float], Figure]
+    """Takes the width in inches."""
 
 
-@_styled
-def render_png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file, 150 dots per inch."""
-    return render(figure, "png", dpi=150)
+@dataclass(frozen=True, kw_only=True)
+class DrawnFigure:
+    """A figure that was drawn, as elements of a page."""
+
+    name: str
+    number: int
+    caption: str
+    wide: str
+    narrow: str
+    """For phones; empty where the wide one is shown, to be scrolled."""
 
 
-@_styled
-def draw_history(histories: Sequence[Sequence[EpochRecord]]) -> Figure:
-    """Draw losses and macro-F1 over the epochs, a color per fold.
-
-    Parameters
-    ----------
-    histories : sequence of histories
-        See `runs.read_history`; folds without one are omitted.
-    """
-    figure = Figure((WIDTH, 3.2), layout="constrained")
-    losses, scores = figure.subplots(1, 2)
-    for fold, history in enumerate(histories):
-        if not history:
-            continue
-        epochs = [record.epoch for record in history]
-        style = {"color": COLORS[fold % len(COLORS)], "marker": "" if len(epochs) > 1 else "."}
-
-        for axes, metrics in (
-            (losses, {"loss": "training", "val_loss": "validation"}),
-            (scores, EpochRecord.labeled_metrics()),
-        ):
-            for (name, label), line in zip(metrics.items(), itertools.cycle(LINES)):
-                values = [getattr(record, name) for record in history]
-                axes.plot(epochs, values, line, label=f"fold {fold}, {label}", **style)
-        best = min(history, key=lambda record: record.val_loss)
-        losses.plot(best.epoch, best.val_loss, "o", mfc="none", ms=9, color=style["color"])
-    losses.set_title("Loss (circle: the epoch that is kept)")
-    scores.set_title("Scores of the validation set")
-    scores.set_ylim(0, None)
-    for axes in (losses, scores):
-        axes.set_xlabel("Epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y")
-        axes.legend(fontsize=7, handlelength=3)
-    return figure
+def list_figures(results: Results) -> list[RunFigure]:
+    """List the figures that there are data for, in the order of the page."""
+    drafts = [*_of_training(results), *_of_classes(results), *_of_probs(results)]
+    return [
+        RunFigure(name=name, number=number, caption=caption, alt=alt, draw=draw)
+        for number, (name, caption, alt, draw) in enumerate(drafts, start=1)
+    ]
 
 
-@_styled
-def draw_classes(scores: Scores) -> Figure:
-    """Draw the cross-fitted F1 of each class as a bar, and that of other thresholds as markers.
-
-    Of many classes, `Scores.shown`; so do all figures of classes.
-    """
-    classes = [scores.classes[k] for k in scores.shown]
-    figure = Figure((WIDTH, 0.24 * len(classes) + 1.1), layout="constrained")
-    axes = figure.subplots()
-    rows = np.arange(len(classes))[::-1]  # the first class on top
-    first, *others = THRESHOLDINGS
-    values = [getattr(score, f"f1_{first.name}") for score in classes]
-    axes.barh(rows, values, 0.7, color=BLUE, label=first.description)
-    shown = [row for score, row in zip(classes, rows, strict=True) if score.support]
-    for kind, (marker, color) in zip(others, CLASS_MARKERS, strict=True):
-        values = [getattr(score, f"f1_{kind.name}") for score in classes if score.support]
-        axes.plot(values, shown, marker, color=color, ms=9, mew=1.5, label=kind.description)
-    names = [shorten(f"{k} {scores.classes[k].name}", CLASS_WIDTH, 9) for k in scores.shown]
-    axes.set_yticks(rows, [f"{name} ({score.support:,})" for name, score in zip(names, classes, strict=True)])
-    axes.set_xlim(0, 1)
-    axes.set_ylim(-0.7, len(classes) - 0.3)
-    axes.set_xlabel("F1; in brackets, the samples of the class")
-    axes.grid(axis="x")
-    figure.legend(loc="outside upper left", ncols=2, fontsize=8)
-    return figure
+_Draft = tuple[str, str, str, Callable[[float], Figure]]
 
 
-@_styled
-def draw_folds(rows: OutOfFold, scores: Scores) -> Figure:
-    """Draw the F1 of each class in each fold, with thresholds fitted on the same fold: the paper's figure 4.2."""
-    figure = Figure((WIDTH, 3.6), layout="constrained")
-    axes = figure.subplots()
-    shown = scores.shown
-    numbers = np.arange(len(shown))
-    for n, fold in enumerate(scores.folds):
-        in_fold = rows.folds == fold.fold
-        labels, probs = rows.labels[in_fold][:, shown], rows.probs[in_fold][:, shown]
-        f1 = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs)))
-        present = labels.any(axis=0)
-        shift = 0.22 * (n - (len(scores.folds) - 1) / 2)
-        axes.plot(
-            numbers[present] + shift,
-            f1[present],
-            MARKERS[n % len(MARKERS)],
-            color=COLORS[n % len(COLORS)],
-            ms=5,
-            label=f"fold {fold.fold}: macro-F1 {fold.macro_f1_in_sample:.3f}",
+def _of_training(results: Results) -> list[_Draft]:
+    drafts: list[_Draft] = []
+    histories = results.histories
+    if histories:
+        n_epochs = max(len(history) for history in histories.values())
+        kept = [min(history, key=lambda record: record.val_loss) for history in histories.values()]
+        drafts.append(
+            (
+                "training",
+                "Loss, macro-F1 and accuracy over the epochs, a column of panels per fold. The dotted line is the "
+                "epoch that is kept, that of the lowest validation loss. High losses of the first epochs lie "
+                "outside the axis. Accuracy counts labels that are 0, too, and is high for any model.",
+                f"Lines over {n_epochs} epochs for {len(histories)} folds. Lowest validation losses: "
+                + ", ".join(
+                    f"fold {f}: {k.val_loss:.3f} at epoch {k.epoch}" for f, k in zip(histories, kept, strict=True)
+                )
+                + ".",
+                lambda width: figure_history.draw_history(histories, width),
+            )
         )
-    names = [shorten(f"{k} {scores.classes[k].name}", FOLD_WIDTH, 7) for k in shown]
-    axes.set_xticks(numbers, names, rotation=60, ha="right", fontsize=7)
-    axes.set_xlim(-0.6, len(numbers) - 0.4)
-    axes.set_ylim(0, 1.02)
-    axes.set_ylabel("F1")
-    axes.grid(axis="y")
-    figure.legend(loc="outside upper left", ncols=min(len(scores.folds), 4), fontsize=8)
-    return figure
-
-
-def trace_f1(labels: npt.NDArray[np.uint8], probs: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return the F1 of each class at each threshold of `CURVE`, float64 (T, K)."""
-    return np.stack([f1_per_class(labels, predict_classes(probs, threshold)) for threshold in CURVE])
-
-
-@_styled
-def draw_thresholds(rows: OutOfFold, scores: Scores) -> Figure:
-    """Draw the F1 of each class over its threshold, and the threshold that predictions use."""
-    columns, shown = 7, scores.shown
-    n_rows = -(-len(shown) // columns)
-    figure = Figure((WIDTH, 1.15 * n_rows + 0.4), layout="constrained")
-    panels = figure.subplots(n_rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    f1 = trace_f1(rows.labels[:, shown], rows.probs[:, shown])
-    for axes in panels[len(shown) :]:
-        axes.set_axis_off()
-    for k, values, axes in zip(shown, f1.T, panels, strict=False):
-        score = scores.classes[k]
-        axes.plot(CURVE, values, color=BLUE, lw=1.2)
-        if score.threshold < NEVER:
-            axes.axvline(max(score.threshold, 0.01), color=RED, lw=1)  # not on the axis itself
-        else:
-            axes.text(0.5, 0.5, "never", ha="center", color="#777777", fontsize=8)
-        axes.set_title(shorten(f"{k} {score.name}", PANEL_WIDTH, 7), fontsize=7)
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
-        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
-        axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
-        axes.grid()
-    figure.supxlabel("Threshold", fontsize=8)
-    figure.supylabel("F1", fontsize=8)
-    return figure
-
-
-@_styled
-def draw_comparison(comparison: Comparison) -> Figure:
-    """Draw the scores of runs as bars, the best on top, and those that the paper reports as markers."""
-    rows = comparison.rows[::-1]
-    figure = Figure((WIDTH, 0.62 * len(rows) + 1.2), layout="constrained")
-    axes = figure.subplots()
-    heights = np.arange(len(rows), dtype=float)
-    width = 0.75 / len(THRESHOLDINGS)
-    for number, (kind, color) in enumerate(zip(THRESHOLDINGS, BAR_COLORS, strict=True)):
-        values = [getattr(row, f"macro_f1_{kind.name}") for row in rows]
-        shifted = heights + width * ((len(THRESHOLDINGS) - 1) / 2 - number)
-        axes.barh(shifted, values, width - 0.01, color=color, label=kind.description)
-        for height, value in zip(shifted, values, strict=True):
-            axes.text(value, height, f" {value:.3f}", va="center", fontsize=7)
-    reported = [(height, row.paper) for height, row in zip(heights, rows, strict=True) if row.paper is not None]
-    if reported:
-        axes.plot(
-            [value for _, value in reported],
-            [height for height, _ in reported],
-            "D",
-            color=RED,
-            ms=5,
-            label="the paper, on Kaggle's data",
+    if results.base_rows is not None:
+        before, after = score_change(results)
+        shown = results.scores.shown
+        names = [results.scores.classes[k].name for k in shown]
+        folds = ", ".join(map(str, results.description.trained_folds))
+        drafts.append(
+            (
+                "change",
+                f"F1 of each class before and after fine-tuning, on the samples of fold {folds}; those that gained "
+                "most are on top. Thresholds are fitted on the same samples, as in the paper's figure 4.4.",
+                f"Macro-F1 {before.mean():.3f} before and {after.mean():.3f} after; "
+                f"{int((after > before).sum())} classes gained, {int((after < before).sum())} lost.",
+                lambda width: figure_classes.draw_change(names, before[shown], after[shown], width),
+            )
         )
-    chance = max(row.macro_f1_chance for row in rows)
-    axes.axvline(chance, color="black", lw=0.8, ls=":", label="guessing by class frequency")
-    axes.set_yticks(heights, [f"{row.run}\n{row.model}" + (" *" if row.legacy_leak else "") for row in rows])
-    highest = max([row.macro_f1_in_sample for row in rows] + [value or 0 for _, value in reported])
-    axes.set_xlim(0, min(1, 1.15 * max(highest, 0.05)))
-    note = "   * inflated: copies of validation samples were trained on"
-    axes.set_xlabel("Macro-F1" + (note if any(row.legacy_leak for row in rows) else ""))
-    axes.grid(axis="x")
-    figure.legend(loc="outside upper left", ncols=2, fontsize=8)
-    return figure
+    return drafts
+
+
+def _of_classes(results: Results) -> list[_Draft]:
+    scores, rows = results.scores, results.rows
+    ordered = [scores.classes[k] for k in figure_classes.order_by_f1(scores) if scores.classes[k].support]
+    ends = (
+        f"Highest: {ordered[0].name}, {ordered[0].f1_cross_fitted:.2f}; lowest: {ordered[-1].name}, "
+        f"{ordered[-1].f1_cross_fitted:.2f}."
+        if ordered
+        else "No class has a sample."
+    )
+    by_support = figure_classes.order_by_support(scores)
+    confusion = map_confusion(
+        rows.labels[:, by_support], results.predictions[:, by_support], [scores.classes[k].name for k in by_support]
+    )
+    return [
+        (
+            "classes",
+            "F1 of each class, the highest on top; in parentheses its samples. Bars: honest thresholds. Lines: "
+            "thresholds fitted on the same samples. Dots: 0.5 for every class.",
+            f"Bars of {len(ordered)} classes. {ends}",
+            partial(figure_classes.draw_classes, scores),
+        ),
+        *_of_support(scores, ends),
+        (
+            "folds",
+            "F1 of each class in each fold, the most frequent class on top. Thresholds are fitted on the samples of "
+            "the fold, as in the paper's figure 4.2. A class without a sample in a fold has no marker there.",
+            "; ".join(f"fold {fold.fold}: macro-F1 {fold.macro_f1_in_sample:.3f}" for fold in scores.folds[:8]) + ".",
+            partial(figure_classes.draw_folds, rows, scores),
+        ),
+        (
+            "confusion",
+            "What is predicted for samples of each class, at honest thresholds. Blue: the part of a class's samples "
+            "that is found. Orange: of the samples that show the class of the row and not that of the column, the part "
+            "that the class of the column is predicted for. The last row has the same for all samples: a column that "
+            "is orange down to it is predicted too often, whatever a sample shows. The darker, the more; color follows "
+            "the square root.",
+            f"A map of {len(confusion.names)} by {len(confusion.names)} classes. {_name_worst(confusion)}",
+            partial(figure_classes.draw_confusion, confusion),
+        ),
+    ]
+
+
+def _of_support(scores: Scores, ends: str) -> list[_Draft]:
+    """Return the figure over the number of samples, unless all classes have about as many."""
+    counts = [scores.classes[k].support for k in scores.shown if scores.classes[k].support]
+    if not counts or max(counts) < 1.5 * min(counts):
+        return []
+    return [
+        (
+            "support",
+            "F1 of each class at honest thresholds, against its number of samples.",
+            f"A scatter plot of {len(counts)} classes. {ends}",
+            partial(figure_classes.draw_support, scores),
+        )
+    ]
+
+
+def _name_worst(confusion: ConfusionMap) -> str:
+    """Name the two classes that are confused most, beyond what is predicted anyway."""
+    excess = np.nan_to_num(confusion.fractions - confusion.base)
+    np.fill_diagonal(excess, 0)
+    row, column = np.unravel_index(excess.argmax(), excess.shape)
+    if excess[row, column] <= 0:
+        return "No two classes are confused."
+    part, names = confusion.fractions[row, column], confusion.names
+    return f"Most confused: {names[column]} is predicted for {part:.0%} of the samples of {names[row]}."
+
+
+def _of_probs(results: Results) -> list[_Draft]:
+    scores, rows = results.scores, results.rows
+    error = figure_probs.calibration_error(rows.labels, rows.probs)
+    true, predicted = rows.labels.sum(axis=1).mean(), results.predictions.sum(axis=1).mean()
+    return [
+        (
+            "precision",
+            "Precision against recall of each class over all thresholds; AP is the average precision. Dashed: the "
+            "precision of guessing. Probabilities of all folds are ranked together.",
+            f"Small panels of curves, one for each of {len(scores.shown)} classes.",
+            partial(figure_probs.draw_precision, rows, scores),
+        ),
+        (
+            "thresholds",
+            "F1 of each class over its threshold, on all samples. The vertical line is the threshold to predict with. "
+            "The number at the top right is the F1 at the top of the panel.",
+            f"Small panels of curves, one for each of {len(scores.shown)} classes.",
+            partial(figure_probs.draw_thresholds, rows, scores),
+        ),
+        (
+            "calibration",
+            "Of all labels that were predicted with some probability, the part that is true, with 95 % intervals. "
+            f"Below the diagonal, probabilities are too high. Expected calibration error over ten bins: {error:.3f}.",
+            f"A line per fold; expected calibration error {error:.3f}.",
+            partial(figure_probs.draw_calibration, rows),
+        ),
+        (
+            "per-sample",
+            f"Classes of a sample, true and predicted at honest thresholds: {true:.2f} and {predicted:.2f} on average.",
+            f"Bars of how many samples have how many classes; {true:.2f} on average, {predicted:.2f} predicted.",
+            partial(figure_probs.draw_per_sample, rows),
+        ),
+    ]
+
+
+def draw_figures(results: Results, *, files: bool) -> dict[str, DrawnFigure]:
+    """Draw all figures of a run for its page, and if asked, write them as SVG and PDF files, too."""
+    drawn = {}
+    for each in list_figures(results):
+        figure = each.draw(WIDE)
+        wide = render_file(figure, "svg")
+        if files:
+            path = results.folder / FIGURES_FOLDER / each.name
+            write_atomic(path.with_suffix(".svg"), wide)
+            write_atomic(path.with_suffix(".pdf"), render_file(figure, "pdf"))
+        narrow = b"" if each.name in SCROLLED else render_file(each.draw(NARROW), "svg")
+        drawn[each.name] = DrawnFigure(
+            name=each.name,
+            number=each.number,
+            caption=each.caption,
+            wide=embed_svg(wide, f"{each.name}-wide", each.alt),
+            narrow=embed_svg(narrow, f"{each.name}-narrow", each.alt) if narrow else "",
+        )
+    return drawn

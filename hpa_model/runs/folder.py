@@ -31,6 +31,7 @@ OUT_OF_FOLD_FILE = "out_of_fold.npz"
 THRESHOLDS_FILE = "thresholds.json"
 SCORES_FILE = "scores.json"
 REPORT_FILE = "report.html"
+FIGURES_FOLDER = "figures"
 # In the folder of each fold.
 HISTORY_FILE = "history.csv"
 CLASS_F1_FILE = "class_f1.csv"

@@ -23,12 +23,19 @@ def test_scores_are_printed_per_class_and_in_total_and_the_report_is_written(
 
 def test_runs_are_compared_on_screen_in_a_table_and_in_a_figure(tmp_path: Path, hpa: Hpa) -> None:
     runs = [make_run(tmp_path / name, make_rows()) for name in ("one", "two")]
-    table, figure = tmp_path / "a.csv", tmp_path / "a.png"
-    ended = hpa("compare", *runs, "--csv", table, "--out-figure", figure)
+    table = tmp_path / "a.csv"
+    ended = hpa("compare", *runs, "--csv", table, "--out-figure", tmp_path / "a.png")
     assert ended.status == 0, ended.err
     assert {line.split()[0] for line in ended.out.splitlines()[2:4]} == {"one", "two"}
     assert table.read_text().count("\n") == 3
-    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<?xml"), ("A.PDF", b"%PDF")])
+def test_runs_are_compared_in_a_figure_for_a_paper(name: str, start: bytes, tmp_path: Path, hpa: Hpa) -> None:
+    ended = hpa("compare", make_run(tmp_path / "one", make_rows()), "--out-figure", tmp_path / name)
+    assert ended.status == 0, ended.err
+    assert (tmp_path / name).read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +44,7 @@ def test_runs_are_compared_on_screen_in_a_table_and_in_a_figure(tmp_path: Path, 
         ("evaluate {kaggle}", "Pass a folder that `hpa train` wrote."),
         ("compare {kaggle}", "Pass a folder that `hpa train` wrote."),
         ("compare {kaggle} --out-csv {kaggle}", "out-csv must be a file"),
-        ("compare {kaggle} --out-figure a.pdf", "out-figure must be a PNG file. Received: a.pdf. Pass a.png."),
+        ("compare {kaggle} --out-figure a.gif", "must be a file of kind png, svg, pdf. Received: a.gif. Pass a.png."),
     ],
 )
 def test_what_cannot_be_evaluated_gets_one_line_and_status_2(words: str, message: str, kaggle: Path, hpa: Hpa) -> None:

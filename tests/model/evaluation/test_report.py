@@ -1,10 +1,10 @@
 """The report of a run: what it holds, and how a browser opens it."""
 
-import dataclasses
 import html.parser
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from hpa_data.store.store import Store
-from hpa_model.evaluation.report import pick_examples, write_report
+from hpa_model.config import TrainConfig
+from hpa_model.evaluation.images import N_EXAMPLES, pick_examples, pick_gallery, read_images
+from hpa_model.evaluation.report import list_settings, write_report
+from hpa_model.evaluation.results import read_results
 from hpa_model.runs.folder import RunDescription, read_run
-from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
+from hpa_model.runs.out_of_fold import OutOfFold
 from hpa_model.thresholds import predict_cross_fitted
 from tests.builders import RUN_CLASSES, make_rows, make_run
 
@@ -23,8 +26,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 def test_examples_are_the_most_confident_correct_rows_and_the_largest_losses() -> None:
     rows = make_rows(400)
-    correct, wrong = pick_examples(rows)
     predicted = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
+    correct, wrong = pick_examples(rows, predicted)
     exact = (predicted == rows.labels).all(axis=1)
     assert exact[correct].all()
     assert not exact[wrong].any()
@@ -34,18 +37,47 @@ def test_examples_are_the_most_confident_correct_rows_and_the_largest_losses() -
     assert losses[wrong].tolist() == sorted(losses[~exact], reverse=True)[:6]
 
 
+def test_the_gallery_of_a_class_has_what_was_found_missed_and_wrong() -> None:
+    rows = make_rows(400)
+    predicted = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
+    picked = pick_gallery(rows, predicted, 0)
+    assert [kind for kind, _ in picked] == ["found", "found", "missed", "wrong"]
+    assert rows.probs[picked[0][1], 0] >= rows.probs[picked[1][1], 0]
+    assert [rows.labels[index, 0] for _, index in picked] == [1, 1, 1, 0]
+    assert [predicted[index, 0] for _, index in picked] == [1, 1, 0, 1]
+
+
+def test_settings_say_which_differ_from_the_defaults_and_which_do_nothing() -> None:
+    settings = {each.name: each for each in list_settings(TrainConfig(epochs=7, options={"dropout": 0.1}))}
+    assert (settings["epochs"].value, settings["epochs"].default) == ("7", "50")
+    assert [name for name, each in settings.items() if not each.is_default] == ["options", "epochs"]
+    assert settings["options"].value == "dropout = 0.1"
+    assert not settings["momentum"].is_used
+    assert {each.name: each for each in list_settings(TrainConfig(optimizer="sgd"))}["momentum"].is_used
+
+
 class Page(html.parser.HTMLParser):
-    """The elements of a page, and everything that it would fetch."""
+    """The elements of a page, everything that it would fetch, and where its links lead."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.sources: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.labels: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+        values = dict(attrs)
+        self.ids += [values["id"] or ""] if "id" in values else []
+        if tag == "a":
+            self.links.append(values["href"] or "")
+        else:
+            self.sources += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+        if tag in {"svg", "img"}:
+            self.labels.append(values.get("aria-label") or values.get("alt") or "")
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +105,13 @@ def report(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_holds_everything_itself(report: Path) -> None:
     text = report.read_text()
     seen = Page(text)
-    assert seen.tags.count("svg") == 4
-    assert seen.tags.count("img") == sum(map(len, pick_examples(read_out_of_fold(report.parent)))) >= 6
+    n_examples = len(re.findall('class="sample"', text))
+    assert N_EXAMPLES <= n_examples <= 2 * N_EXAMPLES
+    assert seen.tags.count("details") == n_examples + 2  # galleries and settings
+    assert seen.tags.count("img") > 2 * n_examples  # all channels, the signal alone; and the galleries
     for word in ("true-positive", "false-negative", "false-positive"):
         assert f'<div class="{word}">' in text
+    assert re.search(r"missed [\w &;]+ \(p&nbsp;0\.\d\d\)", text)
     assert "script" not in seen.tags
     assert all(source.startswith(("data:", "#")) for source in seen.sources)
     assert not re.search(r"url\((?!#)", text)
@@ -86,23 +121,40 @@ def test_the_report_holds_everything_itself(report: Path) -> None:
     assert "Never $seen$" in text
 
 
-def test_a_report_without_its_store_says_so(tmp_path: Path) -> None:
+def test_the_report_names_numbers_and_explains_its_figures_and_its_links_lead_somewhere(report: Path) -> None:
+    text = report.read_text()
+    seen = Page(text)
+    numbers = [int(number) for number in re.findall(r"<figcaption><b>Figure (\d+)\.</b> \w", text)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert seen.tags.count("svg") == 2 * len(numbers) - 1  # the map of confusions is drawn once
+    assert all(seen.labels)
+    assert len(set(seen.ids)) == len(seen.ids)
+    assert {link.removeprefix("#") for link in seen.links if link.startswith("#")} <= set(seen.ids)
+    files = [report.parent / link for link in seen.links if not link.startswith("#")]
+    assert len(files) == 2 * len(numbers)
+    assert {path.read_bytes()[:5] for path in files} == {b"<?xml", b"%PDF-"}
+
+
+def test_a_fine_tuned_run_and_its_base_link_each_other(tmp_path: Path) -> None:
+    base, run = (make_run(tmp_path / name, make_rows()) for name in ("base & co", "tuned"))
+    write_report(base, files=False)
+    replace(read_run(run), finetuned_from=str(base), finetuned_folds=(1,), base_models=("a", "b", "c")).write(run)
+    write_report(run, files=False)
+    assert '<a href="../base &amp; co/report.html">base &amp; co</a>' in (run / "report.html").read_text()
+    page = (base / "report.html").read_text()
+    assert page.count('Fine-tuned from this run: <a href="../tuned/report.html">tuned</a>.') == 1
+    write_report(base, files=False)
+    assert (base / "report.html").read_text() == page
+
+
+def test_a_report_without_its_store_says_so_and_is_always_the_same(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_rows())
-    text = write_report(run).path.read_text()
+    text = write_report(run, files=False).path.read_text()
     assert "No images. " in text
     assert "nowhere.zarr" in text
     assert "<img" not in text
-
-
-def test_a_report_does_not_show_images_of_another_store(store: Store, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", make_rows(), str(store.path))
-    text = write_report(run).path.read_text()
-    assert "its part train is not the one that the run was trained on" in text
-
-
-def test_the_same_run_gives_the_same_report(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", make_rows())
-    assert write_report(run).path.read_bytes() == write_report(run).path.read_bytes()
+    assert write_report(run, files=False).path.read_text() == text
+    assert not (run / "figures").exists()
 
 
 @pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no Chromium")
@@ -125,15 +177,17 @@ def test_the_report_opens_in_a_browser_without_an_error(report: Path, tmp_path: 
     dom = subprocess.run(
         [*common, "--dump-dom", report.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
-    assert Page(dom.stdout).tags.count("svg") == 4
+    assert Page(dom.stdout).tags.count("svg") == Page(report.read_text()).tags.count("svg")
 
 
-def test_the_reason_for_a_report_without_images_names_its_remedy_once(store: Store, tmp_path: Path) -> None:
-    gone = make_run(tmp_path / "gone", make_rows(), str(tmp_path / "nowhere.zarr"))
-    assert write_report(gone).missing_images_reason.count("--store") == 1
-    other = make_run(tmp_path / "other", make_rows(), str(store.path))  # its samples are not those of the run
-    assert write_report(other).missing_images_reason.count("--store") == 1
-    assert write_report(other, store).missing_images_reason.count("--store") == 1
+def test_images_of_another_store_are_not_shown_and_the_reason_names_its_remedy_once(
+    store: Store, tmp_path: Path
+) -> None:
+    gone = read_results(make_run(tmp_path / "gone", make_rows(), str(tmp_path / "nowhere.zarr")))
+    other = read_results(make_run(tmp_path / "other", make_rows(), str(store.path)))  # its samples are not those
+    reasons = [read_images(*each).missing_reason for each in ((None, gone), (None, other), (store, other))]
+    assert [reason.count("--store") for reason in reasons] == [1, 1, 1]
+    assert "its part train is not the one that the run was trained on" in reasons[1]
 
 
 def test_a_report_of_many_classes_shows_forty_of_them_says_so_and_stays_small(tmp_path: Path) -> None:
@@ -141,10 +195,10 @@ def test_a_report_of_many_classes_shows_forty_of_them_says_so_and_stays_small(tm
     rows = make_rows()
     labels, probs = (np.zeros((90, 1108), dtype) for dtype in (np.uint8, np.float32))
     labels[np.arange(90), np.arange(90) % 45] = 1
-    run = make_run(tmp_path / "run", dataclasses.replace(rows, labels=labels, probs=probs + 0.9 * labels))
-    dataclasses.replace(read_run(run), classes=classes).write(run)
-    text = write_report(run).path.read_text()
+    run = make_run(tmp_path / "run", replace(rows, labels=labels, probs=probs + 0.9 * labels))
+    replace(read_run(run), classes=classes).write(run)
+    text = write_report(run, files=False).path.read_text()
     assert "Of 1,108 classes, 45 occur; shown are the 20 most frequent and the 20 rarest of them. scores.json" in text
     assert "and 1,043 more.</p>" in text
-    assert sum(f"<tr><td>{k} " in text for k in range(1108)) == 40
+    assert sum(f'<tr><th scope="row">{k} ' in text for k in range(1108)) == 40
     assert len(text) < 1_000_000

@@ -1,0 +1,138 @@
+"""What a report is made from: a run's description, scores, rows and histories, and the runs that belong to it."""
+
+import contextlib
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+from hpa_model.evaluation.scores import Scores, score_run
+from hpa_model.metrics import f1_per_class, predict_classes
+from hpa_model.runs.folder import CONFIG_FILE, REPORT_FILE, EpochRecord, RunDescription, read_history, read_run
+from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
+from hpa_model.thresholds import predict_cross_fitted, search_thresholds
+
+MAX_NEIGHBORS = 500  # folders beside a run that are looked into
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLink:
+    """Another run, and the way to its report."""
+
+    name: str
+    href: str
+    """Relative to the run folder; empty if that run has no report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """A finished run."""
+
+    folder: Path
+    description: RunDescription
+    scores: Scores
+    rows: OutOfFold
+
+    predictions: npt.NDArray[np.uint8]
+    """At cross-fitted thresholds, (N, K)."""
+
+    histories: dict[int, list[EpochRecord]]
+    """Of the folds that this run trained, by their numbers. A fold without a history is left out."""
+
+    base: RunLink | None
+    """The run that was fine-tuned, if its folder is there."""
+
+    base_rows: OutOfFold | None
+    """Its rows, if they are of the same samples in the same order."""
+
+    finetuned: tuple[RunLink, ...]
+    """Runs in neighboring folders that fine-tuned this one."""
+
+    @property
+    def name(self) -> str:
+        """The name of the run folder."""
+        return self.folder.absolute().name
+
+
+def read_results(run: Path) -> Results:
+    """Score a finished run, and read what its report shows; InputError if it is not finished."""
+    description = read_run(run)
+    scores = score_run(run)
+    rows = read_out_of_fold(run)
+    histories = read_history(run, description.config.folds)
+    base = _find_base(run, description)
+    return Results(
+        folder=run,
+        description=description,
+        scores=scores,
+        rows=rows,
+        predictions=predict_cross_fitted(rows.labels, rows.probs, rows.folds),
+        histories={fold: histories[fold] for fold in description.trained_folds if histories[fold]},
+        base=None if base is None else link_run(run, base),
+        base_rows=None if base is None else _read_same_rows(base, rows),
+        finetuned=tuple(link_run(run, other) for other in find_finetuned(run)),
+    )
+
+
+def link_run(run: Path, other: Path) -> RunLink:
+    """Link another run from the report of a run."""
+    report = other / REPORT_FILE
+    href = Path(os.path.relpath(report.resolve(), run.resolve())).as_posix() if report.is_file() else ""
+    return RunLink(name=other.absolute().name, href=href)
+
+
+def _find_base(run: Path, description: RunDescription) -> Path | None:
+    """Find the run that was fine-tuned, where it was or beside this one, if both were moved."""
+    if not description.finetuned_from:
+        return None
+    recorded = Path(description.finetuned_from)
+    candidates = (recorded, run.absolute().parent / recorded.name)
+    return next((path for path in candidates if (path / CONFIG_FILE).is_file()), None)
+
+
+def _read_same_rows(base: Path, rows: OutOfFold) -> OutOfFold | None:
+    with contextlib.suppress(InputError):
+        found = read_out_of_fold(base)
+        if found.keys == rows.keys and found.labels.shape == rows.labels.shape:
+            return found
+    return None
+
+
+def find_finetuned(run: Path) -> list[Path]:
+    """Find the runs in neighboring folders that were fine-tuned from this one."""
+    found = []
+    own = run.resolve()
+    with contextlib.suppress(OSError):
+        for path in sorted(itertools.islice(own.parent.iterdir(), MAX_NEIGHBORS)):
+            if path == own or not (path / CONFIG_FILE).is_file():
+                continue
+            with contextlib.suppress(InputError):
+                described = read_run(path)
+                base = _find_base(path, described)
+                if base is not None and base.resolve() == own:
+                    found.append(path)
+    return found
+
+
+def score_change(results: Results) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the F1 of each class before and after fine-tuning, on the folds that were fine-tuned.
+
+    Thresholds are fitted on the rows of each fold, as in the paper. Both are float64, (K,).
+    """
+    assert results.base_rows is not None
+    in_folds = np.isin(results.rows.folds, results.description.trained_folds)
+    before, after = (_score_within(rows, in_folds) for rows in (results.base_rows, results.rows))
+    return before, after
+
+
+def _score_within(rows: OutOfFold, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    predictions = np.zeros_like(rows.labels)
+    for fold in np.unique(rows.folds[chosen]):
+        in_fold = rows.folds == fold
+        labels, probs = rows.labels[in_fold], rows.probs[in_fold]
+        predictions[in_fold] = predict_classes(probs, search_thresholds(labels, probs))
+    return f1_per_class(rows.labels[chosen], predictions[chosen])
