@@ -14,7 +14,11 @@ from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.records import decode_record
 
 Loss = Literal["bce", "f1", "focal"]
+# How the losses of the classes make up the loss of a sample.
+OverClasses = Literal["mean", "sum"]
 Optimizer = Literal["adam", "sgd"]
+# Which weights `weight_decay` shrinks.
+Decayed = Literal["kernels", "all"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 # Which folds' models are fine-tuned: the paper took the one that scored best.
 FoldChoice = Literal["best", "all"]
@@ -65,6 +69,9 @@ class TrainConfig:
     loss: Loss = "bce"
     """See `losses.LOSSES`."""
 
+    loss_over_classes: OverClasses = field(default="mean", metadata={"absent": "mean"})
+    """Whether the loss of a sample is the mean over the classes, or their sum: K times the loss and the gradients."""
+
     optimizer: Optimizer = "adam"
 
     learning_rate: float = 1e-3
@@ -75,6 +82,18 @@ class TrainConfig:
 
     weight_decay: float = 0.0
     """Decoupled: per step, each weight loses this fraction of itself, times the learning rate."""
+
+    weight_decay_of: Decayed = field(default="kernels", metadata={"absent": "all"})
+    """The weights that `weight_decay` shrinks: kernels, or biases and the scales and offsets of batch normalization,
+    too, as versions before 0.4.0 did."""
+
+    l1: float = field(default=0.0, metadata={"absent": 0.0})
+    """Factor of the L1 penalty on kernels: the sum of their absolute values, times this, is added to the loss."""
+
+    l2: float = field(default=0.0, metadata={"absent": 0.0})
+    """Factor of the L2 penalty on kernels: half the sum of their squares, times this, is added to the loss, so that
+    each gradient grows by l2 times the weight, before clipping and momentum. What many frameworks call the weight decay
+    of SGD."""
 
     clip_norm: float = 0.0
     """Maximum global norm of the gradients. 0: no clipping."""
@@ -139,7 +158,7 @@ class TrainConfig:
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise InputError(f"{name} must lie between 0 and 1. Received: {name}={value}. Pass another number.")
-        for name in ("bn_momentum", "momentum", "weight_decay"):
+        for name in ("bn_momentum", "momentum", "weight_decay", "l1", "l2"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise InputError(

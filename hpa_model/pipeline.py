@@ -219,6 +219,14 @@ def mirrored_scope(devices: int) -> AbstractContextManager[Any]:
     return _get_strategy(tuple(select_devices(devices))).scope()
 
 
+def sum_over_devices(values: Any) -> Any:
+    """Add up a tensor, or each of a list, over the devices that share a step; unchanged elsewhere. Differentiable."""
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        return values
+    return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
 @lru_cache
 def _get_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     """Make one strategy for each choice of devices: a second one would mix its sums with those of the first."""

@@ -179,8 +179,7 @@ class EpochRecord:
     """From 1."""
 
     loss: float
-    """Mean over the training images, with dropout, as the weights changed. Includes the weight penalties of
-    `gapnet-pl`."""
+    """Mean over the training images, with dropout, as the weights changed. Includes penalties on weights."""
 
     val_loss: float
     """Over the whole validation set after the epoch. Without penalties."""

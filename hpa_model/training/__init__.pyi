@@ -5,6 +5,7 @@ from . import fit as fit
 from . import folds as folds
 from . import job as job
 from . import network as network
+from . import optimizer as optimizer
 from . import overview as overview
 from . import run as run
 from . import tensorboard as tensorboard

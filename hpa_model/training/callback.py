@@ -115,7 +115,7 @@ class TrainingCallback(keras.callbacks.Callback):
         record = EpochRecord(
             epoch=state.epoch + 1,
             loss=state.loss_sum / state.n_images,
-            val_loss=loss_of_set(job.config.loss, labels, probs),
+            val_loss=loss_of_set(job.config.loss, labels, probs, job.config.loss_over_classes),
             val_macro_f1=macro_f1(labels, probs),
             val_macro_f1_best=float(class_f1.mean()),
             val_accuracy=binary_accuracy(labels, probs),

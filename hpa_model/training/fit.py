@@ -7,13 +7,14 @@ from hpa_data.reader.batches import BatchReader
 from hpa_data.system.interrupts import defer_interrupt
 from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
 from hpa_model.config import TrainConfig
-from hpa_model.losses import LOSSES
+from hpa_model.losses import make_loss
 from hpa_model.nets.symmetry import with_symmetry_input
 from hpa_model.runs.checkpoint import START, TrainingState, load_checkpoint
 from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
 from hpa_model.runs.models import save_model
 from hpa_model.training.callback import Models, NonBlockingCallbackList, TrainingCallback, rename_best, write_tables
 from hpa_model.training.job import FoldJob
+from hpa_model.training.optimizer import make_optimizer, penalize_kernels
 
 STOPPING = "Interrupted: writing a checkpoint after this step. Press Ctrl-C again to stop at once."
 
@@ -60,8 +61,9 @@ def compile_models(network: keras.Model, config: TrainConfig) -> Models:
             replica.set_weights(network.get_weights())
         # Always another model than the network, so that the network is saved without an optimizer.
         compiled = with_symmetry_input(replica) if config.symmetries else keras.Model(replica.inputs, replica.outputs)
-        optimizer = make_optimizer(config)
-        compiled.compile(optimizer, LOSSES[config.loss], jit_compile=use_xla(config))
+        penalize_kernels(replica, config)
+        optimizer = make_optimizer(config, replica.trainable_variables)
+        compiled.compile(optimizer, make_loss(config.loss, config.loss_over_classes), jit_compile=use_xla(config))
         optimizer.build(replica.trainable_variables)
     return Models(network=network, replica=replica, compiled=compiled)
 
@@ -113,21 +115,6 @@ def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
         shuffle=False,
         verbose=0,
     )
-
-
-def make_optimizer(config: TrainConfig) -> keras.Optimizer:
-    """Make the optimizer of a configuration."""
-    common = {
-        "learning_rate": config.learning_rate,
-        "weight_decay": config.weight_decay or None,
-        "global_clipnorm": config.clip_norm or None,
-    }
-    if config.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=config.momentum, **common)
-    else:
-        optimizer = keras.optimizers.Adam(**common)
-    # In float16, small gradients would underflow to 0.
-    return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
 
 
 def use_xla(config: TrainConfig) -> bool:

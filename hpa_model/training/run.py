@@ -19,9 +19,10 @@ from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.lock import LOCK_NAME, hold_store
 from hpa_data.system.progress import SILENT, Progress
+from hpa_data.system.records import list_absent
 from hpa_data.tables import encode_table, first_duplicate
 from hpa_model.backend import check_devices, make_deterministic
-from hpa_model.config import TrainConfig
+from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.runs.folder import (
     BEST_FILE,
     CHECKPOINT_FILE,
@@ -128,6 +129,8 @@ def open_run(
             build_network(description, fold=0)
         else:
             description = base.extend(description, store)
+        if not overwrite:
+            description = _keep_older_settings(out, description)
         is_new = check_run_folder(out, description, overwrite=overwrite)
         before = base.description if base is not None else None if is_new else read_run(out)
         plan = plan_training(
@@ -238,6 +241,22 @@ def _record_epochs(out: Path, epochs: int) -> None:
     existing = read_run(out)
     if existing.config.epochs != epochs:
         replace(existing, config=replace(existing.config, epochs=epochs)).write(out)
+
+
+def _keep_older_settings(out: Path, wanted: RunDescription) -> RunDescription:
+    """Let a run that an earlier version began go on as it did where this version has a setting that it lacked.
+
+    Only a setting that `wanted` leaves at its default: another value is a difference that is refused.
+    """
+    if not (out / CONFIG_FILE).exists():
+        return wanted
+    existing = read_run(out).config
+    kept = {
+        name: value
+        for name, value in list_absent(TrainConfig).items()
+        if getattr(existing, name) == value and getattr(wanted.config, name) == getattr(DEFAULTS, name)
+    }
+    return replace(wanted, config=replace(wanted.config, **kept))
 
 
 def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:

@@ -22,7 +22,8 @@ import numpy as np
 from pathlib import Path
 from hpa_model import nets
 from hpa_model.config import make_config, read_recipe
-from hpa_model.training.fit import make_optimizer, use_xla
+from hpa_model.training.fit import use_xla
+from hpa_model.training.optimizer import make_optimizer
 from hpa_model.losses import LOSSES
 
 losses = {}

@@ -67,6 +67,23 @@ def test_the_loss_that_training_sees_is_that_of_the_set(name: str, seed: int, n:
     assert float(batch) == pytest.approx(losses.loss_of_set(name, labels, probs), abs=1e-5)
 
 
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_sum_over_classes_is_k_times_the_mean(name: str) -> None:
+    rng = np.random.default_rng(0)
+    labels, probs = rng.integers(0, 2, (6, 5)).astype(np.float32), rng.random((6, 5)).astype(np.float32)
+    sums = keras.ops.convert_to_numpy(losses.make_loss(name, "sum")(labels, probs))
+    assert sums == pytest.approx(5 * keras.ops.convert_to_numpy(losses.make_loss(name)(labels, probs)))
+    assert losses.loss_of_set(name, labels, probs, "sum") == pytest.approx(5 * losses.loss_of_set(name, labels, probs))
+
+
+def test_every_loss_has_a_value_for_each_sample() -> None:
+    # Keras would add a scalar up over the devices that share a batch.
+    rows = np.full((6, 5), 0.5, np.float32)
+    assert {name: tuple(loss(rows, rows).shape) for name, loss in losses.LOSSES.items()} == dict.fromkeys(
+        losses.LOSSES, (6,)
+    )
+
+
 def test_soft_f1_is_that_of_predictions_where_probabilities_are_certain() -> None:
     labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], np.float32)
     predictions = np.array([[1, 0, 0], [0, 1, 1], [1, 1, 0], [0, 0, 0]], np.float32)
@@ -74,7 +91,8 @@ def test_soft_f1_is_that_of_predictions_where_probabilities_are_certain() -> Non
     # predicted once: 0.
     assert f1_per_class(labels, predictions).tolist() == [0.5, 1.0, 0.0]
     assert losses.loss_of_set("f1", labels, predictions) == pytest.approx(0.5)
-    assert float(losses.soft_macro_f1_loss(labels, keras.ops.convert_to_tensor(predictions))) == pytest.approx(0.5)
+    of_samples = losses.soft_macro_f1_loss(labels, keras.ops.convert_to_tensor(predictions))
+    assert keras.ops.convert_to_numpy(of_samples).tolist() == pytest.approx([0.5] * 4)
 
 
 def test_the_example_of_soft_f1_in_the_paper() -> None:

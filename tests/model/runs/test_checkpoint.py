@@ -16,7 +16,7 @@ from hpa_model import nets
 from hpa_model.config import TrainConfig
 from hpa_model.runs.checkpoint import START, load_checkpoint, read_state, save_checkpoint
 from hpa_model.runs.folder import EpochRecord
-from hpa_model.training.fit import make_optimizer
+from hpa_model.training.optimizer import make_optimizer
 
 # Every metric has a value: NaN, the default of those that were added later, does not equal itself.
 RECORD = EpochRecord(**dict.fromkeys(EpochRecord.__dataclass_fields__, 0.5) | {"epoch": 1, "val_loss": 0.6})  # type: ignore[arg-type]

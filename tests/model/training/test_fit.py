@@ -15,13 +15,12 @@ from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.interrupts import SIGNALS, interrupted_by
 from hpa_data.system.progress import Progress
-from hpa_model.config import make_config
 from hpa_model.losses import LOSSES
 from hpa_model.runs.checkpoint import read_state
 from hpa_model.runs.folder import EpochRecord, read_history
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
-from hpa_model.training.fit import fit_fold, make_optimizer
+from hpa_model.training.fit import fit_fold
 from hpa_model.training.job import Checkpointing, Fold, FoldJob
 from hpa_model.training.network import build_network
 from hpa_model.training.run import describe_run
@@ -138,20 +137,6 @@ def test_a_plateau_lowers_the_learning_rate(store: Store, tmp_path: Path) -> Non
         if since >= 1:
             rate, since = rate / 2, 0
     assert history[-1].learning_rate < 0.3
-
-
-@pytest.mark.parametrize(
-    ("settings", "check"),
-    [
-        ({}, lambda o: type(o).__name__ == "Adam" and o.weight_decay is None and o.global_clipnorm is None),
-        ({"optimizer": "sgd", "momentum": 0.8}, lambda o: type(o).__name__ == "SGD" and o.momentum == 0.8),
-        ({"weight_decay": 0.005}, lambda o: o.weight_decay == 0.005),
-        ({"clip_norm": 5.0}, lambda o: o.global_clipnorm == 5.0),
-        ({"precision": "mixed_float16"}, lambda o: type(o).__name__ == "LossScaleOptimizer"),
-    ],
-)
-def test_settings_reach_the_optimizer(settings: dict[str, object], check: Callable[[object], bool]) -> None:
-    assert check(make_optimizer(make_config(settings)))
 
 
 @pytest.mark.parametrize("loss", ["f1", "focal"])

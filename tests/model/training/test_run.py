@@ -1,6 +1,7 @@
 """The folder of a run: one writer, the same settings, the same folds, replaced only when asked."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hpa_model.config import TrainConfig
 from hpa_model.evaluation.scores import score_run
 from hpa_model.predict import predict_submission
 from hpa_model.runs.folder import read_run
+from hpa_model.training.run import open_run
 from hpa_model.training.train import train
 from tests.builders import begin, convert
 from tests.model.stopping import CONFIG, Killed, stop_at
@@ -125,3 +127,19 @@ def test_a_folder_without_a_run_and_a_damaged_run_are_refused(run: Path, store: 
     (tmp_path / "run" / "config.json").write_text((run / "config.json").read_text())
     with pytest.raises(InputError, match=r"Cannot read .*out_of_fold\.npz"):
         score_run(tmp_path / "run")
+
+
+def test_a_run_of_a_version_that_lacked_a_setting_goes_on_as_it_began(run: Path, store: Store, tmp_path: Path) -> None:
+    older = tmp_path / "run"
+    shutil.copytree(run, older)
+    description = json.loads((older / "config.json").read_text())
+    assert description["config"].pop("weight_decay_of") == "kernels"
+    (older / "config.json").write_text(json.dumps(description))
+    options = {"overwrite": False, "cache_bytes": 0}
+    with open_run(store, CONFIG, older, **options) as opened:
+        assert opened.description.config.weight_decay_of == "all"
+    with (
+        pytest.raises(InputError, match="differs in loss_over_classes"),
+        open_run(store, dataclasses.replace(CONFIG, loss_over_classes="sum"), older, **options),
+    ):
+        pass
