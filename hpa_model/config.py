@@ -1,6 +1,7 @@
 """The settings of a training, and recipes, files of settings that differ from the defaults. Imports nothing heavy."""
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ OverClasses = Literal["mean", "sum"]
 Optimizer = Literal["adam", "sgd"]
 # Which weights `weight_decay` shrinks.
 Decayed = Literal["kernels", "all"]
+# How the learning rate changes from epoch to epoch.
+Schedule = Literal["constant", "cosine"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 # Which folds' models are fine-tuned: the paper took the one that scored best.
 FoldChoice = Literal["best", "all"]
@@ -76,6 +79,10 @@ class TrainConfig:
 
     learning_rate: float = 1e-3
     """At the start."""
+
+    schedule: Schedule = field(default="constant", metadata={"absent": "constant"})
+    """Whether the learning rate stays, apart from `plateau_epochs`, or falls along half a cosine: in each epoch a
+    little lower, in the last one near 0."""
 
     momentum: float = 0.9
     """Of SGD."""
@@ -154,6 +161,11 @@ class TrainConfig:
         if not self.parts or len(set(self.parts)) < len(self.parts):
             # A part given twice would put each of its samples into training and validation.
             raise InputError(f"parts must be different names. Received: parts={self.parts}. Name each part once.")
+        if self.schedule == "cosine" and self.plateau_epochs:
+            raise InputError(
+                f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={self.plateau_epochs}. Leave "
+                "one of them out."
+            )
         for name in ("learning_rate", "plateau_factor"):
             value = getattr(self, name)
             if not 0 < value < 1:
@@ -164,6 +176,18 @@ class TrainConfig:
                 raise InputError(
                     f"{name} must be at least 0 and below 1. Received: {name}={value}. Pass another number."
                 )
+
+    def rate_in(self, epoch: int) -> float:
+        """Return the scheduled learning rate of an epoch, counted from 0.
+
+        Examples
+        --------
+        >>> [TrainConfig(schedule="cosine", learning_rate=0.1, epochs=2).rate_in(epoch) for epoch in (0, 1)]
+        [0.1, 0.05]
+        """
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
 
 # The lowest and the highest value of the settings that have both.

@@ -65,8 +65,11 @@ class TrainingCallback(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the clock, and say which epoch it is."""
-        self._job.progress.stage(f"fold {self._job.fold.number}, epoch {epoch + 1}/{self._job.config.epochs}")
+        """Start the clock, set a scheduled learning rate, and say which epoch it is."""
+        config = self._job.config
+        self._job.progress.stage(f"fold {self._job.fold.number}, epoch {epoch + 1}/{config.epochs}")
+        if config.schedule != "constant":  # else it is the optimizer's, which a plateau lowers
+            self._models.compiled.optimizer.learning_rate = config.rate_in(epoch)
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

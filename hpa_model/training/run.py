@@ -226,6 +226,11 @@ def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool)
 
 def _check_checkpoints(out: Path, description: RunDescription) -> None:
     """Check that all finished folds of a run can be trained for more epochs: InputError if one cannot."""
+    if description.config.schedule == "cosine":
+        raise InputError(
+            f"Cannot train {out} for more epochs: with schedule=cosine, its learning rate has fallen to 0. Pass "
+            f"--overwrite to train {description.config.epochs} epochs from the start."
+        )
     for number in description.trained_folds:
         folder = fold_folder(out, number)
         if (folder / PROBS_FILE).exists() and not (folder / CHECKPOINT_FILE).exists():
