@@ -57,6 +57,12 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     recipe: Annotated[
         Path | None, typer.Option(help="A TOML file of settings. Options on the command line take precedence.")
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Start from the models of a finished run of the same network, on any store and classes."
+        ),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a recipe, such as optimizer=sgd; repeatable."),
@@ -160,6 +166,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
             overwrite=overwrite,
             allow_unlabeled=allow_unlabeled,
             recipe=recipe,
+            weights=weights,
             cache_bytes=cache_bytes,
             progress=shown,
             on_epoch=print_epoch,
@@ -258,6 +265,10 @@ def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:
     if description.finetuned_from:
         folds = ", ".join(map(str, description.finetuned_folds))
         lines.append(f"Fine-tuned: fold {folds}; the models of other folds are those of {description.finetuned_from}")
+    if description.weights:
+        lines.append(f"Started from the models of {description.weights}")
+    if description.n_seen:
+        lines.append(f"All scores are inflated: those models were trained on {description.n_seen} samples scored here.")
     if description.n_left_out:
         lines.append(f"Left out, could not be converted: {description.n_left_out} samples")
     return "\n".join([*lines, write_report_file(run, store)])

@@ -92,6 +92,15 @@ class RunDescription:
     leak_check: LeakCheck | None = field(default=None, metadata={"absent": None})
     """Which duplicates were looked for, and kept in one fold; None in runs of versions before 0.4.0."""
 
+    weights: str = field(default="", metadata={"absent": ""})
+    """The run whose models the training started from; empty for a training from random weights."""
+
+    weights_models: tuple[str, ...] = field(default=(), metadata={"absent": ()})
+    """SHA-256 of the best models of that run, in hexadecimal, one per fold."""
+
+    n_seen: int = field(default=0, metadata={"absent": 0})
+    """Samples that are validated by a fold which started from a model that was trained on them: scores are inflated."""
+
     def __post_init__(self) -> None:
         """Check that the values fit together; ValueError if they do not."""
         for name in ("channels", "classes", "finetuned_folds"):

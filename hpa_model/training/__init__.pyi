@@ -10,3 +10,4 @@ from . import overview as overview
 from . import run as run
 from . import tensorboard as tensorboard
 from . import train as train
+from . import weights as weights

@@ -32,6 +32,7 @@ def train_and_finetune(
     overwrite: bool = False,
     allow_unlabeled: bool = False,
     recipe: Path | None = None,
+    weights: Path | None = None,
     cache_bytes: int = 0,
     progress: Progress = SILENT,
     on_epoch: EpochReport = ignore_epoch,
@@ -52,6 +53,7 @@ def train_and_finetune(
         overwrite=overwrite,
         allow_unlabeled=allow_unlabeled,
         recipe=recipe,
+        weights=weights,
         **options,  # type: ignore[arg-type]
     )
     done = [FinishedRun(run=out, scores=scores)]

@@ -1,16 +1,18 @@
 """The network of a fold before training: newly initialized, or from an earlier run with its backbone frozen."""
 
+import hashlib
 import random
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from hpa_data.errors import InputError
 from hpa_model import nets
 from hpa_model.backend import on_tensorflow
 from hpa_model.config import TrainConfig
 from hpa_model.nets.head import freeze_backbone
-from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder
+from hpa_model.runs.folder import BEST_FILE, PROBS_FILE, RunDescription, fold_folder
 from hpa_model.runs.models import load_model
 
 
@@ -35,6 +37,34 @@ def load_frozen(run: Path, description: RunDescription, *, fold: int) -> keras.M
     network = load_model(fold_folder(run, fold) / BEST_FILE, description)
     freeze_backbone(network)
     return network
+
+
+def hash_models(run: Path, description: RunDescription, *, purpose: str) -> tuple[str, ...]:
+    """Return the SHA-256 of the best models of a finished run, in hexadecimal, one per fold.
+
+    Parameters
+    ----------
+    run : Path
+    description : RunDescription
+    purpose : str
+        What they are for, for messages: ``fine-tune``.
+
+    Raises
+    ------
+    InputError
+        If a model cannot be loaded, or a fold is not finished.
+    """
+    hashes = []
+    for number in range(description.config.folds):
+        model = fold_folder(run, number) / BEST_FILE
+        load_model(model, description)
+        if not model.with_name(PROBS_FILE).exists():
+            raise InputError(
+                f"Cannot {purpose} {run}: fold {number} is not finished. Run the same `hpa train` command again; it "
+                "resumes."
+            )
+        hashes.append(hashlib.sha256(model.read_bytes()).hexdigest())
+    return tuple(hashes)
 
 
 def seed_fold(config: TrainConfig, fold: int) -> None:

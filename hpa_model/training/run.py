@@ -1,6 +1,5 @@
 """Opening a run for training: everything is checked, then its folder is created or opened, and locked."""
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,6 @@ from hpa_data.tables import encode_table, first_duplicate
 from hpa_model.backend import check_devices, make_deterministic
 from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.runs.folder import (
-    BEST_FILE,
     CHECKPOINT_FILE,
     CONFIG_FILE,
     FOLDS_FILE,
@@ -35,9 +33,9 @@ from hpa_model.runs.folder import (
     read_versions,
     remove_partial_files,
 )
-from hpa_model.runs.models import load_model
 from hpa_model.training.data import summarize_data
-from hpa_model.training.network import build_network
+from hpa_model.training.network import build_network, hash_models
+from hpa_model.training.weights import Weights, describe_seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,17 +89,8 @@ def prepare_backend(config: TrainConfig) -> None:
 def open_base(folder: Path, folds: tuple[int, ...]) -> BaseRun:
     """Check that all models of a run can be fine-tuned, before hours are spent on the first of them."""
     description = read_run(folder)
-    hashes = []
-    for number in range(description.config.folds):
-        model = fold_folder(folder, number) / BEST_FILE
-        load_model(model, description)
-        if not model.with_name(PROBS_FILE).exists():
-            raise InputError(
-                f"Cannot fine-tune {folder}: fold {number} is not finished. Run the same `hpa train` command again; it "
-                "resumes."
-            )
-        hashes.append(hashlib.sha256(model.read_bytes()).hexdigest())
-    return BaseRun(folder=folder, description=description, folds=folds, models=tuple(hashes))
+    models = hash_models(folder, description, purpose="fine-tune")
+    return BaseRun(folder=folder, description=description, folds=folds, models=models)
 
 
 @contextmanager
@@ -113,6 +102,7 @@ def open_run(
     overwrite: bool,
     cache_bytes: int,
     base: BaseRun | None = None,
+    weights: Weights | None = None,
     allow_unlabeled: bool = False,
     progress: Progress = SILENT,
 ) -> Iterator[OpenRun]:
@@ -125,10 +115,12 @@ def open_run(
     """
     with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
         description = describe_run(store, config, reader)
-        if base is None:
-            build_network(description, fold=0)
-        else:
+        if base is not None:
             description = base.extend(description, store)
+        elif weights is not None:
+            description = weights.extend(description)
+        else:
+            build_network(description, fold=0)
         if not overwrite:
             description = _keep_older_settings(out, description)
         is_new = check_run_folder(out, description, overwrite=overwrite)
@@ -153,6 +145,10 @@ def open_run(
             summarize_data(store, config.parts).refuse_empty_parts()
         if base is not None:
             check_folds(base.folder, plan, reader)
+        seen = [] if weights is None else weights.find_seen(store, plan, reader)
+        if seen:
+            progress.note(str(describe_seen(seen, weights.folder)))  # type: ignore[union-attr]
+        description = replace(description, n_seen=len(seen))
         with hold_run(out, description, overwrite=overwrite):
             if (out / FOLDS_FILE).exists():
                 check_folds(out, plan, reader)
@@ -237,7 +233,7 @@ def _check_checkpoints(out: Path, description: RunDescription) -> None:
             raise InputError(
                 f"Cannot train {out} for more epochs: fold {number} has no {CHECKPOINT_FILE}; versions before 0.4.0 "
                 f"removed it from a finished fold. Pass --overwrite to train {description.config.epochs} epochs from "
-                "the start."
+                f"the start, or start another run from its models: --weights {out}."
             )
 
 
@@ -283,6 +279,9 @@ def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
             differences.append(f"part {name} (it was converted again)")
     if existing.base_models != wanted.base_models:
         differences.append("the models to fine-tune (they were trained again, or are of another run)")
+    if existing.weights_models != wanted.weights_models:
+        there, here = (f"of {run.weights}" if run.weights else "none" for run in (existing, wanted))
+        differences.append(f"the weights to start from ({there} there, {here} here)")
     if existing.finetuned_folds != wanted.finetuned_folds:
         differences.append(f"finetuned_folds ({existing.finetuned_folds} there, {wanted.finetuned_folds} here)")
     backends = existing.versions.get("backend"), wanted.versions.get("backend")

@@ -12,6 +12,7 @@ from hpa_model.training.folds import train_folds
 from hpa_model.training.job import Checkpointing, EpochReport, ignore_epoch
 from hpa_model.training.network import build_network
 from hpa_model.training.run import open_run, prepare_backend
+from hpa_model.training.weights import open_weights
 
 
 def train(
@@ -22,6 +23,7 @@ def train(
     overwrite: bool = False,
     allow_unlabeled: bool = False,
     recipe: Path | None = None,
+    weights: Path | None = None,
     cache_bytes: int = 0,
     progress: Progress = SILENT,
     on_epoch: EpochReport = ignore_epoch,
@@ -41,6 +43,10 @@ def train(
         Train also on parts of which no sample has a class.
     recipe : Path, optional
         The file that `config` came from; it is copied into the run folder.
+    weights : Path, optional
+        A finished run to start from, of the same network and at least as many folds: each fold starts from the best
+        model of that fold. Where the classes differ, the classification head is new. `progress` is told if samples are
+        validated here that these models were trained on.
     cache_bytes : int
         Limit of the memory for decoded samples. Does not change the result.
     progress : Progress, optional
@@ -64,20 +70,23 @@ def train(
     """
     content = None if recipe is None else recipe.read_bytes()  # it may be in the folder that is replaced
     prepare_backend(config)
+    start = None if weights is None else open_weights(weights)
+    make_network = build_network if start is None else start.build
     with open_run(
         store,
         config,
         out,
         overwrite=overwrite,
         cache_bytes=cache_bytes,
-        allow_unlabeled=allow_unlabeled,
+        weights=start,
         progress=progress,
+        allow_unlabeled=allow_unlabeled,
     ) as run:
         if content is not None:
             write_atomic(out / RECIPE_FILE, content)
         train_folds(
             run,
-            lambda fold: build_network(run.description, fold=fold),
+            lambda fold: make_network(run.description, fold=fold),
             progress=progress,
             on_epoch=on_epoch,
             checkpointing=checkpointing,

@@ -1,0 +1,136 @@
+"""Weights to start from: the models of another finished run, perhaps of other samples and other classes."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from hpa_data.errors import N_EXAMPLES, InputError, Notice
+from hpa_data.folds.duplicates import find_uniform
+from hpa_data.folds.plan import FoldPlan
+from hpa_data.reader.reader import Reader
+from hpa_data.store.store import Store, open_store
+from hpa_data.tables import read_columns
+from hpa_model.nets.head import HEAD
+from hpa_model.runs.folder import BEST_FILE, FOLDS_FILE, RunDescription, fold_folder, read_run
+from hpa_model.runs.models import load_model
+from hpa_model.training.network import build_network, hash_models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A finished run whose best models a training starts from, fold by fold."""
+
+    folder: Path
+    description: RunDescription
+
+    models: tuple[str, ...]
+    """SHA-256 of the best models, in hexadecimal, one per fold."""
+
+    def build(self, description: RunDescription, *, fold: int) -> keras.Model:
+        """Build the network of a fold with the weights of that fold's best model.
+
+        The classification head is new where the classes differ, in number, name or order.
+
+        Raises
+        ------
+        InputError
+            If the networks differ.
+        """
+        network = build_network(description, fold=fold)
+        source = load_model(fold_folder(self.folder, fold) / BEST_FILE, self.description)
+        same_classes = self.description.classes == description.classes
+        of_both = [[layer for layer in model.layers if layer.weights] for model in (network, source)]
+        if len(of_both[0]) != len(of_both[1]):
+            raise self._differs(f"it has {len(of_both[1])} layers with weights, the new one {len(of_both[0])}")
+        for layer, other in zip(*of_both, strict=True):
+            if layer.name.startswith(HEAD) and not same_classes:
+                continue
+            values = other.get_weights()
+            shapes = [[tuple(value.shape) for value in given] for given in (layer.get_weights(), values)]
+            if shapes[0] != shapes[1]:
+                raise self._differs(f"layer {layer.name} has the shapes {shapes[1]} there, {shapes[0]} here")
+            layer.set_weights(values)
+        return network
+
+    def extend(self, description: RunDescription) -> RunDescription:
+        """Add to the description of a run what it starts from; InputError if it cannot, before anything is written."""
+        folds = self.description.config.folds
+        if description.config.folds > folds:
+            raise InputError(
+                f"folds must be at most {folds} to start from {self.folder}, which has that many. Received: "
+                f"folds={description.config.folds}. Pass --folds {folds}."
+            )
+        if description.config.model != self.description.config.model:
+            raise self._differs(f"it is {self.description.config.model}, the new one {description.config.model}")
+        self.build(description, fold=0)
+        return replace(description, weights=str(self.folder.absolute()), weights_models=self.models)
+
+    def find_seen(self, store: Store, plan: FoldPlan, reader: Reader) -> list[str]:
+        """List the ids of the samples that are validated here by a fold whose weights were trained on them.
+
+        Samples are the same if their ids are, or their pixels, which are compared by checksums where the store of that
+        run can still be read.
+        """
+        validated = {name: int(fold) for name, fold in read_columns(self.folder / FOLDS_FILE, ("id", "fold"))}
+        known: dict[object, set[int]] = defaultdict(set)  # by id and by pixels, the folds that validated them there
+        for name, fold in validated.items():
+            known[name].add(fold)
+        for name, key in self._read_pixels():
+            if name in validated:
+                known[key].add(validated[name])
+        keys = dict(enumerate(key for _, key in _list_pixels(store, list(dict.fromkeys(reader.parts)))))
+        seen = []
+        for index in np.flatnonzero(plan.folds >= 0).tolist():
+            fold = int(plan.folds[index])
+            # The model of a fold was trained on what other folds validate.
+            if any(known.get(key, set()) - {fold} for key in (reader.ids[index], keys[index])):
+                seen.append(reader.ids[index])
+        return seen
+
+    def _read_pixels(self) -> Iterator[tuple[str, object]]:
+        try:
+            store = open_store(self.description.store)
+            manifests = {name: store.part(name).manifest for name in self.description.config.parts}
+        except InputError:
+            return
+        if all(manifest.fingerprint == self.description.fingerprints[name] for name, manifest in manifests.items()):
+            yield from _list_pixels(store, list(manifests))
+
+    def _differs(self, how: str) -> InputError:
+        return InputError(
+            f"Cannot start from {self.folder}: its network differs, {how}. Train the same network on the same "
+            "channels, or leave --weights out."
+        )
+
+
+def open_weights(folder: Path) -> Weights:
+    """Check that the models of all folds of a run can be loaded: InputError if one cannot."""
+    description = read_run(folder)
+    return Weights(
+        folder=folder, description=description, models=hash_models(folder, description, purpose="start from")
+    )
+
+
+def describe_seen(seen: list[str], folder: Path) -> Notice:
+    """Tell that scores leak, because the weights to start from were trained on samples that are validated here."""
+    return Notice(
+        what=f"the models of {folder} were trained on samples that are validated here: the scores are inflated",
+        n=len(seen),
+        examples=tuple(seen[:N_EXAMPLES]),
+        remedy="Train with the folds, the fold method and the seed of that run, on its part, or leave --weights out.",
+    )
+
+
+def _list_pixels(store: Store, parts: list[str]) -> Iterator[tuple[str, object]]:
+    """Yield id and a key of the pixels of each sample; a key of its own for one that shows nothing."""
+    for name in parts:
+        part = store.part(name)
+        sums, shape = part.read_sums(), part.manifest.dataset.image_shape
+        is_uniform = find_uniform(sums, pixels=shape[0] * shape[1])
+        rows = zip(part.ids, part.read_checksums().tolist(), sums, is_uniform.tolist(), strict=True)
+        for sample_id, checksum, of_sample, shows_nothing in rows:
+            yield sample_id, object() if shows_nothing else (checksum, of_sample.tobytes())
