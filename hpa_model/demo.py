@@ -14,8 +14,9 @@ from hpa_data.synth import write_samples
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import encode_labels, read_columns, read_label_table
 from hpa_model.config import TrainConfig
+from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.report import write_report
-from hpa_model.evaluation.scores import Scores, score_run
+from hpa_model.evaluation.scores import score_run
 from hpa_model.metrics import f1_per_class
 from hpa_model.predict import predict_submission
 from hpa_model.runs.folder import SCORES_FILE

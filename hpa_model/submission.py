@@ -9,44 +9,9 @@ import numpy.typing as npt
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.tables import first_duplicate, read_columns, write_table
-from hpa_model.metrics import predict_classes
-from hpa_model.thresholds import NEVER
 
 # Between names of classes, as in the tables of the Human Protein Atlas.
 NAME_SEPARATOR = ";"
-
-
-def predict_at_least_one(
-    probs: npt.NDArray[np.floating], thresholds: npt.NDArray[np.floating], *, allow_empty: bool = False
-) -> npt.NDArray[np.uint8]:
-    """Predict each class whose probability exceeds its threshold, and at least one class per sample.
-
-    Parameters
-    ----------
-    probs : array of float, shape (N, K)
-        In [0, 1].
-    thresholds : array of float, shape (K,)
-        In [0, 1].
-    allow_empty : bool
-        Allow samples without a class. Otherwise such a sample gets the class that is closest to its threshold, of those
-        with a threshold below 1: every sample of the data set shows at least one class.
-
-    Returns
-    -------
-    array of uint8, shape (N, K)
-
-    Examples
-    --------
-    >>> predict_at_least_one(np.array([[0.2, 0.4], [0.6, 0.4]]), np.array([0.5, 0.5]))
-    array([[0, 1],
-           [1, 0]], dtype=uint8)
-    """
-    predictions = predict_classes(probs, thresholds)
-    if not allow_empty:
-        empty = np.flatnonzero(predictions.sum(axis=1) == 0)
-        margins = np.where(thresholds < NEVER, probs[empty] - thresholds, -np.inf)
-        predictions[empty, margins.argmax(axis=1)] = 1
-    return predictions
 
 
 def read_sample_submission(path: Path) -> list[str]:

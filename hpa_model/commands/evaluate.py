@@ -13,18 +13,31 @@ from hpa_data.errors import InputError
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
     from hpa_model.evaluation.compare import Comparison
-    from hpa_model.evaluation.scores import Scores
+    from hpa_model.evaluation.records import Scores
+
+
+RANKING_LABELS = {"macro_average_precision": "mean average precision", "macro_roc_auc": "mean area under the ROC curve"}
 
 FIGURE_KINDS = ("png", "svg", "pdf")
 
 
 def describe_scores(scores: "Scores") -> str:
     """Describe the scores of a run, each with how its thresholds were obtained."""
-    from hpa_model.evaluation.scores import THRESHOLDINGS
+    from hpa_model.evaluation.records import THRESHOLDINGS
 
-    lines = [f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples"]
-    lines += [f"  {getattr(scores, f'macro_f1_{kind.name}'):.3f}  {kind.description}" for kind in THRESHOLDINGS]
-    lines.append(f"  {scores.macro_f1_chance:.3f}  chance level: guessing each class as often as it occurs")
+    lines = [f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples, and without skill"]
+    for kind in THRESHOLDINGS:
+        name = f"macro_f1_{kind.name}"
+        interval, no_skill = scores.intervals[name], scores.no_skill[name]
+        mark = "  NO BETTER THAN NO SKILL" if not scores.beats_no_skill(name) else ""
+        lines.append(
+            f"  {getattr(scores, name):.3f} ({interval.low:.3f} to {interval.high:.3f}), "
+            f"no skill {no_skill.mean:.3f} ± {no_skill.sd:.3f}  {kind.description}{mark}"
+        )
+    for name, label in RANKING_LABELS.items():
+        value = getattr(scores, name)
+        if value is not None:
+            lines.append(f"  {value:.3f}, no skill {scores.no_skill[name].mean:.3f}  {label}, over the classes")
     if scores.legacy_leak:
         lines.append("All scores are inflated: copies of validation samples were trained on (--legacy-leak).")
     if scores.absent:
@@ -34,12 +47,12 @@ def describe_scores(scores: "Scores") -> str:
 
 def describe_classes(scores: "Scores") -> str:
     """Describe the scores of each class, and of each fold."""
-    from hpa_model.evaluation.scores import THRESHOLDINGS
+    from hpa_model.evaluation.records import THRESHOLDINGS
 
-    width = 11
+    width = 12
     labels = "".join(f"{kind.label:>{width}}" for kind in THRESHOLDINGS)
     lines = [
-        f"{'':<50}{'honest':>{width}}{'honest':>{width}}{labels}",
+        f"{'':<50}{THRESHOLDINGS[0].label:>{width}}{THRESHOLDINGS[0].label:>{width}}{labels}",
         f"{'class':<31}{'samples':>8}{'threshold':>11}{'precision':>{width}}{'recall':>{width}}"
         + f"{'F1':>{width}}" * len(THRESHOLDINGS),
     ]
@@ -64,7 +77,7 @@ def describe_confusions(scores: "Scores") -> str:
     def name(pairs: Sequence[tuple[str, int]]) -> str:
         return ", ".join(f"{escape(other)} ({n})" for other, n in pairs)
 
-    lines = ["The worst classes, at honest thresholds:"]
+    lines = ["The worst classes, at the thresholds of the first score:"]
     for confusion in scores.confusions:
         lines.append(
             f"  {escape(confusion.name)}: {confusion.n_false_negatives} false negatives, "
@@ -79,27 +92,30 @@ def describe_confusions(scores: "Scores") -> str:
 
 def describe_comparison(comparison: "Comparison") -> str:
     """Describe runs side by side."""
-    from hpa_model.evaluation.scores import THRESHOLDINGS
+    from hpa_model.evaluation.records import THRESHOLDINGS
 
     width = max(len("run"), *(len(row.run) for row in comparison.rows)) + 2
-    labels = "".join(f"{kind.label:>11}" for kind in THRESHOLDINGS)
+    labels = "".join(f"{kind.label:>13}" for kind in THRESHOLDINGS)
     lines = [
-        f"{'':<{width}}{'':<13}{'':>9}{'':>7}{'':>7}{'macro-F1':>11}",
+        f"{'':<{width}}{'':<13}{'':>9}{'':>7}{'':>7}{'macro-F1':>13}",
         f"{'run':<{width}}{'model':<13}{'pixels':>9}{'loss':>7}{'epochs':>7}{labels}{'best fold':>11}{'paper':>8}"
         f"{'images/s':>10}",
     ]
     for row in comparison.rows:
-        scores = "".join(f"{getattr(row, f'macro_f1_{kind.name}'):>11.3f}" for kind in THRESHOLDINGS)
+        scores = "".join(f"{getattr(row, f'macro_f1_{kind.name}'):>13.3f}" for kind in THRESHOLDINGS)
         paper = "" if row.paper is None else f"{row.paper:.3f}"
         lines.append(
             f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'auto':>9}{row.loss:>7}{row.epochs:>7}"
             f"{scores}{row.best_fold_in_sample:>11.3f}{paper:>8}{row.images_per_s:>10.1f}"
             f"{' *' if row.legacy_leak else ''}"
         )
-    chance = max(row.macro_f1_chance for row in comparison.rows)
     lines += ["", *(f"{kind.label}: {kind.description.removeprefix(f'{kind.label}: ')}" for kind in THRESHOLDINGS)]
     lines.append("best fold: the highest score of a fold on the same rows, which is what the paper reports")
-    lines.append(f"Chance level: {chance:.3f}, guessing each class as often as it occurs.")
+    worst = max(comparison.rows, key=lambda row: row.no_skill_high)
+    lines.append(
+        f"Without skill, the first score is {worst.no_skill_mean:.3f}, and 95 % of the time below "
+        f"{worst.no_skill_high:.3f}."
+    )
     if not comparison.same_classes:
         sets = ", ".join(f"{escape(row.run)} {escape(row.dataset)}" for row in comparison.rows)
         lines.append(f"The runs predict different classes, so that their scores cannot be compared. Data sets: {sets}.")

@@ -7,6 +7,7 @@ from . import figure_runs as figure_runs
 from . import figure_style as figure_style
 from . import figures as figures
 from . import images as images
+from . import records as records
 from . import report as report
 from . import results as results
 from . import scores as scores

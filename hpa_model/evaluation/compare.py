@@ -9,7 +9,8 @@ from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.tables import write_table
 from hpa_model.config import format_image_size
-from hpa_model.evaluation.scores import THRESHOLDINGS, Scores, score_run
+from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, Scores
+from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import RunDescription, read_history, read_run
 
 # Macro-F1 that Madeira and Parreira (2018) report for each network, thresholds fitted on the rows they are scored on:
@@ -34,15 +35,25 @@ class RunRow:
     epochs: int
     n_samples: int
     finetuned: bool
-    macro_f1_at_half: float
-    """See `scores.Scores`, as for the next two and the chance level."""
+    macro_f1_within_fold: float
+    """See `records.Scores`, as for the next three."""
 
-    macro_f1_in_sample: float
     macro_f1_cross_fitted: float
+    macro_f1_in_sample: float
+    macro_f1_at_half: float
+    interval_low: float
+    """Of the bootstrap interval of the headline; so is the next."""
+
+    interval_high: float
+
+    no_skill_mean: float
+    """Of the headline without skill; the next is the upper end of the band."""
+
+    no_skill_high: float
+
     best_fold_in_sample: float
     """Of the fold that scores best with thresholds fitted on the same fold: the number that the paper reports."""
 
-    macro_f1_chance: float
     images_per_s: float
     """Of training, in the fastest epoch; median over the folds, NaN without a history."""
 
@@ -55,13 +66,18 @@ class RunRow:
     legacy_leak: bool
     """Whether the scores are inflated, because copies of validation samples were trained on."""
 
+    @property
+    def headline(self) -> float:
+        """The macro-F1 to quote."""
+        return float(getattr(self, f"macro_f1_{HEADLINE.name}"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Runs side by side."""
 
     rows: tuple[RunRow, ...]
-    """The highest cross-fitted score first."""
+    """The highest headline score first."""
 
     same_data: bool
     """Whether all were trained on the same samples; otherwise the scores say little about the networks."""
@@ -88,7 +104,7 @@ def compare_runs(runs: Sequence[Path]) -> Comparison:
     classes = [description.classes for description in descriptions.values()]
     fingerprints = [description.fingerprints for description in descriptions.values()]
     return Comparison(
-        rows=tuple(sorted(rows, key=lambda row: -row.macro_f1_cross_fitted)),
+        rows=tuple(sorted(rows, key=lambda row: -row.headline)),
         same_data=all(each == fingerprints[0] for each in fingerprints),
         same_classes=all(each == classes[0] for each in classes),
     )
@@ -100,6 +116,8 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
     histories = read_history(run, config.folds)
     speeds = [max(record.images_per_s for record in history) for history in histories if history]
     reported = PAPER_FINETUNED.get(config.loss) if finetuned and config.model == "gapnet" else PAPER.get(config.model)
+    headline = f"macro_f1_{HEADLINE.name}"
+    interval, no_skill = scores.intervals[headline], scores.no_skill[headline]
     is_other = description.dataset is not None and description.classes != HPA_2018.classes
     return RunRow(
         run=run.absolute().name,
@@ -112,7 +130,10 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
         finetuned=finetuned,
         **{name: getattr(scores, name) for name in [f"macro_f1_{kind.name}" for kind in THRESHOLDINGS]},
         best_fold_in_sample=max(fold.macro_f1_in_sample for fold in scores.folds),
-        macro_f1_chance=scores.macro_f1_chance,
+        interval_low=interval.low,
+        interval_high=interval.high,
+        no_skill_mean=no_skill.mean,
+        no_skill_high=no_skill.high,
         images_per_s=statistics.median(speeds) if speeds else float("nan"),
         paper=None if is_other else reported,
         dataset=description.full_dataset.name,

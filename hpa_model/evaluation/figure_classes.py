@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from hpa_data.stats.style import BLUE, RED, measure_width
+from hpa_data.stats.style import BLUE, RED, SKY, measure_width
 from hpa_model.evaluation.confusion import ConfusionMap
 from hpa_model.evaluation.figure_style import (
     GRID,
@@ -25,7 +25,7 @@ from hpa_model.evaluation.figure_style import (
     shorten,
     style_figure,
 )
-from hpa_model.evaluation.scores import THRESHOLDINGS, Scores
+from hpa_model.evaluation.records import THRESHOLDINGS, Scores
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.out_of_fold import OutOfFold
 from hpa_model.thresholds import search_thresholds
@@ -34,12 +34,12 @@ Floats = npt.NDArray[np.float64]
 
 ROW = 0.2  # inches of a class
 # Of the kinds of thresholds: the first is a bar, the others are markers.
-CLASS_MARKERS = (("|", RED), (".", INK))
+CLASS_MARKERS = (("x", SKY), ("|", RED), (".", INK))
 
 
 def order_by_f1(scores: Scores) -> list[int]:
     """Return the indices of the classes that are shown, the highest cross-fitted F1 first."""
-    return sorted(scores.shown, key=lambda k: (-scores.classes[k].f1_cross_fitted, -scores.classes[k].support))
+    return sorted(scores.shown, key=lambda k: (-scores.classes[k].f1, -scores.classes[k].support))
 
 
 def order_by_support(scores: Scores) -> list[int]:
@@ -61,7 +61,7 @@ def _label(scores: Scores, shown: Sequence[int], width: float, *, counts: bool =
 
 @style_figure
 def draw_classes(scores: Scores, width: float = WIDE) -> Figure:
-    """Draw the cross-fitted F1 of each class as a bar, the best on top, and that of other thresholds as markers.
+    """Draw the headline F1 of each class as a bar, the best on top, and that of other thresholds as markers.
 
     Of many classes, `Scores.shown`; so do all figures of classes.
     """
@@ -102,12 +102,12 @@ def draw_classes(scores: Scores, width: float = WIDE) -> Figure:
 
 @style_figure
 def draw_support(scores: Scores, width: float = WIDE) -> Figure:
-    """Draw the cross-fitted F1 of each class against its number of samples."""
+    """Draw the headline F1 of each class against its number of samples."""
     shown = [k for k in scores.shown if scores.classes[k].support]
     figure = frame(width, 3.2, left=["1.0"], top=0.15, has_label=True)
     (axes,) = figure.axes
     x = np.array([scores.classes[k].support for k in shown], float)
-    y = np.array([scores.classes[k].f1_cross_fitted for k in shown])
+    y = np.array([scores.classes[k].f1 for k in shown])
     axes.plot(x, y, "o", color=BLUE, ms=5, clip_on=False, zorder=3)
     axes.set_xscale("log")
     if len(x):

@@ -20,10 +20,11 @@ from hpa_model.evaluation.figure_style import (
     lift_legend,
     style_figure,
 )
-from hpa_model.evaluation.scores import Scores
+from hpa_model.evaluation.records import Scores
+from hpa_model.evaluation.scores import predict_headline
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.out_of_fold import OutOfFold
-from hpa_model.thresholds import NEVER, predict_cross_fitted
+from hpa_model.thresholds import NEVER
 
 # The thresholds that a curve is drawn through.
 CURVE = np.arange(0, 1.0001, 0.01)
@@ -191,7 +192,7 @@ def count_per_sample(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 def draw_per_sample(rows: OutOfFold, width: float = WIDE) -> Figure:
     """Draw how many classes samples have, and how many are predicted for them at cross-fitted thresholds."""
     true = count_per_sample(rows.labels)
-    predicted = count_per_sample(predict_cross_fitted(rows.labels, rows.probs, rows.folds))
+    predicted = count_per_sample(predict_headline(rows))
     n = max(int(np.flatnonzero(true + predicted).max()) + 1, 2)
     top = legend_height(2, 2)
     figure = frame(width, 2.3 + top, left=["10,000"], top=top, has_label=True)

@@ -7,9 +7,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from hpa_data.stats.style import BLUE, GRAY, RED, SKY
 from hpa_model.evaluation.compare import Comparison
 from hpa_model.evaluation.figure_style import SMALL, WIDE, legend_height, lift_legend, style_figure
-from hpa_model.evaluation.scores import THRESHOLDINGS
+from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS
 
-BAR_COLORS = (BLUE, SKY, GRAY)
+BAR_COLORS = (BLUE, SKY, RED, GRAY)
 
 
 @style_figure
@@ -38,8 +38,8 @@ def draw_comparison(comparison: Comparison, width: float = WIDE) -> Figure:
             ms=5,
             label="the paper, on Kaggle's data",
         )
-    chance = max(row.macro_f1_chance for row in rows)
-    axes.axvline(chance, color="black", lw=0.8, ls=":", label="guessing by class frequency")
+    no_skill = max(row.no_skill_high for row in rows)
+    axes.axvspan(0, no_skill, color=GRAY, alpha=0.3, lw=0, label=f"no skill ({HEADLINE.label})")
     axes.set_yticks(heights, [f"{row.run}\n{row.model}" + (" *" if row.legacy_leak else "") for row in rows])
     highest = max([row.macro_f1_in_sample for row in rows] + [value or 0 for _, value in reported])
     axes.set_xlim(0, min(1, 1.15 * max(highest, 0.05)))

@@ -11,8 +11,8 @@ from hpa_data.system.atomic import write_atomic
 from hpa_model.evaluation import figure_classes, figure_history, figure_probs
 from hpa_model.evaluation.confusion import ConfusionMap, map_confusion
 from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
+from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.results import Results, score_change
-from hpa_model.evaluation.scores import Scores
 from hpa_model.runs.folder import FIGURES_FOLDER
 
 # Figures that cannot be drawn for a phone: it scrolls over them.
@@ -103,8 +103,7 @@ def _of_classes(results: Results) -> list[_Draft]:
     scores, rows = results.scores, results.rows
     ordered = [scores.classes[k] for k in figure_classes.order_by_f1(scores) if scores.classes[k].support]
     ends = (
-        f"Highest: {ordered[0].name}, {ordered[0].f1_cross_fitted:.2f}; lowest: {ordered[-1].name}, "
-        f"{ordered[-1].f1_cross_fitted:.2f}."
+        f"Highest: {ordered[0].name}, {ordered[0].f1:.2f}; lowest: {ordered[-1].name}, {ordered[-1].f1:.2f}."
         if ordered
         else "No class has a sample."
     )
@@ -115,8 +114,9 @@ def _of_classes(results: Results) -> list[_Draft]:
     return [
         (
             "classes",
-            "F1 of each class, the highest on top; in parentheses its samples. Bars: honest thresholds. Lines: "
-            "thresholds fitted on the same samples. Dots: 0.5 for every class.",
+            "F1 of each class, the highest on top; in parentheses its samples. Bars: thresholds fitted on other "
+            "samples of the same fold. Crosses: on the other folds. Lines: on the same samples. Dots: 0.5 for every "
+            "class.",
             f"Bars of {len(ordered)} classes. {ends}",
             partial(figure_classes.draw_classes, scores),
         ),

@@ -15,8 +15,8 @@ from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.evaluation.figure_classes import order_by_support
 from hpa_model.evaluation.figures import draw_figures
 from hpa_model.evaluation.images import MAX_NAMED, read_images
+from hpa_model.evaluation.records import THRESHOLDINGS
 from hpa_model.evaluation.results import Results, find_finetuned, link_run, read_results
-from hpa_model.evaluation.scores import THRESHOLDINGS
 from hpa_model.runs.folder import FIGURES_FOLDER, REPORT_FILE, SCORES_FILE
 
 # Classes without a sample that are named.

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_model.evaluation.scores import Scores, score_run
+from hpa_model.evaluation.records import Scores
+from hpa_model.evaluation.scores import predict_headline, score_run
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.folder import CONFIG_FILE, REPORT_FILE, EpochRecord, RunDescription, read_history, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
-from hpa_model.thresholds import predict_cross_fitted, search_thresholds
+from hpa_model.thresholds import search_thresholds
 
 MAX_NEIGHBORS = 500  # folders beside a run that are looked into
 
@@ -70,7 +71,7 @@ def read_results(run: Path) -> Results:
         description=description,
         scores=scores,
         rows=rows,
-        predictions=predict_cross_fitted(rows.labels, rows.probs, rows.folds),
+        predictions=predict_headline(rows),
         histories={fold: histories[fold] for fold in description.trained_folds if histories[fold]},
         base=None if base is None else link_run(run, base),
         base_rows=None if base is None else _read_same_rows(base, rows),

@@ -1,7 +1,7 @@
-"""Scores of a run, and how the thresholds of each were obtained."""
+"""Scoring a run: its out-of-fold rows, once for each way to obtain thresholds."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,129 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.stats.labels import choose_classes, explain_choice
 from hpa_data.system.atomic import write_atomic
+from hpa_model.evaluation.records import HEADLINE, ClassScore, Confusion, FoldScore, Scores
 from hpa_model.metrics import confusion_counts, f1_per_class, predict_classes
-from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, THRESHOLDS_FILE, read_run
+from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
+from hpa_model.metrics.ranking import Ranking, mean_of_known, rank_samples
+from hpa_model.runs.decision import Decision, write_decision
+from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
-from hpa_model.thresholds import predict_cross_fitted, search_thresholds
+from hpa_model.thresholds import (
+    apply_temperatures,
+    fit_temperatures,
+    predict_cross_fitted,
+    predict_within_folds,
+    search_thresholds,
+)
+from hpa_model.thresholds.no_skill import measure_no_skill
 
 # Number of classes that are reported as the worst, and of classes that each is confused with.
 N_WORST, N_CONFUSED = 5, 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class Thresholding:
-    """A way to obtain thresholds, and how scores with them are labeled wherever they are shown."""
-
-    name: str
-    """Fields of scores are called after it: `Scores.macro_f1_NAME`, `FoldScore.macro_f1_NAME`, `ClassScore.f1_NAME`."""
-
-    label: str
-    """A few letters, for the head of a column."""
-
-    description: str
-
-
-THRESHOLDINGS = (
-    Thresholding(name="cross_fitted", label="honest", description="honest: thresholds fitted on the other folds"),
-    Thresholding(
-        name="in_sample",
-        label="same rows",
-        description="optimistic: thresholds fitted on the rows they are scored on, as in the paper",
-    ),
-    Thresholding(name="at_half", label="0.5", description="threshold 0.5 for every class"),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassScore:
-    """The score of one class over the out-of-fold rows."""
-
-    name: str
-    support: int
-    """Samples that show the class."""
-
-    threshold: float
-    """The one to predict with, fitted on all out-of-fold rows; 1 means never predicted."""
-
-    precision: float
-    """With thresholds fitted on the other folds; so is `recall`."""
-
-    recall: float
-    f1_cross_fitted: float
-    f1_in_sample: float
-    f1_at_half: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldScore:
-    """Macro-F1 of the validation rows of one fold, by the model that was not trained on them."""
-
-    fold: int
-    n_samples: int
-    macro_f1_cross_fitted: float
-    macro_f1_in_sample: float
-    """With thresholds fitted on the rows of this fold alone, as the paper scored its folds."""
-
-    macro_f1_at_half: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Confusion:
-    """What a class is confused with, at cross-fitted thresholds."""
-
-    name: str
-    n_false_negatives: int
-    predicted_instead: tuple[tuple[str, int], ...]
-    """Of the false negatives: classes that were wrongly predicted, with how often, the most frequent first."""
-
-    n_false_positives: int
-    was_actually: tuple[tuple[str, int], ...]
-    """Of the false positives: classes that the samples show and that were missed, with how often."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Macro-F1 of the out-of-fold rows of a run, over all classes, once for each of `THRESHOLDINGS`.
-
-    The epoch of each fold's model was chosen by the loss on the same fold that is scored: a small bias in favor of all
-    of them.
-    """
-
-    n_samples: int
-    macro_f1_cross_fitted: float
-    macro_f1_in_sample: float
-    macro_f1_at_half: float
-    macro_f1_chance: float
-    """Expected of predicting each class at random, as often as it occurs: the mean of the class frequencies."""
-
-    classes: tuple[ClassScore, ...]
-    folds: tuple[FoldScore, ...] = ()
-    confusions: tuple[Confusion, ...] = ()
-    """Of the classes with the lowest cross-fitted F1, among those with a sample."""
-
-    legacy_leak: bool = False
-    """Whether copies of validation samples were trained on, which inflates all scores."""
-
-    @property
-    def shown(self) -> list[int]:
-        """Indices of the classes that figures and tables show, see `choose_classes`."""
-        return choose_classes([score.support for score in self.classes])
-
-    @property
-    def choice(self) -> str:
-        """Which classes are shown, in one sentence; empty if all."""
-        return explain_choice([score.support for score in self.classes])
-
-    @property
-    def absent(self) -> tuple[str, ...]:
-        """Names of the classes without a positive sample: they are never predicted, and count as 0."""
-        return tuple(score.name for score in self.classes if score.support == 0)
-
-
 def score_run(run: Path) -> Scores:
-    """Score the out-of-fold rows of a run; write its scores and the thresholds to predict with.
+    """Score the out-of-fold rows of a run; write its scores, and the thresholds and temperatures to predict with.
 
     Parameters
     ----------
@@ -152,58 +52,156 @@ def score_run(run: Path) -> Scores:
             "classes. Train again."
         )
     scores = replace(score_rows(rows, classes), legacy_leak=description.config.legacy_leak)
-    thresholds = {score.name: score.threshold for score in scores.classes}
-    write_atomic(run / THRESHOLDS_FILE, (json.dumps(thresholds, indent=2) + "\n").encode())
+    write_decision(run, fit_decision(rows, n_folds=description.config.folds), classes)
     write_atomic(run / SCORES_FILE, (json.dumps(asdict(scores), indent=2) + "\n").encode())
     return scores
 
 
-def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
-    """Score out-of-fold rows, in total, per class and per fold, and find what the worst classes are confused with."""
-    labels, probs = rows.labels, rows.probs
-    thresholds = search_thresholds(labels, probs)
-    cross_fitted = predict_cross_fitted(labels, probs, rows.folds)
-    predictions = {
-        "cross_fitted": cross_fitted,
-        "in_sample": predict_classes(probs, thresholds),
+def fit_decision(rows: OutOfFold, *, n_folds: int) -> Decision:
+    """Fit the temperature of each fold's model and the thresholds of all, for the models of these rows."""
+    temperatures = np.ones(n_folds)
+    fitted = fit_temperatures(rows.labels, rows.probs, rows.folds)
+    temperatures[: len(fitted)] = fitted
+    calibrated = apply_temperatures(rows.probs, temperatures[rows.folds])
+    return Decision(
+        thresholds=search_thresholds(rows.labels, calibrated),
+        temperatures=temperatures,
+        fill=bool(rows.labels.any(axis=1).all()),
+    )
+
+
+def predict_rows(rows: OutOfFold, decision: Decision) -> dict[str, npt.NDArray[np.uint8]]:
+    """Predict the rows, uint8 (N, K), once for each of `THRESHOLDINGS`, by its name."""
+    return _predict(rows.labels, rows.probs, decision.calibrate(rows.probs, rows.folds), rows.folds, fill=decision.fill)
+
+
+def predict_headline(rows: OutOfFold) -> npt.NDArray[np.uint8]:
+    """Predict the rows as the headline scores them, uint8 (N, K)."""
+    return predict_rows(rows, fit_decision(rows, n_folds=int(rows.folds.max()) + 1))[HEADLINE.name]
+
+
+def _predict(
+    labels: npt.NDArray[np.uint8],
+    probs: npt.NDArray[np.floating],
+    calibrated: npt.NDArray[np.float64],
+    folds: npt.NDArray[np.int64],
+    *,
+    fill: bool,
+) -> dict[str, npt.NDArray[np.uint8]]:
+    return {
+        "within_fold": predict_within_folds(labels, calibrated, folds, fill=fill),
+        "cross_fitted": predict_cross_fitted(labels, calibrated, folds, fill=fill),
+        "in_sample": predict_classes(calibrated, search_thresholds(labels, calibrated)),
         "at_half": predict_classes(probs, 0.5),
     }
+
+
+def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
+    """Score out-of-fold rows, in total, per class and per fold, and find what the worst classes are confused with."""
+    labels, probs, folds = rows.labels, rows.probs, rows.folds
+    decision = fit_decision(rows, n_folds=int(folds.max()) + 1)
+    calibrated = decision.calibrate(probs, folds)
+    predictions = predict_rows(rows, decision)
     f1 = {name: f1_per_class(labels, predicted) for name, predicted in predictions.items()}
-    counts = confusion_counts(labels, cross_fitted)
-    worst = [k for k in np.argsort(f1["cross_fitted"], kind="stable") if counts.support[k]][:N_WORST]
+    headline = predictions[HEADLINE.name]
+    counts = confusion_counts(labels, headline)
+    worst = [k for k in np.argsort(f1[HEADLINE.name], kind="stable") if counts.support[k]][:N_WORST]
+    ranking = rank_samples(calibrated)
+    precisions, areas = ranking.average_precision(labels), ranking.roc_auc(labels)
+    in_folds = {int(fold): folds == fold for fold in np.unique(folds)}
+    rankings = {fold: rank_samples(probs[in_fold]) for fold, in_fold in in_folds.items()}
+
+    def score(shuffled: npt.NDArray[np.uint8]) -> dict[str, float]:
+        predicted = _predict(shuffled, probs, calibrated, folds, fill=decision.fill)
+        values = _score_all(shuffled, predicted, ranking)
+        for fold, in_fold in in_folds.items():
+            of_fold = _score_fold(shuffled[in_fold], probs[in_fold], _select(predicted, in_fold), rankings[fold])
+            values |= {f"{fold}/{name}": value for name, value in of_fold.items()}
+        return values
+
+    no_skill = measure_no_skill(score, labels, folds)
     return Scores(
         n_samples=len(labels),
-        **_name("macro_f1", {name: values.mean() for name, values in f1.items()}),
+        **_known(_score_all(labels, predictions, ranking)),
         macro_f1_chance=float((counts.support / len(labels)).mean()),
+        macro_f1_without_fill=_score_without_fill(rows, calibrated),
+        fill=decision.fill,
+        temperatures=tuple(decision.temperatures.tolist()),
+        intervals={
+            f"macro_f1_{name}": find_interval(bootstrap_macro_f1(labels, predicted, rows.groups))
+            for name, predicted in predictions.items()
+        },
+        no_skill={name: value for name, value in no_skill.items() if "/" not in name},
         classes=tuple(
             ClassScore(
                 name=name,
                 support=int(counts.support[k]),
-                threshold=float(thresholds[k]),
+                threshold=float(decision.thresholds[k]),
                 precision=float(counts.precision[k]),
                 recall=float(counts.recall[k]),
                 **_name("f1", {kind: values[k] for kind, values in f1.items()}),
+                **_known({"average_precision": precisions[k], "roc_auc": areas[k]}),
             )
             for k, name in enumerate(classes)
         ),
-        folds=tuple(_score_fold(rows, predictions, int(fold)) for fold in np.unique(rows.folds)),
-        confusions=tuple(find_confusion(labels, cross_fitted, k, classes) for k in worst),
+        folds=tuple(
+            FoldScore(
+                fold=fold,
+                n_samples=int(in_fold.sum()),
+                **_known(_score_fold(labels[in_fold], probs[in_fold], _select(predictions, in_fold), rankings[fold])),
+                no_skill={
+                    name.removeprefix(f"{fold}/"): value
+                    for name, value in no_skill.items()
+                    if name.startswith(f"{fold}/")
+                },
+            )
+            for fold, in_fold in in_folds.items()
+        ),
+        confusions=tuple(find_confusion(labels, headline, k, classes) for k in worst),
     )
 
 
-def _score_fold(rows: OutOfFold, predictions: dict[str, npt.NDArray[np.uint8]], fold: int) -> FoldScore:
-    in_fold = rows.folds == fold
-    labels, probs = rows.labels[in_fold], rows.probs[in_fold]
-    fold_predictions = {name: predicted[in_fold] for name, predicted in predictions.items()} | {
-        "in_sample": predict_classes(probs, search_thresholds(labels, probs))
+def _score_all(
+    labels: npt.NDArray[np.uint8], predictions: dict[str, npt.NDArray[np.uint8]], ranking: Ranking
+) -> dict[str, float]:
+    """Compute the scores of rows by the names of their fields."""
+    f1 = {name: f1_per_class(labels, predicted).mean() for name, predicted in predictions.items()}
+    return _name("macro_f1", f1) | {
+        "macro_average_precision": mean_of_known(ranking.average_precision(labels)),
+        "macro_roc_auc": mean_of_known(ranking.roc_auc(labels)),
     }
-    f1 = {name: f1_per_class(labels, predicted).mean() for name, predicted in fold_predictions.items()}
-    return FoldScore(fold=fold, n_samples=len(labels), **_name("macro_f1", f1))
+
+
+def _score_fold(
+    labels: npt.NDArray[np.uint8],
+    probs: npt.NDArray[np.floating],
+    predictions: dict[str, npt.NDArray[np.uint8]],
+    ranking: Ranking,
+) -> dict[str, float]:
+    """Compute the scores of the rows of one fold; "in sample" is of the fold alone, as the paper scored its folds."""
+    alone = {"in_sample": predict_classes(probs, search_thresholds(labels, probs))}
+    return _score_all(labels, predictions | alone, ranking)
+
+
+def _score_without_fill(rows: OutOfFold, calibrated: npt.NDArray[np.float64]) -> float:
+    predicted = _predict(rows.labels, rows.probs, calibrated, rows.folds, fill=False)[HEADLINE.name]
+    return float(f1_per_class(rows.labels, predicted).mean())
+
+
+def _select(
+    predictions: dict[str, npt.NDArray[np.uint8]], rows: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[np.uint8]]:
+    return {name: predicted[rows] for name, predicted in predictions.items()}
 
 
 def _name(metric: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return the scores by thresholding under the names of the fields that hold them."""
     return {f"{metric}_{name}": float(value) for name, value in values.items()}
+
+
+def _known(values: dict[str, float]) -> dict[str, Any]:
+    """Return values with None, which JSON has, in place of NaN."""
+    return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
 def find_confusion(

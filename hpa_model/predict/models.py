@@ -11,6 +11,7 @@ from hpa_data.reader.batches import BatchReader, count_symmetries
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.backend import feed, on_tensorflow, reraise_reader_errors
 from hpa_model.nets.symmetry import with_symmetry_input
+from hpa_model.thresholds import apply_temperatures
 
 
 def predict_probs(
@@ -21,6 +22,7 @@ def predict_probs(
     progress: Progress = SILENT,
     *,
     tta: bool = False,
+    temperatures: Sequence[float] | npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Predict samples and average over models.
 
@@ -36,6 +38,8 @@ def predict_probs(
     tta : bool
         Test-time augmentation: also average over the eight flips and rotations of each image, four if it is not
         square.
+    temperatures : sequence of float, optional
+        Of each model, see `thresholds.apply_temperatures`. By default 1, which changes nothing.
 
     Returns
     -------
@@ -55,7 +59,13 @@ def predict_probs(
                 views = [
                     (images, np.full(n_images, code, np.uint8)) for code in range(count_symmetries(reader.image_shape))
                 ]
-            rows.append(np.mean([model.predict_on_batch(view) for model in predictors for view in views], axis=0))
+            of_models = [np.mean([model.predict_on_batch(view) for view in views], axis=0) for model in predictors]
+            if temperatures is not None:
+                of_models = [
+                    apply_temperatures(probs, temperature)
+                    for probs, temperature in zip(of_models, temperatures, strict=True)
+                ]
+            rows.append(np.mean(of_models, axis=0))
             del batch, images, views
             progress.advance(n_images)
     return np.concatenate(rows).astype(np.float32)

@@ -19,10 +19,10 @@ from hpa_model.predict.models import predict_probs
 from hpa_model.predict.reading import Reading, find_reading
 from hpa_model.predict.source import is_store, open_source
 from hpa_model.predict.tables import check_probs_path, write_probs
+from hpa_model.runs.decision import read_decision
 from hpa_model.runs.folder import BEST_FILE, fold_folder, read_run
 from hpa_model.runs.models import load_model
-from hpa_model.runs.out_of_fold import read_thresholds
-from hpa_model.submission import check_submission, predict_at_least_one, read_sample_submission, write_submission
+from hpa_model.submission import check_submission, read_sample_submission, write_submission
 
 # Ids that are looked at for the nearest one; 20,000 take a second.
 MAX_COMPARED = 20_000
@@ -95,7 +95,8 @@ def predict_submission(
     names : bool
         Add a column with the names of the classes.
     allow_empty : bool
-        See `submission.predict_at_least_one`.
+        Leave rows without a class as they are. By default, such a row gets its most probable class if every sample
+        of the training data shows one.
     tta : bool
         See `predict_probs`.
     strict : bool
@@ -118,7 +119,7 @@ def predict_submission(
     dataset = description.full_dataset
     if probs is not None:
         check_probs_path(probs, dataset.classes)
-    thresholds = read_thresholds(run, description.classes)
+    decision = read_decision(run, description.classes, description.config.folds)
     if reading is None and not is_store(source):
         reading = find_reading(description)
     opened = open_source(source, description, parts=parts, reading=reading)
@@ -137,13 +138,21 @@ def predict_submission(
         ]
         progress.start(int(readable.sum()))
         rows = chosen[readable]
-        found = predict_probs(models, reader, rows, description.config.batch_size, progress.part(), tta=tta)
+        found = predict_probs(
+            models,
+            reader,
+            rows,
+            description.config.batch_size,
+            progress.part(),
+            tta=tta,
+            temperatures=decision.temperatures,
+        )
         # A folder's reader knows only now which files it could read.
         is_read = reader.status[rows] != FAILED
         ids = [reader.ids[index] for index in rows[is_read].tolist()]
         failures = opened.list_failures()
         notices = (*opened.notices, *opened.list_notices(ids))
-    predictions = predict_at_least_one(found[is_read], thresholds, allow_empty=allow_empty)
+    predictions = decision.predict(found[is_read], fill=False if allow_empty else None)
     predicted = dict(zip(ids, predictions, strict=True))
     failed = tuple(name for name in order if name not in predicted)
     write_submission(out, order, predicted, dataset, names=names)

@@ -1,6 +1,5 @@
-"""Out-of-fold probabilities and thresholds of a run."""
+"""Out-of-fold probabilities of a run."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import open_atomic
-from hpa_model.runs.folder import CORRUPTION_ERRORS, OUT_OF_FOLD_FILE, THRESHOLDS_FILE, read_arrays
+from hpa_model.runs.folder import CORRUPTION_ERRORS, OUT_OF_FOLD_FILE, read_arrays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +29,10 @@ class OutOfFold:
     parts: list[str] | None = None
     """The part of each sample. None where no two have the same id, as in all runs before 0.3.0."""
 
+    groups: npt.NDArray[np.int64] | None = None
+    """The group of each sample, (N,): samples of one group are related, such as duplicates, and are in one fold. None
+    where each sample stands for itself, as in all runs before 0.4.0."""
+
     @property
     def keys(self) -> list[tuple[str, str]]:
         """What tells the samples apart: part, empty if there are no parts, and id."""
@@ -41,6 +44,8 @@ def write_out_of_fold(run: Path, rows: OutOfFold) -> None:
     arrays = {"ids": np.array(rows.ids, str), "labels": rows.labels, "probs": rows.probs, "folds": rows.folds}
     if rows.parts is not None:
         arrays["parts"] = np.array(rows.parts, str)
+    if rows.groups is not None:
+        arrays["groups"] = rows.groups
     with open_atomic(run / OUT_OF_FOLD_FILE) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -48,7 +53,7 @@ def write_out_of_fold(run: Path, rows: OutOfFold) -> None:
 def read_out_of_fold(run: Path) -> OutOfFold:
     """Read the out-of-fold rows of a run folder; InputError if it has none."""
     path = run / OUT_OF_FOLD_FILE
-    _check_finished(run, path)
+    check_finished(run, path)
     try:
         arrays = read_arrays(path)
         rows = OutOfFold(
@@ -57,6 +62,7 @@ def read_out_of_fold(run: Path) -> OutOfFold:
             probs=arrays["probs"],
             folds=arrays["folds"],
             parts=arrays["parts"].tolist() if "parts" in arrays else None,
+            groups=arrays.get("groups"),
         )
         _check_rows(rows)
     except CORRUPTION_ERRORS as error:
@@ -66,7 +72,7 @@ def read_out_of_fold(run: Path) -> OutOfFold:
     return rows
 
 
-def _check_finished(run: Path, path: Path) -> None:
+def check_finished(run: Path, path: Path) -> None:
     """Refuse a run that does not yet have a file that is written at the end."""
     if not path.exists():
         raise InputError(
@@ -83,25 +89,11 @@ def _check_rows(rows: OutOfFold) -> None:
         raise ValueError("its arrays have other types")
     if len(shape) != 2 or rows.probs.shape != shape or rows.folds.shape != shape[:1] or len(rows.ids) != shape[0]:
         raise ValueError("the shapes of its arrays do not match")
+    if rows.groups is not None and (rows.groups.shape != shape[:1] or rows.groups.dtype.kind != "i"):
+        raise ValueError("its groups do not match its rows")
     if not shape[0] or len(np.unique(rows.folds)) < 2:
         raise ValueError("it has fewer than two folds")
     if not np.isin(rows.labels, (0, 1)).all() or not ((rows.probs >= 0) & (rows.probs <= 1)).all():
         raise ValueError("it has labels other than 0 and 1, or probabilities outside 0..1")
     if len(set(rows.keys)) < len(rows.ids):
         raise ValueError("it has an id twice")
-
-
-def read_thresholds(run: Path, classes: tuple[str, ...]) -> npt.NDArray[np.float64]:
-    """Read the thresholds of a run, float64 (K,), in the order of `classes`."""
-    path = run / THRESHOLDS_FILE
-    _check_finished(run, path)
-    try:
-        saved = json.loads(path.read_text())
-        thresholds = np.array([float(saved[name]) for name in classes])
-        if not ((thresholds >= 0) & (thresholds <= 1)).all():
-            raise ValueError("a threshold is outside 0..1")
-    except CORRUPTION_ERRORS as error:
-        raise InputError(
-            f"Cannot read {path}, a threshold for each class: {first_line(error)}. Run `hpa evaluate {run}`."
-        ) from error
-    return thresholds

@@ -7,7 +7,8 @@ from hpa_data.errors import InputError
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import FoldChoice, Loss, TrainConfig
-from hpa_model.evaluation.scores import Scores, score_run
+from hpa_model.evaluation.records import Scores
+from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import read_run
 from hpa_model.training.folds import copy_folds, train_folds
 from hpa_model.training.job import Checkpointing, EpochReport, ignore_epoch

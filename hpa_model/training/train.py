@@ -6,7 +6,8 @@ from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
-from hpa_model.evaluation.scores import Scores, score_run
+from hpa_model.evaluation.records import Scores
+from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import RECIPE_FILE
 from hpa_model.training.folds import train_folds
 from hpa_model.training.job import Checkpointing, EpochReport, ignore_epoch

@@ -13,8 +13,9 @@ from sklearn.metrics import f1_score
 from hpa_data.errors import InputError
 from hpa_model.evaluation.scores import score_rows
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
-from hpa_model.runs.out_of_fold import OutOfFold, read_thresholds
-from hpa_model.thresholds import predict_cross_fitted, search_thresholds
+from hpa_model.runs.decision import read_decision
+from hpa_model.runs.out_of_fold import OutOfFold
+from hpa_model.thresholds import apply_temperatures, predict_cross_fitted, search_thresholds
 
 
 @st.composite
@@ -90,7 +91,7 @@ def test_accuracy_counts_every_label() -> None:
     assert binary_accuracy(np.array([[1, 0], [0, 0]]), np.array([[0.6, 0.5], [0.4, 0.9]])) == 0.75
 
 
-def test_the_three_scores_of_a_run_are_named_and_differ() -> None:
+def test_the_scores_of_a_run_are_named_and_differ() -> None:
     rng = np.random.default_rng(2)
     labels = (rng.random((90, 3)) < (0.3, 0.2, 0)).astype(np.uint8)
     probs = (0.2 * labels + 0.3 * rng.random((90, 3))).astype(np.float32)
@@ -99,8 +100,10 @@ def test_the_three_scores_of_a_run_are_named_and_differ() -> None:
     assert scores.absent == ("c",)
     assert scores.classes[2].threshold == 1
     assert scores.macro_f1_at_half == macro_f1(labels, probs, 0.5)
-    assert scores.macro_f1_in_sample == macro_f1(labels, probs, search_thresholds(labels, probs))
+    calibrated = apply_temperatures(probs, np.array(scores.temperatures)[rows.folds])
+    assert scores.macro_f1_in_sample == macro_f1(labels, calibrated, search_thresholds(labels, calibrated))
     assert scores.macro_f1_at_half < scores.macro_f1_cross_fitted <= scores.macro_f1_in_sample
+    assert scores.macro_f1_at_half < scores.macro_f1_within_fold <= scores.macro_f1_in_sample
     assert scores.macro_f1_chance == pytest.approx(labels.mean())
 
 
@@ -113,6 +116,6 @@ def test_guessing_at_the_frequency_of_a_class_scores_that_frequency() -> None:
 
 def test_thresholds_that_do_not_fit_the_classes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thresholds.json").write_text(json.dumps({"a": 0.5}))
-    assert read_thresholds(tmp_path, ("a",)).tolist() == [0.5]
+    assert read_decision(tmp_path, ("a",), 2).thresholds.tolist() == [0.5]
     with pytest.raises(InputError, match="threshold for each class"):
-        read_thresholds(tmp_path, ("a", "b"))
+        read_decision(tmp_path, ("a", "b"), 2)

@@ -10,10 +10,10 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_model.predict import predict_probs, predict_submission
+from hpa_model.runs.decision import read_decision
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model
-from hpa_model.runs.out_of_fold import read_thresholds
-from hpa_model.submission import predict_at_least_one, read_sample_submission
+from hpa_model.submission import read_sample_submission
 from tests.builders import convert
 
 
@@ -42,8 +42,9 @@ def test_a_prediction_is_the_mean_over_the_folds(run: Path, store: Store, tmp_pa
     with store.reader(["test"]) as reader:
         images = reader.read([0, 1, 2])
     models = [load_model(run / f"fold{fold}" / "best.keras") for fold in range(2)]
-    probs = np.mean([np.asarray(model(images, training=False)) for model in models], axis=0)
-    expected = predict_at_least_one(probs, read_thresholds(run, read_run(run).classes))
+    decision = read_decision(run, read_run(run).classes, 2)
+    probs = [decision.calibrate(np.asarray(model(images, training=False)), fold) for fold, model in enumerate(models)]
+    expected = decision.predict(np.mean(probs, axis=0))
     predict_submission(run, store.path, tmp_path / "submission.csv")
     rows = read_rows(tmp_path / "submission.csv")[1:]
     assert [row[1] for row in rows] == [" ".join(map(str, np.flatnonzero(row))) for row in expected]

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hpa_data.errors import InputError
-from hpa_model.submission import check_submission, predict_at_least_one, read_sample_submission
+from hpa_model.submission import check_submission, read_sample_submission
 
 
 @pytest.mark.parametrize(
@@ -46,14 +45,3 @@ def test_an_invalid_sample_submission_is_refused(tmp_path: Path, content: str, m
     (tmp_path / "sample.csv").write_text(content)
     with pytest.raises(InputError, match=message):
         read_sample_submission(tmp_path / "sample.csv")
-
-
-def test_rows_without_a_class_are_only_written_when_allowed() -> None:
-    probs, thresholds = np.array([[0.1, 0.45, 0.2]]), np.array([0.2, 0.5, 1.0])
-    assert predict_at_least_one(probs, thresholds).tolist() == [[0, 1, 0]]
-    assert predict_at_least_one(probs, thresholds, allow_empty=True).tolist() == [[0, 0, 0]]
-
-
-def test_an_empty_row_is_not_filled_with_a_class_that_is_never_predicted() -> None:
-    probs, thresholds = np.array([[0.01, 0.99]]), np.array([0.4, 1.0])
-    assert predict_at_least_one(probs, thresholds).tolist() == [[1, 0]]

@@ -16,7 +16,7 @@ def test_scores_are_printed_per_class_and_in_total_and_the_report_is_written(
     ended = hpa("evaluate", tmp_path / "run")
     assert ended.status == 0, ended.err
     assert " 8 Peroxisomes                        0      never" in ended.out
-    assert "The worst classes, at honest thresholds:" in ended.out
+    assert "The worst classes, at the thresholds of the first score:" in ended.out
     assert ended.out.endswith(f"Report: {tmp_path / 'run' / 'report.html'}\n")
     assert (tmp_path / "run" / "report.html").exists()
 

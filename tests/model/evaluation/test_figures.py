@@ -15,8 +15,9 @@ from hpa_model.evaluation.confusion import map_confusion
 from hpa_model.evaluation.figure_runs import BAR_COLORS, draw_comparison
 from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
 from hpa_model.evaluation.figures import list_figures
+from hpa_model.evaluation.records import THRESHOLDINGS
 from hpa_model.evaluation.results import read_results
-from hpa_model.evaluation.scores import THRESHOLDINGS, score_rows
+from hpa_model.evaluation.scores import score_rows
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.folder import read_history, read_run
 from tests.builders import RUN_CLASSES, make_rows, make_run
@@ -60,9 +61,7 @@ def test_the_history_of_a_fine_tuned_run_shows_only_the_folds_that_it_trained(tm
 def test_classes_are_bars_the_highest_on_top_with_a_marker_per_other_thresholding() -> None:
     scores = score_rows(make_rows(), RUN_CLASSES)
     (axes,) = figure_classes.draw_classes(scores).axes
-    assert [bar.get_width() for bar in axes.patches] == sorted(
-        (s.f1_cross_fitted for s in scores.classes), reverse=True
-    )
+    assert [bar.get_width() for bar in axes.patches] == sorted((s.f1 for s in scores.classes), reverse=True)
     assert len(axes.lines) == len(THRESHOLDINGS) - 1
     at_half = [score.f1_at_half for score in scores.classes if score.support]
     assert sorted(axes.lines[-1].get_xdata()) == sorted(at_half)
@@ -109,10 +108,11 @@ def test_runs_are_bars_with_the_score_of_the_paper_as_a_marker(tmp_path: Path) -
     (axes,) = figure.axes
     row = comparison.rows[0]
     expected = [getattr(row, f"macro_f1_{kind.name}") for kind in THRESHOLDINGS]
-    assert [bar.get_width() for bar in axes.patches] == expected
+    assert [bar.get_width() for bar in axes.patches[:-1]] == expected
+    assert axes.patches[-1].get_width() == row.no_skill_high
     assert axes.lines[0].get_xdata() == [row.paper]
     unknown = replace(comparison, rows=(replace(row, paper=None),))
-    assert len(draw_comparison(unknown).axes[0].lines) == 1  # the chance level alone
+    assert not draw_comparison(unknown).axes[0].lines
     image = cv2.imdecode(np.frombuffer(render_file(figure, "png"), np.uint8), cv2.IMREAD_COLOR_RGB)
     assert image.shape[:2] == pytest.approx([200 * inches for inches in figure.get_size_inches()[::-1]], abs=1)
     for color in BAR_COLORS:

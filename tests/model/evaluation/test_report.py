@@ -16,9 +16,9 @@ from hpa_model.config import TrainConfig
 from hpa_model.evaluation.images import N_EXAMPLES, pick_examples, pick_gallery, read_images
 from hpa_model.evaluation.report import list_settings, write_report
 from hpa_model.evaluation.results import read_results
+from hpa_model.evaluation.scores import predict_headline
 from hpa_model.runs.folder import RunDescription, read_run
 from hpa_model.runs.out_of_fold import OutOfFold
-from hpa_model.thresholds import predict_cross_fitted
 from tests.builders import RUN_CLASSES, make_rows, make_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -26,7 +26,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 def test_examples_are_the_most_confident_correct_rows_and_the_largest_losses() -> None:
     rows = make_rows(400)
-    predicted = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
+    predicted = predict_headline(rows)
     correct, wrong = pick_examples(rows, predicted)
     exact = (predicted == rows.labels).all(axis=1)
     assert exact[correct].all()
@@ -39,7 +39,7 @@ def test_examples_are_the_most_confident_correct_rows_and_the_largest_losses() -
 
 def test_the_gallery_of_a_class_has_what_was_found_missed_and_wrong() -> None:
     rows = make_rows(400)
-    predicted = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
+    predicted = predict_headline(rows)
     picked = pick_gallery(rows, predicted, 0)
     assert [kind for kind, _ in picked] == ["found", "found", "missed", "wrong"]
     assert rows.probs[picked[0][1], 0] >= rows.probs[picked[1][1], 0]
@@ -88,7 +88,7 @@ def report(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = part.labels[:, : len(RUN_CLASSES)]  # type: ignore[index]
     probs = (0.6 * labels + 0.3 * rng.random(labels.shape)).astype(np.float32)
     probs[:3] = 0.9 - probs[:3]  # three that are wrong
-    rows = OutOfFold(ids=part.ids, labels=labels, probs=probs, folds=np.arange(len(labels)) % 3)
+    rows = OutOfFold(ids=part.ids, labels=labels, probs=probs, folds=np.arange(len(labels)) // 4)
     run = make_run(tmp_path_factory.mktemp("report") / "<b>run & co", rows, str(store.path))
     described = read_run(run)
     RunDescription(

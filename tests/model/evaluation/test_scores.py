@@ -9,28 +9,22 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from hpa_data.errors import InputError
-from hpa_model.evaluation.scores import (
-    THRESHOLDINGS,
-    ClassScore,
-    FoldScore,
-    Scores,
-    find_confusion,
-    score_rows,
-    score_run,
-)
+from hpa_model.evaluation.records import THRESHOLDINGS, ClassScore, FoldScore, Scores
+from hpa_model.evaluation.scores import find_confusion, fit_decision, predict_rows, score_rows, score_run
 from hpa_model.metrics import f1_per_class, predict_classes
+from hpa_model.runs.decision import read_decision
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
-from hpa_model.thresholds import predict_cross_fitted, search_thresholds
+from hpa_model.thresholds import search_thresholds
 from tests.builders import RUN_CLASSES, make_rows, make_run
 
 
 def test_classes_are_scored_as_scikit_learn_does() -> None:
     rows = make_rows()
     scores = score_rows(rows, RUN_CLASSES)
-    cross_fitted = predict_cross_fitted(rows.labels, rows.probs, rows.folds)
-    precision, recall, f1, support = precision_recall_fscore_support(rows.labels, cross_fitted, zero_division=0)
+    predicted = predict_rows(rows, fit_decision(rows, n_folds=3))["within_fold"]
+    precision, recall, f1, support = precision_recall_fscore_support(rows.labels, predicted, zero_division=0)
     for k, score in enumerate(scores.classes):
-        assert (score.precision, score.recall, score.f1_cross_fitted) == pytest.approx((precision[k], recall[k], f1[k]))
+        assert (score.precision, score.recall, score.f1_within_fold) == pytest.approx((precision[k], recall[k], f1[k]))
         assert score.support == support[k]
     assert scores.absent == ("Never $seen$",)
 
@@ -70,8 +64,9 @@ def test_the_mean_of_the_classes_is_the_score_of_the_run_which_writes_it_and_its
         assert getattr(scores, f"macro_f1_{kind.name}") == pytest.approx(np.mean(values))
     written = json.loads((run / "scores.json").read_text())
     assert written["macro_f1_cross_fitted"] == scores.macro_f1_cross_fitted
-    thresholds = json.loads((run / "thresholds.json").read_text())
-    assert thresholds == {score.name: score.threshold for score in scores.classes}
+    decision = read_decision(run, RUN_CLASSES, 3)
+    assert decision.thresholds.tolist() == [score.threshold for score in scores.classes]
+    assert decision.temperatures.tolist() == list(scores.temperatures)
 
 
 def test_a_run_with_other_classes_than_its_rows_is_refused(tmp_path: Path) -> None:

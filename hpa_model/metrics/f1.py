@@ -1,4 +1,4 @@
-"""F1 scores and accuracy over a set of samples. NumPy only."""
+"""F1 scores and accuracy. NumPy only."""
 
 from dataclasses import dataclass
 

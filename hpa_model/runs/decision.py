@@ -1,0 +1,75 @@
+"""How a run turns probabilities into classes: what `hpa evaluate` fits and `hpa predict` applies."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError, first_line
+from hpa_data.system.atomic import write_atomic
+from hpa_model.metrics import predict_classes
+from hpa_model.runs.folder import CORRUPTION_ERRORS, THRESHOLDS_FILE
+from hpa_model.runs.out_of_fold import check_finished
+from hpa_model.thresholds import NEVER, apply_temperatures, fill_empty_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """How probabilities become classes."""
+
+    thresholds: npt.NDArray[np.float64]
+    """Of each class, for calibrated probabilities, (K,); 1 means never predicted."""
+
+    temperatures: npt.NDArray[np.float64]
+    """Of each fold's model, (F,): what the logits of its probabilities are divided by. 1 in runs of versions before
+    0.4.0."""
+
+    fill: bool = True
+    """Whether a sample of which no class is predicted gets the most probable one: where every sample of the training
+    data shows a class."""
+
+    def calibrate(self, probs: npt.NDArray[np.floating], folds: npt.NDArray[np.int64] | int) -> npt.NDArray[np.float64]:
+        """Calibrate probabilities, (N, K), of the models of one fold or of the fold of each row, (N,)."""
+        return apply_temperatures(probs, self.temperatures[folds])
+
+    def predict(self, calibrated: npt.NDArray[np.floating], *, fill: bool | None = None) -> npt.NDArray[np.uint8]:
+        """Predict classes, uint8 (N, K), from calibrated probabilities; `fill` overrides that of the run."""
+        predictions = predict_classes(calibrated, self.thresholds)
+        if self.fill if fill is None else fill:
+            return fill_empty_rows(predictions, calibrated, self.thresholds < NEVER)
+        return predictions
+
+
+def write_decision(run: Path, decision: Decision, classes: tuple[str, ...]) -> None:
+    """Write the decision of a run into its folder."""
+    content = {
+        "thresholds": dict(zip(classes, decision.thresholds.tolist(), strict=True)),
+        "temperatures": decision.temperatures.tolist(),
+        "fill": decision.fill,
+    }
+    write_atomic(run / THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_decision(run: Path, classes: tuple[str, ...], n_folds: int) -> Decision:
+    """Read the decision of a run; InputError if it is not finished, or the file does not fit."""
+    path = run / THRESHOLDS_FILE
+    check_finished(run, path)
+    try:
+        saved = json.loads(path.read_text())
+        if not isinstance(saved.get("thresholds"), dict):  # before 0.4.0: thresholds alone, by class
+            saved = {"thresholds": saved, "temperatures": [1.0] * n_folds, "fill": True}
+        thresholds = np.array([float(saved["thresholds"][name]) for name in classes])
+        temperatures = np.array([float(value) for value in saved["temperatures"]])
+        if not ((thresholds >= 0) & (thresholds <= 1)).all():
+            raise ValueError("a threshold is outside 0..1")
+        if temperatures.shape != (n_folds,) or not (np.isfinite(temperatures) & (temperatures > 0)).all():
+            raise ValueError(f"it must have {n_folds} temperatures above 0")
+        if not isinstance(saved["fill"], bool):
+            raise ValueError("fill is neither true nor false")
+    except CORRUPTION_ERRORS as error:
+        raise InputError(
+            f"Cannot read {path}, a threshold for each class: {first_line(error)}. Run `hpa evaluate {run}`."
+        ) from error
+    return Decision(thresholds=thresholds, temperatures=temperatures, fill=saved["fill"])

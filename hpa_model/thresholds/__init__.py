@@ -1,0 +1,5 @@
+"""From probabilities to classes: calibration, thresholds, and what predictions without skill would score."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,13 @@
+from . import calibration as calibration
+from . import cross_fit as cross_fit
+from . import fill as fill
+from . import no_skill as no_skill
+from . import search as search
+from .calibration import apply_temperatures as apply_temperatures
+from .calibration import fit_temperatures as fit_temperatures
+from .cross_fit import predict_cross_fitted as predict_cross_fitted
+from .cross_fit import predict_within_folds as predict_within_folds
+from .fill import fill_empty_rows as fill_empty_rows
+from .no_skill import NoSkill as NoSkill
+from .search import NEVER as NEVER
+from .search import search_thresholds as search_thresholds

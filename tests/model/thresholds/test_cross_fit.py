@@ -1,0 +1,48 @@
+"""Predictions with thresholds of other samples, calibration, and rows without a class."""
+
+import numpy as np
+import pytest
+
+from hpa_model.thresholds import apply_temperatures, fill_empty_rows, fit_temperatures, predict_within_folds
+from hpa_model.thresholds.cross_fit import split_rows
+
+
+def draw_rows(n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((n, 4)) < (0.5, 0.2, 0.1, 0.04)).astype(np.uint8)
+    probs = (0.3 * labels + 0.7 * rng.random((n, 4))).astype(np.float32)
+    return labels, probs, np.arange(n) % 3
+
+
+def test_predictions_within_a_fold_do_not_depend_on_other_folds() -> None:
+    labels, probs, folds = draw_rows()
+    before = predict_within_folds(labels, probs, folds)
+    changed = np.where(folds[:, None] == 0, probs, probs[::-1])
+    assert (predict_within_folds(labels, changed, folds)[folds == 0] == before[folds == 0]).all()
+
+
+def test_each_split_has_its_share_of_a_rare_class() -> None:
+    labels, _, _ = draw_rows()
+    splits = split_rows(labels, 10)
+    rare = np.bincount(splits[labels[:, 3] == 1], minlength=10)
+    assert rare.max() - rare.min() <= 1
+    assert np.ptp(np.bincount(splits)) <= 1
+
+
+def test_a_model_that_is_too_sure_of_itself_has_a_temperature_above_1() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(0.02, 0.98, (20_000, 2))
+    labels = (rng.random(truth.shape) < truth).astype(np.uint8)
+    folds = np.arange(20_000) % 2
+    sure = np.where(folds[:, None] == 0, apply_temperatures(truth, 0.5), truth)
+    assert fit_temperatures(labels, sure, folds) == pytest.approx([2, 1], rel=0.05)
+    assert apply_temperatures(apply_temperatures(truth, 0.5), 2) == pytest.approx(truth)
+    assert (apply_temperatures(truth, 1) == truth).all()
+
+
+def test_an_empty_row_gets_its_most_probable_class_of_those_that_are_ever_predicted() -> None:
+    probs = np.array([[0.1, 0.45, 0.9], [0.3, 0.2, 0.1]])
+    predictions = np.array([[0, 0, 0], [0, 1, 0]], np.uint8)
+    allowed = np.array([True, True, False])
+    assert fill_empty_rows(predictions, probs, allowed).tolist() == [[0, 1, 0], [0, 1, 0]]
+    assert fill_empty_rows(predictions, probs, np.zeros(3, bool)).tolist() == predictions.tolist()
