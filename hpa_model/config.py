@@ -22,6 +22,8 @@ Optimizer = Literal["adam", "sgd"]
 Decayed = Literal["kernels", "all"]
 # How the learning rate changes from epoch to epoch.
 Schedule = Literal["constant", "cosine"]
+# Which epoch's model of a fold is kept.
+Keep = Literal["lowest_loss", "last"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 # Which folds' models are fine-tuned: the paper took the one that scored best.
 FoldChoice = Literal["best", "all"]
@@ -110,6 +112,11 @@ class TrainConfig:
     """
 
     plateau_factor: float = 0.5
+
+    keep: Keep = field(default="lowest_loss", metadata={"absent": "lowest_loss"})
+    """Which epoch's model of a fold predicts: that of the lowest validation loss, or the last. The last suits a cosine
+    schedule, and is not chosen on samples that are scored. When a network grows overconfident, its loss rises while its
+    macro-F1 rises, too, and the epoch of the lowest loss comes too early."""
 
     symmetries: bool = False
     """Apply one of the eight flips and rotations of a square, or of the four of a rectangle, to each training image,

@@ -10,8 +10,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from hpa_data.stats.style import BLUE, RED
+from hpa_model.config import Keep
 from hpa_model.evaluation.figure_style import INK, NARROW, SOFT, WIDE, legend_height, style_figure
-from hpa_model.runs.folder import EpochRecord
+from hpa_model.runs.folder import EpochRecord, find_kept
 
 # Rows of panels: title, and the metrics in it with line and color, the most important first.
 PANELS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
@@ -43,7 +44,9 @@ def limit_losses(histories: Sequence[Sequence[EpochRecord]]) -> tuple[float, flo
 
 
 @style_figure
-def draw_history(histories: Mapping[int, Sequence[EpochRecord]], width: float = WIDE) -> Figure:
+def draw_history(
+    histories: Mapping[int, Sequence[EpochRecord]], width: float = WIDE, *, keep: Keep = "lowest_loss"
+) -> Figure:
     """Draw losses, macro-F1 and accuracy over the epochs: the paper's figures 4.3 and A.7.
 
     Parameters
@@ -73,7 +76,7 @@ def draw_history(histories: Mapping[int, Sequence[EpochRecord]], width: float = 
                     axes.set_axis_off()
                     continue
                 fold = in_block[column]
-                _draw_panel(axes, row, histories[fold], limits[row])
+                _draw_panel(axes, row, histories[fold], limits[row], keep)
                 if row == 0:
                     axes.set_title(f"Fold {fold}")
                 if column == 0:
@@ -93,14 +96,13 @@ def _floor(accuracy: float) -> float:
     return float(np.clip(1 - 1.3 * (1 - accuracy), 0, 0.99))
 
 
-def _draw_panel(axes: Axes, row: int, history: Sequence[EpochRecord], limits: tuple[float, float]) -> None:
+def _draw_panel(axes: Axes, row: int, history: Sequence[EpochRecord], limits: tuple[float, float], keep: Keep) -> None:
     epochs = [record.epoch for record in history]
-    kept = min(history, key=lambda record: record.val_loss).epoch
     for name, label, line, color in PANELS[row][1]:
         values = [getattr(record, name) for record in history]
         marker = "" if len(epochs) > 1 else "."
         axes.plot(epochs, values, line, color=color, marker=marker, label=label, zorder=3 if line == "-" else 2)
-    axes.axvline(kept, color=RED, lw=0.9, ls=":", label="epoch that is kept")
+    axes.axvline(find_kept(history, keep).epoch, color=RED, lw=0.9, ls=":", label="epoch that is kept")
     axes.set_ylim(*limits)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))

@@ -13,7 +13,7 @@ from hpa_model.evaluation.confusion import ConfusionMap, map_confusion
 from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
 from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.results import Results, score_change
-from hpa_model.runs.folder import FIGURES_FOLDER
+from hpa_model.runs.folder import FIGURES_FOLDER, find_kept
 
 # Figures that cannot be drawn for a phone: it scrolls over them.
 SCROLLED = {"confusion"}
@@ -66,19 +66,21 @@ def _of_training(results: Results) -> list[_Draft]:
     histories = results.histories
     if histories:
         n_epochs = max(len(history) for history in histories.values())
-        kept = [min(history, key=lambda record: record.val_loss) for history in histories.values()]
+        keep = results.description.config.keep
+        kept = [find_kept(history, keep) for history in histories.values()]
+        chosen = "the last one" if keep == "last" else "that of the lowest validation loss"
         drafts.append(
             (
                 "training",
                 "Loss, macro-F1 and accuracy over the epochs, a column of panels per fold. The dotted line is the "
-                "epoch that is kept, that of the lowest validation loss. High losses of the first epochs lie "
-                "outside the axis. Accuracy counts labels that are 0, too, and is high for any model.",
-                f"Lines over {n_epochs} epochs for {len(histories)} folds. Lowest validation losses: "
+                f"epoch that is kept, {chosen}. High losses of the first epochs lie outside the axis. "
+                "Accuracy counts labels that are 0, too, and is high for any model.",
+                f"Lines over {n_epochs} epochs for {len(histories)} folds. Validation losses of the kept epochs: "
                 + ", ".join(
                     f"fold {f}: {k.val_loss:.3f} at epoch {k.epoch}" for f, k in zip(histories, kept, strict=True)
                 )
                 + ".",
-                lambda width: figure_history.draw_history(histories, width),
+                lambda width: figure_history.draw_history(histories, width, keep=keep),
             )
         )
     if results.base_rows is not None:

@@ -41,7 +41,7 @@ class TrainingState:
     """The time that they took."""
 
     best_epoch: int
-    """The epoch with the lowest validation loss; -1 before the first."""
+    """The epoch whose model is kept, see `TrainConfig.keep`; -1 before the first."""
 
     best_loss: float
 
@@ -64,7 +64,9 @@ class TrainingState:
         if not len(self.history) == len(self.class_f1) == self.epoch:
             raise ValueError(f"the history has {len(self.history)} epochs, the state {self.epoch}")
 
-    def after_epoch(self, record: EpochRecord, class_f1: Iterable[float]) -> "TrainingState":
+    def after_epoch(
+        self, record: EpochRecord, class_f1: Iterable[float], is_kept: bool | None = None
+    ) -> "TrainingState":
         """Return the state at the start of the next epoch.
 
         Parameters
@@ -73,8 +75,10 @@ class TrainingState:
             Of the epoch that has just ended.
         class_f1 : iterable of float, length K
             F1 score of each class after it.
+        is_kept : bool, optional
+            Whether its model is kept; by default if the validation loss is the lowest so far.
         """
-        is_best = record.val_loss < self.best_loss
+        is_lower = record.val_loss < self.best_loss
         return replace(
             self,
             epoch=self.epoch + 1,
@@ -82,9 +86,9 @@ class TrainingState:
             loss_sum=0.0,
             n_images=0,
             elapsed_s=0.0,
-            best_epoch=self.epoch if is_best else self.best_epoch,
-            best_loss=record.val_loss if is_best else self.best_loss,
-            epochs_since_best=0 if is_best else self.epochs_since_best + 1,
+            best_epoch=self.epoch if (is_lower if is_kept is None else is_kept) else self.best_epoch,
+            best_loss=record.val_loss if is_lower else self.best_loss,
+            epochs_since_best=0 if is_lower else self.epochs_since_best + 1,
             history=(*self.history, record),
             class_f1=(*self.class_f1, tuple(class_f1)),
         )

@@ -22,7 +22,7 @@ from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.records import decode_record, encode_record
 from hpa_data.tables import write_table
-from hpa_model.config import TrainConfig
+from hpa_model.config import Keep, TrainConfig
 
 CONFIG_FILE = "config.json"
 RECIPE_FILE = "recipe.toml"
@@ -238,6 +238,11 @@ def read_history(run: Path, folds: int) -> list[list[EpochRecord]]:
         If a table is damaged, or has a column that this version does not know.
     """
     return [_read_epochs(fold_folder(run, fold) / HISTORY_FILE) for fold in range(folds)]
+
+
+def find_kept(history: Sequence[EpochRecord], keep: Keep) -> EpochRecord:
+    """Return the epoch of a history, not empty, whose model is kept."""
+    return history[-1] if keep == "last" else min(history, key=lambda record: record.val_loss)
 
 
 def _read_epochs(path: Path) -> list[EpochRecord]:

@@ -93,7 +93,8 @@ class TrainingCallback(keras.callbacks.Callback):
         self._models.update_network()
         self._job.progress.stage(f"fold {self._job.fold.number}, epoch {epoch + 1}/{config.epochs}, validation")
         record, class_f1 = self._validate(state)
-        state = state.after_epoch(record, class_f1.tolist())
+        is_kept = epoch + 1 == config.epochs if config.keep == "last" else None
+        state = state.after_epoch(record, class_f1.tolist(), is_kept)
         if config.plateau_epochs and state.epochs_since_best >= config.plateau_epochs:
             self._models.compiled.optimizer.learning_rate = record.learning_rate * config.plateau_factor
             state = replace(state, epochs_since_best=0)

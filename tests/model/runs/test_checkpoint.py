@@ -41,6 +41,8 @@ def test_an_epoch_with_a_lower_validation_loss_is_the_best() -> None:
     lower = second.after_epoch(replace(RECORD, epoch=3, val_loss=0.5), (0.3, 0.4))
     assert (lower.best_epoch, lower.best_loss, lower.epochs_since_best) == (2, 0.5, 0)
     assert [record.epoch for record in lower.history] == [1, 2, 3]
+    last = second.after_epoch(replace(RECORD, epoch=3), (0.3, 0.4), is_kept=True)
+    assert (last.best_epoch, last.best_loss, last.epochs_since_best) == (2, 0.6, 2)
 
 
 def test_a_checkpoint_has_the_keys_of_0_1_0(small: tuple[keras.Model, keras.Optimizer], tmp_path: Path) -> None:

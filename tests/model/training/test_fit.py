@@ -139,16 +139,18 @@ def test_a_plateau_lowers_the_learning_rate(store: Store, tmp_path: Path) -> Non
     assert history[-1].learning_rate < 0.3
 
 
-def test_a_cosine_lowers_the_learning_rate_in_each_epoch_also_when_resumed_within_one(
+def test_a_cosine_lowers_the_learning_rate_in_each_epoch_also_when_resumed_and_the_last_model_is_kept(
     store: Store, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    config = dataclasses.replace(CONFIG, schedule="cosine", plateau_epochs=0, learning_rate=0.01)
+    config = dataclasses.replace(CONFIG, schedule="cosine", plateau_epochs=0, learning_rate=0.01, keep="last")
     with pytest.raises(Killed):
         train(store, config, out, progress=stop_at(5), checkpointing=Checkpointing(checkpoint_s=0))
     assert read_state(out / "fold0" / "checkpoint.npz").step > 0
     train(store, config, out)
-    for history in read_history(out, 2):
+    for fold, history in enumerate(read_history(out, 2)):
+        models = [load_model(out / f"fold{fold}" / name).get_weights() for name in ("best.keras", "last.keras")]
+        assert all((one == other).all() for one, other in zip(*models, strict=True))
         assert [record.learning_rate for record in history] == pytest.approx([0.01, 0.005])
     with pytest.raises(InputError, match="with schedule=cosine, its learning rate has fallen to 0"):
         train(store, dataclasses.replace(config, epochs=3), out)
