@@ -6,6 +6,7 @@ from . import gapnet_pl as gapnet_pl
 from . import head as head
 from . import mcnn as mcnn
 from . import resize as resize
+from . import scale as scale
 from . import summary as summary
 from . import symmetry as symmetry
 from .catalog import LAYERS as LAYERS

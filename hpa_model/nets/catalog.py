@@ -12,12 +12,18 @@ from hpa_data.errors import InputError
 from hpa_model.nets.deepyeast import build_deepyeast
 from hpa_model.nets.densenet import build_densenet121
 from hpa_model.nets.gapnet import build_gapnet, find_min_size
-from hpa_model.nets.gapnet_pl import ZScore, build_gapnet_pl
+from hpa_model.nets.gapnet_pl import build_gapnet_pl
 from hpa_model.nets.mcnn import build_mcnn
 from hpa_model.nets.resize import AreaResize, choose_size
+from hpa_model.nets.scale import SCALINGS, ZScore
 
 # On first use, because it imports this package.
 __getattr__ = lazy_loader.attach(__name__, submodules=("summary",))[0]
+
+
+# What a value must be, in words, and whether it is.
+OptionRule = tuple[str, Callable[[float | int | str], bool]]
+TYPE_NAMES: dict[type, str] = {float: "a number", int: "a whole number", str: "a word"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,42 +45,62 @@ class Net:
     options: Mapping[str, float | int | str] = field(default_factory=dict)
     """The options and their defaults."""
 
+    rules: Mapping[str, OptionRule] = field(default_factory=dict)
+    """What the value of an option must be, apart from the type of its default."""
 
+    def __post_init__(self) -> None:
+        """Check that each rule is of an option; ValueError if not."""
+        if set(self.rules) - set(self.options):
+            raise ValueError(f"rules must be of options. Received: {', '.join(set(self.rules) - set(self.options))}")
+
+
+def one_of(*values: float | str) -> OptionRule:
+    """Make the rule of an option that is one of some values."""
+    return " or ".join(map(str, values)), lambda value: value in values
+
+
+RATE: OptionRule = ("at least 0 and below 1", lambda value: 0 <= float(value) < 1)
 NETS = {
     "gapnet": Net(
         build=build_gapnet,
         summary="features pooled at three depths; Madeira and Parreira 2018",
         min_size=find_min_size,
-        options={"dropout": 0.4, "stride": 2, "padding": "valid"},
+        options={"dropout": 0.4, "dropout_place": "inline", "stride": 2, "padding": "valid"},
+        rules={
+            "dropout": RATE,
+            "dropout_place": one_of("inline", "tap"),
+            "stride": one_of(1, 2),
+            "padding": one_of("valid", "same"),
+        },
     ),
     "gapnet-pl": Net(
         build=build_gapnet_pl,
         summary="the original, self-normalizing; Rumetshofer et al. 2018",
         min_size=lambda **_: 11,
         options={"dropout": 0.3, "l1": 1e-7, "l2": 1e-5},
+        rules={"dropout": RATE, "l1": RATE, "l2": RATE},
     ),
     "deepyeast": Net(
         build=build_deepyeast,
         summary="eight convolutions, large dense layers; Pärnamaa and Parts 2017",
         min_size=lambda **_: 8,
         image_size=192,
-        options={"dropout": 0.5},
+        options={"dropout": 0.5, "scaling": "unit"},
+        rules={"dropout": RATE, "scaling": one_of(*SCALINGS)},
     ),
-    "mcnn": Net(build=build_mcnn, summary="seven scales in parallel; Godinez et al. 2017", min_size=lambda **_: 128),
+    "mcnn": Net(
+        build=build_mcnn,
+        summary="seven scales in parallel; Godinez et al. 2017",
+        min_size=lambda **_: 128,
+        options={"scaling": "unit"},
+        rules={"scaling": one_of(*SCALINGS)},
+    ),
     "densenet121": Net(
         build=build_densenet121, summary="densely connected; Huang et al. 2016", min_size=lambda **_: 32
     ),
 }
 # The custom layers that a saved model may have.
 LAYERS: dict[str, type[keras.layers.Layer]] = {"AreaResize": AreaResize, "ZScore": ZScore}
-# What the value of an option must be, apart from the type of its default.
-OPTION_RULES: dict[str, tuple[str, Callable[[float | int | str], bool]]] = {
-    "dropout": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
-    "stride": ("1 or 2", lambda value: value in {1, 2}),
-    "padding": ("valid or same", lambda value: value in {"valid", "same"}),
-    "l1": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
-    "l2": ("at least 0 and below 1", lambda value: 0 <= float(value) < 1),
-}
 
 
 def build(
@@ -125,10 +151,18 @@ def build(
     _check_min_size(name, size, chosen, image_shape)
     with _dtype_policy(precision):
         model = net.build(image_shape, n_classes, image_size=size, **chosen)
-    for layer in model.layers:
+    for layer in list_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = bn_momentum
     return model
+
+
+def list_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """List the layers of a model, those of models inside it in place of them."""
+    layers: list[keras.layers.Layer] = []
+    for layer in model.layers:
+        layers += list_layers(layer) if isinstance(layer, keras.Model) else [layer]
+    return layers
 
 
 def _check_min_size(
@@ -168,17 +202,17 @@ def _dtype_policy(name: str | None) -> Iterator[None]:
 
 def _check_options(name: str, options: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
     """Return options with the types of their defaults; InputError if the network does not have them."""
-    known = NETS[name].options
+    net = NETS[name]
     checked: dict[str, float | int | str] = {}
     for option, value in options.items():
-        if option not in known:
+        if option not in net.options:
             raise InputError(
-                f"An option of {name} must be one of: {', '.join(known) or 'none'}. Received: {option!r}. Correct its "
-                "name."
+                f"An option of {name} must be one of: {', '.join(net.options) or 'none'}. Received: {option!r}. "
+                "Correct its name."
             )
-        wanted = type(known[option])
+        wanted = type(net.options[option])
         given = float(value) if wanted is float and type(value) is int else value
-        rule, holds = OPTION_RULES[option]
+        rule, holds = net.rules.get(option, (TYPE_NAMES[wanted], lambda _: True))
         if type(given) is not wanted or not holds(given):
             raise InputError(f"Option {option} of {name} must be {rule}. Received: {value!r}. Correct the value.")
         checked[option] = given

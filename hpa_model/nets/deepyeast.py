@@ -5,10 +5,16 @@ from keras import layers
 
 from hpa_model.nets.head import HEAD, add_outputs
 from hpa_model.nets.resize import image_input
+from hpa_model.nets.scale import scale_input
 
 
 def build_deepyeast(
-    image_shape: tuple[int, int, int], n_classes: int, *, image_size: tuple[int, int], dropout: float = 0.5
+    image_shape: tuple[int, int, int],
+    n_classes: int,
+    *,
+    image_size: tuple[int, int],
+    dropout: float = 0.5,
+    scaling: str = "unit",
 ) -> keras.Model:
     """Build `deepyeast`: 78,110,876 parameters at 192 pixels, 4 channels and 28 classes; most of them in one layer.
 
@@ -20,13 +26,15 @@ def build_deepyeast(
         As in `nets.build`.
     dropout : float
         Rate of dropout after each hidden dense layer.
+    scaling : {"unit", "signed", "zscore"}
+        Of the images, see `scale_input`. The original has "signed".
     """
 
     def norm(x: keras.KerasTensor, name: str | None = None) -> keras.KerasTensor:
         return layers.ReLU(name=name and f"{name}_relu")(layers.BatchNormalization(name=name and f"{name}_norm")(x))
 
     inputs, x = image_input(image_shape, image_size)
-    x = layers.Rescaling(1 / 255)(x)
+    x = scale_input(x, scaling)
     for filters, n_convs in ((64, 2), (128, 2), (256, 4)):
         for _ in range(n_convs):
             x = norm(layers.Conv2D(filters, 3, padding="same")(x))

@@ -20,13 +20,13 @@ def build_gapnet(
     *,
     image_size: tuple[int, int],
     dropout: float = 0.4,
+    dropout_place: str = "inline",
     stride: int = 2,
     padding: str = "valid",
 ) -> keras.Model:
     """Build `gapnet`: 597,388 parameters at 4 channels and 28 classes, 2,120 of them not trainable.
 
-    Batch normalization precedes each convolution and dense layer. Dropout follows each block, so that the pooled
-    features and the next block see the same dropped values. Convolutions are 3 × 3.
+    Batch normalization precedes each convolution and dense layer. Convolutions are 3 × 3.
 
     Parameters
     ----------
@@ -34,6 +34,10 @@ def build_gapnet(
         As in `nets.build`.
     dropout : float
         Rate of dropout.
+    dropout_place : {"inline", "tap"}
+        Where dropout follows a block. "inline": between the block and the next, so that the pooled features and the
+        next block see the same dropped values, as in the code that the paper started from. "tap": on the pooled
+        features alone, which is how the paper's text reads.
     stride : int
         Of the first convolution of the second block. 1 takes 3.9 times as many multiply-adds.
     padding : {"valid", "same"}
@@ -45,19 +49,24 @@ def build_gapnet(
         return layers.Conv2D(filters, 3, strides=strides, padding=padding, activation="relu")(normed)
 
     def pool(x: keras.KerasTensor) -> keras.KerasTensor:
-        return layers.Dropout(dropout)(layers.MaxPooling2D()(layers.BatchNormalization()(x)))
+        return layers.MaxPooling2D()(layers.BatchNormalization()(x))
+
+    def drop(x: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """Return what is pooled for the dense layers, and what the next block sees."""
+        dropped = layers.Dropout(dropout)(x)
+        return dropped, dropped if dropout_place == "inline" else x
 
     inputs, x = image_input(image_shape, image_size)
     x = layers.Rescaling(1 / 255)(x)
-    tap_1 = x = pool(conv(x, 32))
+    tap_1, x = drop(pool(conv(x, 32)))
 
     x = conv(x, 64, strides=stride)
     x = conv(x, 64)
-    tap_2 = x = pool(conv(x, 64))
+    tap_2, x = drop(pool(conv(x, 64)))
 
     for _ in range(3):
         x = conv(x, 128)
-    tap_3 = layers.Dropout(dropout)(x)
+    tap_3, _ = drop(x)
 
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(tap) for tap in (tap_1, tap_2, tap_3)])  # (B, 224)
     for number in (1, 2):

@@ -1,26 +1,11 @@
 """The original GapNet-PL (Rumetshofer et al. 2018): self-normalizing, no batch normalization."""
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from hpa_model.nets.head import HEAD, add_outputs
 from hpa_model.nets.resize import image_input
-
-
-class ZScore(layers.Layer):
-    """Standardize each channel of each image to mean 0 and standard deviation 1; a uniform channel to 0.
-
-    From (B, Y, X, C) of any dtype to the same shape, float. Computed in float32, whatever the precision of the network.
-    """
-
-    # In squared gray levels; matters only for a uniform channel.
-    EPSILON = 1e-3
-
-    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        """Standardize a batch."""
-        images = ops.cast(images, "float32")
-        mean, variance = ops.moments(images, axes=(1, 2), keepdims=True)
-        return ops.cast((images - mean) * ops.rsqrt(variance + self.EPSILON), self.compute_dtype)
+from hpa_model.nets.scale import ZScore
 
 
 def build_gapnet_pl(
@@ -43,7 +28,8 @@ def build_gapnet_pl(
     dropout : float
         Rate of alpha dropout after each hidden dense layer.
     l1, l2 : float
-        Factors of the L1 and the L2 penalty on all kernels, which is added to the loss.
+        Factors of the L1 and the L2 penalty on all kernels, which is added to the loss: sums of absolute values and of
+        squares. The settings of the same names halve the sum of squares, as the original does.
     """
     kernels = {
         "activation": "selu",

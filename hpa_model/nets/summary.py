@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from hpa_data.dataset import HPA_2018
-from hpa_model.nets.catalog import NETS, build
+from hpa_model.nets.catalog import NETS, build, list_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class NetSummary:
 def count_macs(model: keras.Model) -> int:
     """Count the multiply-adds of a model's convolutions and dense layers for one image."""
     total = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
+    for layer in list_layers(model):
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             total += int(np.prod(layer.output.shape[1:3])) * int(np.prod(layer.kernel.shape))
         elif isinstance(layer, keras.layers.Dense):
             total += int(np.prod(layer.kernel.shape))

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from hpa_model.nets.resize import AreaResize
+
 
 def apply_symmetry(images: Any, codes: Any) -> Any:
     """Apply a flip or rotation that keeps the shape to each image of a batch: eight of a square, four of a rectangle.
@@ -37,7 +39,24 @@ class ApplySymmetry(keras.layers.Layer):
 
 
 def with_symmetry_input(model: keras.Model) -> keras.Model:
-    """Return a model that takes images and codes, transforms the images and shares all weights with `model`."""
+    """Return a model that takes images and codes, transforms the images and shares all weights with `model`.
+
+    The images are transformed after the network has resized them, which gives the same up to rounding, where its
+    resizing keeps their symmetries.
+    """
     images = keras.Input(model.input_shape[1:], dtype="uint8", name="images")
     codes = keras.Input((), dtype="uint8", name="symmetry")
-    return keras.Model([images, codes], model(ApplySymmetry()(images, codes)))
+    resize = _find_resize(model)
+    if resize is None:
+        return keras.Model([images, codes], model(ApplySymmetry()(images, codes)))
+    after = keras.Model(resize.output, model.output)
+    return keras.Model([images, codes], after(ApplySymmetry()(resize(images), codes)))
+
+
+def _find_resize(model: keras.Model) -> AreaResize | None:
+    """Find the layer that resizes the images first; None if there is none, or it does not keep squares square."""
+    resize = next((layer for layer in model.layers if isinstance(layer, AreaResize)), None)
+    if resize is None or resize.input is not model.input:
+        return None
+    squares = [len(set(shape[1:3])) == 1 for shape in (resize.input.shape, resize.output.shape)]
+    return resize if squares[1] or not squares[0] else None

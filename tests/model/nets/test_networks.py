@@ -166,7 +166,7 @@ def test_deepyeast_sees_192_pixels_by_default() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"drop": 0.1}, "one of: dropout, stride, padding. Received: 'drop'"),
+        ({"drop": 0.1}, "one of: dropout, dropout_place, stride, padding. Received: 'drop'"),
         ({"dropout": 1.0}, "dropout of gapnet must be at least 0 and below 1. Received: 1.0"),
         ({"dropout": float("nan")}, "dropout of gapnet must be"),
         ({"stride": 3}, "stride of gapnet must be 1 or 2"),
@@ -186,7 +186,7 @@ def test_options_reach_the_network() -> None:
     assert {layer.padding for layer in model.layers if isinstance(layer, keras.layers.Conv2D)} == {"same"}
     assert {layer.strides for layer in model.layers if isinstance(layer, keras.layers.Conv2D)} == {(1, 1)}
     with pytest.raises(InputError, match="one of: none"):
-        nets.build("mcnn", options={"dropout": 0.1})
+        nets.build("densenet121", options={"dropout": 0.1})
 
 
 def test_the_momentum_of_batch_normalization_reaches_every_layer() -> None:
