@@ -4,9 +4,12 @@ import contextlib
 import csv
 import json
 import math
+import shlex
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,20 @@ CORRUPTION_ERRORS = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
     *(EOFError, RuntimeError, csv.Error, BadZipFile, zlib.error),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """When, where and how a run was begun."""
+
+    started: str
+    """Date and time in UTC, as in ISO 8601."""
+
+    device: str
+    """What it is computed on, and the backend, in words."""
+
+    command: str = ""
+    """The command line; empty for a run from Python."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +117,9 @@ class RunDescription:
 
     n_seen: int = field(default=0, metadata={"absent": 0})
     """Samples that are validated by a fold which started from a model that was trained on them: scores are inflated."""
+
+    origin: Origin | None = field(default=None, metadata={"absent": None})
+    """When, where and how it was begun; None in runs of versions before 0.4.0. Says nothing about the results."""
 
     def __post_init__(self) -> None:
         """Check that the values fit together; ValueError if they do not."""
@@ -174,6 +194,16 @@ def read_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+def read_origin(device: str) -> Origin:
+    """Return when and how this process begins a run, on a device."""
+    program, *words = sys.argv
+    return Origin(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        device=device,
+        command=shlex.join(["hpa", *words]) if Path(program).stem in {"hpa", "cli"} else "",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

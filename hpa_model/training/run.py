@@ -20,7 +20,7 @@ from hpa_data.system.lock import LOCK_NAME, hold_store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
 from hpa_data.tables import encode_table, first_duplicate
-from hpa_model.backend import check_devices, make_deterministic
+from hpa_model.backend import check_devices, describe_device, make_deterministic
 from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.runs.folder import (
     CHECKPOINT_FILE,
@@ -29,6 +29,7 @@ from hpa_model.runs.folder import (
     PROBS_FILE,
     RunDescription,
     fold_folder,
+    read_origin,
     read_run,
     read_versions,
     remove_partial_files,
@@ -181,6 +182,7 @@ def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescri
         fingerprints={name: manifest.fingerprint for name, manifest in manifests.items()},
         versions=read_versions() | {"backend": str(keras.backend.backend())},
         dataset=first.dataset,
+        origin=read_origin(describe_device(config.devices)),
         imports={name: settings for name, settings in imports.items() if settings is not None},
     )
 

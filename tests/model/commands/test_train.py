@@ -32,6 +32,10 @@ def test_a_training_prints_its_epochs_scores_and_paths(trained: tuple[Path, Ende
     assert "honest: thresholds fitted on other samples of the same fold" in ended.out
     assert "Run folder: run\nReport: run/report.html" in ended.out
     assert (run / "report.html").exists()
+    origin = read_run(run).origin
+    assert origin is not None
+    assert origin.command.startswith("hpa train ")
+    assert origin.device.startswith("CPU, ")
 
 
 def test_the_same_command_resumes_a_training(store: Store, run: Path, tmp_path: Path, hpa: Hpa) -> None:

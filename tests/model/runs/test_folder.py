@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hpa_data.errors import InputError
 from hpa_model.evaluation.compare import compare_runs
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs import folder
-from hpa_model.runs.folder import EpochRecord, read_history, read_run, write_history
+from hpa_model.runs.folder import EpochRecord, read_history, read_origin, read_run, write_history
 from hpa_model.runs.models import load_model, save_model
 from hpa_model.runs.out_of_fold import read_out_of_fold, read_thresholds
 from tests.builders import RUN_CLASSES, make_rows, make_run
@@ -34,6 +35,16 @@ def test_a_description_is_read_as_it_was_written(run: Path, tmp_path: Path) -> N
     description.write(tmp_path / "run")
     assert read_run(tmp_path / "run") == description
     assert (tmp_path / "run" / "config.json").read_bytes() == (run / "config.json").read_bytes()
+
+
+def test_a_run_records_when_where_and_how_it_was_begun(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_run(run).origin is None  # as in earlier versions
+    monkeypatch.setattr("sys.argv", ["/opt/bin/hpa", "train", "my store.zarr"])
+    origin = read_origin("GPU")
+    assert (origin.device, origin.command) == ("GPU", "hpa train 'my store.zarr'")
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(origin.started)) < timedelta(minutes=1)
+    monkeypatch.setattr("sys.argv", ["notebook.py", "secret"])
+    assert read_origin("GPU").command == ""
 
 
 @pytest.mark.parametrize(
