@@ -15,9 +15,10 @@ from hpa_data.errors import InputError
 from hpa_model.evaluation.compare import compare_runs
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs import folder
+from hpa_model.runs.decision import read_decision
 from hpa_model.runs.folder import EpochRecord, read_history, read_origin, read_run, write_history
 from hpa_model.runs.models import load_model, save_model
-from hpa_model.runs.out_of_fold import read_out_of_fold, read_thresholds
+from hpa_model.runs.out_of_fold import read_out_of_fold
 from tests.builders import RUN_CLASSES, make_rows, make_run
 
 
@@ -170,7 +171,7 @@ def test_an_invalid_threshold_is_refused(run: Path, tmp_path: Path, value: str) 
     text = ", ".join(f"{json.dumps(name)}: {threshold}" for name, threshold in saved.items())
     (tmp_path / "thresholds.json").write_text(f"{{{text}}}")
     with pytest.raises(InputError, match="a threshold for each class"):
-        read_thresholds(tmp_path, RUN_CLASSES)
+        read_decision(tmp_path, RUN_CLASSES, 3)
 
 
 @pytest.mark.parametrize(

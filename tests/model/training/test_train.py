@@ -15,9 +15,10 @@ from hpa_model.config import TrainConfig
 from hpa_model.evaluation.scores import score_run
 from hpa_model.metrics import macro_f1
 from hpa_model.predict import predict_probs, predict_submission
+from hpa_model.runs.decision import read_decision
 from hpa_model.runs.folder import EpochRecord, read_run
 from hpa_model.runs.models import load_model
-from hpa_model.runs.out_of_fold import read_out_of_fold, read_thresholds
+from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.train import train
 
 CONFIG = TrainConfig(folds=2, epochs=3, batch_size=4, image_size=76, bn_momentum=0.5, seed=7)
@@ -109,7 +110,8 @@ def test_thresholds_and_scores_are_functions_of_the_out_of_fold_predictions(run:
     scores = score_run(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["n_samples"] == 12
     rows = read_out_of_fold(run)
-    thresholds = read_thresholds(run, read_run(run).classes)
-    assert scores.macro_f1_in_sample == pytest.approx(macro_f1(rows.labels, rows.probs, thresholds))
+    decision = read_decision(run, read_run(run).classes, 2)
+    calibrated, thresholds = decision.calibrate(rows.probs, rows.folds), decision.thresholds
+    assert scores.macro_f1_in_sample == pytest.approx(macro_f1(rows.labels, calibrated, thresholds))
     assert len(scores.absent) == 24
     assert (thresholds[4:] == 1).all()
