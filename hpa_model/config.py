@@ -7,13 +7,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.records import decode_record
 
+Item = TypeVar("Item")
 Loss = Literal["bce", "f1", "focal"]
 # How the losses of the classes make up the loss of a sample.
 OverClasses = Literal["mean", "sum"]
@@ -138,10 +139,13 @@ class TrainConfig:
     seed: int = 0
     """Of folds, weights, order, symmetries and dropout."""
 
-    finetune_epochs: int = 0
-    """Epochs of fine-tuning after the training, see `training.finetune`. 0: none."""
+    finetune_epochs: int | tuple[int, ...] = 0
+    """Epochs of fine-tuning after the training, see `training.finetune`. 0: none. Several numbers, with as many losses:
+    several fine-tunings of the same run, each with a run folder of its own."""
 
-    finetune_loss: Loss = "bce"
+    finetune_loss: Loss | tuple[Loss, ...] = "bce"
+    """The loss of the fine-tuning, or of each."""
+
     finetune_folds: FoldChoice = "best"
 
     def __post_init__(self) -> None:
@@ -150,10 +154,18 @@ class TrainConfig:
             _check_choice(name, getattr(self, name))
         for name, lowest, highest in RANGES:
             value = getattr(self, name)
-            if not lowest <= value <= highest:  # so that NaN is refused, too
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(lowest <= number <= highest for number in numbers):  # so that NaN is refused, too
                 raise InputError(
                     f"{name} must be from {lowest} to {highest}. Received: {name}={value}. Pass another number."
                 )
+        epochs, losses = _as_tuple(self.finetune_epochs), _as_tuple(self.finetune_loss)
+        if len(epochs) != len(losses) or len(set(losses)) < len(losses):
+            raise InputError(
+                "finetune_loss must be different losses, as many as finetune_epochs has numbers. Received: "
+                f"finetune_loss={self.finetune_loss}, finetune_epochs={self.finetune_epochs}. Give each fine-tuning a "
+                "loss and its epochs."
+            )
         least, most = (0, MAX_PIXELS) if isinstance(self.image_size, int) else (1, MAX_PIXELS)
         sides = (self.image_size,) if isinstance(self.image_size, int) else self.image_size
         if not all(least <= side <= most for side in sides):
@@ -196,6 +208,17 @@ class TrainConfig:
             return self.learning_rate
         return self.learning_rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
+    @property
+    def finetunings(self) -> tuple[tuple[Loss, int], ...]:
+        """The loss and the epochs of each fine-tuning that follows the training."""
+        losses: tuple[Loss, ...] = _as_tuple(self.finetune_loss)
+        pairs = zip(losses, _as_tuple(self.finetune_epochs), strict=True)
+        return tuple((loss, epochs) for loss, epochs in pairs if epochs)
+
+
+def _as_tuple(value: Item | tuple[Item, ...]) -> tuple[Item, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
 
 # The lowest and the highest value of the settings that have both.
 RANGES: tuple[tuple[str, float, float], ...] = (
@@ -203,14 +226,23 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     *(("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
     *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
 )
-# The settings that are one of a few words, from their types.
+
+
+def _list_choices(kind: Any) -> tuple[str, ...]:
+    """List the words that a type allows, a `Literal` or a union with one; empty for other types."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return next((get_args(each) for each in get_args(kind) if get_origin(each) is Literal), ())
+
+
+# The settings that are one of a few words, or several of them, from their types.
 CHOICES: dict[str, tuple[str, ...]] = {
-    each.name: get_args(each.type) for each in fields(TrainConfig) if get_origin(each.type) is Literal
+    each.name: _list_choices(each.type) for each in fields(TrainConfig) if _list_choices(each.type)
 }
 
 
 def _check_choice(name: str, value: object) -> None:
-    if value not in CHOICES[name]:
+    if any(each not in CHOICES[name] for each in (value if isinstance(value, list | tuple) else [value])):
         raise InputError(
             f"{name} must be one of {', '.join(CHOICES[name])}. Received: {name}={value!r}. Choose one of them."
         )

@@ -12,7 +12,7 @@ from hpa_data.commands.console import escape, progress, quiet, resumable, show
 from hpa_data.commands.options import STORE, Json, Overwrite, refuse_unused, was_given
 from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
-from hpa_model.commands.evaluate import describe_scores, write_report_file
+from hpa_model.commands.evaluate import describe_comparison, describe_scores, write_report_file
 from hpa_model.config import FoldChoice, Loss, Precision, TrainConfig
 
 if TYPE_CHECKING:
@@ -172,14 +172,19 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
             on_epoch=print_epoch,
             checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
         )
-    text = "\n".join(_describe_run(run.run, run.scores, opened) for run in runs)
+    texts = [_describe_run(run.run, run.scores, opened) for run in runs]
+    if len(runs) > 1:
+        from hpa_model.evaluation.compare import compare_runs
+
+        texts.append(describe_comparison(compare_runs([run.run for run in runs])))
+    text = "\n\n".join(texts)
     show(runs[-1].scores, as_json, text)
 
 
 def finetune(
     ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    loss: Annotated[Loss, typer.Option(help="The loss; f1 is the soft macro-F1.")] = DEFAULTS.finetune_loss,
+    loss: Annotated[Loss, typer.Option(help="The loss; f1 is the soft macro-F1.")] = "bce",
     epochs: Annotated[
         int,
         typer.Option(

@@ -13,8 +13,9 @@ from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, Scores
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import RunDescription, read_history, read_run
 
-# Macro-F1 that Madeira and Parreira (2018) report for each network, thresholds fitted on the rows they are scored on:
-# `gapnet` before oversampling and fine-tuning, and its best after both.
+# Macro-F1 that Madeira and Parreira (2018) report for each network before oversampling, that of `gapnet` on Kaggle's
+# test set, by submission; and for `gapnet` after oversampling and fine-tuning, on the validation fold that its
+# thresholds were fitted on.
 PAPER = {"deepyeast": 0.145, "mcnn": 0.235, "densenet121": 0.319, "gapnet": 0.433}
 PAPER_FINETUNED = {"bce": 0.604469, "f1": 0.580270}
 

@@ -26,8 +26,8 @@ TEMPLATE = "report.html.jinja"
 UNUSED: dict[str, Callable[[TrainConfig], bool]] = {
     "momentum": lambda config: config.optimizer != "sgd",
     "plateau_factor": lambda config: not config.plateau_epochs,
-    "finetune_loss": lambda config: not config.finetune_epochs,
-    "finetune_folds": lambda config: not config.finetune_epochs,
+    "finetune_loss": lambda config: not config.finetunings,
+    "finetune_folds": lambda config: not config.finetunings,
 }
 # Between these, the page of a run names the runs that fine-tuned it; they are written later.
 LINKS = ("<!-- fine-tuned -->", "<!-- /fine-tuned -->")

@@ -6,7 +6,7 @@ from pathlib import Path
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.progress import SILENT, Progress
-from hpa_model.config import FoldChoice, Loss, TrainConfig
+from hpa_model.config import DEFAULTS, FoldChoice, Loss, TrainConfig
 from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import read_run
@@ -39,12 +39,12 @@ def train_and_finetune(
     on_epoch: EpochReport = ignore_epoch,
     checkpointing: Checkpointing | None = None,
 ) -> list[FinishedRun]:
-    """Train, then fine-tune if `config.finetune_epochs` is set. Arguments as in `train.train`.
+    """Train, then fine-tune once for each of `config.finetunings`. Arguments as in `train.train`.
 
     Returns
     -------
     list of FinishedRun
-        The run; then the fine-tuned one, in the folder next to it (see `name_finetuned`).
+        The run; then the fine-tuned ones, in the folders next to it (see `name_finetuned`).
     """
     options = {"cache_bytes": cache_bytes, "progress": progress, "on_epoch": on_epoch, "checkpointing": checkpointing}
     scores = train(
@@ -58,12 +58,12 @@ def train_and_finetune(
         **options,  # type: ignore[arg-type]
     )
     done = [FinishedRun(run=out, scores=scores)]
-    if config.finetune_epochs:
+    for loss, epochs in config.finetunings:
         done.append(
             finetune(
                 out,
-                loss=config.finetune_loss,
-                epochs=config.finetune_epochs,
+                loss=loss,
+                epochs=epochs,
                 folds=config.finetune_folds,
                 store=store,
                 overwrite=overwrite,
@@ -134,6 +134,7 @@ def finetune(
         epochs=epochs,
         learning_rate=trained.config.learning_rate if learning_rate is None else learning_rate,
         finetune_epochs=0,
+        finetune_loss=DEFAULTS.finetune_loss,
     )
     out = out or name_finetuned(run, loss)
     if out.resolve() == run.resolve():

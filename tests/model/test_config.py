@@ -28,6 +28,11 @@ from hpa_model.config import TrainConfig, make_config, merge_settings, parse_set
         ({"parts": []}, "parts must be different names"),
         ({"seed": 2**32}, "to 4294967295"),
         ({"parts": ["train", "train"]}, "Name each part once"),
+        ({"finetune_loss": "mse"}, "finetune_loss must be one of bce, f1, focal"),
+        ({"finetune_loss": ["bce", "mse"], "finetune_epochs": [1, 1]}, "finetune_loss must be one of bce, f1, focal"),
+        ({"finetune_epochs": [14, -1], "finetune_loss": ["bce", "f1"]}, "finetune_epochs must be from 0 to"),
+        ({"finetune_epochs": [14, 5]}, "Give each fine-tuning a loss and its epochs"),
+        ({"finetune_epochs": [14, 5], "finetune_loss": ["f1", "f1"]}, "must be different losses"),
     ],
 )
 def test_invalid_settings_are_refused(settings: dict[str, object], message: str) -> None:
@@ -67,6 +72,14 @@ def test_every_recipe_of_the_project_is_valid() -> None:
     assert recipes
     for path in recipes:
         make_config(read_recipe(path))
+
+
+def test_one_fine_tuning_or_several_follow_a_training() -> None:
+    assert make_config({}).finetunings == ()
+    assert make_config({"finetune_epochs": 14}).finetunings == (("bce", 14),)
+    several = make_config({"finetune_epochs": [14, 5], "finetune_loss": ["bce", "f1"]})
+    assert several.finetunings == (("bce", 14), ("f1", 5))
+    assert decode_record(TrainConfig, encode_record(several), name="config.json") == several
 
 
 @pytest.mark.parametrize(

@@ -97,10 +97,12 @@ def test_fine_tuning_is_not_resumed_from_other_base_models(run: Path, store: Sto
 def test_a_training_is_followed_by_fine_tuning_if_the_settings_say_so(run: Path, store: Store, tmp_path: Path) -> None:
     source = tmp_path / "run"
     shutil.copytree(run, source)
-    config = dataclasses.replace(CONFIG, finetune_epochs=1, finetune_loss="focal", finetune_folds="all")
+    config = dataclasses.replace(CONFIG, finetune_epochs=(2, 1), finetune_loss=("focal", "f1"), finetune_folds="all")
     # The finished run is not trained again, whatever follows it.
     done = train_and_finetune(store, config, source, checkpointing=Checkpointing(tensorboard=True))
     assert not (source / "tensorboard").exists()
     assert (done[1].run / "tensorboard").is_dir()
-    assert [trained.run.name for trained in done] == ["run", "run-finetuned-focal"]
-    assert read_run(done[1].run).config.finetune_epochs == 0
+    assert [trained.run.name for trained in done] == ["run", "run-finetuned-focal", "run-finetuned-f1"]
+    settings = [read_run(trained.run).config for trained in done[1:]]
+    assert [(each.loss, each.epochs, each.finetunings) for each in settings] == [("focal", 2, ()), ("f1", 1, ())]
+    assert [read_run(trained.run).finetuned_from for trained in done[1:]] == [str(source)] * 2
