@@ -7,8 +7,7 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_data.system.records import decode_record, encode_record
-from hpa_model import config
-from hpa_model.config import TrainConfig, make_config, merge_settings, parse_setting, read_recipe
+from hpa_model.config import TrainConfig, make_config, merge_settings, parse_setting, read_recipe, recipes
 
 
 @pytest.mark.parametrize(
@@ -59,8 +58,8 @@ class LaterConfig(TrainConfig):
 def test_a_setting_added_later_has_its_default_in_recipes_and_its_absence_in_older_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(config, "TrainConfig", LaterConfig)
-    monkeypatch.setattr(config, "DEFAULTS", LaterConfig())
+    monkeypatch.setattr(recipes, "TrainConfig", LaterConfig)
+    monkeypatch.setattr(recipes, "DEFAULTS", LaterConfig())
     assert make_config({"epochs": 4}) == LaterConfig(epochs=4, warmup_epochs=3)
     older = decode_record(LaterConfig, encode_record(TrainConfig()), name="config.json")
     assert older.warmup_epochs == 0

@@ -1,0 +1,5 @@
+"""The settings of a training, and recipes. Imports nothing heavy."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,117 @@
+"""Recipes, files of settings that differ from the defaults, and settings as text. Imports nothing heavy."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from hpa_data.errors import InputError
+from hpa_data.system.records import decode_record
+from hpa_model.config.settings import CHOICES, DEFAULTS, TrainConfig, check_choice
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read a recipe, a TOML file of settings that differ from the defaults.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as TOML. Names and types are checked by `make_config`.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
+        raise InputError(f"Cannot read recipe {path}: {error}. Correct the file.") from error
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """Parse one setting as a line of a recipe has it; a word needs no quotes, and a number no digits around its point.
+
+    Raises
+    ------
+    InputError
+        If there is no name, or the value is not TOML.
+
+    Examples
+    --------
+    >>> parse_setting("optimizer=sgd"), parse_setting("options.stride = 1")
+    ({'optimizer': 'sgd'}, {'options': {'stride': 1}})
+    """
+    name, equals, value = (piece.strip() for piece in text.partition("="))
+    quoted = f'"{value}"' if value.replace("_", "").replace("-", "").isalnum() and value[:1].isalpha() else value
+    if re.fullmatch(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?", value):  # 1. and .9, which TOML refuses
+        value = str(float(value))
+    for line in (f"{name} = {value}", f"{name} = {quoted}"):
+        try:
+            if equals and "\n" not in text:
+                return tomllib.loads(line)
+        except (ValueError, RecursionError):
+            continue
+    raise InputError(f"A setting must be NAME=VALUE, as in a recipe. Received: {text!r}. Write loss=f1, for example.")
+
+
+def parse_image_size(text: str) -> int | tuple[int, int]:
+    """Parse a size of images: one number, or rows and columns.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+
+    Examples
+    --------
+    >>> parse_image_size("192"), parse_image_size("256x384")
+    (192, (256, 384))
+    """
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text.strip().lower())
+    if match is None:
+        raise InputError(
+            f"image_size must be a number of pixels, or ROWSxCOLUMNS. Received: {text!r}. Write 192 or 256x384, for "
+            "example."
+        )
+    rows, columns = match.groups()
+    return int(rows) if columns is None else (int(rows), int(columns))
+
+
+def format_image_size(image_size: int | tuple[int, int]) -> str:
+    """Write a size as `parse_image_size` reads it."""
+    return str(image_size) if isinstance(image_size, int) else "x".join(map(str, image_size))
+
+
+def merge_settings(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge settings; those of `other` win. Options of the network are merged one by one."""
+    merged = dict(settings) | dict(other)
+    both = [given["options"] for given in (settings, other) if isinstance(given.get("options"), Mapping)]
+    if len(both) == 2:
+        merged["options"] = dict(both[0]) | dict(both[1])
+    return merged
+
+
+def make_config(settings: Mapping[str, Any]) -> TrainConfig:
+    """Build a configuration from plain values, such as those of a recipe.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or a value has another type than its default or is out of range.
+    """
+    known = [each.name for each in fields(TrainConfig)]
+    for name, value in settings.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            remedy = f"Did you mean {close[0]!r}?" if close else "Correct its name."
+            raise InputError(f"A setting must be one of {', '.join(known)}. Received: {name!r}. {remedy}")
+        if name in CHOICES:
+            check_choice(name, value)
+    try:
+        # A recipe that leaves a setting out asks for the default, even where an older run that lacks it had another.
+        return decode_record(
+            TrainConfig, asdict(DEFAULTS) | dict(settings), name="the settings", remedy="Correct the value."
+        )
+    except InputError as error:
+        # The error of the configuration itself is already complete.
+        raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
