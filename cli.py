@@ -54,10 +54,9 @@ BENCH: dict[str, Callable[..., None]] = {"io": bench_io, "step": bench_step}
 FORMER_SPELLINGS: dict[str, dict[str, str]] = {
     "synth": {"--workers": "--threads"},
     "convert": {"--source": "--naming"},
-    "augment": {"--parts": "--part ,", "--into": "--to-part"},
-    "stats": {"--parts": "--part ,", "--figures": "--figure-dir", "--no-pixels": "--no-intensities", "--pixels": ""},
+    "augment": {"--into": "--to-part"},
+    "stats": {"--figures": "--figure-dir", "--no-pixels": "--no-intensities", "--pixels": ""},
     "folds": {
-        "--parts": "--part ,",
         "--method": "--fold-method",
         "--no-near": "--no-near-duplicates",
         "--near": "",

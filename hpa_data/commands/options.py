@@ -90,8 +90,12 @@ MinCount = Annotated[
 TableOrder = Annotated[Order, typer.Option(help="With --min-count: the order of the classes, see `hpa augment`.")]
 
 
+# Another spelling of a list of parts, in all commands that take one.
+PARTS = {"--parts": "--part ,"}
+
+
 class Command(typer.core.TyperCommand):
-    """A command that also accepts the former spellings of its options. Neither help nor completion shows those."""
+    """A command that also accepts other spellings of its options. Neither help nor completion shows those."""
 
     former: ClassVar[Mapping[str, str]] = {}
 
@@ -115,7 +119,8 @@ class Command(typer.core.TyperCommand):
         """Parse a command line after replacing former spellings."""
         options = [parameter for parameter in self.params if parameter.param_type_name == "option"]
         valued = {name for option in options if not getattr(option, "is_flag", False) for name in option.opts}
-        return super().parse_args(ctx, respell(args, self.former, valued))
+        has_parts = any("--part" in option.opts and option.multiple for option in options)
+        return super().parse_args(ctx, respell(args, (PARTS if has_parts else {}) | dict(self.former), valued))
 
 
 def respell(args: list[str], former: Mapping[str, str], valued: Collection[str]) -> list[str]:

@@ -91,6 +91,21 @@ def merge_settings(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dic
     return merged
 
 
+# What other programs call some settings, for messages.
+ALIASES = {
+    **{"lr": "learning_rate", "base_lr": "learning_rate", "bs": "batch_size", "batch": "batch_size"},
+    **{"wd": "weight_decay", "l2_decay": "weight_decay", "opt": "optimizer", "optim": "optimizer"},
+    **{"arch": "model", "net": "model", "network": "model", "backbone": "model", "criterion": "loss"},
+    **{"epoch": "epochs", "n_epochs": "epochs", "num_epochs": "epochs", "max_epochs": "epochs"},
+    **{"n_folds": "folds", "num_folds": "folds", "k": "folds", "part": "parts", "random_state": "seed"},
+    **{"size": "image_size", "img_size": "image_size", "imgsz": "image_size", "input_size": "image_size"},
+    **{"amp": "precision", "fp16": "precision", "bf16": "precision", "dtype": "precision", "gpus": "devices"},
+    **{"grad_clip": "clip_norm", "clip": "clip_norm", "patience": "plateau_epochs", "augment": "symmetries"},
+    **{"flip": "symmetries", "jit": "xla", "dropout": "options.dropout", "drop_rate": "options.dropout"},
+    **{"stride": "options.stride", "padding": "options.padding"},
+}
+
+
 def make_config(settings: Mapping[str, Any]) -> TrainConfig:
     """Build a configuration from plain values, such as those of a recipe.
 
@@ -103,7 +118,8 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
     for name, value in settings.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            remedy = f"Did you mean {close[0]!r}?" if close else "Correct its name."
+            meant = ALIASES.get(name.lower().replace("-", "_")) or (close[0] if close else "")
+            remedy = f"Did you mean {meant!r}?" if meant else "Correct its name."
             raise InputError(f"A setting must be one of {', '.join(known)}. Received: {name!r}. {remedy}")
         if name in CHOICES:
             check_choice(name, value)

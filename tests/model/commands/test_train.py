@@ -22,6 +22,7 @@ def test_a_training_prints_its_epochs_scores_and_paths(trained: tuple[Path, Ende
     assert "fold 1  epoch   1  loss " in ended.err
     assert "images/s  kept\n" in ended.err
     lines = ended.err.splitlines()
+    assert lines.pop(0).startswith("Leak check: ")
     assert lines[0].startswith("Device: CPU, ")
     assert lines[1] == (
         "Data: 12 samples of train; 2 folds, 6 images to train on, 6 to validate on; 1 steps per epoch; "
@@ -109,6 +110,10 @@ def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_p
         ("train {store} --set epochs --out run", "A setting must be NAME=VALUE"),
         ("train {store} --set loss=l2 --out run", "loss must be one of bce, f1, focal"),
         ("train {store} --set out=a --out run", "A setting must be one of model, "),
+        ("train {store} --set lr=0.1 --out run", "Received: 'lr'. Did you mean 'learning_rate'?"),
+        ("train {store} --set dropout=0.1 --out run", "Received: 'dropout'. Did you mean 'options.dropout'?"),
+        ("train {store} --set epochz=3 --out run", "Received: 'epochz'. Did you mean 'epochs'?"),
+        ("train {store} --parts train,extra --out run", "part must be in the store"),
         ("train {store} --set options.depth=3 --out run", "must be one of: dropout, stride, padding"),
         ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
         ("train {store} --devices 64 --batch-size 64 --out run", "devices must be at most"),
