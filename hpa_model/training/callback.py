@@ -1,7 +1,7 @@
 """What happens after each step and each epoch of a fold's training: checks, validation, checkpoints."""
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +99,7 @@ class TrainingCallback(keras.callbacks.Callback):
             self._models.compiled.optimizer.learning_rate = record.learning_rate * config.plateau_factor
             state = replace(state, epochs_since_best=0)
         self._persist(state)
-        for name, value in asdict(record).items():
-            if name != "epoch":
-                self._job.log(f"fold{self._job.fold.number}/{name}", record.epoch, value)
+        self._job.log(self._job.fold.number, record, dict(zip(self._job.classes, class_f1.tolist(), strict=True)))
         self._job.on_epoch(self._job.fold.number, record, state.best_epoch == state.epoch - 1)
         self._interrupts.stop_if_requested()
 

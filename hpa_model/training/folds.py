@@ -73,7 +73,7 @@ def train_folds(
     if place:
         progress.note(place)
     progress.start(sum(_count_remaining(config, fold, state) for fold, state in zip(folds, states, strict=True)))
-    with open_log(run.folder) if checkpointing.tensorboard and folds else nullcontext(no_log) as log:
+    with open_log(run.folder, config) if checkpointing.tensorboard and folds else nullcontext(no_log) as log:
         for fold in folds:
             job = FoldJob(
                 config=config,

@@ -11,7 +11,7 @@ from hpa_data.reader.reader import Reader
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import EpochRecord
-from hpa_model.training.tensorboard import ScalarLogger, no_log
+from hpa_model.training.tensorboard import EpochLogger, no_log
 
 EpochReport = Callable[[int, EpochRecord, bool], None]
 
@@ -65,7 +65,7 @@ class FoldJob:
     loss is the lowest so far, so that its model is kept."""
 
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
-    log: ScalarLogger = no_log
+    log: EpochLogger = no_log
 
     @property
     def n_images(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 import typer.main
 
 import cli
-from hpa_data.commands.options import respell
+from hpa_data.commands.options import PARTS, respell
 from tests.builders import Hpa, assert_refused
 
 
@@ -58,7 +58,18 @@ def list_valued(name: str) -> set[str]:
     ],
 )
 def test_a_former_spelling_means_the_option_that_took_its_place(command: str, former: str, now: str) -> None:
-    assert respell(former.split(), cli.FORMER_SPELLINGS[command], list_valued(command)) == now.split()
+    spellings = PARTS | cli.FORMER_SPELLINGS.get(command, {})
+    assert respell(former.split(), spellings, list_valued(command)) == now.split()
+
+
+def test_every_command_that_takes_several_parts_takes_them_as_a_list_with_commas(hpa: Hpa) -> None:
+    for command in ("verify s", "preview s --out a.png", "stats s", "augment s --min-count 5", "folds s"):
+        assert_refused(hpa(*command.split(), "--parts", "a,b"), "Cannot open the store s: ")
+    for command in ("train s --out r", "bench io s", "bench step s"):
+        assert_refused(hpa(*command.split(), "--parts", "a,b"), "Cannot open the store s: ")
+    ended = hpa("convert", "a", "b", "--parts", "a,b")  # it makes one part
+    assert ended.status == 2
+    assert "No such option" in ended.err
 
 
 def test_former_spellings_lead_to_options_of_their_command_and_stay_out_of_its_help(
