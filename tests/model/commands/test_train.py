@@ -114,7 +114,7 @@ def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_p
         ("train {store} --set dropout=0.1 --out run", "Received: 'dropout'. Did you mean 'options.dropout'?"),
         ("train {store} --set epochz=3 --out run", "Received: 'epochz'. Did you mean 'epochs'?"),
         ("train {store} --parts train,extra --out run", "part must be in the store"),
-        ("train {store} --set options.depth=3 --out run", "must be one of: dropout, stride, padding"),
+        ("train {store} --set options.depth=3 --out run", "must be one of: dropout, dropout_place, stride, padding"),
         ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
         ("train {store} --devices 64 --batch-size 64 --out run", "devices must be at most"),
         ("train {store} --part extra --out run", "part must be in the store"),
