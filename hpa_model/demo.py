@@ -23,8 +23,21 @@ from hpa_model.runs.folder import SCORES_FILE
 from hpa_model.training.job import EpochReport, ignore_epoch
 from hpa_model.training.train import train
 
-# An epoch has few steps here, and the moving averages must converge within a dozen of them.
-CONFIG = TrainConfig(folds=2, epochs=10, batch_size=32, image_size=128, learning_rate=5e-3, bn_momentum=0.8)
+CONFIG = TrainConfig(
+    model="gapnet-pl",
+    options={"dropout": 0.1},
+    folds=2,
+    epochs=60,
+    batch_size=16,
+    image_size=128,
+    learning_rate=1e-3,
+    schedule="cosine",
+    keep="last",
+    clip_norm=1.0,
+    symmetries=True,
+)
+# Of the decoded samples, 1 MiB each.
+CACHE_BYTES = 2**30
 # 28 of each class to train on, three to test on.
 N_SAMPLES, N_TEST = 784, 84
 
@@ -108,7 +121,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
     finish("convert", store)
 
     progress.note(f"Training {CONFIG.folds} folds of {CONFIG.model} at {CONFIG.image_size} pixels")
-    train(open_store(store), CONFIG, run, progress=progress, on_epoch=on_epoch)
+    train(open_store(store), CONFIG, run, cache_bytes=CACHE_BYTES, progress=progress, on_epoch=on_epoch)
     finish("train", run)
 
     progress.note("Scoring the out-of-fold predictions")
