@@ -32,6 +32,7 @@ def feed(
     epochs: int | None = None,
     resume_at: tuple[int, int] = (0, 0),
     divisible_by: int = 1,
+    min_last: int = 1,
     symmetries: bool = False,
 ) -> Any:
     """Make the batches that `pipeline.dataset` makes, in a form that the backend accepts.
@@ -48,9 +49,12 @@ def feed(
             *(reader, indices, batch_size, shuffle, seed, epochs),
             resume_at=resume_at,
             divisible_by=divisible_by,
+            min_last=min_last,
             symmetries=symmetries,
         )
-    sampler = BatchSampler(indices, batch_size, shuffle=shuffle, seed=seed, divisible_by=divisible_by)
+    sampler = BatchSampler(
+        indices, batch_size, shuffle=shuffle, seed=seed, divisible_by=divisible_by, min_last=min_last
+    )
     return _generate(reader, sampler, epochs=epochs, resume_at=resume_at, seed=seed if symmetries else None)
 
 

@@ -33,6 +33,7 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
     resume_at: tuple[int, int] = (0, 0),
     drop_last: bool = False,
     divisible_by: int = 1,
+    min_last: int = 1,
     symmetries: bool = False,
 ) -> tf.data.Dataset:
     """Make a dataset of batches, each pairing images with their labels.
@@ -44,7 +45,7 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
     indices : sequence of int, length M
         The samples to deliver.
     batch_size : int
-        B; the last batch of an epoch may be smaller.
+        B; the last batch of an epoch may be smaller, or larger by up to `min_last` - 1.
     shuffle : bool
         Permute each epoch anew, over all samples, as a function of (seed, epoch); otherwise keep the given order.
     seed : int
@@ -57,6 +58,8 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
         Leave out the last batch of an epoch if it is smaller than the others.
     divisible_by : int
         Shorten each epoch so that the size of every batch is divisible by this number, for devices that share a batch.
+    min_last : int
+        Fewest images of a last batch: fewer join the batch before it.
     symmetries : bool
         Deliver the orientation of each image with it, for `nets.symmetry.apply_symmetry` to apply on the device; a
         function of (seed, epoch, index).
@@ -76,7 +79,13 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
         `divisible_by`.
     """
     sampler = BatchSampler(
-        indices, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, divisible_by=divisible_by
+        indices,
+        batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        drop_last=drop_last,
+        divisible_by=divisible_by,
+        min_last=min_last,
     )
     first = sampler.global_step(*resume_at)
     end = None if epochs is None else sampler.n_steps * epochs

@@ -76,6 +76,8 @@ class BatchSampler:
     divisible_by : int
         Shorten each epoch so that the size of every batch is divisible by this number, so that several devices can
         share a batch equally. `batch_size` must be divisible by it.
+    min_last : int
+        Fewest samples of a last batch: fewer join the batch before it, which is then larger than the others.
 
     Attributes
     ----------
@@ -98,6 +100,7 @@ class BatchSampler:
         seed: int = 0,
         drop_last: bool = False,
         divisible_by: int = 1,
+        min_last: int = 1,
     ) -> None:
         given = np.asarray(indices)
         if given.ndim != 1 or len(given) == 0 or not np.issubdtype(given.dtype, np.integer):
@@ -121,7 +124,7 @@ class BatchSampler:
             )
         self._batch_size = batch_size
         self._n_samples = len(given) // unit * unit
-        self.n_steps = -(-self._n_samples // batch_size)
+        self.n_steps = count_batches(self._n_samples, batch_size, min_last=min_last)
         chosen = given.astype(np.int64)
         chosen.flags.writeable = False  # `indices` returns views of it
 
@@ -138,7 +141,8 @@ class BatchSampler:
         """Return the indices of a batch, int64 (B,), by its global step: one that counts on through all epochs."""
         epoch, position = divmod(step, self.n_steps)
         first = position * self._batch_size
-        return self._permute(epoch)[: self._n_samples][first : first + self._batch_size]
+        end = self._n_samples if position == self.n_steps - 1 else first + self._batch_size
+        return self._permute(epoch)[first:end]
 
     def global_step(self, epoch: int, step: int) -> int:
         """Return the number of steps before a step of an epoch; ValueError if the epoch has no such step."""
@@ -148,6 +152,12 @@ class BatchSampler:
                 f"resume_at={(epoch, step)}. Pass the epoch and step that training stopped at."
             )
         return epoch * self.n_steps + step
+
+
+def count_batches(n_samples: int, batch_size: int, *, min_last: int = 1) -> int:
+    """Return the number of batches of at least one sample; a last one of fewer than `min_last` joins the one before."""
+    n_full, n_last = divmod(n_samples, batch_size)
+    return max(n_full + (n_last >= max(min_last, 1)), 1)
 
 
 def iter_batches(

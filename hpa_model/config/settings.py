@@ -66,6 +66,11 @@ class TrainConfig:
     epochs: int = 50
     batch_size: int = 20
 
+    min_last_batch: int = field(default=4, metadata={"absent": 1})
+    """Fewest images of the last batch of an epoch, on each device; fewer join the batch before it, so that each epoch
+    has every image once. Batch normalization over one or two images has almost no variance to divide by, and the moving
+    averages of the step before validation would be of those."""
+
     loss: Loss = "bce"
     """See `losses.LOSSES`."""
 
@@ -217,6 +222,7 @@ def _as_tuple(value: Item | tuple[Item, ...]) -> tuple[Item, ...]:
 # The lowest and the highest value of the settings that have both.
 RANGES: tuple[tuple[str, float, float], ...] = (
     *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
+    ("min_last_batch", 1, 10**5),
     *(("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
     *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
 )

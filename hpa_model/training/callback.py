@@ -79,7 +79,7 @@ class TrainingCallback(keras.callbacks.Callback):
         # One step late, so that the device does not wait until we have read the loss.
         self._check_loss()
         self._unchecked = (step, (logs or {})["loss"])
-        job.progress.advance(min(job.config.batch_size, job.n_images - step * job.config.batch_size))
+        job.progress.advance(job.count_images_before(step + 1) - job.count_images_before(step))
         if step + 1 == job.n_steps:
             return  # `on_epoch_end` follows, and writes a checkpoint
         if self._interrupts.requested or time.monotonic() - self._saved_at >= job.checkpointing.checkpoint_s:
@@ -140,7 +140,7 @@ class TrainingCallback(keras.callbacks.Callback):
     def _state_at(self, step: int) -> TrainingState:
         """Return the state before a step of this epoch; InputError if the loss is not finite."""
         loss = self._check_loss()
-        n_images = min(step * self._job.config.batch_size, self._job.n_images)
+        n_images = self._job.count_images_before(step)
         return replace(
             self._state,
             step=step,

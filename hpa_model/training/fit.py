@@ -104,6 +104,7 @@ def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
         seed=config.seed,
         resume_at=(first, step),
         divisible_by=config.devices,
+        min_last=config.min_last_batch * config.devices,
         symmetries=config.symmetries,
     )
     compiled.fit(

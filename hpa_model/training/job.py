@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.reader.batches import count_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
@@ -75,7 +76,11 @@ class FoldJob:
     @property
     def n_steps(self) -> int:
         """Batches per epoch."""
-        return -(-self.n_images // self.config.batch_size)
+        return count_steps(self.config, self.fold)
+
+    def count_images_before(self, step: int) -> int:
+        """Return the images of an epoch before a step, of all steps if it is `n_steps`."""
+        return self.n_images if step >= self.n_steps else step * self.config.batch_size
 
 
 def count_images(config: TrainConfig, fold: Fold) -> int:
@@ -84,3 +89,9 @@ def count_images(config: TrainConfig, fold: Fold) -> int:
     Each device averages over its share of a batch: an empty share has no mean, and a smaller one would weigh too much.
     """
     return len(fold.training) // config.devices * config.devices
+
+
+def count_steps(config: TrainConfig, fold: Fold) -> int:
+    """Count the batches per epoch of a fold."""
+    min_last = config.min_last_batch * config.devices
+    return count_batches(count_images(config, fold), config.batch_size, min_last=min_last)

@@ -10,7 +10,7 @@ from hpa_data.errors import N_EXAMPLES
 from hpa_model.backend import describe_device
 from hpa_model.nets.resize import AreaResize
 from hpa_model.runs.checkpoint import START, TrainingState
-from hpa_model.training.job import Fold, count_images
+from hpa_model.training.job import Fold, count_steps
 from hpa_model.training.run import OpenRun
 
 
@@ -64,7 +64,7 @@ def _describe_data(run: OpenRun, folds: Sequence[Fold]) -> str:
     absent = [classes[k] for k in np.flatnonzero(~labels.any(axis=0)).tolist()]
     copies = f" and {n_copies:,} copies" if n_copies else ""
     chosen = "" if len(folds) == plan.n_folds else f", {len(folds)} to train"
-    steps = [math.ceil(count_images(config, fold) / config.batch_size) for fold in folds]
+    steps = [count_steps(config, fold) for fold in folds]
     more = f" and {len(absent) - N_EXAMPLES} more" if len(absent) > N_EXAMPLES else ""
     without = f"{len(absent)} of {len(classes)} ({', '.join(absent[:N_EXAMPLES])}{more})" if absent else "none"
     return (

@@ -35,6 +35,33 @@ def test_each_epoch_holds_each_index_once(n_samples: int, batch_size: int, shuff
         assert all(len(batch) % least == 0 for batch in batches)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    n_samples=st.integers(1, 40),
+    batch_size=st.integers(1, 12),
+    min_last=st.integers(1, 6),
+    divisible_by=st.integers(1, 3),
+    seed=st.integers(0, 3),
+)
+def test_a_small_last_batch_joins_the_one_before_it(
+    n_samples: int, batch_size: int, min_last: int, divisible_by: int, seed: int
+) -> None:
+    assume(batch_size % divisible_by == 0 and n_samples >= divisible_by)
+    sampler = BatchSampler(
+        np.arange(n_samples), batch_size, seed=seed, divisible_by=divisible_by, min_last=min_last * divisible_by
+    )
+    for epoch in range(2):
+        batches = [sampler.indices(epoch * sampler.n_steps + step) for step in range(sampler.n_steps)]
+        assert (
+            len({*np.concatenate(batches).tolist()}) == sum(map(len, batches)) == n_samples - n_samples % divisible_by
+        )
+        assert [len(batch) for batch in batches[:-1]] == [batch_size] * (sampler.n_steps - 1)
+        assert len(batches[-1]) < batch_size + min_last * divisible_by
+        if sampler.n_steps > 1:
+            assert len(batches[-1]) >= min(min_last * divisible_by, batch_size)
+        assert len(batches[-1]) % divisible_by == 0
+
+
 @pytest.mark.parametrize("indices", [[], [True, False], [0.5], [[1]]])
 def test_indices_that_are_not_a_sequence_of_integers_are_refused(indices: list[object]) -> None:
     with pytest.raises(ValueError, match="indices must be a sequence of at least one integer"):

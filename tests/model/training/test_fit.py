@@ -156,6 +156,22 @@ def test_a_cosine_lowers_the_learning_rate_in_each_epoch_also_when_resumed_and_t
         train(store, dataclasses.replace(config, epochs=3), out)
 
 
+@pytest.mark.parametrize(("min_last_batch", "steps"), [(1, [4, 4, 1]), (2, [4, 5])])
+def test_an_epoch_ends_with_a_batch_that_is_not_too_small(
+    min_last_batch: int, steps: list[int], store: Store, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, epochs=2, batch_size=4, min_last_batch=min_last_batch, symmetries=False)
+    seen: list[int] = []
+    with store.reader() as reader:
+        description = describe_run(store, config, reader)
+        fold = Fold(number=0, folder=tmp_path / "fold0", training=np.arange(9), validation=np.arange(9, 12))
+        fold.folder.mkdir()
+        progress = Progress(advance=seen.append)
+        job = FoldJob(config=config, reader=reader, fold=fold, classes=description.classes, progress=progress)
+        fit_fold(build_network(description, fold=0), job)
+    assert seen == steps * 2
+
+
 @pytest.mark.parametrize("loss", ["f1", "focal"])
 def test_every_loss_and_precision_trains(loss: str, store: Store, tmp_path: Path) -> None:
     precision = {"f1": "mixed_bfloat16", "focal": "mixed_float16"}[loss]
