@@ -26,6 +26,7 @@ from hpa_data.commands.verify import verify
 from hpa_data.errors import InputError
 from hpa_data.sources.unpacked import remove_unpacked
 from hpa_data.system.interrupts import interrupted_by, terminate_as_interrupt
+from hpa_model.commands.baseline import baseline
 from hpa_model.commands.bench import bench_io, bench_step
 from hpa_model.commands.demo import demo
 from hpa_model.commands.evaluate import compare, evaluate
@@ -45,7 +46,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "augment": augment,
         "folds": folds,
     },
-    "Training": {"models": models, "train": train, "finetune": finetune, "demo": demo},
+    "Training": {"models": models, "train": train, "finetune": finetune, "baseline": baseline, "demo": demo},
     "Results": {"evaluate": evaluate, "compare": compare, "predict": predict},
 }
 # Commands of `hpa bench`.
@@ -77,6 +78,7 @@ INTERRUPTED, TERMINATED = STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 # Packages that not every command needs, and the extra that installs them.
 EXTRAS = {
     **{"keras": "train", "tensorflow": "train", "jax": "jax", "imgaug": "augment"},
+    **{"skimage": "baseline", "sklearn": "baseline", "threadpoolctl": "baseline"},
     **{"matplotlib": "figures", "jinja2": "figures", "tensorboardX": "tensorboard"},
 }
 # Commands that run a network.

@@ -6,7 +6,19 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=(
-        *("backend", "bench", "commands", "config", "demo", "evaluation", "losses", "metrics", "nets", "pipeline"),
+        *(
+            "backend",
+            "baseline",
+            "bench",
+            "commands",
+            "config",
+            "demo",
+            "evaluation",
+            "losses",
+            "metrics",
+            "nets",
+            "pipeline",
+        ),
         *("predict", "runs", "submission", "thresholds", "training"),
     ),
 )

@@ -1,3 +1,4 @@
+from . import baseline as baseline
 from . import checkpoint as checkpoint
 from . import decision as decision
 from . import folder as folder

@@ -25,6 +25,7 @@ from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.records import decode_record, encode_record
 from hpa_data.tables import write_table
+from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import Keep, TrainConfig
 
 CONFIG_FILE = "config.json"
@@ -120,6 +121,9 @@ class RunDescription:
 
     origin: Origin | None = field(default=None, metadata={"absent": None})
     """When, where and how it was begun; None in runs of versions before 0.4.0. Says nothing about the results."""
+
+    baseline: BaselineSettings | None = field(default=None, metadata={"absent": None})
+    """How the baseline was made, of a run of `hpa baseline`; None for networks."""
 
     def __post_init__(self) -> None:
         """Check that the values fit together; ValueError if they do not."""

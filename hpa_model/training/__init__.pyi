@@ -1,8 +1,10 @@
+from . import baseline as baseline
 from . import callback as callback
 from . import data as data
 from . import finetune as finetune
 from . import fit as fit
 from . import folds as folds
+from . import gather as gather
 from . import job as job
 from . import network as network
 from . import optimizer as optimizer

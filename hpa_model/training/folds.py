@@ -7,9 +7,7 @@ from zipfile import is_zipfile
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
-from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import open_atomic, write_atomic
 from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig
@@ -23,15 +21,14 @@ from hpa_model.runs.folder import (
     LAST_FILE,
     PROBS_FILE,
     fold_folder,
-    read_arrays,
     remove_partial_files,
 )
 from hpa_model.runs.models import load_model
-from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
 from hpa_model.training.fit import fit_fold
+from hpa_model.training.gather import gather_probs
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
 from hpa_model.training.overview import describe_start, describe_training
-from hpa_model.training.run import OpenRun, name_parts
+from hpa_model.training.run import OpenRun
 from hpa_model.training.tensorboard import no_log, open_log
 
 # The files of a finished fold; the last one shows that it is finished.
@@ -91,7 +88,7 @@ def train_folds(
                     progress.note(line)
             fit_fold(network, job)
             _write_probs(run, fold)
-    _gather_probs(run)
+    gather_probs(run)
 
 
 def _list_unfinished(run: OpenRun) -> list[Fold]:
@@ -134,29 +131,3 @@ def _write_probs(run: OpenRun, fold: Fold) -> None:
     probs = predict_probs([model], run.reader, fold.validation, run.description.config.batch_size)
     with open_atomic(fold.folder / PROBS_FILE) as file:
         np.savez(file, probs=probs)
-
-
-def _gather_probs(run: OpenRun) -> None:
-    """Write the probabilities of all folds to one file, in the order of the reader."""
-    plan, reader = run.plan, run.reader
-    validated = np.flatnonzero(plan.folds >= 0)  # all but copies and failed samples
-    labels: npt.NDArray[np.uint8] = reader.labels[validated]  # type: ignore[index]
-    probs = np.zeros((len(reader), labels.shape[1]), np.float32)
-    for number in range(plan.n_folds):
-        _, validation = plan.split(number)
-        path = fold_folder(run.folder, number) / PROBS_FILE
-        try:
-            of_fold = read_arrays(path)["probs"]
-            if of_fold.shape != (len(validation), labels.shape[1]) or not ((of_fold >= 0) & (of_fold <= 1)).all():
-                raise ValueError(f"it does not hold probabilities of {len(validation)} samples")
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"Cannot read {path}: {first_line(error)}. Remove it and train again.") from error
-        probs[validation] = of_fold
-    rows = OutOfFold(
-        ids=[reader.ids[index] for index in validated],
-        labels=labels,
-        probs=probs[validated],
-        folds=plan.folds[validated],
-        parts=name_parts(plan, reader),
-    )
-    write_out_of_fold(run.folder, rows)

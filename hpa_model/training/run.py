@@ -21,6 +21,7 @@ from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
 from hpa_data.tables import encode_table, first_duplicate
 from hpa_model.backend import check_devices, describe_device, make_deterministic
+from hpa_model.baseline.settings import BaselineSettings, compare_settings
 from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.runs.folder import (
     CHECKPOINT_FILE,
@@ -104,6 +105,7 @@ def open_run(
     cache_bytes: int,
     base: BaseRun | None = None,
     weights: Weights | None = None,
+    baseline: BaselineSettings | None = None,
     allow_unlabeled: bool = False,
     progress: Progress = SILENT,
 ) -> Iterator[OpenRun]:
@@ -115,12 +117,12 @@ def open_run(
         If the store or the settings cannot be used, or `out` is of another run; nothing is written then.
     """
     with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
-        description = describe_run(store, config, reader)
+        description = replace(describe_run(store, config, reader), baseline=baseline)
         if base is not None:
             description = base.extend(description, store)
         elif weights is not None:
             description = weights.extend(description)
-        else:
+        elif baseline is None:
             build_network(description, fold=0)
         if not overwrite:
             description = _keep_older_settings(out, description)
@@ -264,7 +266,9 @@ def _keep_older_settings(out: Path, wanted: RunDescription) -> RunDescription:
 
 def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
     """List the differences between two runs that would change the weights; settings of later steps do not."""
-    differences = []
+    if (existing.baseline is None) != (wanted.baseline is None):  # nearly all differs then
+        return [f"model ({existing.config.model} there, {wanted.config.model} here)"]
+    differences = compare_settings(existing.baseline, wanted.baseline)
     no_effect = set()
     if existing.config.legacy_leak and wanted.config.legacy_leak:  # then all settings give contiguous folds
         no_effect = {"fold_method", "duplicates"}
@@ -287,7 +291,7 @@ def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
     if existing.finetuned_folds != wanted.finetuned_folds:
         differences.append(f"finetuned_folds ({existing.finetuned_folds} there, {wanted.finetuned_folds} here)")
     backends = existing.versions.get("backend"), wanted.versions.get("backend")
-    if backends[0] != backends[1]:
+    if backends[0] != backends[1] and wanted.baseline is None:
         differences.append(f"Keras backend ({backends[0]} there, {backends[1]} here)")
     return differences
 

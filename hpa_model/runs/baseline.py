@@ -1,0 +1,86 @@
+"""The files of a baseline's run: features, classifiers and importances, as plain arrays and tables."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError, first_line
+from hpa_data.system.atomic import open_atomic
+from hpa_data.tables import write_table
+from hpa_model.baseline.features import name_features
+from hpa_model.baseline.model import BaselineModel
+from hpa_model.baseline.settings import FEATURES_VERSION
+from hpa_model.runs.folder import CORRUPTION_ERRORS, RunDescription, fold_folder, read_arrays
+
+# In the run folder.
+FEATURES_FILE = "features.npz"
+IMPORTANCES_FILE = "importances.csv"
+CLASSIFIERS_FILE = "classifiers.json"
+# In the folder of each fold.
+BASELINE_FILE = "baseline.npz"
+
+
+def write_features(run: Path, features: npt.NDArray[np.float32], is_measured: npt.NDArray[np.bool_]) -> None:
+    """Write the features of the samples that have been measured.
+
+    Parameters
+    ----------
+    run : Path
+    features : array of float32, shape (N, D)
+        In the order of the reader.
+    is_measured : array of bool, shape (N,)
+    """
+    with open_atomic(run / FEATURES_FILE) as file:
+        np.savez(file, features=features, is_measured=is_measured)
+
+
+def read_features(run: Path, n_samples: int, n_features: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Read what `write_features` wrote; nothing is measured if there is no such file, or a damaged one."""
+    shape = n_samples, n_features
+    try:
+        arrays = read_arrays(run / FEATURES_FILE)
+        features, is_measured = arrays["features"], arrays["is_measured"]
+        if features.shape == shape and features.dtype == np.float32 and is_measured.shape == shape[:1]:
+            return features, is_measured.astype(bool)
+    except CORRUPTION_ERRORS:
+        pass  # it can be made again
+    return np.zeros(shape, np.float32), np.zeros(n_samples, bool)
+
+
+def write_baseline(run: Path, fold: int, model: BaselineModel) -> None:
+    """Write the classifiers of a fold."""
+    with open_atomic(fold_folder(run, fold) / BASELINE_FILE) as file:
+        np.savez_compressed(file, **model.encode())  # type: ignore[arg-type]
+
+
+def read_baseline(run: Path, fold: int, description: RunDescription) -> BaselineModel:
+    """Read the classifiers of a fold.
+
+    Raises
+    ------
+    InputError
+        If they are missing or damaged, or of features that this version does not compute.
+    """
+    path = fold_folder(run, fold) / BASELINE_FILE
+    settings = description.baseline
+    if settings is None:
+        raise InputError(f"Cannot read {path}: the run is not a baseline. Pass a run of `hpa baseline`.")
+    if settings.features_version != FEATURES_VERSION:
+        raise InputError(
+            f"Cannot use run {run}: its classifiers are of features in version {settings.features_version}, this "
+            f"version of hpa computes version {FEATURES_VERSION}. Run `hpa baseline` again, with --overwrite."
+        )
+    n_features = len(name_features(description.full_dataset.channels))
+    try:
+        return BaselineModel.decode(read_arrays(path), n_features=n_features, n_classes=len(description.classes))
+    except CORRUPTION_ERRORS as error:
+        raise InputError(
+            f"Cannot read {path}: {first_line(error)}. Remove it, and run the same `hpa baseline` command again."
+        ) from error
+
+
+def write_importances(run: Path, names: tuple[str, ...], importances: npt.NDArray[np.float64]) -> None:
+    """Write how much each feature matters to the trees, (D,), the most important first, as a CSV table."""
+    order = np.argsort(-importances, kind="stable")
+    write_table(run / IMPORTANCES_FILE, ["feature", "importance"], [(names[k], f"{importances[k]:.6g}") for k in order])

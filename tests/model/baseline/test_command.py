@@ -1,0 +1,86 @@
+"""`hpa baseline`: a run folder like any other, over the folds of a network, which resumes."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from hpa_data.store.store import Store
+from tests.builders import Hpa, assert_refused, assert_same_bytes
+
+
+@pytest.fixture(scope="module")
+def baseline(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fit a baseline. Tests must not change it."""
+    from hpa_model.baseline.settings import BaselineSettings
+    from hpa_model.config import TrainConfig
+    from hpa_model.training.baseline import train_baseline
+
+    out = tmp_path_factory.mktemp("baselines") / "baseline"
+    train_baseline(store, TrainConfig(folds=2), out, settings=BaselineSettings(n_trees=20), threads=1)
+    return out
+
+
+def test_the_command_writes_a_run_that_is_scored_and_says_what_each_classifier_reaches(
+    store: Store, tmp_path: Path, hpa: Hpa
+) -> None:
+    out = tmp_path / "run"
+    ended = hpa("baseline", store.location, "--out", out, "--folds", 2, "--image-size", 32)
+    assert ended.status == 0, ended.err
+    assert "extra trees (this run)" in ended.out
+    assert "logistic regression" in ended.out
+    names = {path.name for path in out.iterdir()}
+    assert {"config.json", "folds.csv", "out_of_fold.npz", "scores.json", "thresholds.json", "report.html"} <= names
+    config = json.loads((out / "config.json").read_text())
+    assert config["config"]["model"] == "baseline"
+    assert config["baseline"]["model"] == "trees"
+    with (out / "importances.csv").open(newline="") as file:
+        importances = [float(row["importance"]) for row in csv.DictReader(file)]
+    assert importances == sorted(importances, reverse=True)
+    again = hpa("baseline", store.location, "--out", out, "--folds", 2, "--image-size", 32)
+    assert again.status == 0, again.err
+    assert "Resuming" in again.err
+    assert again.out == ended.out
+
+
+def test_the_folds_are_those_of_a_network(store: Store, run: Path, tmp_path: Path) -> None:
+    from hpa_model.runs.folder import read_run
+    from hpa_model.training.baseline import train_baseline
+
+    train_baseline(store, read_run(run).config, tmp_path / "baseline")
+    assert_same_bytes(run / "folds.csv", tmp_path / "baseline" / "folds.csv")
+
+
+def test_runs_are_compared_with_a_baseline(baseline: Path, run: Path, hpa: Hpa) -> None:
+    ended = hpa("compare", baseline, run)
+    assert ended.status == 0, ended.err
+    assert {"baseline", "run"} <= {line.split()[0] for line in ended.out.splitlines() if line}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--part test", "a part was converted without a label table"),
+        ("--part nowhere", "nowhere"),
+        ("--folds 1", "folds must be from 2"),
+        ("--folds 99", "folds"),
+        ("--image-size 4", "image_size must be from 16"),
+        ("--fold-method contiguous --legacy-leak", "--legacy-leak"),
+    ],
+)
+def test_what_cannot_be_fitted_gets_one_line_and_status_2(
+    words: str, message: str, store: Store, tmp_path: Path, hpa: Hpa
+) -> None:
+    assert_refused(hpa("baseline", store.location, "--out", tmp_path / "run", *words.split()), message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_run_is_refused(store: Store, run: Path, baseline: Path, hpa: Hpa) -> None:
+    for folder, message in (
+        (run, "model (gapnet there, baseline here)"),
+        (baseline, "model (trees there, mean here)"),
+    ):
+        ended = hpa("baseline", store.location, "--out", folder, "--folds", 2, "--model", "mean")
+        assert ended.status == 2
+        assert message in ended.err.splitlines()[-1]
