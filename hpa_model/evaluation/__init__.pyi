@@ -4,6 +4,7 @@ from . import figure_classes as figure_classes
 from . import figure_history as figure_history
 from . import figure_probs as figure_probs
 from . import figure_runs as figure_runs
+from . import figure_scores as figure_scores
 from . import figure_style as figure_style
 from . import figures as figures
 from . import images as images

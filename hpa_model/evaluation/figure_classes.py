@@ -8,12 +8,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from hpa_data.stats.style import BLUE, RED, SKY, measure_width
+from hpa_data.stats.style import BLUE, RED, measure_width
 from hpa_model.evaluation.confusion import ConfusionMap
 from hpa_model.evaluation.figure_style import (
     GRID,
     INK,
     NARROW,
+    PAPER,
     SMALL,
     SOFT,
     TEXT,
@@ -25,7 +26,7 @@ from hpa_model.evaluation.figure_style import (
     shorten,
     style_figure,
 )
-from hpa_model.evaluation.records import THRESHOLDINGS, Scores
+from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, FoldScore, Scores
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.out_of_fold import OutOfFold
 from hpa_model.thresholds import search_thresholds
@@ -33,8 +34,8 @@ from hpa_model.thresholds import search_thresholds
 Floats = npt.NDArray[np.float64]
 
 ROW = 0.2  # inches of a class
-# Of the kinds of thresholds: the first is a bar, the others are markers.
-CLASS_MARKERS = (("x", SKY), ("|", RED), (".", INK))
+# Of the kinds of thresholds that are drawn beside the bars of the headline.
+CLASS_MARKERS = {"in_sample": ("d", RED), "at_half": (".", INK)}
 
 
 def order_by_f1(scores: Scores) -> list[int]:
@@ -60,36 +61,41 @@ def _label(scores: Scores, shown: Sequence[int], width: float, *, counts: bool =
 
 
 @style_figure
-def draw_classes(scores: Scores, width: float = WIDE) -> Figure:
+def draw_classes(scores: Scores, intervals: Floats, width: float = WIDE) -> Figure:
     """Draw the headline F1 of each class as a bar, the best on top, and that of other thresholds as markers.
 
-    Of many classes, `Scores.shown`; so do all figures of classes.
+    Parameters
+    ----------
+    scores : Scores
+        Of many classes, `Scores.shown` are drawn, as in all figures of classes.
+    intervals : array of float, shape (2, K)
+        Where the F1 of each class may lie.
+    width : float
+        Inches.
     """
     shown = order_by_f1(scores)
     classes = [scores.classes[k] for k in shown]
     labels = _label(scores, shown, width)
-    columns = 3 if width > NARROW else 1
-    top = legend_height(len(THRESHOLDINGS), columns)
+    columns = 4 if width > NARROW else 2
+    top = legend_height(2 + len(CLASS_MARKERS), columns)
     figure = frame(width, ROW * len(classes) + 0.5 + top, left=labels, top=top)
     (axes,) = figure.axes
     rows = np.arange(len(classes))[::-1]
-    first, *others = THRESHOLDINGS
-    values = [getattr(score, f"f1_{first.name}") for score in classes]
-    axes.barh(rows, values, 0.7, color=BLUE, label=first.label)
+    values = np.array([score.f1 for score in classes])
+    axes.barh(rows, values, 0.7, color=BLUE, label=f"F1, {HEADLINE.label}")
+    margins = np.maximum(0, np.stack([values - intervals[0, shown], intervals[1, shown] - values]))
+    axes.errorbar(values, rows, xerr=margins, fmt="none", color=INK, elinewidth=0.9, capsize=2, capthick=0.9)
     with_samples = [(score, row) for score, row in zip(classes, rows, strict=True) if score.support]
-    for kind, (marker, color) in zip(others, CLASS_MARKERS, strict=True):
-        values = [getattr(score, f"f1_{kind.name}") for score, _ in with_samples]
-        axes.plot(
-            values,
-            [row for _, row in with_samples],
-            marker,
-            color=color,
-            ms=8,
-            mew=1.5,
-            label=kind.label,
-            clip_on=False,  # a marker at 0 lies half outside
-            zorder=3,
-        )
+    at = [row for _, row in with_samples]
+    for kind in THRESHOLDINGS:
+        if kind.name in CLASS_MARKERS:
+            marker, color = CLASS_MARKERS[kind.name]
+            values = np.array([getattr(score, f"f1_{kind.name}") for score, _ in with_samples])
+            # A marker at 0 lies half outside.
+            axes.plot(values, at, marker, color=color, ms=7, mew=1.5, label=f"F1, {kind.label}", clip_on=False)
+    always = [2 * score.support / (scores.n_samples + score.support) for score, _ in with_samples]
+    axes.plot(always, at, "|", color=PAPER, ms=9, mew=2.6)
+    axes.plot(always, at, "|", color=SOFT, ms=9, mew=1.2, label="predicted for all")
     axes.set_yticks(rows, labels)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1)
@@ -154,12 +160,17 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
+def _no_skill(fold: FoldScore) -> str:
+    band = fold.no_skill.get("macro_f1_in_sample")
+    return "not known" if band is None else f"up to {band.high:.3f}"
+
+
 @style_figure
 def draw_folds(rows: OutOfFold, scores: Scores, width: float = WIDE) -> Figure:
     """Draw the F1 of each class in each fold, with thresholds fitted on the same fold: the paper's figure 4.2."""
     shown = order_by_support(scores)
     labels = _label(scores, shown, width)
-    columns = 3 if width > NARROW else 1
+    columns = 2 if width > NARROW else 1
     folds = scores.folds[:8]  # more cannot be told apart
     top = legend_height(len(folds), columns)
     figure = frame(width, ROW * len(shown) + 0.5 + top, left=labels, top=top)
@@ -179,7 +190,7 @@ def draw_folds(rows: OutOfFold, scores: Scores, width: float = WIDE) -> Figure:
             ms=4,
             clip_on=False,
             zorder=3,
-            label=f"fold {fold.fold}: macro-F1 {fold.macro_f1_in_sample:.3f}",
+            label=f"fold {fold.fold}: macro-F1 {fold.macro_f1_in_sample:.3f}, no skill {_no_skill(fold)}",
         )
     axes.set_yticks(numbers, labels)
     axes.tick_params(axis="y", length=0)

@@ -11,8 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from hpa_data.stats.style import BLUE, RED
 from hpa_model.config import Keep
-from hpa_model.evaluation.figure_style import INK, NARROW, SOFT, WIDE, legend_height, style_figure
+from hpa_model.evaluation.figure_style import BAND, INK, NARROW, SOFT, WIDE, legend_height, style_figure
 from hpa_model.runs.folder import EpochRecord, find_kept
+from hpa_model.thresholds import NoSkill
 
 # Rows of panels: title, and the metrics in it with line and color, the most important first.
 PANELS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
@@ -45,7 +46,11 @@ def limit_losses(histories: Sequence[Sequence[EpochRecord]]) -> tuple[float, flo
 
 @style_figure
 def draw_history(
-    histories: Mapping[int, Sequence[EpochRecord]], width: float = WIDE, *, keep: Keep = "lowest_loss"
+    histories: Mapping[int, Sequence[EpochRecord]],
+    width: float = WIDE,
+    *,
+    keep: Keep = "lowest_loss",
+    no_skill: Mapping[int, NoSkill] | None = None,
 ) -> Figure:
     """Draw losses, macro-F1 and accuracy over the epochs: the paper's figures 4.3 and A.7.
 
@@ -55,17 +60,22 @@ def draw_history(
         Of the folds that the run trained, by their numbers; none of them empty. Of more than six folds, the first six.
     width : float
         Inches.
+    keep : {"lowest_loss", "last"}
+        Which epoch was kept.
+    no_skill : mapping of int to NoSkill, optional
+        What models without skill score on the samples of each fold, at the thresholds that are best for them.
     """
-    folds = sorted(histories)[:MAX_FOLDS]
+    folds, bands = sorted(histories)[:MAX_FOLDS], no_skill or {}
     per_row = 3 if width > NARROW else 2
     blocks = [folds[start : start + per_row] for start in range(0, len(folds), per_row)]
     columns = max(map(len, blocks))
-    top = legend_height(5, 3 if width > NARROW else 2) + 0.02
+    top = legend_height(6, 3 if width > NARROW else 2) + 0.02
     height = top + len(blocks) * (len(PANELS) * 1.25 + 0.35) + 0.15
     figure = Figure((width, height), layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - top / height)))
     grid = figure.subplots(len(blocks) * len(PANELS), columns, squeeze=False)
     loss_limits = limit_losses([histories[fold] for fold in folds])
     highest = max(record.val_macro_f1_best for fold in folds for record in histories[fold])
+    highest = max([highest, *(band.high for fold, band in bands.items() if fold in folds)])
     lowest_accuracy = min(record.val_accuracy for fold in folds for record in histories[fold][1:] or histories[fold])
     limits = (loss_limits, (0.0, max(1.08 * highest, 0.05)), (_floor(lowest_accuracy), 1.0))
     for block, in_block in enumerate(blocks):
@@ -77,6 +87,9 @@ def draw_history(
                     continue
                 fold = in_block[column]
                 _draw_panel(axes, row, histories[fold], limits[row], keep)
+                if row == 1 and fold in bands:
+                    low, high = max(bands[fold].low, 0), bands[fold].high
+                    axes.axhspan(low, high, color=BAND, lw=0, label="no skill, best thresholds")
                 if row == 0:
                     axes.set_title(f"Fold {fold}")
                 if column == 0:

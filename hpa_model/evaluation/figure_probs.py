@@ -21,10 +21,12 @@ from hpa_model.evaluation.figure_style import (
     style_figure,
 )
 from hpa_model.evaluation.records import Scores
-from hpa_model.evaluation.scores import predict_headline
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.out_of_fold import OutOfFold
 from hpa_model.thresholds import NEVER
+
+Labels = npt.NDArray[np.uint8]
+Probs = npt.NDArray[np.floating]
 
 # The thresholds that a curve is drawn through.
 CURVE = np.arange(0, 1.0001, 0.01)
@@ -38,13 +40,13 @@ def trace_f1(labels: npt.NDArray[np.uint8], probs: npt.NDArray[np.floating]) -> 
 
 
 @style_figure
-def draw_thresholds(rows: OutOfFold, scores: Scores, width: float = WIDE) -> Figure:
+def draw_thresholds(labels: Labels, calibrated: Probs, scores: Scores, width: float = WIDE) -> Figure:
     """Draw the F1 of each class over its threshold, and the threshold that predictions use.
 
     Each panel ends at its own F1, which its axis names.
     """
     shown = order_by_support(scores)
-    f1 = trace_f1(rows.labels[:, shown], rows.probs[:, shown])
+    f1 = trace_f1(labels[:, shown], calibrated[:, shown])
     names = [scores.classes[k].name for k in shown]
     label = "F1 (each panel has its own scale)"
     figure, cells = draw_cells(names, width, x_label="Threshold", y_label=label, same_scale=False)
@@ -63,8 +65,8 @@ def draw_thresholds(rows: OutOfFold, scores: Scores, width: float = WIDE) -> Fig
 
 def trace_precision(
     labels: npt.NDArray[np.uint8], probs: npt.NDArray[np.floating]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
-    """Return recall, precision and average precision of a class, one point per different probability.
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return recall and precision of a class, one point per different probability.
 
     Parameters
     ----------
@@ -74,20 +76,19 @@ def trace_precision(
 
     Examples
     --------
-    >>> recall, precision, ap = trace_precision(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1]))
-    >>> recall.tolist(), precision.round(2).tolist(), round(ap, 3)
-    ([0.5, 0.5, 1.0, 1.0], [1.0, 0.5, 0.67, 0.5], 0.833)
+    >>> recall, precision = trace_precision(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1]))
+    >>> recall.tolist(), precision.round(2).tolist()
+    ([0.5, 0.5, 1.0, 1.0], [1.0, 0.5, 0.67, 0.5])
     """
     order = np.argsort(-probs, kind="stable")
     truth = labels[order].astype(np.int64)
     last = np.append(np.diff(probs[order]) != 0, True)  # of samples with the same probability
     found, predicted = truth.cumsum()[last], np.flatnonzero(last) + 1
-    recall, precision = found / truth.sum(), found / predicted
-    return recall, precision, float((np.diff(recall, prepend=0) * precision).sum())
+    return found / truth.sum(), found / predicted
 
 
 @style_figure
-def draw_precision(rows: OutOfFold, scores: Scores, width: float = WIDE) -> Figure:
+def draw_precision(labels: Labels, calibrated: Probs, scores: Scores, width: float = WIDE) -> Figure:
     """Draw precision against recall for each class, with its average precision and its frequency."""
     shown = order_by_support(scores)
     names = [scores.classes[k].name for k in shown]
@@ -96,10 +97,13 @@ def draw_precision(rows: OutOfFold, scores: Scores, width: float = WIDE) -> Figu
         if not scores.classes[k].support:
             cell.text(0.5, 0.5, "no sample", ha="center", va="center", color=SOFT, fontsize=SMALL)
             continue
-        recall, precision, average = trace_precision(rows.labels[:, k], rows.probs[:, k])
+        recall, precision = trace_precision(labels[:, k], calibrated[:, k])
+        average = scores.classes[k].average_precision
         kept = _thin(recall, precision)
-        cell.plot([0, 1], [rows.labels[:, k].mean()] * 2, "--", color=SOFT, lw=0.9)
+        cell.plot([0, 1], [labels[:, k].mean()] * 2, "--", color=SOFT, lw=0.9)
         cell.plot(recall[kept], precision[kept], color=BLUE, lw=1.2)
+        if average is None:
+            continue
         x, y = (0.06, 0.2) if average > 0.5 else (0.42, 0.8)  # where the curve is not
         cell.text(x, y, f"AP {average:.2f}", va="center", color=INK, fontsize=SMALL)
     return figure
@@ -189,10 +193,9 @@ def count_per_sample(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 
 @style_figure
-def draw_per_sample(rows: OutOfFold, width: float = WIDE) -> Figure:
-    """Draw how many classes samples have, and how many are predicted for them at cross-fitted thresholds."""
-    true = count_per_sample(rows.labels)
-    predicted = count_per_sample(predict_headline(rows))
+def draw_per_sample(labels: Labels, predictions: Labels, width: float = WIDE) -> Figure:
+    """Draw how many classes samples have, and how many are predicted for them."""
+    true, predicted = count_per_sample(labels), count_per_sample(predictions)
     n = max(int(np.flatnonzero(true + predicted).max()) + 1, 2)
     top = legend_height(2, 2)
     figure = frame(width, 2.3 + top, left=["10,000"], top=top, has_label=True)

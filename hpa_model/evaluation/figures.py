@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hpa_data.system.atomic import write_atomic
-from hpa_model.evaluation import figure_classes, figure_history, figure_probs
+from hpa_model.evaluation import figure_classes, figure_history, figure_probs, figure_scores
 from hpa_model.evaluation.confusion import ConfusionMap, map_confusion
 from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
-from hpa_model.evaluation.records import Scores
+from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, Scores
 from hpa_model.evaluation.results import Results, score_change
 from hpa_model.runs.folder import FIGURES_FOLDER, find_kept
 
@@ -51,7 +51,7 @@ class DrawnFigure:
 
 def list_figures(results: Results) -> list[RunFigure]:
     """List the figures that there are data for, in the order of the page."""
-    drafts = [*_of_training(results), *_of_classes(results), *_of_probs(results)]
+    drafts = [*_of_scores(results), *_of_training(results), *_of_classes(results), *_of_probs(results)]
     return [
         RunFigure(name=name, number=number, caption=caption, alt=alt, draw=draw)
         for number, (name, caption, alt, draw) in enumerate(drafts, start=1)
@@ -61,6 +61,24 @@ def list_figures(results: Results) -> list[RunFigure]:
 _Draft = tuple[str, str, str, Callable[[float], Figure]]
 
 
+def _of_scores(results: Results) -> list[_Draft]:
+    scores = results.scores
+    inside = [kind.label for kind in THRESHOLDINGS if not scores.beats_no_skill(f"macro_f1_{kind.name}")]
+    found = (
+        f"Inside the band without skill: {', '.join(inside)}." if inside else "All lie above the band without skill."
+    )
+    return [
+        (
+            "scores",
+            "Macro-F1 for each way to obtain thresholds, and macro average precision. Bars are 95 % intervals over "
+            "resampled samples. Gray: what the same probabilities score for samples in random order, with the same "
+            "fitting. A score inside shows no skill. Small folds have a higher and wider band.",
+            f"Points with intervals. Headline {scores.headline:.3f}. {found}",
+            partial(figure_scores.draw_scores, scores),
+        )
+    ]
+
+
 def _of_training(results: Results) -> list[_Draft]:
     drafts: list[_Draft] = []
     histories = results.histories
@@ -68,19 +86,25 @@ def _of_training(results: Results) -> list[_Draft]:
         n_epochs = max(len(history) for history in histories.values())
         keep = results.description.config.keep
         kept = [find_kept(history, keep) for history in histories.values()]
+        bands = {
+            fold.fold: fold.no_skill["macro_f1_in_sample"]
+            for fold in results.scores.folds
+            if "macro_f1_in_sample" in fold.no_skill
+        }
         chosen = "the last one" if keep == "last" else "that of the lowest validation loss"
         drafts.append(
             (
                 "training",
                 "Loss, macro-F1 and accuracy over the epochs, a column of panels per fold. The dotted line is the "
                 f"epoch that is kept, {chosen}. High losses of the first epochs lie outside the axis. "
-                "Accuracy counts labels that are 0, too, and is high for any model.",
+                "Gray: what models without skill reach at best thresholds. Accuracy counts labels that are 0, too, "
+                "and is high for any model.",
                 f"Lines over {n_epochs} epochs for {len(histories)} folds. Validation losses of the kept epochs: "
                 + ", ".join(
                     f"fold {f}: {k.val_loss:.3f} at epoch {k.epoch}" for f, k in zip(histories, kept, strict=True)
                 )
                 + ".",
-                lambda width: figure_history.draw_history(histories, width, keep=keep),
+                lambda width: figure_history.draw_history(histories, width, keep=keep, no_skill=bands),
             )
         )
     if results.base_rows is not None:
@@ -116,11 +140,11 @@ def _of_classes(results: Results) -> list[_Draft]:
     return [
         (
             "classes",
-            "F1 of each class, the highest on top; in parentheses its samples. Bars: thresholds fitted on other "
-            "samples of the same fold. Crosses: on the other folds. Lines: on the same samples. Dots: 0.5 for every "
-            "class.",
+            f"F1 of each class, the highest on top; in parentheses its samples. Bars: {HEADLINE.description}, with "
+            "95 % intervals over resampled samples. Diamonds: thresholds fitted on the same samples. Dots: 0.5 for "
+            "every class. Gray lines: the class predicted for all samples.",
             f"Bars of {len(ordered)} classes. {ends}",
-            partial(figure_classes.draw_classes, scores),
+            partial(figure_classes.draw_classes, scores, results.class_intervals),
         ),
         *_of_support(scores, ends),
         (
@@ -132,11 +156,11 @@ def _of_classes(results: Results) -> list[_Draft]:
         ),
         (
             "confusion",
-            "What is predicted for samples of each class, at honest thresholds. Blue: the part of a class's samples "
-            "that is found. Orange: of the samples that show the class of the row and not that of the column, the part "
-            "that the class of the column is predicted for. The last row has the same for all samples: a column that "
-            "is orange down to it is predicted too often, whatever a sample shows. The darker, the more; color follows "
-            "the square root.",
+            "What is predicted for samples of each class, with the thresholds of the headline. Blue: the part of a "
+            "class's samples that is found. Orange: of the samples that show the class of the row and not that of the "
+            "column, the part that the class of the column is predicted for. The last row has the same for all "
+            "samples: a column that is orange down to it is predicted too often, whatever a sample shows. The "
+            "stronger the color, the more; it follows the square root.",
             f"A map of {len(confusion.names)} by {len(confusion.names)} classes. {_name_worst(confusion)}",
             partial(figure_classes.draw_confusion, confusion),
         ),
@@ -151,7 +175,7 @@ def _of_support(scores: Scores, ends: str) -> list[_Draft]:
     return [
         (
             "support",
-            "F1 of each class at honest thresholds, against its number of samples.",
+            "F1 of each class against its number of samples.",
             f"A scatter plot of {len(counts)} classes. {ends}",
             partial(figure_classes.draw_support, scores),
         )
@@ -172,6 +196,8 @@ def _name_worst(confusion: ConfusionMap) -> str:
 def _of_probs(results: Results) -> list[_Draft]:
     scores, rows = results.scores, results.rows
     error = figure_probs.calibration_error(rows.labels, rows.probs)
+    calibrated = figure_probs.calibration_error(rows.labels, results.calibrated)
+    temperatures = ", ".join(f"fold {fold} {value:.2f}" for fold, value in enumerate(scores.temperatures))
     true, predicted = rows.labels.sum(axis=1).mean(), results.predictions.sum(axis=1).mean()
     return [
         (
@@ -179,27 +205,30 @@ def _of_probs(results: Results) -> list[_Draft]:
             "Precision against recall of each class over all thresholds; AP is the average precision. Dashed: the "
             "precision of guessing. Probabilities of all folds are ranked together.",
             f"Small panels of curves, one for each of {len(scores.shown)} classes.",
-            partial(figure_probs.draw_precision, rows, scores),
+            partial(figure_probs.draw_precision, rows.labels, results.calibrated, scores),
         ),
         (
             "thresholds",
             "F1 of each class over its threshold, on all samples. The vertical line is the threshold to predict with. "
             "The number at the top right is the F1 at the top of the panel.",
             f"Small panels of curves, one for each of {len(scores.shown)} classes.",
-            partial(figure_probs.draw_thresholds, rows, scores),
+            partial(figure_probs.draw_thresholds, rows.labels, results.calibrated, scores),
         ),
         (
             "calibration",
             "Of all labels that were predicted with some probability, the part that is true, with 95 % intervals. "
-            f"Below the diagonal, probabilities are too high. Expected calibration error over ten bins: {error:.3f}.",
+            f"Below the diagonal, probabilities are too high. Expected calibration error over ten bins: {error:.3f}; "
+            f"{calibrated:.3f} after the logits of each fold's model are divided by its temperature, which they are "
+            f"before thresholds apply: {temperatures}.",
             f"A line per fold; expected calibration error {error:.3f}.",
             partial(figure_probs.draw_calibration, rows),
         ),
         (
             "per-sample",
-            f"Classes of a sample, true and predicted at honest thresholds: {true:.2f} and {predicted:.2f} on average.",
+            f"Classes of a sample, true and predicted with the thresholds of the headline: {true:.2f} and "
+            f"{predicted:.2f} on average.",
             f"Bars of how many samples have how many classes; {true:.2f} on average, {predicted:.2f} predicted.",
-            partial(figure_probs.draw_per_sample, rows),
+            partial(figure_probs.draw_per_sample, rows.labels, results.predictions),
         ),
     ]
 

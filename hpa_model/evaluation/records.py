@@ -100,11 +100,13 @@ class Confusion:
     name: str
     n_false_negatives: int
     predicted_instead: tuple[tuple[str, int], ...]
-    """Of the false negatives: classes that were wrongly predicted, with how often, the most frequent first."""
+    """Of the false negatives: classes that were wrongly predicted more often than for other samples, with how often;
+    the largest excess first."""
 
     n_false_positives: int
     was_actually: tuple[tuple[str, int], ...]
-    """Of the false positives: classes that the samples show and that were missed, with how often."""
+    """Of the false positives: classes that the samples show and that were missed more often than elsewhere, with how
+    often."""
 
 
 @dataclass(frozen=True, kw_only=True)

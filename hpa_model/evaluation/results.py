@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_model.evaluation.records import Scores
-from hpa_model.evaluation.scores import predict_headline, score_run
+from hpa_model.evaluation.records import HEADLINE, Scores
+from hpa_model.evaluation.scores import fit_decision, predict_rows, score_run
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.folder import CONFIG_FILE, REPORT_FILE, EpochRecord, RunDescription, read_history, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
@@ -38,8 +38,14 @@ class Results:
     scores: Scores
     rows: OutOfFold
 
+    calibrated: npt.NDArray[np.float64]
+    """Calibrated probabilities, (N, K), which thresholds apply to."""
+
     predictions: npt.NDArray[np.uint8]
-    """At cross-fitted thresholds, (N, K)."""
+    """As the headline scores them, (N, K)."""
+
+    class_intervals: npt.NDArray[np.float64]
+    """Where 95 % of the F1 of each class lie over resampled samples, (2, K): low and high."""
 
     histories: dict[int, list[EpochRecord]]
     """Of the folds that this run trained, by their numbers. A fold without a history is left out."""
@@ -66,17 +72,38 @@ def read_results(run: Path) -> Results:
     rows = read_out_of_fold(run)
     histories = read_history(run, description.config.folds)
     base = _find_base(run, description)
+    decision = fit_decision(rows, n_folds=description.config.folds)
+    predictions = predict_rows(rows, decision)[HEADLINE.name]
     return Results(
         folder=run,
         description=description,
         scores=scores,
         rows=rows,
-        predictions=predict_headline(rows),
+        calibrated=decision.calibrate(rows.probs, rows.folds),
+        predictions=predictions,
+        class_intervals=resample_f1(rows, predictions),
         histories={fold: histories[fold] for fold in description.trained_folds if histories[fold]},
         base=None if base is None else link_run(run, base),
         base_rows=None if base is None else _read_same_rows(base, rows),
         finetuned=tuple(link_run(run, other) for other in find_finetuned(run)),
     )
+
+
+def resample_f1(
+    rows: OutOfFold, predictions: npt.NDArray[np.uint8], *, n_resamples: int = 300, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Return where 95 % of the F1 of each class lie, over samples drawn with replacement, float64 (2, K).
+
+    Samples of one group are drawn together.
+    """
+    truth, predicted = rows.labels.astype(np.float64), predictions.astype(np.float64)
+    numbers = np.arange(len(truth)) if rows.groups is None else np.unique(rows.groups, return_inverse=True)[1]
+    n_groups = int(numbers.max()) + 1
+    drawn = np.random.default_rng(seed).integers(0, n_groups, (n_resamples, n_groups))
+    weights = np.stack([np.bincount(each, minlength=n_groups)[numbers] for each in drawn]).astype(np.float64)
+    true_positives, total = weights @ (truth * predicted), weights @ (truth + predicted)
+    f1 = np.divide(2 * true_positives, total, out=np.zeros_like(total), where=total > 0)
+    return np.quantile(f1, [0.025, 0.975], axis=0)
 
 
 def link_run(run: Path, other: Path) -> RunLink:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import write_atomic
+from hpa_model.evaluation.confusion import Partner, rank_partners
 from hpa_model.evaluation.records import HEADLINE, ClassScore, Confusion, FoldScore, Scores
 from hpa_model.metrics import confusion_counts, f1_per_class, predict_classes
 from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
@@ -207,7 +208,7 @@ def _known(values: dict[str, float]) -> dict[str, Any]:
 def find_confusion(
     labels: npt.NDArray[np.uint8], predictions: npt.NDArray[np.uint8], k: int, classes: tuple[str, ...]
 ) -> Confusion:
-    """Find what a class is confused with.
+    """Find what a class is confused with, more often than what is predicted, or missed, for any sample.
 
     Parameters
     ----------
@@ -218,15 +219,16 @@ def find_confusion(
     """
     truth, predicted = labels.astype(bool), predictions.astype(bool)
     missed, wrong = truth[:, k] & ~predicted[:, k], predicted[:, k] & ~truth[:, k]
+    false_positives, false_negatives = predicted & ~truth, truth & ~predicted
+    not_shown = np.broadcast_to(~truth[:, [k]], truth.shape)  # the samples that it can wrongly be predicted for
 
-    def most_frequent(counts: npt.NDArray[np.int64]) -> tuple[tuple[str, int], ...]:
-        order = np.argsort(-counts, kind="stable")[:N_CONFUSED]
-        return tuple((classes[other], int(counts[other])) for other in order if counts[other])
+    def name(partners: list[Partner]) -> tuple[tuple[str, int], ...]:
+        return tuple((classes[partner.index], partner.count) for partner in partners)
 
     return Confusion(
         name=classes[k],
         n_false_negatives=int(missed.sum()),
-        predicted_instead=most_frequent((predicted & ~truth)[missed].sum(axis=0)),
+        predicted_instead=name(rank_partners(missed, false_positives, ~truth, N_CONFUSED)),
         n_false_positives=int(wrong.sum()),
-        was_actually=most_frequent((truth & ~predicted)[wrong].sum(axis=0)),
+        was_actually=name(rank_partners(wrong, false_negatives, not_shown, N_CONFUSED)),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import precision_recall_curve
 
 from hpa_model.evaluation import figure_classes, figure_history, figure_probs
 from hpa_model.evaluation.compare import compare_runs
@@ -16,8 +16,8 @@ from hpa_model.evaluation.figure_runs import BAR_COLORS, draw_comparison
 from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
 from hpa_model.evaluation.figures import list_figures
 from hpa_model.evaluation.records import THRESHOLDINGS
-from hpa_model.evaluation.results import read_results
-from hpa_model.evaluation.scores import score_rows
+from hpa_model.evaluation.results import read_results, resample_f1
+from hpa_model.evaluation.scores import find_confusion, predict_headline, score_rows
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.folder import read_history, read_run
 from tests.builders import RUN_CLASSES, make_rows, make_run
@@ -33,7 +33,7 @@ def test_the_history_has_a_column_of_panels_per_fold_and_one_legend_outside_the_
     assert accuracies.lines[0].get_ydata() == pytest.approx([0.9, 0.9, 0.9])
     names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert names[:2] == ["validation loss", "training loss"]
-    assert len(names) == len(set(names)) == 5
+    assert len(names) == len(set(names)) == 5  # no band without skill
     assert not any(axes.get_legend() for axes in figure.axes)
 
 
@@ -58,14 +58,35 @@ def test_the_history_of_a_fine_tuned_run_shows_only_the_folds_that_it_trained(tm
     assert [link.name for link in read_results(base).finetuned] == ["run"]
 
 
-def test_classes_are_bars_the_highest_on_top_with_a_marker_per_other_thresholding() -> None:
-    scores = score_rows(make_rows(), RUN_CLASSES)
-    (axes,) = figure_classes.draw_classes(scores).axes
-    assert [bar.get_width() for bar in axes.patches] == sorted((s.f1 for s in scores.classes), reverse=True)
-    assert len(axes.lines) == len(THRESHOLDINGS) - 1
-    at_half = [score.f1_at_half for score in scores.classes if score.support]
-    assert sorted(axes.lines[-1].get_xdata()) == sorted(at_half)
-    assert not axes.lines[-1].get_clip_on()  # a marker at 0 is drawn whole
+def test_classes_are_bars_the_highest_on_top_with_an_interval_and_markers_of_other_thresholds() -> None:
+    rows = make_rows()
+    scores = score_rows(rows, RUN_CLASSES)
+    intervals = resample_f1(rows, predict_headline(rows))
+    (axes,) = figure_classes.draw_classes(scores, intervals).axes
+    f1 = [score.f1 for score in scores.classes]
+    assert [bar.get_width() for bar in axes.patches] == sorted(f1, reverse=True)
+    (at_half,) = (line for line in axes.lines if line.get_label() == "F1, 0.5")
+    assert sorted(at_half.get_xdata()) == sorted(score.f1_at_half for score in scores.classes if score.support)
+    assert not at_half.get_clip_on()  # a marker at 0 is drawn whole
+    for score, low, high in zip(scores.classes[:3], *intervals[:, :3], strict=True):
+        assert low < score.f1 < high
+    assert intervals[:, 3].tolist() == [0, 0]
+
+
+def test_four_copies_of_each_sample_in_groups_do_not_make_the_intervals_of_classes_narrower() -> None:
+    rows = make_rows(100)
+    copied = replace(rows, labels=np.repeat(rows.labels, 4, axis=0), groups=np.repeat(np.arange(100), 4))
+    predictions = predict_headline(rows)
+    widths = [
+        np.diff(resample_f1(each, predicted), axis=0)[0, :3].mean()
+        for each, predicted in (
+            (rows, predictions),
+            (copied, np.repeat(predictions, 4, axis=0)),
+            (replace(copied, groups=None), np.repeat(predictions, 4, axis=0)),
+        )
+    ]
+    assert widths[1] == pytest.approx(widths[0])
+    assert widths[2] < 0.7 * widths[0]
 
 
 def test_f1_is_traced_over_thresholds_and_each_panel_ends_near_its_highest() -> None:
@@ -73,14 +94,17 @@ def test_f1_is_traced_over_thresholds_and_each_panel_ends_near_its_highest() -> 
     traced = figure_probs.trace_f1(rows.labels, rows.probs)
     assert traced.shape == (len(figure_probs.CURVE), len(RUN_CLASSES))
     assert traced[50] == pytest.approx(f1_per_class(rows.labels, predict_classes(rows.probs, 0.5)))
-    (axes,) = figure_probs.draw_thresholds(rows, score_rows(rows, RUN_CLASSES)).axes
+    (axes,) = figure_probs.draw_thresholds(rows.labels, rows.probs, score_rows(rows, RUN_CLASSES)).axes
     assert "no sample" in [text.get_text() for text in axes.texts]
 
 
-def test_average_precision_is_that_of_scikit_learn_with_ties() -> None:
+def test_precision_and_recall_are_those_of_scikit_learn_with_ties() -> None:
     rng = np.random.default_rng(0)
     labels, probs = (rng.random(500) < 0.2).astype(np.uint8), rng.random(500).round(1)
-    assert figure_probs.trace_precision(labels, probs)[2] == pytest.approx(average_precision_score(labels, probs))
+    precision, recall, _ = precision_recall_curve(labels, probs)
+    traced = figure_probs.trace_precision(labels, probs)
+    assert traced[0] == pytest.approx(recall[-2::-1])
+    assert traced[1] == pytest.approx(precision[-2::-1])
 
 
 def test_probabilities_that_are_frequencies_are_calibrated() -> None:
@@ -89,6 +113,24 @@ def test_probabilities_that_are_frequencies_are_calibrated() -> None:
     labels = (rng.random(probs.shape) < probs).astype(np.uint8)
     assert figure_probs.calibration_error(labels, probs) < 0.01
     assert figure_probs.calibration_error(labels, probs**3) > 0.1
+
+
+def test_the_band_without_skill_is_drawn_behind_the_scores_and_the_curves(tmp_path: Path) -> None:
+    figures = {each.name: each for each in list_figures(read_results(make_run(tmp_path / "run", make_rows())))}
+    for name in ("scores", "training"):
+        (legend,) = figures[name].draw(WIDE).legends
+        assert any(text.get_text().startswith("no skill") for text in legend.get_texts())
+    assert "All lie above the band without skill." in figures["scores"].alt
+
+
+def test_what_is_predicted_for_all_is_not_named_as_a_confusion() -> None:
+    labels = np.repeat(np.eye(3, dtype=np.uint8), 10, axis=0)
+    predictions = np.zeros_like(labels)
+    predictions[:, 0] = 1  # ruled every line before
+    predictions[10:15, 2] = 1
+    found = find_confusion(labels, predictions, 1, ("a", "b", "c"))
+    assert found.predicted_instead == (("c", 5),)
+    assert find_confusion(labels, predictions, 2, ("a", "b", "c")).was_actually == (("b", 5),)
 
 
 def test_a_class_that_is_predicted_for_all_is_told_from_one_that_is_confused() -> None:
