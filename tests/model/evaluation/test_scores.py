@@ -43,8 +43,8 @@ def test_each_fold_is_scored_on_its_own_rows() -> None:
 
 
 def test_confusions_name_what_a_class_is_confused_with() -> None:
-    labels = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
-    predicted = np.array([[0, 1, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0], [1, 0, 1]], np.uint8)
+    labels = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]], np.uint8)
+    predicted = np.array([[0, 1, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0], [1, 0, 1], [0, 0, 1]], np.uint8)
     confusion = find_confusion(labels, predicted, 0, ("a", "b", "c"))
     assert (confusion.n_false_negatives, confusion.predicted_instead) == (2, (("b", 2), ("c", 1)))
     assert (confusion.n_false_positives, confusion.was_actually) == (2, (("b", 1),))
