@@ -32,6 +32,7 @@ from hpa_model.commands.demo import demo
 from hpa_model.commands.evaluate import compare, evaluate
 from hpa_model.commands.models import models
 from hpa_model.commands.predict import predict
+from hpa_model.commands.recipes import recipes
 from hpa_model.commands.train import finetune, train
 
 # Each command with its name, in the panels and the order of the help text.
@@ -46,7 +47,14 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "augment": augment,
         "folds": folds,
     },
-    "Training": {"models": models, "train": train, "finetune": finetune, "baseline": baseline, "demo": demo},
+    "Training": {
+        "models": models,
+        "recipes": recipes,
+        "train": train,
+        "finetune": finetune,
+        "baseline": baseline,
+        "demo": demo,
+    },
     "Results": {"evaluate": evaluate, "compare": compare, "predict": predict},
 }
 # Commands of `hpa bench`.

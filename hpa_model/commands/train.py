@@ -55,7 +55,11 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     store: Annotated[str, typer.Argument(help=STORE + " with labels.")],
     out: Annotated[Path, typer.Option(help="The run folder to make, or to resume.")],
     recipe: Annotated[
-        Path | None, typer.Option(help="A TOML file of settings. Options on the command line take precedence.")
+        Path | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Settings: a name, see `hpa recipes`, or a TOML file. Options on the command line take precedence.",
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
@@ -133,8 +137,10 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     Most defaults are those of the paper.
     """
     from hpa_data.store.store import open_store
+    from hpa_model.config import find_recipe
 
     _check_cache(ctx, cache, cache_gib)
+    recipe = None if recipe is None else find_recipe(recipe)
     config = _read_settings(ctx, recipe, setting or [])
     refuse_unused(ctx, "fold_method", "duplicates", when=config.legacy_leak, reason="with --legacy-leak")
     opened = open_store(store)

@@ -1,5 +1,8 @@
+from . import library as library
 from . import recipes as recipes
 from . import settings as settings
+from .library import find_recipe as find_recipe
+from .library import list_recipes as list_recipes
 from .recipes import format_image_size as format_image_size
 from .recipes import make_config as make_config
 from .recipes import merge_settings as merge_settings

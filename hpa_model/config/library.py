@@ -1,0 +1,65 @@
+"""The recipes that come with the package, by name. Imports nothing heavy."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpa_data.errors import InputError
+from hpa_model.config.recipes import read_recipe
+
+# The folder `recipes` of the repository; a link here, so that it is part of what is installed.
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A recipe that comes with the package."""
+
+    name: str
+
+    summary: str
+    """The beginning of its comment."""
+
+    path: Path
+    settings: dict[str, Any]
+
+
+def list_recipes() -> list[Recipe]:
+    """List the recipes that come with the package, by name."""
+    return [
+        Recipe(
+            name=path.stem, summary=_summarize(path.read_text(encoding="utf-8")), path=path, settings=read_recipe(path)
+        )
+        for path in sorted(SHIPPED.glob("*.toml"))
+    ]
+
+
+def find_recipe(recipe: Path) -> Path:
+    """Return the file of a recipe: a file, or the name of one that comes with the package.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if recipe.exists():
+        return recipe
+    named = SHIPPED / f"{recipe.name.removesuffix('.toml')}.toml"
+    if recipe.parent != Path() or not named.is_file():
+        names = ", ".join(path.stem for path in sorted(SHIPPED.glob("*.toml")))
+        raise InputError(f"recipe must be a file, or one of {names}. Received: {recipe}. See `hpa recipes`.")
+    return named
+
+
+def _summarize(text: str) -> str:
+    r"""Return the beginning of the comment at the top of a recipe, up to the first full stop or colon.
+
+    Examples
+    --------
+    >>> _summarize("# A net (Doe et al. 2018) for\n# small images. Expect little.\nmodel = 'net'")
+    'A net (Doe et al. 2018) for small images'
+    """
+    comment = re.match(r"(?:#[^\n]*\n)*", text)
+    words = " ".join(line.strip("# ") for line in (comment.group() if comment else "").splitlines())
+    return re.split(r"\. (?=[A-Z])|: ", words)[0].rstrip(".")
