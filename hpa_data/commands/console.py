@@ -34,9 +34,11 @@ def quiet() -> Iterator[None]:
 
 
 def show(result: Any, as_json: bool, text: str) -> None:
-    """Print a result, a dataclass or a list of them, for a program or for a person."""
+    """Print a result, a dataclass, a list of them or a dictionary, for a program or for a person."""
     if as_json:
-        plain = list(map(dataclasses.asdict, result)) if isinstance(result, list) else dataclasses.asdict(result)
+        plain = result
+        if not isinstance(result, dict):
+            plain = list(map(dataclasses.asdict, result)) if isinstance(result, list) else dataclasses.asdict(result)
         text = json.dumps(_replace_nan(plain), default=str)
     print(text)
 

@@ -184,7 +184,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
 
         texts.append(describe_comparison(compare_runs([run.run for run in runs])))
     text = "\n\n".join(texts)
-    show(runs[-1].scores, as_json, text)
+    show(_to_json([(run.run, run.scores) for run in runs]), as_json, text)
 
 
 def finetune(
@@ -215,6 +215,7 @@ def finetune(
     The convolutional backbones stay as they are. The result is another run folder; rerun to resume.
     """
     from hpa_data.store.store import open_store
+    from hpa_model.evaluation.scores import score_run
     from hpa_model.runs.folder import read_run
 
     _check_cache(ctx, cache, cache_gib)
@@ -248,7 +249,9 @@ def finetune(
             on_epoch=print_epoch,
             checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
         )
-    show(finished.scores, as_json, _describe_run(finished.run, finished.scores, opened))
+    text = _describe_run(finished.run, finished.scores, opened)
+    before = [(run, score_run(run))] if as_json else []
+    show(_to_json([*before, (finished.run, finished.scores)]), as_json, text)
 
 
 def _read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
@@ -265,6 +268,18 @@ def _read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) ->
         refuse_unused(ctx, *(parsed.keys() & fields), when=True, reason=f"beside --set {text}")
         settings = merge_settings(settings, parsed)
     return make_config(merge_settings(settings, options))
+
+
+def _to_json(runs: "list[tuple[Path, Scores]]") -> dict[str, Any]:
+    """Return the scores of the last run with its paths, and under ``earlier`` the same of those that it came from."""
+    from hpa_model.runs.folder import REPORT_FILE
+
+    results = []
+    for run, scores in runs:
+        report = run / REPORT_FILE
+        paths = {"run": str(run), "report": str(report) if report.exists() else None}
+        results.append(paths | dataclasses.asdict(scores))
+    return results[-1] | {"earlier": results[:-1]}
 
 
 def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:

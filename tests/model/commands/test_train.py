@@ -54,10 +54,16 @@ def test_the_same_command_resumes_a_training(store: Store, run: Path, tmp_path: 
 
 def test_finetuning_makes_a_run_beside_the_first(run: Path, tmp_path: Path, hpa: Hpa) -> None:
     shutil.copytree(run, tmp_path / "run")
-    ended = hpa("finetune", tmp_path / "run", "--epochs", 1, "--loss", "f1", "--folds", "best")
+    words = ("finetune", tmp_path / "run", "--epochs", 1, "--loss", "f1", "--folds", "best")
+    ended = hpa(*words)
     assert ended.status == 0, ended.err
     assert f"Run folder: {tmp_path / 'run'}-finetuned-f1" in ended.out
     assert "Fine-tuned: fold " in ended.out
+    result = json.loads(hpa(*words, "--json").out)
+    (before,) = result["earlier"]
+    assert (before["run"], result["run"]) == (str(tmp_path / "run"), f"{tmp_path / 'run'}-finetuned-f1")
+    assert result["report"] == f"{result['run']}/report.html"
+    assert before["n_samples"] == result["n_samples"] == 12
 
 
 def test_training_keeps_copies_with_their_parents_and_leaks_only_if_asked_to(
