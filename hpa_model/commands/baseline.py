@@ -63,7 +63,7 @@ def baseline(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Fit classical features and trees, a floor for networks; rerun to resume.
+    """Fit classical features and trees, a floor for networks; resumable.
 
     The folds are those that `hpa train` makes with the same options. Writes a run folder like any other.
     """
