@@ -1,6 +1,6 @@
 """The classifiers of one fold, and the predictions of all folds together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.dataset import Channel
-from hpa_model.baseline.features import measure_image
+from hpa_model.baseline.features import measure_images
 from hpa_model.baseline.linear import Linear, fit_linear
 from hpa_model.baseline.settings import BaselineSettings, Classifier
 from hpa_model.baseline.trees import Forest, fit_forest
 
 Probs = npt.NDArray[np.float64]
-Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +94,20 @@ class BaselineModel:
             raise ValueError("its trees are damaged")
 
 
+@dataclass(frozen=True, kw_only=True)
+class BaselinePredictor:
+    """The models of some folds, which share the features of an image."""
+
+    models: tuple[BaselineModel, ...]
+    settings: BaselineSettings
+    channels: tuple[Channel, ...]
+
+    def predict(self, images: npt.NDArray[np.uint8]) -> list[Probs]:
+        """Return the probabilities of each model, float64 (B, K), for images, uint8 (B, Y, X, C)."""
+        features = measure_images(images, self.channels, self.settings.image_size)
+        return [model.predict(features, self.settings.model) for model in self.models]
+
+
 def fit_model(
     features: npt.NDArray[np.float32],
     labels: npt.NDArray[np.uint8],
@@ -122,15 +135,3 @@ def fit_model(
             logistic=fit_linear(features, labels, inverse_penalty=settings.inverse_penalty),
             trees=fit_forest(features, labels, n_trees=settings.n_trees, seed=seed, threads=threads),
         )
-
-
-def make_predictor(
-    models: Sequence[BaselineModel], settings: BaselineSettings, channels: Sequence[Channel]
-) -> Predictor:
-    """Make a function from images, uint8 (B, Y, X, C), to the mean probabilities of models, float32 (B, K)."""
-
-    def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        features = np.stack([measure_image(image, channels, settings.image_size) for image in images])
-        return np.mean([model.predict(features, settings.model) for model in models], axis=0).astype(np.float32)
-
-    return predict

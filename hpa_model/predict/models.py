@@ -1,21 +1,49 @@
-"""Probabilities: the mean over models, and over flips and rotations of each image."""
+"""Probabilities: the mean over models, and over flips and rotations of each image.
 
-from collections.abc import Sequence
-from typing import Any
+A model is a network, or the classifiers of a baseline, which do without Keras: it is imported where it is needed.
+"""
 
-import keras
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.reader.batches import BatchReader, count_symmetries
+from hpa_data.errors import InputError
+from hpa_data.reader.batches import BatchReader, BatchSampler, count_symmetries, iter_batches
 from hpa_data.system.progress import SILENT, Progress
-from hpa_model.backend import feed, on_tensorflow, reraise_reader_errors
-from hpa_model.nets.symmetry import with_symmetry_input
+from hpa_model.baseline.model import BaselinePredictor
+from hpa_model.runs.baseline import read_baseline
+from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder
 from hpa_model.thresholds import apply_temperatures
+
+if TYPE_CHECKING:
+    import keras
+
+# Of a batch of images, uint8 (B, Y, X, C), the probabilities of each model, float (B, K).
+Predictor = Callable[[Any], list[npt.NDArray[Any]]]
+
+
+def load_models(
+    run: Path, description: RunDescription, folds: Sequence[int]
+) -> "Sequence[keras.Model] | BaselinePredictor":
+    """Load the models of some folds of a run; InputError if one is missing or damaged."""
+    if description.baseline is not None:
+        return BaselinePredictor(
+            models=tuple(read_baseline(run, fold, description) for fold in folds),
+            settings=description.baseline,
+            channels=description.full_dataset.channels,
+        )
+    from hpa_model.runs.models import load_model
+
+    return [load_model(fold_folder(run, fold) / BEST_FILE, description) for fold in folds]
 
 
 def predict_probs(
-    models: Sequence[keras.Model],
+    models: "Sequence[keras.Model] | BaselinePredictor",
     reader: BatchReader,
     indices: npt.NDArray[np.int64],
     batch_size: int,
@@ -28,7 +56,7 @@ def predict_probs(
 
     Parameters
     ----------
-    models : sequence of keras.Model, at least one
+    models : sequence of keras.Model, at least one, or BaselinePredictor
     reader : Reader
         Of parts of a store, or of a folder. Each sample is read once, whatever the number of models.
     indices : array of int64, shape (M,)
@@ -45,27 +73,72 @@ def predict_probs(
     -------
     array of float32, shape (M, K)
         Mean probabilities in [0, 1], in the order of `indices`.
+
+    Raises
+    ------
+    InputError
+        If a sample cannot be read, or if `tta` is asked of a baseline.
     """
-    predictors = [with_symmetry_input(model) if tta else model for model in models]
-    for model in predictors:
-        model.jit_compile = not on_tensorflow()  # XLA compiles again for each batch size; JAX has nothing else
+    if isinstance(models, BaselinePredictor):
+        if tta:
+            raise InputError(
+                "tta must be off for a baseline, whose features are those of a turned image, too. Received: tta=True. "
+                "Leave it out."
+            )
+        predict: Predictor = models.predict
+        batches = _feed_baseline(reader, indices, batch_size)
+    else:
+        predict = _use_networks(models, reader.image_shape, tta=tta)
+        batches = _feed_networks(reader, indices, batch_size)
     rows = []
-    with reraise_reader_errors(reader) as source:
-        for batch in feed(source, indices, batch_size, shuffle=False, epochs=1):
-            images = batch[0] if isinstance(batch, tuple) else batch
-            n_images = len(images)
-            views: list[Any] = [images]
-            if tta:
-                views = [
-                    (images, np.full(n_images, code, np.uint8)) for code in range(count_symmetries(reader.image_shape))
-                ]
-            of_models = [np.mean([model.predict_on_batch(view) for view in views], axis=0) for model in predictors]
+    with closing(batches):
+        for images in batches:
+            of_models = predict(images)
             if temperatures is not None:
                 of_models = [
                     apply_temperatures(probs, temperature)
                     for probs, temperature in zip(of_models, temperatures, strict=True)
                 ]
             rows.append(np.mean(of_models, axis=0))
-            del batch, images, views
-            progress.advance(n_images)
+            progress.advance(len(images))
+            del images
     return np.concatenate(rows).astype(np.float32)
+
+
+def _use_networks(models: "Sequence[keras.Model]", image_shape: tuple[int, int, int], *, tta: bool) -> Predictor:
+    """Make the predictor of networks; with `tta`, it averages over the symmetries of images of this shape."""
+    from hpa_model.backend import on_tensorflow
+    from hpa_model.nets.symmetry import with_symmetry_input
+
+    networks = [with_symmetry_input(model) if tta else model for model in models]
+    for model in networks:
+        model.jit_compile = not on_tensorflow()  # XLA compiles again for each batch size; JAX has nothing else
+
+    def predict(images: Any) -> list[npt.NDArray[Any]]:
+        views: list[Any] = [images]
+        if tta:
+            views = [(images, np.full(len(images), code, np.uint8)) for code in range(count_symmetries(image_shape))]
+        return [np.mean([model.predict_on_batch(view) for view in views], axis=0) for model in networks]
+
+    return predict
+
+
+def _feed_networks(reader: BatchReader, indices: npt.NDArray[np.int64], batch_size: int) -> Generator[Any]:
+    """Yield batches of images in a form that the backend accepts."""
+    from hpa_model.backend import feed, reraise_reader_errors
+
+    with reraise_reader_errors(reader) as source:
+        batches = feed(source, indices, batch_size, shuffle=False, epochs=1)
+        # `map`, as a loop would keep the memory of a batch from being reused for the next.
+        yield from map(_take_images, batches)
+
+
+def _take_images(batch: Any) -> Any:
+    """Return the images of a batch, which may come with labels."""
+    return batch[0] if isinstance(batch, tuple) else batch
+
+
+def _feed_baseline(reader: BatchReader, indices: npt.NDArray[np.int64], batch_size: int) -> Generator[Any]:
+    """Yield batches of images as arrays."""
+    batches = iter_batches(reader, BatchSampler(indices, batch_size, shuffle=False), epochs=1)
+    yield from map(attrgetter("images"), batches)

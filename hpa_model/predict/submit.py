@@ -15,13 +15,12 @@ from hpa_data.sources.samples import FolderReader
 from hpa_data.store.failures import Failure
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import first_duplicate
-from hpa_model.predict.models import predict_probs
+from hpa_model.predict.models import load_models, predict_probs
 from hpa_model.predict.reading import Reading, find_reading
 from hpa_model.predict.source import is_store, open_source
 from hpa_model.predict.tables import check_probs_path, write_probs
 from hpa_model.runs.decision import read_decision
-from hpa_model.runs.folder import BEST_FILE, fold_folder, read_run
-from hpa_model.runs.models import load_model
+from hpa_model.runs.folder import read_run
 from hpa_model.submission import check_submission, read_sample_submission, write_submission
 
 # Ids that are looked at for the nearest one; 20,000 take a second.
@@ -133,9 +132,7 @@ def predict_submission(
         readable = is_readable(reader.status[chosen])
         if not readable.any():
             raise InputError(f"Cannot predict {source}: none of its samples is readable. Convert it again.")
-        models = [
-            load_model(fold_folder(run, fold) / BEST_FILE, description) for fold in range(description.config.folds)
-        ]
+        models = load_models(run, description, range(description.config.folds))
         progress.start(int(readable.sum()))
         rows = chosen[readable]
         found = predict_probs(

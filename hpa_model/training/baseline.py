@@ -3,12 +3,10 @@
 import json
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from dask.system import CPU_COUNT
@@ -20,7 +18,7 @@ from hpa_data.store.store import Store
 from hpa_data.system.atomic import open_atomic, write_atomic
 from hpa_data.system.interrupts import defer_interrupt
 from hpa_data.system.progress import SILENT, Progress
-from hpa_model.baseline.features import measure_image, name_features
+from hpa_model.baseline.features import measure_images, name_features
 from hpa_model.baseline.model import fit_model
 from hpa_model.baseline.settings import CLASSIFIERS, NAME, BaselineSettings
 from hpa_model.config import TrainConfig
@@ -138,25 +136,18 @@ def _measure_samples(
         return features
     progress.note(f"Measuring {features.shape[1]} features of {len(remaining)} samples")
     progress.start(len(remaining))
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # threads take whole samples, which has less overhead
     written_at = time.monotonic()
-    try:
-        with ThreadPoolExecutor(threads) as pool, defer_interrupt() as interrupts:
-            batches = iter_batches(reader, BatchSampler(remaining, BATCH_SIZE, shuffle=False), epochs=1)
-            for batch in batches:
-                found = pool.map(lambda image: measure_image(image, channels, settings.image_size), batch.images)
-                features[batch.indices] = list(found)
-                is_measured[batch.indices] = True
-                progress.advance(len(batch.indices))
-                is_last = interrupts.requested or batch.indices[-1] == remaining[-1]
-                if is_last or time.monotonic() - written_at > WRITE_S:
-                    write_features(run.folder, features, is_measured)
-                    written_at = time.monotonic()
-                interrupts.stop_if_requested()
-                del batch
-    finally:
-        cv2.setNumThreads(before)
+    with defer_interrupt() as interrupts:
+        for batch in iter_batches(reader, BatchSampler(remaining, BATCH_SIZE, shuffle=False), epochs=1):
+            features[batch.indices] = measure_images(batch.images, channels, settings.image_size, threads=threads)
+            is_measured[batch.indices] = True
+            progress.advance(len(batch.indices))
+            is_last = interrupts.requested or batch.indices[-1] == remaining[-1]
+            if is_last or time.monotonic() - written_at > WRITE_S:
+                write_features(run.folder, features, is_measured)
+                written_at = time.monotonic()
+            interrupts.stop_if_requested()
+            del batch
     return features
 
 

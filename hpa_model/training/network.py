@@ -52,8 +52,10 @@ def hash_models(run: Path, description: RunDescription, *, purpose: str) -> tupl
     Raises
     ------
     InputError
-        If a model cannot be loaded, or a fold is not finished.
+        If a model cannot be loaded, or a fold is not finished, or the run has no networks.
     """
+    if description.baseline is not None:
+        raise InputError(f"Cannot {purpose} {run}: it is a baseline, without a network. Pass a run of `hpa train`.")
     hashes = []
     for number in range(description.config.folds):
         model = fold_folder(run, number) / BEST_FILE

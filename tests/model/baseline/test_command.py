@@ -2,8 +2,11 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hpa_data.store.store import Store
@@ -84,3 +87,58 @@ def test_a_folder_of_another_run_is_refused(store: Store, run: Path, baseline: P
         ended = hpa("baseline", store.location, "--out", folder, "--folds", 2, "--model", "mean")
         assert ended.status == 2
         assert message in ended.err.splitlines()[-1]
+
+
+def test_predictions_are_the_mean_of_the_folds_for_a_store_and_for_files_alike(
+    baseline: Path, store: Store, kaggle: Path, tmp_path: Path, hpa: Hpa
+) -> None:
+    written = []
+    for name, source in (("store", store.location), ("files", kaggle / "test")):
+        ended = hpa("predict", baseline, source, "--out", tmp_path / f"{name}.csv", "--probs", tmp_path / f"{name}.npz")
+        assert ended.status == 0, ended.err
+        with np.load(tmp_path / f"{name}.npz") as file:
+            written.append(dict(file))
+    assert {*written[0]["id"]} == {"new-0", "new-1", "new-2"}
+    assert np.array_equal(written[0]["probs"], written[1]["probs"])
+    assert (tmp_path / "store.csv").read_text() == (tmp_path / "files.csv").read_text()
+
+
+def test_probabilities_of_a_store_are_those_that_the_folds_were_scored_with(baseline: Path, store: Store) -> None:
+    from hpa_model.predict.models import load_models, predict_probs
+    from hpa_model.runs.folder import read_run
+    from hpa_model.runs.out_of_fold import read_out_of_fold
+
+    rows = read_out_of_fold(baseline)
+    with store.reader(["train"]) as reader:
+        for fold in range(2):
+            models = load_models(baseline, read_run(baseline), [fold])
+            probs = predict_probs(models, reader, np.flatnonzero(rows.folds == fold), 5)
+            assert np.array_equal(probs, rows.probs[rows.folds == fold])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("predict {run} {store} --tta", "tta must be off for a baseline"),
+        ("finetune {run}", "Cannot fine-tune {run}: it is a baseline"),
+        ("train {store} --out {run}-2 --folds 2 --weights {run}", "{run}: it is a baseline"),
+        ("train {store} --out {run} --folds 2", "model (baseline there, gapnet here)"),
+    ],
+)
+def test_what_only_networks_do_is_refused(words: str, message: str, baseline: Path, store: Store, hpa: Hpa) -> None:
+    names = {"run": str(baseline), "store": str(store.location)}
+    ended = hpa(*[word.format(**names) for word in words.split()])
+    assert ended.status == 2
+    assert message.format(**names) in ended.err.splitlines()[-1]
+
+
+def test_predicting_with_a_baseline_loads_no_keras(baseline: Path, store: Store, tmp_path: Path) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from hpa_model.predict import predict_submission
+predict_submission(Path({str(baseline)!r}), {str(store.location)!r}, Path({str(tmp_path / "out.csv")!r}))
+print({{"keras", "tensorflow", "sklearn"}} & set(sys.modules) or "none")
+"""
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "none\n"
