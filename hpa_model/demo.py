@@ -129,7 +129,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
     finish("evaluate", run / SCORES_FILE)
 
     progress.note("Writing the report")
-    finish("report", write_report(run).path)
+    finish("report", write_report(run, scores=scores).path)
 
     progress.note("Predicting the test part with the models of both folds")
     predict_submission(

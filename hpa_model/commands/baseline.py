@@ -99,7 +99,8 @@ def baseline(
             threads=threads,
             progress=shown,
         )
-    text = [describe_scores(finished.scores), describe_alone(finished, model), write_report_file(out, opened)]
+    text = [describe_scores(finished.scores), describe_alone(finished, model)]
+    text.append(write_report_file(out, opened, finished.scores))
     show(finished.scores, as_json, "\n".join(text))
 
 

@@ -297,7 +297,7 @@ def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:
         lines.append(f"All scores are inflated: those models were trained on {description.n_seen} samples scored here.")
     if description.n_left_out:
         lines.append(f"Left out, could not be converted: {description.n_left_out} samples")
-    return "\n".join([*lines, write_report_file(run, store)])
+    return "\n".join([*lines, write_report_file(run, store, scores)])
 
 
 def _check_cache(ctx: typer.Context, kind: str, gib: float | None) -> None:

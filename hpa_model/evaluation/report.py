@@ -15,7 +15,7 @@ from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.evaluation.figure_classes import order_by_support
 from hpa_model.evaluation.figures import draw_figures
 from hpa_model.evaluation.images import MAX_NAMED, read_images
-from hpa_model.evaluation.records import THRESHOLDINGS
+from hpa_model.evaluation.records import THRESHOLDINGS, Scores
 from hpa_model.evaluation.results import Results, find_finetuned, link_run, read_results
 from hpa_model.runs.folder import FIGURES_FOLDER, REPORT_FILE, SCORES_FILE
 
@@ -53,8 +53,10 @@ class Setting:
     is_used: bool
 
 
-def write_report(run: Path, store: Store | None = None, *, files: bool = True) -> Report:
-    """Score a run, draw its figures, and write its report.
+def write_report(
+    run: Path, store: Store | None = None, *, scores: Scores | None = None, files: bool = True
+) -> Report:
+    """Draw the figures of a run, and write its report.
 
     Parameters
     ----------
@@ -63,6 +65,8 @@ def write_report(run: Path, store: Store | None = None, *, files: bool = True) -
     store : Store, optional
         To read images from; by default the one that the run was trained on. If it has changed since, or is missing,
         the report says so instead of showing images.
+    scores : Scores, optional
+        What `score_run` returned; by default, the run is scored again.
     files : bool
         Whether to write the figures as SVG and PDF files, too, into the folder `figures` of the run.
 
@@ -71,7 +75,7 @@ def write_report(run: Path, store: Store | None = None, *, files: bool = True) -
     InputError
         If the run is not finished.
     """
-    results = read_results(run)
+    results = read_results(run, scores)
     images = read_images(store, results)
     environment = _make_environment()
     text = environment.get_template(TEMPLATE).render(

@@ -65,10 +65,10 @@ class Results:
         return self.folder.absolute().name
 
 
-def read_results(run: Path) -> Results:
-    """Score a finished run, and read what its report shows; InputError if it is not finished."""
+def read_results(run: Path, scores: Scores | None = None) -> Results:
+    """Read what the report of a run shows, and score it unless that was just done; InputError if it is not finished."""
     description = read_run(run)
-    scores = score_run(run)
+    scores = scores or score_run(run)
     rows = read_out_of_fold(run)
     histories = read_history(run, description.config.folds)
     base = _find_base(run, description)
