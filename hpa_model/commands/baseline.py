@@ -9,7 +9,7 @@ import typer
 from hpa_data.commands.console import escape, progress, resumable, show
 from hpa_data.commands.options import STORE, Json, Overwrite, Seed, Threads, refuse_unused
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
-from hpa_model.baseline.settings import BaselineSettings, Classifier
+from hpa_model.baseline.settings import IN_WORDS, BaselineSettings, Classifier
 from hpa_model.commands.evaluate import describe_scores, write_report_file
 from hpa_model.config import DEFAULTS, TrainConfig
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _PARTS = list(DEFAULTS.parts)
 SETTINGS = BaselineSettings()
-NAMES = {"trees": "extra trees", "logistic": "logistic regression", "mean": "the mean of both"}
 
 
 def baseline(
@@ -111,5 +110,5 @@ def describe_alone(finished: "FinishedBaseline", model: Classifier) -> str:
     headline = THRESHOLDINGS[0]
     lines = [f"The same with each classifier, {headline.label}:"]
     for name, scores in finished.alone.items():
-        lines.append(f"  {scores[headline.name]:.3f}  {NAMES[name]}{' (this run)' if name == model else ''}")
+        lines.append(f"  {scores[headline.name]:.3f}  {IN_WORDS[name]}{' (this run)' if name == model else ''}")
     return "\n".join(lines)

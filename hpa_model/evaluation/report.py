@@ -3,7 +3,7 @@
 import importlib.resources
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import jinja2
 
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
+from hpa_model.baseline.settings import IN_WORDS, SHARED_SETTINGS, BaselineSettings
 from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.evaluation.figure_classes import order_by_support
 from hpa_model.evaluation.figures import draw_figures
@@ -50,12 +51,10 @@ class Setting:
     value: str
     default: str
     is_default: bool
-    is_used: bool
+    is_used: bool = True
 
 
-def write_report(
-    run: Path, store: Store | None = None, *, scores: Scores | None = None, files: bool = True
-) -> Report:
+def write_report(run: Path, store: Store | None = None, *, scores: Scores | None = None, files: bool = True) -> Report:
     """Draw the figures of a run, and write its report.
 
     Parameters
@@ -88,9 +87,10 @@ def write_report(
         figures=draw_figures(results, files=files),
         figures_folder=FIGURES_FOLDER if files else "",
         scores_file=SCORES_FILE,
-        settings=list_settings(results.description.config),
+        settings=list_settings(results.description.config, results.description.baseline),
         thresholdings=THRESHOLDINGS,
         images=images,
+        classifier=IN_WORDS[results.description.baseline.model] if results.description.baseline else "",
         max_absent=MAX_ABSENT,
         max_named=MAX_NAMED,
         links=LINKS,
@@ -134,18 +134,19 @@ def _link_back(results: Results, environment: jinja2.Environment) -> None:
         write_atomic(path, changed.encode())
 
 
-def list_settings(config: TrainConfig) -> list[Setting]:
-    """List the settings of a run, with their defaults."""
-    return [
-        Setting(
-            name=each.name,
-            value=_describe(getattr(config, each.name)),
-            default=_describe(getattr(DEFAULTS, each.name)),
-            is_default=getattr(config, each.name) == getattr(DEFAULTS, each.name),
-            is_used=each.name not in UNUSED or not UNUSED[each.name](config),
-        )
-        for each in fields(TrainConfig)
-    ]
+def list_settings(config: TrainConfig, baseline: BaselineSettings | None = None) -> list[Setting]:
+    """List the settings of a run, with their defaults; for a baseline, its own and those that it shares with others."""
+    settings = [_setting(name, config, DEFAULTS) for name in TrainConfig.__dataclass_fields__]
+    if baseline is not None:
+        own = [_setting(name, baseline, BaselineSettings()) for name in BaselineSettings.__dataclass_fields__]
+        settings = [each for each in settings if each.name in SHARED_SETTINGS] + own
+    unused = {name for name, is_unused in UNUSED.items() if is_unused(config)}
+    return [replace(each, is_used=each.name not in unused) for each in settings]
+
+
+def _setting(name: str, settings: object, defaults: object) -> Setting:
+    value, default = getattr(settings, name), getattr(defaults, name)
+    return Setting(name=name, value=_describe(value), default=_describe(default), is_default=value == default)
 
 
 def _describe(value: object) -> str:

@@ -1,7 +1,9 @@
 """What a report is made from: a run's description, scores, rows and histories, and the runs that belong to it."""
 
 import contextlib
+import csv
 import itertools
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_model.baseline.settings import CLASSIFIERS, IN_WORDS
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.scores import fit_decision, predict_rows, score_run
 from hpa_model.metrics import f1_per_class, predict_classes
-from hpa_model.runs.folder import CONFIG_FILE, REPORT_FILE, EpochRecord, RunDescription, read_history, read_run
+from hpa_model.runs.baseline import CLASSIFIERS_FILE, IMPORTANCES_FILE
+from hpa_model.runs.folder import (
+    CONFIG_FILE,
+    CORRUPTION_ERRORS,
+    REPORT_FILE,
+    EpochRecord,
+    RunDescription,
+    read_history,
+    read_run,
+)
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
 from hpa_model.thresholds import search_thresholds
 
@@ -27,6 +39,17 @@ class RunLink:
     name: str
     href: str
     """Relative to the run folder; empty if that run has no report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifiers:
+    """What a run of `hpa baseline` holds beside its scores; empty where a file is missing or damaged."""
+
+    scores: dict[str, float]
+    """The headline score of each classifier, by its name in words."""
+
+    features: tuple[tuple[str, float], ...]
+    """The features that matter most to the trees, with their importance, of which the sum over all features is 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +82,9 @@ class Results:
     finetuned: tuple[RunLink, ...]
     """Runs in neighboring folders that fine-tuned this one."""
 
+    classifiers: Classifiers | None = None
+    """None for networks."""
+
     @property
     def name(self) -> str:
         """The name of the run folder."""
@@ -86,7 +112,19 @@ def read_results(run: Path, scores: Scores | None = None) -> Results:
         base=None if base is None else link_run(run, base),
         base_rows=None if base is None else _read_same_rows(base, rows),
         finetuned=tuple(link_run(run, other) for other in find_finetuned(run)),
+        classifiers=None if description.baseline is None else _read_classifiers(run),
     )
+
+
+def _read_classifiers(run: Path) -> Classifiers:
+    scores: dict[str, float] = {}
+    features: list[tuple[str, float]] = []
+    with contextlib.suppress(*CORRUPTION_ERRORS):
+        saved = json.loads((run / CLASSIFIERS_FILE).read_text())
+        scores = {IN_WORDS[name]: float(saved[name][HEADLINE.name]) for name in CLASSIFIERS}
+    with contextlib.suppress(*CORRUPTION_ERRORS), (run / IMPORTANCES_FILE).open(newline="") as file:
+        features = [(row["feature"], float(row["importance"])) for row in itertools.islice(csv.DictReader(file), 15)]
+    return Classifiers(scores=scores, features=tuple(features))
 
 
 def resample_f1(

@@ -20,7 +20,7 @@ from hpa_data.system.interrupts import defer_interrupt
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.baseline.features import measure_images, name_features
 from hpa_model.baseline.model import fit_model
-from hpa_model.baseline.settings import CLASSIFIERS, NAME, BaselineSettings
+from hpa_model.baseline.settings import CLASSIFIERS, NAME, SHARED_SETTINGS, BaselineSettings
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.records import THRESHOLDINGS, Scores
 from hpa_model.evaluation.scores import score_rows, score_run
@@ -38,8 +38,6 @@ from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.gather import gather_probs
 from hpa_model.training.run import OpenRun, open_run
 
-# Settings of a network's training that a baseline shares: those that decide who is trained and validated on what.
-SHARED_SETTINGS = ("parts", "folds", "fold_method", "duplicates", "legacy_leak", "seed")
 # Samples that are read and measured at a time, and seconds between two writes of what has been measured.
 BATCH_SIZE, WRITE_S = 32, 30.0
 

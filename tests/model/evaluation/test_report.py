@@ -1,6 +1,7 @@
 """The report of a run: what it holds, and how a browser opens it."""
 
 import html.parser
+import json
 import re
 import shutil
 import subprocess
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 
 from hpa_data.store.store import Store
+from hpa_model.baseline.settings import CLASSIFIERS, BaselineSettings
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.images import N_EXAMPLES, pick_examples, pick_gallery, read_images
 from hpa_model.evaluation.report import list_settings, write_report
-from hpa_model.evaluation.results import read_results
+from hpa_model.evaluation.results import Classifiers, read_results
 from hpa_model.evaluation.scores import predict_headline
 from hpa_model.runs.folder import RunDescription, read_run
 from hpa_model.runs.out_of_fold import OutOfFold
@@ -54,6 +56,23 @@ def test_settings_say_which_differ_from_the_defaults_and_which_do_nothing() -> N
     assert settings["options"].value == "dropout = 0.1"
     assert not settings["momentum"].is_used
     assert {each.name: each for each in list_settings(TrainConfig(optimizer="sgd"))}["momentum"].is_used
+
+
+def test_a_baseline_shows_its_own_settings_its_classifiers_and_the_features_that_matter(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_rows())
+    settings = BaselineSettings(n_trees=50)
+    replace(read_run(run), baseline=settings).write(run)
+    assert read_results(run).classifiers == Classifiers(scores={}, features=())  # without their files
+    alone = {name: {"within_fold": 0.5} for name in CLASSIFIERS}
+    (run / "classifiers.json").write_text(json.dumps(alone))
+    (run / "importances.csv").write_text("feature,importance\ngreen: mean,0.25\n")
+    found = read_results(run).classifiers
+    assert found is not None
+    assert found.scores == {"extra trees": 0.5, "logistic regression": 0.5, "the mean of both": 0.5}
+    assert found.features == (("green: mean", 0.25),)
+    listed = {each.name: each for each in list_settings(TrainConfig(model="baseline"), settings)}
+    assert "learning_rate" not in listed
+    assert [name for name, each in listed.items() if not each.is_default] == ["n_trees"]
 
 
 class Page(html.parser.HTMLParser):
