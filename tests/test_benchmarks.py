@@ -101,3 +101,13 @@ def test_two_versions_are_compared_in_alternation(kaggle: Path, tmp_path: Path) 
     assert list_rows(table) == workloads
     rates = json.loads((tmp_path / "a.json").read_text())["samples_per_s"]
     assert {len(rates[name][version]) for name in workloads for version in ("old", "new")} == {2}
+
+
+def test_the_benchmark_of_symmetries_prints_every_way() -> None:
+    sizes = ["--model", "gapnet-pl", "--pixels", "32", "--image-size", "16", "--batch", "2", "--steps", "1"]
+    text = run("symmetries", *sizes, "--rounds", "1")
+    assert [line[:20].strip() for line in text.splitlines()] == [
+        "not turned",
+        "turned, then resized",
+        "resized, then turned",
+    ]
