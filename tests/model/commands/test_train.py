@@ -15,6 +15,8 @@ from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import read_run
 from tests.builders import Ended, Hpa, assert_refused, hpa_process
 
+ROOT = Path(__file__).parents[3]
+
 
 def test_a_training_prints_its_epochs_scores_and_paths(trained: tuple[Path, Ended]) -> None:
     run, ended = trained
@@ -64,6 +66,20 @@ def test_finetuning_makes_a_run_beside_the_first(run: Path, tmp_path: Path, hpa:
     assert (before["run"], result["run"]) == (str(tmp_path / "run"), f"{tmp_path / 'run'}-finetuned-f1")
     assert result["report"] == f"{result['run']}/report.html"
     assert before["n_samples"] == result["n_samples"] == 12
+
+
+def test_the_recipe_of_the_paper_fine_tunes_with_both_losses_and_compares_the_runs(
+    store: Store, run: Path, tmp_path: Path, hpa: Hpa
+) -> None:
+    shutil.copytree(run, tmp_path / "run")  # of the same settings, but for the recipe's folds and parts
+    small = ("--folds", 2, "--fold-method", "stratified", "--part", "train", "--epochs", 1, "--image-size", 76)
+    recipe = ("--recipe", ROOT / "recipes" / "paper.toml", "--set", "finetune_epochs=[1, 1]", "--batch-size", 6)
+    ended = hpa("train", store.path, *recipe, *small, "--out", tmp_path / "run")
+    assert ended.status == 0, ended.err
+    table = ended.out.partition("macro-F1\nrun ")[2].splitlines()[1:4]
+    rows = {line.split()[0]: line.split()[3:5] for line in table}
+    assert rows == {"run": ["bce", "1"], "run-finetuned-bce": ["bce", "1"], "run-finetuned-f1": ["f1", "1"]}
+    assert [path.name for path in sorted(tmp_path.iterdir())] == sorted(rows)
 
 
 def test_training_keeps_copies_with_their_parents_and_leaks_only_if_asked_to(
