@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from hpa_data.commands.console import escape, progress, resumable, show
+from hpa_data.commands.console import escape, progress, quiet, resumable, show
 from hpa_data.commands.options import STORE, Json, Overwrite, Seed, Threads, refuse_unused
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_model.baseline.settings import IN_WORDS, BaselineSettings, Classifier
@@ -80,8 +80,9 @@ def baseline(
     )
     opened = open_store(store)
 
-    from hpa_model.training.baseline import train_baseline
-    from hpa_model.training.data import summarize_data
+    with quiet():
+        from hpa_model.training.baseline import train_baseline
+        from hpa_model.training.data import summarize_data
 
     data = summarize_data(opened, config.parts)
     if allow_unlabeled or not data.empty_parts:

@@ -1,5 +1,6 @@
 """The commands `hpa evaluate` and `hpa compare`: their options and their text."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,9 +105,10 @@ def describe_comparison(comparison: "Comparison") -> str:
     for row in comparison.rows:
         scores = "".join(f"{getattr(row, f'macro_f1_{kind.name}'):>13.3f}" for kind in THRESHOLDINGS)
         paper = "" if row.paper is None else f"{row.paper:.3f}"
+        speed = "" if math.isnan(row.images_per_s) else f"{row.images_per_s:.1f}"
         lines.append(
-            f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'auto':>9}{row.loss:>7}{row.epochs:>7}"
-            f"{scores}{row.best_fold_in_sample:>11.3f}{paper:>8}{row.images_per_s:>10.1f}"
+            f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'auto':>9}{row.loss:>7}{row.epochs or '':>7}"
+            f"{scores}{row.best_fold_in_sample:>11.3f}{paper:>8}{speed:>10}"
             f"{' *' if row.legacy_leak else ''}"
         )
     lines += ["", *(f"{kind.label}: {kind.description.removeprefix(f'{kind.label}: ')}" for kind in THRESHOLDINGS)]

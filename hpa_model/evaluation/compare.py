@@ -29,6 +29,8 @@ class RunRow:
 
     model: str
     loss: str
+    """Empty for a baseline, which has no epochs, either."""
+
     image_size: int | str
     """Pixels of the shorter side that the network saw, or rows and columns, ``256x384``; 0: its default."""
 
@@ -123,10 +125,10 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
     return RunRow(
         run=run.absolute().name,
         model=config.model,
-        loss=config.loss,
+        loss="" if description.baseline else config.loss,
         image_size=config.image_size if isinstance(config.image_size, int) else format_image_size(config.image_size),
         folds=config.folds,
-        epochs=config.epochs,
+        epochs=0 if description.baseline else config.epochs,
         n_samples=scores.n_samples,
         finetuned=finetuned,
         **{name: getattr(scores, name) for name in [f"macro_f1_{kind.name}" for kind in THRESHOLDINGS]},

@@ -55,10 +55,14 @@ def test_the_folds_are_those_of_a_network(store: Store, run: Path, tmp_path: Pat
     assert_same_bytes(run / "folds.csv", tmp_path / "baseline" / "folds.csv")
 
 
-def test_runs_are_compared_with_a_baseline(baseline: Path, run: Path, hpa: Hpa) -> None:
+def test_runs_are_compared_with_a_baseline_which_has_no_loss_and_no_epochs(baseline: Path, run: Path, hpa: Hpa) -> None:
     ended = hpa("compare", baseline, run)
     assert ended.status == 0, ended.err
-    assert {"baseline", "run"} <= {line.split()[0] for line in ended.out.splitlines() if line}
+    rows = {line.split()[0]: line.split() for line in ended.out.splitlines() if line}
+    assert rows["baseline"][1:3] == ["baseline", "128"]
+    assert rows["baseline"][3].startswith("0.")  # a score, not a loss
+    assert rows["run"][3:5] == ["bce", "2"]
+    assert "nan" not in ended.out
 
 
 @pytest.mark.parametrize(
