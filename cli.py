@@ -23,7 +23,7 @@ from hpa_data.commands.preview import preview
 from hpa_data.commands.stats import stats
 from hpa_data.commands.synth import synth
 from hpa_data.commands.verify import verify
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, is_out_of_memory
 from hpa_data.sources.unpacked import remove_unpacked
 from hpa_data.system.interrupts import interrupted_by, terminate_as_interrupt
 from hpa_model.commands.baseline import baseline
@@ -123,7 +123,7 @@ def explain(error: BaseException) -> tuple[int, str] | None:
             reason = _name_backends()
         case ValueError() if str(error).startswith("Unable to import backend"):  # Keras's words for an unknown one
             reason = _name_backends()
-        case MemoryError():
+        case Exception() if is_out_of_memory(error):
             reason = "Cannot finish: there is not enough memory. Ask for fewer samples at a time."
         case OSError():
             place = f"{error.filename or 'a file'}: {error.strerror or error}"

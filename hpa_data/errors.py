@@ -54,3 +54,14 @@ class Notice:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type where it has no message."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that a device, or the host, has too little memory, whatever raised it."""
+    if isinstance(error, MemoryError):
+        return True
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "ResourceExhaustedError" in kinds:  # TensorFlow's
+        return True
+    of_backend = bool(kinds & {"OpError", "JaxRuntimeError", "XlaRuntimeError"})
+    return of_backend and ("RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower())

@@ -201,6 +201,9 @@ def finetune(
         FoldChoice, typer.Option(help="Fine-tune the model of the best fold, as the paper did, or of all folds.")
     ] = DEFAULTS.finetune_folds,
     learning_rate: Annotated[float | None, typer.Option(help="Learning rate; by default that of the run.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Images per step; by default those of the run.")
+    ] = None,
     store: Annotated[str | None, typer.Option(help="The store, if it was moved.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make. By default RUN-finetuned-LOSS.")] = None,
     cache: CacheKind = "none",
@@ -241,6 +244,7 @@ def finetune(
             epochs=epochs,
             folds=which_folds,
             learning_rate=learning_rate,
+            batch_size=batch_size,
             store=opened,
             out=out,
             overwrite=overwrite,

@@ -6,6 +6,7 @@ from . import fit as fit
 from . import folds as folds
 from . import gather as gather
 from . import job as job
+from . import memory as memory
 from . import network as network
 from . import optimizer as optimizer
 from . import overview as overview

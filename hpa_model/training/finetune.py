@@ -85,6 +85,7 @@ def finetune(
     epochs: int = 14,
     folds: FoldChoice = "best",
     learning_rate: float | None = None,
+    batch_size: int | None = None,
     store: Store | None = None,
     out: Path | None = None,
     overwrite: bool = False,
@@ -106,7 +107,8 @@ def finetune(
         Only the model of the fold with the highest macro-F1 at the best thresholds of that fold, as the paper did, or
         all. The models of the other folds are copied.
     learning_rate : float, optional
-        By default that of the run.
+    batch_size : int, optional
+        By default those of the run.
     store : Store, optional
         By default the one that the run was trained from.
     out : Path, optional
@@ -133,6 +135,7 @@ def finetune(
         loss=loss,
         epochs=epochs,
         learning_rate=trained.config.learning_rate if learning_rate is None else learning_rate,
+        batch_size=batch_size or trained.config.batch_size,
         finetune_epochs=0,
         finetune_loss=DEFAULTS.finetune_loss,
     )

@@ -14,6 +14,7 @@ from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
 from hpa_model.runs.models import save_model
 from hpa_model.training.callback import Models, NonBlockingCallbackList, TrainingCallback, rename_best, write_tables
 from hpa_model.training.job import FoldJob
+from hpa_model.training.memory import explain_out_of_memory
 from hpa_model.training.optimizer import make_optimizer, penalize_kernels
 
 STOPPING = "Interrupted: writing a checkpoint after this step. Press Ctrl-C again to stop at once."
@@ -34,13 +35,18 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     Raises
     ------
     InputError
-        If the loss becomes NaN or infinite, naming the step; the checkpoint is from before it.
+        If the loss becomes NaN or infinite, naming the step; the checkpoint is from before it. If a step needs more
+        memory than there is, naming a batch size that fits.
     """
     models = compile_models(network, job.config)
     state = _restore(models, job)
     rename_best(job.fold.folder, state)
     write_tables(job, state)
-    with reraise_reader_errors(job.reader) as reader, defer_interrupt(STOPPING) as interrupts:
+    with (
+        explain_out_of_memory(models, job),
+        reraise_reader_errors(job.reader) as reader,
+        defer_interrupt(STOPPING) as interrupts,
+    ):
         callback = TrainingCallback(models, job, state, interrupts)
         first = state.epoch
         if state.step:  # the rest of the epoch that the checkpoint is from
