@@ -1,7 +1,7 @@
 """The whole workflow on synthetic samples, at a size that two cores finish in minutes."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +14,27 @@ from hpa_data.synth import write_samples
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import encode_labels, read_columns, read_label_table
 from hpa_model.config import TrainConfig
-from hpa_model.evaluation.records import Scores
+from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.report import write_report
-from hpa_model.evaluation.scores import score_run
-from hpa_model.metrics import f1_per_class
+from hpa_model.evaluation.scores import fit_decision, predict_rows, score_run
+from hpa_model.metrics import Interval, f1_per_class
+from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
 from hpa_model.predict import predict_submission
 from hpa_model.runs.folder import SCORES_FILE
+from hpa_model.runs.out_of_fold import read_out_of_fold
+from hpa_model.thresholds import NoSkill
+from hpa_model.thresholds.no_skill import summarize_draws
+from hpa_model.training.baseline import train_baseline
 from hpa_model.training.job import EpochReport, ignore_epoch
 from hpa_model.training.train import train
 
-CONFIG = TrainConfig(
+# 28 of each class to train on, three to test on.
+N_SAMPLES, N_TEST = 784, 84
+N_FOLDS = 2
+NETWORK = TrainConfig(
     model="gapnet-pl",
     options={"dropout": 0.1},
-    folds=2,
+    folds=N_FOLDS,
     epochs=60,
     batch_size=16,
     image_size=128,
@@ -36,10 +44,10 @@ CONFIG = TrainConfig(
     clip_norm=1.0,
     symmetries=True,
 )
-# Of the decoded samples, 1 MiB each.
+# More than the decoded samples take, 1 MiB each; unused, it costs nothing.
 CACHE_BYTES = 2**30
-# 28 of each class to train on, three to test on.
-N_SAMPLES, N_TEST = 784, 84
+# Orders of the test samples that the scores without skill come from.
+N_DRAWS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,36 +64,69 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubmissionScore:
+    """Macro-F1 of predictions of the synthetic test samples, whose labels no step but this one reads."""
+
+    macro_f1: float
+
+    interval: Interval
+    """95 %, from bootstrap samples."""
+
+    no_skill: NoSkill
+    """The score of the same predictions for the test samples in a random order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """The network or the baseline: what it scores, and how long that takes."""
+
+    name: str
+    run: Path
+    """Its run folder."""
+
+    scores: Scores
+    """Of the out-of-fold probabilities."""
+
+    test: SubmissionScore
+
+    seconds: float
+    """Of training, scoring and predicting, without the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo:
     """What the demo did."""
 
     steps: tuple[Step, ...]
     """In order."""
 
-    run: Path
-    """The run folder."""
+    network: Contender
+    baseline: Contender
 
-    scores: Scores
-    """Of the out-of-fold probabilities."""
+    difference: Interval
+    """95 % interval of the network's headline score minus the baseline's, from bootstrap samples of both together."""
 
-    test_macro_f1: float
-    """Of the submission, scored with the labels of the synthetic test samples."""
+    report: Path
+    """The report of the network."""
 
-    test_chance: float
-    """The expected score of guessing each class as often as it occurs."""
+    n_test: int = N_TEST
+
+    headline: str = f"macro_f1_{HEADLINE.name}"
+    """The field of the scores that is the one to quote."""
 
 
 def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epoch: EpochReport = ignore_epoch) -> Demo:
-    """Generate samples, convert, train, evaluate and predict.
+    """Generate samples, convert, train a network and the baseline over the same folds, evaluate and predict.
 
     Parameters
     ----------
     folder : Path
-        The folder to create for the samples, the store, the run and the submission.
+        The folder to create for the samples, the store, the runs and the submissions.
     seed : int
+        Of the samples, the folds and the weights.
     progress : Progress, optional
         Of samples or images; each step starts it again, after a note.
-    on_epoch : function of (int, EpochRecord, bool), optional
+    on_epoch : function of (int, EpochRecord), optional
         As in `train`.
 
     Returns
@@ -99,7 +140,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"folder must be new or empty. Received: {folder}. Remove it, or pass another folder.")
-    samples, store, run, submission = (folder / name for name in ("samples", "hpa.zarr", "run", "submission.csv"))
+    samples, store = folder / "samples", folder / "hpa.zarr"
     steps: list[Step] = []
     started = time.perf_counter()
 
@@ -109,7 +150,15 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
         steps.append(Step(name=name, seconds=now - started, output=output))
         started = now
 
-    progress.note(f"Generating {N_SAMPLES} labeled samples and {N_TEST} test samples")
+    def predict(run: Path, submission: Path) -> SubmissionScore:
+        progress.note(f"Predicting the test part with the models of {run}")
+        predict_submission(
+            run, store, submission, sample_submission=samples / "sample_submission.csv", progress=progress
+        )
+        finish("predict", submission)
+        return score_submission(submission, samples / "test_truth.csv")
+
+    progress.note(f"Drawing {N_SAMPLES} labeled samples and {N_TEST} test samples")
     progress.start(N_SAMPLES + N_TEST)
     write_samples(samples, n_samples=N_SAMPLES, n_test=N_TEST, seed=seed, uniform=True, progress=progress.part())
     finish("synth", samples)
@@ -120,34 +169,58 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
         convert_files(plan, progress=progress)
     finish("convert", store)
 
-    progress.note(f"Training {CONFIG.folds} folds of {CONFIG.model} at {CONFIG.image_size} pixels")
-    train(open_store(store), CONFIG, run, cache_bytes=CACHE_BYTES, progress=progress, on_epoch=on_epoch)
-    finish("train", run)
+    opened, config = open_store(store), replace(NETWORK, seed=seed)
+    fitted = train_baseline(opened, config, folder / "baseline", progress=progress)
+    finish("baseline", fitted.run)
+    baseline = Contender(
+        name="baseline",
+        run=fitted.run,
+        scores=fitted.scores,
+        test=predict(fitted.run, folder / "baseline.csv"),
+        seconds=sum(step.seconds for step in steps[-2:]),
+    )
 
+    progress.note(f"Training {config.folds} folds of {config.model} at {config.image_size} pixels")
+    run = folder / "run"
+    train(opened, config, run, cache_bytes=CACHE_BYTES, progress=progress, on_epoch=on_epoch)
+    finish("train", run)
     progress.note("Scoring the out-of-fold predictions")
     scores = score_run(run)
     finish("evaluate", run / SCORES_FILE)
-
-    progress.note("Writing the report")
-    finish("report", write_report(run, scores=scores).path)
-
-    progress.note("Predicting the test part with the models of both folds")
-    predict_submission(
-        run,
-        store,
-        submission,
-        sample_submission=samples / "sample_submission.csv",
-        progress=progress,
+    test = predict(run, folder / "submission.csv")
+    network = Contender(
+        name=config.model, run=run, scores=scores, test=test, seconds=sum(step.seconds for step in steps[-3:])
     )
-    finish("predict", submission)
-
-    truth = read_label_table(samples / "test_truth.csv")
-    # In the order of the sample submission, which is that of the true labels.
-    predictions = encode_labels([row[1] for row in read_columns(submission, ("Id", "Predicted"))])
+    progress.note("Writing the report")
+    report = write_report(run, scores=scores).path
+    finish("report", report)
     return Demo(
         steps=tuple(steps),
-        scores=scores,
-        run=run,
-        test_macro_f1=float(f1_per_class(truth.labels, predictions).mean()),
-        test_chance=float(np.mean(truth.labels)),
+        network=network,
+        baseline=baseline,
+        difference=compare_headlines(run, fitted.run),
+        report=report,
+    )
+
+
+def compare_headlines(run: Path, other: Path) -> Interval:
+    """Return the 95 % interval of the headline score of a run minus that of another over the same samples and folds."""
+    scores = []
+    for rows in map(read_out_of_fold, (run, other)):
+        predictions = predict_rows(rows, fit_decision(rows, n_folds=N_FOLDS))[HEADLINE.name]
+        # The same seed draws the same samples for both.
+        scores.append(bootstrap_macro_f1(rows.labels, predictions, rows.groups))
+    return find_interval(scores[0] - scores[1])
+
+
+def score_submission(submission: Path, truth: Path) -> SubmissionScore:
+    """Score a submission with the true labels, a label table with the same ids in the same order."""
+    labels = read_label_table(truth).labels
+    predictions = encode_labels([row[1] for row in read_columns(submission, ("Id", "Predicted"))])
+    rng = np.random.default_rng(0)
+    shuffled = [f1_per_class(labels, rng.permutation(predictions)).mean() for _ in range(N_DRAWS)]
+    return SubmissionScore(
+        macro_f1=float(f1_per_class(labels, predictions).mean()),
+        interval=find_interval(bootstrap_macro_f1(labels, predictions)),
+        no_skill=summarize_draws(np.array(shuffled)),
     )
