@@ -13,6 +13,7 @@ from hpa_data.store.store import open_store
 from hpa_data.synth import write_samples
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import encode_labels, read_columns, read_label_table
+from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.report import write_report
@@ -173,7 +174,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
     fitted = train_baseline(opened, config, folder / "baseline", progress=progress)
     finish("baseline", fitted.run)
     baseline = Contender(
-        name="baseline",
+        name=BaselineSettings().model,
         run=fitted.run,
         scores=fitted.scores,
         test=predict(fitted.run, folder / "baseline.csv"),

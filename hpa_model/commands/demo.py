@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,8 @@ def demo(
         from hpa_model.demo import run_demo
 
     with progress("samples") as shown:
-        done = run_demo(folder, seed=seed, progress=shown, on_epoch=print_some_epochs)
+        wrapped = replace(shown, note=lambda line: shown.note(textwrap.fill(line, WIDTH, subsequent_indent="  ")))
+        done = run_demo(folder, seed=seed, progress=wrapped, on_epoch=print_some_epochs)
     show(done, as_json, describe_demo(done))
 
 
@@ -56,7 +58,7 @@ def describe_demo(done: "Demo") -> str:
     lines += [f"{'in all':<9}{sum(step.seconds for step in done.steps):>6.0f} s", ""]
     columns = f"{network.scores.n_samples} labeled samples", f"{done.n_test} test samples"
     lines.append(f"{'Macro-F1 (95 % interval)':<26}{columns[0]:<23}{columns[1]:<23}{'seconds':>8}")
-    for label, of in ((f"network, {network.name}", network), (baseline.name, baseline)):
+    for label, of in ((f"network, {network.name}", network), (f"baseline, {baseline.name}", baseline)):
         headline = _format(of.scores.headline, of.scores.intervals[done.headline])
         test = _format(of.test.macro_f1, of.test.interval)
         lines.append(f"{label:<26}{headline:<23}{test:<23}{of.seconds:>8.0f}")
