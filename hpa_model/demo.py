@@ -1,7 +1,7 @@
 """The whole workflow on synthetic samples, at a size that two cores finish in minutes."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from hpa_data.synth import write_samples
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import encode_labels, read_columns, read_label_table
 from hpa_model.baseline.settings import BaselineSettings
-from hpa_model.config import TrainConfig
+from hpa_model.config import list_recipes, make_config
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.report import write_report
 from hpa_model.evaluation.scores import fit_decision, predict_rows, score_run
@@ -32,19 +32,8 @@ from hpa_model.training.train import train
 # 28 of each class to train on, three to test on.
 N_SAMPLES, N_TEST = 784, 84
 N_FOLDS = 2
-NETWORK = TrainConfig(
-    model="gapnet-pl",
-    options={"dropout": 0.1},
-    folds=N_FOLDS,
-    epochs=60,
-    batch_size=16,
-    image_size=128,
-    learning_rate=1e-3,
-    schedule="cosine",
-    keep="last",
-    clip_norm=1.0,
-    symmetries=True,
-)
+# The training is that of a recipe.
+RECIPE = "trial"
 # More than the decoded samples take, 1 MiB each; unused, it costs nothing.
 CACHE_BYTES = 2**30
 # Orders of the test samples that the scores without skill come from.
@@ -170,7 +159,9 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
         convert_files(plan, progress=progress)
     finish("convert", store)
 
-    opened, config = open_store(store), replace(NETWORK, seed=seed)
+    opened = open_store(store)
+    recipe = next(recipe for recipe in list_recipes() if recipe.name == RECIPE)
+    config = make_config(recipe.settings | {"folds": N_FOLDS, "seed": seed})
     fitted = train_baseline(opened, config, folder / "baseline", progress=progress)
     finish("baseline", fitted.run)
     baseline = Contender(
