@@ -244,7 +244,7 @@ def draw_confusion(confusion: ConfusionMap, width: float = WIDE) -> Figure:
     margin = measure_width(rows, TEXT) + 0.12
     side = min((width - margin - 0.1) / n, 0.3)
     bottom = measure_width(labels, TEXT) * 0.87 + 0.25  # the sine of 60 degrees
-    height = side * (n + 1.5) + bottom + 0.1
+    height = side * (n + 1.5) + bottom + 0.3
     figure = Figure((width, height))
     axes = figure.add_axes((margin / width, bottom / height, side * n / width, side * (n + 1.5) / height))
     blue, red = to_rgb(BLUE), to_rgb(RED)
@@ -260,6 +260,7 @@ def draw_confusion(confusion: ConfusionMap, width: float = WIDE) -> Figure:
     axes.vlines(ends, 0, n, colors=GRID, lw=0.4)
     axes.set_xlim(0, n)
     axes.set_ylim(n + 1.5, 0)
+    axes.set_title("Rows: what samples show. Columns: what is predicted.")
     axes.set_yticks([*(ends[:-1] + 0.5), n + 1], rows)
     axes.set_xticks(ends[:-1] + 0.5, labels, rotation=60, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0)

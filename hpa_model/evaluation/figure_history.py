@@ -75,7 +75,7 @@ def draw_history(
     grid = figure.subplots(len(blocks) * len(PANELS), columns, squeeze=False)
     loss_limits = limit_losses([histories[fold] for fold in folds])
     highest = max(record.val_macro_f1_best for fold in folds for record in histories[fold])
-    highest = max([highest, *(band.high for fold, band in bands.items() if fold in folds)])
+    highest = max([highest, *(min(band.high, 1) for fold, band in bands.items() if fold in folds)])
     lowest_accuracy = min(record.val_accuracy for fold in folds for record in histories[fold][1:] or histories[fold])
     limits = (loss_limits, (0.0, max(1.08 * highest, 0.05)), (_floor(lowest_accuracy), 1.0))
     for block, in_block in enumerate(blocks):
@@ -88,7 +88,7 @@ def draw_history(
                 fold = in_block[column]
                 _draw_panel(axes, row, histories[fold], limits[row], keep)
                 if row == 1 and fold in bands:
-                    low, high = max(bands[fold].low, 0), bands[fold].high
+                    low, high = max(bands[fold].low, 0), min(bands[fold].high, 1)
                     axes.axhspan(low, high, color=BAND, lw=0, label="no skill, best thresholds")
                 if row == 0:
                     axes.set_title(f"Fold {fold}")
@@ -116,6 +116,7 @@ def _draw_panel(axes: Axes, row: int, history: Sequence[EpochRecord], limits: tu
         marker = "" if len(epochs) > 1 else "."
         axes.plot(epochs, values, line, color=color, marker=marker, label=label, zorder=3 if line == "-" else 2)
     axes.axvline(find_kept(history, keep).epoch, color=RED, lw=0.9, ls=":", label="epoch that is kept")
+    axes.set_xlim(0.5 if len(epochs) == 1 else None, 1.5 if len(epochs) == 1 else None)
     axes.set_ylim(*limits)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))

@@ -40,7 +40,7 @@ def draw_scores(scores: Scores, width: float = WIDE) -> Figure:
         band, interval = scores.no_skill.get(name), scores.intervals.get(name)
         if band is not None:
             low = max(band.low, 0.0)
-            axes.barh(row, band.high - low, 0.62, low, color=BAND, label="no skill" if is_first else "_")
+            axes.barh(row, min(band.high, 1) - low, 0.62, low, color=BAND, label="no skill" if is_first else "_")
         axes.plot(
             of_folds, [row] * len(of_folds), "|", color=SOFT, ms=9, mew=1.2, label="one fold" if is_first else "_"
         )
