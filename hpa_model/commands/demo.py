@@ -86,7 +86,7 @@ def _tell_winner(done: "Demo") -> str:
     low, high = done.difference.low, done.difference.high
     difference = done.network.scores.headline - done.baseline.scores.headline
     numbers = f"difference {difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
-    more = "The README shows under What to expect how long a network trains until it is higher."
+    more = "The README says under What to expect what longer trainings reach."
     if low > 0:
         return f"On the labeled samples the network is higher than the baseline: {numbers}."
     if high < 0:

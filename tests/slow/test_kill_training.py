@@ -15,6 +15,7 @@ from hpa_data.store.store import open_store
 from hpa_data.synth import write_samples
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.compare import compare_runs
+from hpa_model.evaluation.scores import score_run
 from hpa_model.losses import loss_of_set
 from hpa_model.nets import NETS
 from hpa_model.runs.folder import read_history
@@ -73,14 +74,20 @@ def test_five_kills_at_random_steps_change_no_weight(synthetic: Path, tmp_path: 
 
 SETTINGS = {
     "gapnet": {"epochs": 16, "image_size": 128, "learning_rate": 5e-3},
-    "gapnet-pl": {"epochs": 45, "image_size": 128, "options": {"dropout": 0.1}},
+    "gapnet-pl": {
+        **{"epochs": 30, "image_size": 128, "options": {"dropout": 0.1}, "clip_norm": 1.0},
+        **{"schedule": "cosine", "keep": "last", "symmetries": True},
+    },
     "deepyeast": {"epochs": 8, "image_size": 48, "options": {"dropout": 0.2}},
     "mcnn": {"epochs": 13, "image_size": 128, "batch_size": 8},
     "densenet121": {"epochs": 6, "image_size": 64, "batch_size": 8},
 }
+# How far above the band of scores without skill `gapnet-pl` must be. Its area under the ROC curve is 0.81, where the
+# band ends at 0.54, and its macro-F1 0.26, where that ends at 0.10.
+AUC_MARGIN, F1_MARGIN = 0.10, 0.10
 
 
-def test_each_network_learns_and_gapnet_scores_twice_the_chance_level(synthetic: Path, tmp_path: Path) -> None:
+def test_each_network_learns_and_gapnet_pl_scores_far_above_no_skill(synthetic: Path, tmp_path: Path) -> None:
     runs = []
     store = open_store(synthetic)
     labels = store.part("train").labels
@@ -93,9 +100,13 @@ def test_each_network_learns_and_gapnet_scores_twice_the_chance_level(synthetic:
         for history in read_history(tmp_path / name, 2):
             # Less than predicting the frequency of each class for every image.
             assert history[-1].loss < chance, name
-    rows = {row.model: row for row in compare_runs(runs).rows}
-    assert rows["gapnet"].macro_f1_cross_fitted >= 2 * rows["gapnet"].macro_f1_chance
-    print({name: (row.macro_f1_cross_fitted, row.macro_f1_chance, row.images_per_s) for name, row in rows.items()})
+    scores = score_run(tmp_path / "gapnet-pl")
+    assert scores.macro_roc_auc is not None
+    assert scores.macro_roc_auc > scores.no_skill["macro_roc_auc"].high + AUC_MARGIN
+    for name in ("macro_f1_within_fold", "macro_f1_cross_fitted"):
+        assert getattr(scores, name) > scores.no_skill[name].high + F1_MARGIN, name
+    for row in compare_runs(runs).rows:
+        print(f"{row.model}: macro-F1 {row.headline:.3f}, without skill at most {row.no_skill_high:.3f}")
 
 
 @pytest.mark.realdata
