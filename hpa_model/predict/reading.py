@@ -129,21 +129,27 @@ def _describe_scaling(options: ImportOptions, channel: str) -> str:
     return (options.intensities or {}).get(channel, options.intensity)
 
 
+def describe_difference(part: Part, first: Part) -> str:
+    """Say in words where two parts were read so that pixels of the same file would differ; empty if nowhere."""
+    other = first.manifest.import_settings
+    differences = [] if other is None else _compare_with(part, ImportOptions.decode(other))
+    return ", ".join(f"{here} in place of {there}" for _, here, there in differences[:3])
+
+
+def _compare_with(part: Part, other: ImportOptions) -> list[tuple[str, str, str]]:
+    """List where a part was read unlike with other settings, as `compare_options` does."""
+    settings = part.manifest.import_settings
+    if settings is None:
+        return []
+    differences = compare_options(ImportOptions.decode(settings), other, part.manifest.dataset)
+    return differences if _rules_matter(part) else [each for each in differences if each[0] != "rules"]
+
+
 def compare_part(part: Part, description: RunDescription) -> list[Notice]:
     """Return a notice if a part was read with settings other than all parts that a run was trained on."""
-    settings = part.manifest.import_settings
-    imports = recall_imports(description)
-    if settings is None or not imports:
+    found = [_compare_with(part, trained) for trained in recall_imports(description).values()]
+    if not found or not all(found):
         return []
-    options, dataset = ImportOptions.decode(settings), part.manifest.dataset
-    found = []
-    for trained in imports.values():
-        differences = compare_options(options, trained, dataset)
-        if not _rules_matter(part):
-            differences = [each for each in differences if each[0] != "rules"]
-        if not differences:
-            return []
-        found.append(differences)
     n_samples = len(part.ids)
     names = ", ".join(f"{here} in place of {there}" for _, here, there in found[0][:3])
     return [

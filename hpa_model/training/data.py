@@ -8,7 +8,9 @@ import numpy as np
 
 from hpa_data.dataset import is_readable
 from hpa_data.errors import N_EXAMPLES, InputError, Notice
+from hpa_data.store.part import Part
 from hpa_data.store.store import Store
+from hpa_model.predict.reading import describe_difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,9 @@ class DataSummary:
 
     same_id: tuple[str, ...]
     """Ids that several parts have."""
+
+    mixed: tuple[tuple[str, str, str], ...] = ()
+    """Part and id of each sample of parts that were read unlike the first, and how, in words."""
 
     def refuse_empty_parts(self) -> None:
         """Refuse parts without any class, whose labels are most likely missing: InputError."""
@@ -60,6 +65,17 @@ class DataSummary:
                     "other ids.",
                 )
             )
+        if self.mixed:
+            part, _, differences = self.mixed[0]
+            notices.append(
+                Notice(
+                    what=f"parts were converted with different settings, {part} with {differences}",
+                    n=len(self.mixed),
+                    examples=tuple(f"{name} in part {part}" for part, name, _ in self.mixed[:N_EXAMPLES]),
+                    remedy="A network can tell such parts apart by their brightness; convert them with the same "
+                    "settings, unless their files differ as the settings do.",
+                )
+            )
         return notices
 
 
@@ -68,6 +84,8 @@ def summarize_data(store: Store, parts: Sequence[str]) -> DataSummary:
     n_samples = 0
     without_class: list[tuple[str, str]] = []
     empty_parts = []
+    mixed: list[tuple[str, str, str]] = []
+    first: Part | None = None
     numbers: Counter[str] = Counter()
     for name in dict.fromkeys(parts):
         part = store.part(name)
@@ -81,9 +99,13 @@ def summarize_data(store: Store, parts: Sequence[str]) -> DataSummary:
         n_samples += len(ids)
         without_class += found
         numbers.update(ids)
+        first = part if first is None and part.manifest.import_settings is not None else first
+        words = "" if first is None else describe_difference(part, first)
+        mixed += [(name, each, f"{words} of {first and first.name}") for each in ids if words]
     return DataSummary(
         n_samples=n_samples,
         without_class=tuple(without_class),
         empty_parts=tuple(empty_parts),
         same_id=tuple(name for name, number in numbers.items() if number > 1),
+        mixed=tuple(mixed),
     )

@@ -10,6 +10,7 @@ import pytest
 
 from hpa_data.dataset import HPA_2021
 from hpa_data.errors import InputError
+from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.progress import Progress
 from hpa_model.evaluation.report import write_report
@@ -92,3 +93,26 @@ def test_parts_of_two_data_sets_are_refused_in_one_line_that_names_them(tmp_path
     assert_refused(hpa(*words), "parts must be of one data set. Received: train, of hpa2018, and other, of hpa2021,")
     with pytest.raises(InputError, match="of one data set"):
         train(open_store(tmp_path / "a.zarr"), dataclasses.replace(CONFIG, parts=("train", "other")), tmp_path / "r")
+
+
+def test_parts_that_were_converted_with_different_settings_are_told_before_training(
+    store: Store, kaggle: Path, tmp_path: Path, hpa: Hpa
+) -> None:
+    path = tmp_path / "hpa.zarr"
+    shutil.copytree(store.path, path)
+    for part, settings in (
+        ("alike", ImportOptions(missing="fill")),
+        ("other", ImportOptions(intensities={"red": "percentile"})),
+    ):
+        convert(kaggle / "train", path, labels=kaggle / "train.csv", part=part, settings=settings)
+    (told,) = summarize_data(open_store(path), ["train", "other"]).list_notices(legacy_leak=True)
+    assert str(told) == (
+        "Warning: parts were converted with different settings, other with intensity red=percentile in place of "
+        "intensity red=full of train, 12 samples, for example sample-11 in part other. A network can tell such parts "
+        "apart by their brightness; convert them with the same settings, unless their files differ as the settings do."
+    )
+    assert summarize_data(open_store(path), ["train", "alike"]).list_notices(legacy_leak=True) == []
+    words = ("train", path, "--part", "train", "--part", "other", "--out", tmp_path / "run", "--folds", 99)
+    ended = hpa(*words)  # so many folds are refused before anything is trained
+    assert ended.status == 2
+    assert "Warning: parts were converted with different settings, other with intensity red=percentile" in ended.err
