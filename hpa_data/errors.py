@@ -48,7 +48,8 @@ class Notice:
     def __str__(self) -> str:
         """Return it as the line that commands print."""
         example = f", for example {self.examples[0]}" if self.examples else ""
-        return f"Warning: {self.what}, {self.n} {self.unit}{'s' * (self.n != 1)}{example}. {self.remedy}"
+        plural = "" if self.n == 1 else "es" if self.unit.endswith("s") else "s"
+        return f"Warning: {self.what}, {self.n} {self.unit}{plural}{example}. {self.remedy}"
 
 
 def first_line(error: BaseException) -> str:

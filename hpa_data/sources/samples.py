@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import FAILED, FILLED, HPA_2018, OK, Dataset, Sample
 from hpa_data.errors import InputError
+from hpa_data.format.statistics import compute_checksum, sum_pixels
 from hpa_data.sources.levels import to_uint8
 from hpa_data.sources.loading import load_planes
 from hpa_data.sources.naming import SampleFiles
@@ -115,6 +116,9 @@ class FolderReader:
         # By index: notes on samples that were read, and the names of their channels that were filled.
         self.notes: dict[int, str] = {}
         self.filled: dict[int, tuple[str, ...]] = {}
+        # By index: CRC-32, and the sums of the channels and of their squares, of each image that was read.
+        self.checksums: dict[int, int] = {}
+        self.sums: dict[int, npt.NDArray[np.uint64]] = {}
         self.image_shape = dataset.image_shape  # (Y, X, C)
         self._samples = list(samples)
         self._options = options
@@ -156,6 +160,7 @@ class FolderReader:
                 self.failures[index], self.failed_files[index] = str(error), error.file
                 continue
             images[position] = sample.image
+            self.checksums[index], self.sums[index] = compute_checksum(sample.image), sum_pixels(sample.image)
             self.status[index] = sample.status
             if sample.note:
                 self.notes[index] = sample.note

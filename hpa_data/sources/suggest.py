@@ -164,7 +164,8 @@ def suggest_pattern(images: Iterable[str], dataset: Dataset) -> str:
             return f"pass --pattern '{text}{ending}'"
     for mark in [*(separator + mark for mark in _MARKS for separator in "_-. "), *_SEPARATORS]:
         for text in _list_folders(names[0].count("/"), f"{{id}}{mark}{{channel}}"):
-            if found := _find_texts(text, names):
+            # One sample with plain separators is far more often a number of samples, such as cell-1 to cell-9.
+            if found := _find_texts(text, names, n_least=2 if mark in _SEPARATORS else 1):
                 pairs = ",".join(f"{name}={key}" for name, key in zip(dataset.channel_names, found, strict=False))
                 return f"pass --pattern '{text}{ending}' --channels {pairs}, after checking which is which"
     return ""
@@ -198,14 +199,15 @@ def _fits(text: str, names: Sequence[str], channels: Sequence[str]) -> bool:
     return _is_regular(list(found.values()), len(names))
 
 
-def _find_texts(text: str, names: Sequence[str]) -> list[str]:
-    """Return what stands in the place of the channel in most names, if it makes samples; else nothing."""
+def _find_texts(text: str, names: Sequence[str], *, n_least: int) -> list[str]:
+    """Return what stands in the place of the channel in most names, if it makes `n_least` samples; else nothing."""
     pattern = parse_pattern(text)
     regex = pattern.compile("[^/_. -]+")  # the channel is one word
     found: defaultdict[tuple[str | None, ...], Counter[str]] = defaultdict(Counter)
     for matched in filter(None, map(regex.fullmatch, names)):
         found[tuple(matched.group(field) for field in pattern.fields)][matched.group("channel")] += 1
-    return sorted(set().union(*found.values())) if _is_regular(list(found.values()), len(names)) else []
+    is_regular = len(found) >= n_least and _is_regular(list(found.values()), len(names))
+    return sorted(set().union(*found.values())) if is_regular else []
 
 
 def _is_regular(samples: Sequence[Counter[str]], n_names: int) -> bool:

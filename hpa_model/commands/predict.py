@@ -28,6 +28,15 @@ def predict(
     parts: Annotated[
         list[str], typer.Option("--part", metavar="NAME", help="A part of the store to predict; repeatable.")
     ] = _PARTS,
+    folds: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--fold",
+            metavar="N",
+            help="Predict with the model of this fold, from 0, and thresholds fitted to its rows; repeatable. By "
+            "default, the mean of all.",
+        ),
+    ] = None,
     like: Annotated[
         str | None,
         typer.Option(
@@ -70,6 +79,7 @@ def predict(
             source,
             out,
             parts=parts,
+            folds=folds,
             reading=reading,
             sample_submission=sample_submission,
             probs=probs,
@@ -100,7 +110,10 @@ def _choose_reading(run: Path, like: str | None, files: ReadingOptions) -> "Read
 
 def describe_prediction(report: "Prediction") -> str:
     """Describe what a prediction wrote."""
-    lines = [f"{report.out}: {report.n_rows} rows, {report.n_labels / max(report.n_rows, 1):.2f} classes per row"]
+    per_row = f"{report.n_labels / max(report.n_rows, 1):.2f} classes per row"
+    if report.labels_per_sample == report.labels_per_sample:  # not NaN
+        per_row += f", the training data has {report.labels_per_sample:.2f}"
+    lines = [f"{report.out}: {report.n_rows} rows, {per_row}"]
     if report.probs is not None:
         lines.append(f"{report.probs}: the probability of each class")
     lines += [escape(str(notice)) for notice in report.notices]

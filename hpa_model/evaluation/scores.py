@@ -15,12 +15,10 @@ from hpa_model.evaluation.records import HEADLINE, ClassScore, Confusion, FoldSc
 from hpa_model.metrics import confusion_counts, f1_per_class, predict_classes
 from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
 from hpa_model.metrics.ranking import Ranking, mean_of_known, rank_samples
-from hpa_model.runs.decision import Decision, write_decision
+from hpa_model.runs.decision import Decision, fit_decision, write_decision
 from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
 from hpa_model.thresholds import (
-    apply_temperatures,
-    fit_temperatures,
     predict_cross_fitted,
     predict_within_folds,
     search_thresholds,
@@ -56,19 +54,6 @@ def score_run(run: Path) -> Scores:
     write_decision(run, fit_decision(rows, n_folds=description.config.folds), classes)
     write_atomic(run / SCORES_FILE, (json.dumps(asdict(scores), indent=2) + "\n").encode())
     return scores
-
-
-def fit_decision(rows: OutOfFold, *, n_folds: int) -> Decision:
-    """Fit the temperature of each fold's model and the thresholds of all, for the models of these rows."""
-    temperatures = np.ones(n_folds)
-    fitted = fit_temperatures(rows.labels, rows.probs, rows.folds)
-    temperatures[: len(fitted)] = fitted
-    calibrated = apply_temperatures(rows.probs, temperatures[rows.folds])
-    return Decision(
-        thresholds=search_thresholds(rows.labels, calibrated),
-        temperatures=temperatures,
-        fill=bool(rows.labels.any(axis=1).all()),
-    )
 
 
 def predict_rows(rows: OutOfFold, decision: Decision) -> dict[str, npt.NDArray[np.uint8]]:

@@ -1,5 +1,7 @@
+from . import ensemble as ensemble
 from . import models as models
 from . import reading as reading
+from . import seen as seen
 from . import source as source
 from . import submit as submit
 from . import tables as tables

@@ -12,6 +12,7 @@ import numpy as np
 from hpa_data.convert.intensities import Levels, find_dim_read, measure_levels
 from hpa_data.dataset import FAILED, FILLED, PENDING, Dataset
 from hpa_data.errors import N_EXAMPLES, InputError, Notice
+from hpa_data.folds.duplicates import find_uniform
 from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.reader import Reader
 from hpa_data.sources.mapping import map_channels
@@ -23,6 +24,7 @@ from hpa_data.store.failures import Failure, list_failures
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_model.predict.reading import Reading, compare_part
+from hpa_model.predict.seen import ImageKey, Wanted, list_wanted
 from hpa_model.runs.folder import RunDescription
 
 # Samples that are read before all others, to see how bright their channels are.
@@ -67,6 +69,15 @@ class Source:
             found += [Failure(id=self.reader.ids[index], file="", reason=reason) for index in pending]
         return {failure.id: failure for failure in found}
 
+    def list_wanted(self, description: RunDescription, ids: Sequence[str]) -> list[Wanted]:
+        """List some samples with what says which training samples they are; those of files, once they were read."""
+        if isinstance(self.reader, FolderReader):
+            found = [Wanted(id=name, image=_image_key(self.reader, row)) for row, name in enumerate(self.reader.ids)]
+        else:
+            found = [each for part in self.parts for each in list_wanted(part, description)]
+        wanted = set(ids)
+        return [each for each in found if each.id in wanted]
+
     def list_notices(self, ids: Sequence[str]) -> list[Notice]:
         """Tell what is notable of some samples that were read: filled channels, and notes on their files."""
         wanted = set(ids)
@@ -86,6 +97,14 @@ class Source:
             *_notice_filled({name: names for name, names in filled.items() if name in wanted}),
             *group_notes([note for name, note in notes.items() if name in wanted]),
         ]
+
+
+def _image_key(reader: FolderReader, index: int) -> ImageKey | None:
+    """Return what tells the image of a sample of files from others; None where it was not read, or shows nothing."""
+    sums = reader.sums.get(index)
+    if sums is None or find_uniform(sums[None], pixels=int(np.prod(reader.image_shape[:2])))[0]:
+        return None
+    return reader.checksums[index], sums.tobytes()
 
 
 def _notice_filled(filled: dict[str, tuple[str, ...]]) -> list[Notice]:

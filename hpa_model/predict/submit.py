@@ -15,12 +15,12 @@ from hpa_data.sources.samples import FolderReader
 from hpa_data.store.failures import Failure
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import first_duplicate
+from hpa_model.predict.ensemble import Ensemble, choose_models, notice_count
 from hpa_model.predict.models import load_models, predict_probs
 from hpa_model.predict.reading import Reading, find_reading
-from hpa_model.predict.source import is_store, open_source
+from hpa_model.predict.seen import TrainingSamples, notice_seen
+from hpa_model.predict.source import Source, is_store, open_source
 from hpa_model.predict.tables import check_probs_path, write_probs
-from hpa_model.runs.decision import read_decision
-from hpa_model.runs.folder import read_run
 from hpa_model.submission import check_submission, read_sample_submission, write_submission
 
 # Ids that are looked at for the nearest one; 20,000 take a second.
@@ -57,6 +57,9 @@ class Prediction:
     probs: Path | None = None
     """The file of probabilities."""
 
+    labels_per_sample: float = float("nan")
+    """Classes of a sample of the training data, on average; NaN where that is not known."""
+
 
 def predict_submission(
     run: Path,
@@ -64,6 +67,7 @@ def predict_submission(
     out: Path,
     *,
     parts: Sequence[str] = ("test",),
+    folds: Sequence[int] | None = None,
     reading: Reading | None = None,
     sample_submission: Path | None = None,
     probs: Path | None = None,
@@ -85,6 +89,9 @@ def predict_submission(
         The CSV file to write.
     parts : sequence of str
         Of the store. No id may be in two of them.
+    folds : sequence of int, optional
+        Average the models of these folds, and use thresholds fitted to their rows alone. By default all, with the
+        thresholds of the run.
     reading : Reading, optional
         How image files are read; by default as those of the run, see `find_reading`. Not for stores.
     sample_submission : Path, optional
@@ -114,11 +121,11 @@ def predict_submission(
     """
     if out.is_dir():
         raise InputError(f"out must be a file. Received: {out}, a folder. Pass {out / 'submission.csv'}.")
-    description = read_run(run)
+    models = choose_models(run, folds)
+    description = models.description
     dataset = description.full_dataset
     if probs is not None:
         check_probs_path(probs, dataset.classes)
-    decision = read_decision(run, description.classes, description.config.folds)
     if reading is None and not is_store(source):
         reading = find_reading(description)
     opened = open_source(source, description, parts=parts, reading=reading)
@@ -126,30 +133,33 @@ def predict_submission(
         repeated = first_duplicate(reader.ids)
         if repeated is not None:
             raise InputError(f"Cannot predict {source}: two parts have id {repeated!r}. Predict them one at a time.")
-        if strict and opened.notices:
-            raise InputError(refuse_notices(source, opened.notices))
         order, chosen = _find_rows(reader, source, sample_submission)
+        is_files = isinstance(reader, FolderReader)  # whose images are compared once they are read
+        before = [*models.notices, *opened.notices, *([] if is_files else _notice_seen(models, opened, order))]
+        if strict and before:
+            raise InputError(refuse_notices(source, before))
         readable = is_readable(reader.status[chosen])
         if not readable.any():
             raise InputError(f"Cannot predict {source}: none of its samples is readable. Convert it again.")
-        models = load_models(run, description, range(description.config.folds))
+        networks = load_models(run, description, models.folds)
         progress.start(int(readable.sum()))
         rows = chosen[readable]
         found = predict_probs(
-            models,
+            networks,
             reader,
             rows,
             description.config.batch_size,
             progress.part(),
             tta=tta,
-            temperatures=decision.temperatures,
+            temperatures=models.temperatures,
         )
         # A folder's reader knows only now which files it could read.
         is_read = reader.status[rows] != FAILED
         ids = [reader.ids[index] for index in rows[is_read].tolist()]
         failures = opened.list_failures()
-        notices = (*opened.notices, *opened.list_notices(ids))
-    predictions = decision.predict(found[is_read], fill=False if allow_empty else None)
+        notices = [*before, *opened.list_notices(ids), *(_notice_seen(models, opened, ids) if is_files else [])]
+    predictions = models.decision.predict(found[is_read], fill=False if allow_empty else None)
+    notices += notice_count(predictions, models.rows)
     predicted = dict(zip(ids, predictions, strict=True))
     failed = tuple(name for name in order if name not in predicted)
     write_submission(out, order, predicted, dataset, names=names)
@@ -164,9 +174,19 @@ def predict_submission(
         failures=tuple(failures[name] for name in failed),
         n_extra=len(reader) - len(order),
         n_left_out=opened.n_left_out,
-        notices=notices,
+        notices=tuple(notices),
+        labels_per_sample=models.labels_per_sample,
         probs=probs,
     )
+
+
+def _notice_seen(models: Ensemble, source: Source, ids: Sequence[str]) -> list[Notice]:
+    """Tell which of some samples the models were trained on."""
+    if models.rows is None:
+        return []
+    description = models.description
+    training = TrainingSamples(run=models.run, description=description, rows=models.rows, folds=models.folds)
+    return notice_seen(training, source.list_wanted(description, ids))
 
 
 def refuse_notices(source: Path | str, notices: Sequence[Notice]) -> str:

@@ -11,8 +11,8 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import write_atomic
 from hpa_model.metrics import predict_classes
 from hpa_model.runs.folder import CORRUPTION_ERRORS, THRESHOLDS_FILE
-from hpa_model.runs.out_of_fold import check_finished
-from hpa_model.thresholds import NEVER, apply_temperatures, fill_empty_rows
+from hpa_model.runs.out_of_fold import OutOfFold, check_finished
+from hpa_model.thresholds import NEVER, apply_temperatures, fill_empty_rows, fit_temperatures, search_thresholds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,19 @@ class Decision:
         if self.fill if fill is None else fill:
             return fill_empty_rows(predictions, calibrated, self.thresholds < NEVER)
         return predictions
+
+
+def fit_decision(rows: OutOfFold, *, n_folds: int) -> Decision:
+    """Fit the temperature of each fold's model and the thresholds of all, for the models of these rows."""
+    temperatures = np.ones(n_folds)
+    fitted = fit_temperatures(rows.labels, rows.probs, rows.folds)
+    temperatures[: len(fitted)] = fitted
+    calibrated = apply_temperatures(rows.probs, temperatures[rows.folds])
+    return Decision(
+        thresholds=search_thresholds(rows.labels, calibrated),
+        temperatures=temperatures,
+        fill=bool(rows.labels.any(axis=1).all()),
+    )
 
 
 def write_decision(run: Path, decision: Decision, classes: tuple[str, ...]) -> None:

@@ -49,10 +49,10 @@ def encode(**options: object) -> dict[str, object]:
     return ImportOptions(**options).encode()  # type: ignore[arg-type]
 
 
-def write_12_bits(folder: Path, names: list[str]) -> None:
+def write_12_bits(folder: Path, names: list[str], first: int = 0) -> None:
     """Write samples of 12 bits in 16, which the full range makes black."""
     folder.mkdir(parents=True)
-    for index, name in enumerate(names):
+    for index, name in enumerate(names, first):
         for k, channel in enumerate(HPA_2018.channel_names):
             cv2.imwrite(str(folder / f"{name}_{channel}.tif"), draw_image(index)[..., k].astype(np.uint16) * 16)
 
@@ -60,7 +60,7 @@ def write_12_bits(folder: Path, names: list[str]) -> None:
 def test_a_folder_is_read_with_the_settings_of_the_run_and_predicts_as_its_store(tmp_path: Path, hpa: Hpa) -> None:
     names = [f"s{index}" for index in range(6)]
     write_12_bits(tmp_path / "train", names)
-    write_12_bits(tmp_path / "test", ["t0", "t1"])
+    write_12_bits(tmp_path / "test", ["t0", "t1"], 100)
     table = write_table(tmp_path / "train.csv", {name: f"{index % 2}" for index, name in enumerate(names)})
     settings, store = ImportOptions(intensity="percentile"), tmp_path / "a.zarr"
     convert(tmp_path / "train", store, labels=table, settings=settings)

@@ -10,9 +10,9 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from hpa_data.errors import InputError
 from hpa_model.evaluation.records import THRESHOLDINGS, ClassScore, FoldScore, Scores
-from hpa_model.evaluation.scores import find_confusion, fit_decision, predict_rows, score_rows, score_run
+from hpa_model.evaluation.scores import find_confusion, predict_rows, score_rows, score_run
 from hpa_model.metrics import f1_per_class, predict_classes
-from hpa_model.runs.decision import read_decision
+from hpa_model.runs.decision import fit_decision, read_decision
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
 from hpa_model.thresholds import search_thresholds
 from tests.builders import RUN_CLASSES, make_rows, make_run
