@@ -29,6 +29,9 @@ class FoldPlan:
     parents: npt.NDArray[np.int64]
     """The index of each copy's parent, shape (N,); negative for all others. With `legacy_leak`, copies are others."""
 
+    groups: npt.NDArray[np.int64] | None = None
+    """The group of each sample, shape (N,): those of one group are in one fold. None if no two originals share one."""
+
     leak_check: LeakCheck = NOT_CHECKED
     """Which duplicates were looked for, and kept together."""
 
@@ -99,7 +102,9 @@ def plan_folds(
     folds: npt.NDArray[np.int64] = np.full(len(reader), -1)
     folds[originals] = _assign(reader.labels[originals], n_folds, method, groups[originals], seed)
     # A copy that could not be written must not be read, although its parent can.
-    return FoldPlan(n_folds=n_folds, folds=folds, parents=np.where(readable, parents, ORIGINAL))
+    parents = np.where(readable, parents, ORIGINAL)
+    is_grouped = len(np.unique(groups[originals])) < len(originals)
+    return FoldPlan(n_folds=n_folds, folds=folds, parents=parents, groups=groups if is_grouped else None)
 
 
 def _assign(

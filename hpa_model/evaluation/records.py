@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from hpa_data.folds.leak_check import LeakCheck
 from hpa_data.stats.labels import choose_classes, explain_choice
 from hpa_model.metrics import Interval
 from hpa_model.thresholds import NoSkill
@@ -156,6 +157,9 @@ class Scores:
 
     legacy_leak: bool = False
     """Whether copies of validation samples were trained on, which inflates all scores."""
+
+    leak_check: LeakCheck | None = None
+    """Which duplicates were looked for, and kept in one fold; None if that is not known, as of rows without a run."""
 
     @property
     def headline(self) -> float:

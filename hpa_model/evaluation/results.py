@@ -14,9 +14,10 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_model.baseline.settings import CLASSIFIERS, IN_WORDS
 from hpa_model.evaluation.records import HEADLINE, Scores
-from hpa_model.evaluation.scores import fit_decision, predict_rows, score_run
+from hpa_model.evaluation.scores import predict_rows, score_run
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.baseline import CLASSIFIERS_FILE, IMPORTANCES_FILE
+from hpa_model.runs.decision import fit_decision
 from hpa_model.runs.folder import (
     CONFIG_FILE,
     CORRUPTION_ERRORS,

@@ -50,7 +50,11 @@ def score_run(run: Path) -> Scores:
             f"Cannot score run {run}: {OUT_OF_FOLD_FILE} has {rows.labels.shape[1]} columns for {len(classes)} "
             "classes. Train again."
         )
-    scores = replace(score_rows(rows, classes), legacy_leak=description.config.legacy_leak)
+    scores = replace(
+        score_rows(rows, classes),
+        legacy_leak=description.config.legacy_leak,
+        leak_check=description.known_leak_check,
+    )
     write_decision(run, fit_decision(rows, n_folds=description.config.folds), classes)
     write_atomic(run / SCORES_FILE, (json.dumps(asdict(scores), indent=2) + "\n").encode())
     return scores

@@ -31,5 +31,6 @@ def gather_probs(run: OpenRun) -> None:
         probs=probs[validated],
         folds=plan.folds[validated],
         parts=name_parts(plan, reader),
+        groups=None if plan.groups is None else plan.groups[validated],
     )
     write_out_of_fold(run.folder, rows)

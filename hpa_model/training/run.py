@@ -140,14 +140,14 @@ def open_run(
             progress=progress,
         )
         description = replace(description, leak_check=plan.leak_check if before is None else before.leak_check)
-        progress.note(description.known_leak_check.describe())
-        if before is None and config.duplicates == "auto":
-            for notice in plan.leak_check.list_notices():
-                progress.note(str(notice))
         if is_new and base is None and not allow_unlabeled:  # earlier versions trained on such parts
             summarize_data(store, config.parts).refuse_empty_parts()
         if base is not None:
             check_folds(base.folder, plan, reader)
+        progress.note(description.known_leak_check.describe())
+        if before is None and config.duplicates == "auto":
+            for notice in plan.leak_check.list_notices():
+                progress.note(str(notice))
         seen = [] if weights is None else weights.find_seen(store, plan, reader)
         if seen:
             progress.note(str(describe_seen(seen, weights.folder)))  # type: ignore[union-attr]
@@ -272,8 +272,6 @@ def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
     no_effect = set()
     if existing.config.legacy_leak and wanted.config.legacy_leak:  # then all settings give contiguous folds
         no_effect = {"fold_method", "duplicates"}
-    elif existing.leak_check is None and wanted.config.duplicates == "auto":  # by an earlier version, without a choice
-        no_effect = {"duplicates"}
     for name in TrainConfig.__dataclass_fields__:
         old, new = getattr(existing.config, name), getattr(wanted.config, name)
         if name.startswith("finetune_") or name in no_effect:

@@ -15,6 +15,7 @@ from hpa_data.store.store import Store, open_store
 from hpa_data.system.progress import Progress
 from hpa_model.config import DEFAULTS, TrainConfig, make_config
 from hpa_model.runs.folder import read_run
+from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.finetune import finetune
 from hpa_model.training.run import open_run
 from hpa_model.training.train import train
@@ -73,6 +74,11 @@ def test_a_training_keeps_duplicates_in_one_fold_and_records_what_it_looked_for(
     found = LeakCheck(searched="near", n_samples=12, n_groups=6, n_in_groups=12, n_exact=12)
     assert read_run(out).leak_check == found
     assert notes[0] == found.describe()
+    rows = read_out_of_fold(out)
+    assert rows.groups is not None
+    assert (rows.groups[:6] == rows.groups[6:]).all()
+    assert len(np.unique(rows.groups)) == 6
+    assert json.loads((out / "scores.json").read_text())["leak_check"] == dataclasses.asdict(found)
     tuned = finetune(out, epochs=1, out=tmp_path / "tuned")
     assert read_run(tuned.run).leak_check == found
     planned: list[int] = []
