@@ -17,10 +17,11 @@ from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import list_recipes, make_config
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.report import write_report
-from hpa_model.evaluation.scores import fit_decision, predict_rows, score_run
+from hpa_model.evaluation.scores import predict_rows, score_run
 from hpa_model.metrics import Interval, f1_per_class
 from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
 from hpa_model.predict import predict_submission
+from hpa_model.runs.decision import fit_decision
 from hpa_model.runs.folder import SCORES_FILE
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.thresholds import NoSkill
