@@ -15,7 +15,8 @@ from hpa_model.evaluation.records import HEADLINE, ClassScore, Confusion, FoldSc
 from hpa_model.metrics import confusion_counts, f1_per_class, predict_classes
 from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
 from hpa_model.metrics.ranking import Ranking, mean_of_known, rank_samples
-from hpa_model.runs.decision import Decision, fit_decision, write_decision
+from hpa_model.runs.decision import Decision, write_decision
+from hpa_model.runs.decision import fit_decision as fit_decision  # noqa: PLC0414 - callers look for it here, too
 from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
 from hpa_model.thresholds import (
