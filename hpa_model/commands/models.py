@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hpa_data.commands.console import quiet, show
+from hpa_data.commands.console import show
 from hpa_data.commands.options import Json
 
 if TYPE_CHECKING:
-    from hpa_model.nets.summary import NetSummary
+    from hpa_model.nets.sizes import NetSummary
 
 
 def models(as_json: Json = False) -> None:
     """List the networks: input size, parameters, operations, options."""
-    with quiet():
-        from hpa_model.nets.summary import list_nets
+    from hpa_model.nets.sizes import read_sizes
 
-        nets = list_nets()
+    nets = read_sizes()
     show(nets, as_json, describe_nets(nets))
 
 

@@ -7,6 +7,7 @@ from . import head as head
 from . import mcnn as mcnn
 from . import resize as resize
 from . import scale as scale
+from . import sizes as sizes
 from . import summary as summary
 from . import symmetry as symmetry
 from .catalog import LAYERS as LAYERS

@@ -1,37 +1,15 @@
 """The size of a network: its parameters, and multiply-adds per image."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict
 
 import keras
 import numpy as np
 
 from hpa_data.dataset import HPA_2018
+from hpa_data.system.atomic import write_atomic
 from hpa_model.nets.catalog import NETS, build, list_layers
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetSummary:
-    """The size of a network, and its options."""
-
-    name: str
-    summary: str
-
-    image_size: int
-    """Rows and columns that it sees."""
-
-    min_size: int
-    """The fewest rows and columns that it can take, with its default options."""
-
-    n_parameters: int
-
-    n_frozen: int
-    """Of these, those that are not trained: moving averages."""
-
-    n_macs: int
-    """Multiply-adds of the convolutions and dense layers per image."""
-
-    options: dict[str, float | int | str]
-    """The options and their defaults."""
+from hpa_model.nets.sizes import SIZES_FILE, NetSummary
 
 
 def count_macs(model: keras.Model) -> int:
@@ -65,3 +43,8 @@ def list_nets(
             )
         )
     return summaries
+
+
+if __name__ == "__main__":  # a network was added, or changed its size
+    sizes = [asdict(net) for net in list_nets()]
+    write_atomic(SIZES_FILE, (json.dumps(sizes, indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,7 +1,11 @@
 """`hpa models`: the list of networks."""
 
 import json
+import subprocess
+import sys
 
+from hpa_model.nets.sizes import read_sizes
+from hpa_model.nets.summary import list_nets
 from tests.builders import Hpa
 
 
@@ -12,3 +16,17 @@ def test_the_networks_are_listed_with_their_sizes(hpa: Hpa) -> None:
     assert "deepyeast        192   78,110,876" in ended.out
     nets = {net["name"]: net for net in json.loads(hpa("models", "--json").out)}
     assert nets["gapnet"]["n_parameters"] == 597_388
+
+
+def test_the_recorded_sizes_are_those_of_the_networks() -> None:
+    assert read_sizes() == list_nets(), "Run: python -m hpa_model.nets.summary"
+
+
+def test_listing_the_networks_loads_no_framework() -> None:
+    code = (
+        "import sys, cli; sys.argv = ['hpa', 'models']\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
