@@ -17,7 +17,7 @@ from hpa_model.evaluation.results import Results
 from hpa_model.runs.out_of_fold import OutOfFold
 
 # Images of each kind, and pixels of their longer side: at 28 classes the page stays below 2 MB.
-N_EXAMPLES, IMAGE_PIXELS = 6, 320
+N_EXAMPLES, IMAGE_PIXELS = 6, 288
 N_FOUND, N_MISSED, N_WRONG, THUMBNAIL_PIXELS = 2, 1, 1, 112
 MAX_NAMED = 4  # classes of one kind below an image
 # What a channel's brightest pixels are raised to where it is shown alone, of 255 levels, and by how much at most.
@@ -182,7 +182,7 @@ def _read_all(store: Store, results: Results) -> Images:
                 id=rows.ids[index],
                 kind=kind,
                 prob=float(rows.probs[index, k]),
-                image=encode_image(rgb, quality=75),
+                image=encode_image(rgb, quality=70),
                 width=width,
                 height=height,
             )
