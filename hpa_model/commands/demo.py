@@ -29,8 +29,9 @@ def demo(
 ) -> None:
     """Run the whole workflow on synthetic samples, in a few minutes.
 
-    The steps are synth, convert, baseline, train, evaluate, predict and report. The table at the end has the scores
-    of the network beside those of the baseline, which are classical features and extra trees.
+    The steps are synth, convert, baseline, train, evaluate, predict and report.
+
+    At the end, the scores of the network stand beside those of the baseline.
     """
     with quiet():
         from hpa_model.demo import run_demo
