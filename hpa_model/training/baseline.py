@@ -22,8 +22,9 @@ from hpa_model.baseline.features import measure_images, name_features
 from hpa_model.baseline.model import fit_model
 from hpa_model.baseline.settings import CLASSIFIERS, NAME, SHARED_SETTINGS, BaselineSettings
 from hpa_model.config import TrainConfig
-from hpa_model.evaluation.records import THRESHOLDINGS, Scores
-from hpa_model.evaluation.scores import score_rows, score_run
+from hpa_model.evaluation.records import Scores
+from hpa_model.evaluation.scores import fit_decision, predict_rows, score_run
+from hpa_model.metrics import f1_per_class
 from hpa_model.runs.baseline import (
     BASELINE_FILE,
     CLASSIFIERS_FILE,
@@ -119,7 +120,7 @@ def train_baseline(
         models = [read_baseline(out, fold, run.description) for fold in range(config.folds)]
         write_importances(out, names, np.mean([model.trees.importances for model in models], axis=0))
     scores = score_run(out)
-    alone = _score_alone(out, scores)
+    alone = _score_alone(out)
     return FinishedBaseline(run=out, scores=scores, alone=alone)
 
 
@@ -171,16 +172,16 @@ def _fit_fold(
         np.savez(file, probs=probs[settings.model], **probs)  # type: ignore[arg-type]
 
 
-def _score_alone(run: Path, scores: Scores) -> dict[str, dict[str, float]]:
+def _score_alone(run: Path) -> dict[str, dict[str, float]]:
     """Score each classifier and the mean of both, and write the scores into the run folder."""
     rows = read_out_of_fold(run)
-    classes = tuple(score.name for score in scores.classes)
     alone: dict[str, dict[str, float]] = {}
     for name in CLASSIFIERS:
         probs = np.zeros_like(rows.probs)
         for fold in np.unique(rows.folds):
             probs[rows.folds == fold] = read_arrays(fold_folder(run, int(fold)) / PROBS_FILE)[name]
-        of_classifier = score_rows(replace(rows, probs=probs), classes)
-        alone[name] = {kind.name: float(getattr(of_classifier, f"macro_f1_{kind.name}")) for kind in THRESHOLDINGS}
+        of_classifier = replace(rows, probs=probs)
+        predictions = predict_rows(of_classifier, fit_decision(of_classifier, n_folds=int(rows.folds.max()) + 1))
+        alone[name] = {kind: float(f1_per_class(rows.labels, found).mean()) for kind, found in predictions.items()}
     write_atomic(run / CLASSIFIERS_FILE, (json.dumps(alone, indent=2) + "\n").encode())
     return alone
