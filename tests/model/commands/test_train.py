@@ -52,7 +52,7 @@ def test_the_same_command_resumes_a_training(store: Store, run: Path, tmp_path: 
     ]  # after the leak check
     (again / "fold1" / "probs.npz").unlink()
     ended = hpa("train", store.path, *options)
-    assert ended.err.splitlines()[1] == f"Resuming {again} at the start of fold 1"
+    assert ended.err.splitlines()[1] == f"Resuming {again} at the predictions of fold 1"
     assert "2 folds, 1 to train, 6 images" in ended.err
 
 
