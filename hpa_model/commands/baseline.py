@@ -105,7 +105,7 @@ def baseline(
 
 
 def describe_alone(finished: "FinishedBaseline", model: Classifier) -> str:
-    """Describe the scores of each classifier, the run's own first in the text."""
+    """Describe the scores of each classifier, and which is that of the run."""
     from hpa_model.evaluation.records import THRESHOLDINGS
 
     headline = THRESHOLDINGS[0]
