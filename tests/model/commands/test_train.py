@@ -70,6 +70,7 @@ def test_finetuning_makes_a_run_beside_the_first(run: Path, tmp_path: Path, hpa:
     assert before["n_samples"] == result["n_samples"] == 12
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_paper_fine_tunes_with_both_losses_and_compares_the_runs(
     store: Store, run: Path, tmp_path: Path, hpa: Hpa
 ) -> None:

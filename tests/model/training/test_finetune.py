@@ -48,6 +48,7 @@ def test_a_fine_tuned_run_records_its_base_and_has_predictions_of_its_own(
     description = read_run(finetuned)
     assert description.finetuned_from == str(run)
     assert description.finetuned_folds == (0, 1)
+    assert description.leak_check == read_run(run).leak_check is not None
     assert (description.config.loss, description.config.epochs) == ("f1", 2)
     rows = read_out_of_fold(finetuned)
     assert rows.ids == read_out_of_fold(run).ids
