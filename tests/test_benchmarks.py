@@ -48,6 +48,12 @@ def test_the_leak_benchmark_prints_what_was_looked_for() -> None:
     assert table.splitlines()[1].removeprefix(row).split()[:2] == ["near", "6"]
 
 
+def test_the_benchmark_of_the_no_skill_band_prints_a_coverage_for_each_score() -> None:
+    table = run("no_skill", "--rows", 40, "--data-sets", 1)
+    assert "macro_f1_within_fold" in table
+    assert "fold: macro_roc_auc" in table
+
+
 def test_the_augmentation_benchmark_prints_every_codec(kaggle: Path) -> None:
     arguments = ("--rounds", 1, "--copies", 4, "--codecs", "lz4hc", "raw")
     rows = ["limit lz4hc", "augment lz4hc", "limit raw", "augment raw"]

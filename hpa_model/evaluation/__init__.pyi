@@ -11,4 +11,5 @@ from . import images as images
 from . import records as records
 from . import report as report
 from . import results as results
+from . import scorer as scorer
 from . import scores as scores

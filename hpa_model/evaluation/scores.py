@@ -12,19 +12,15 @@ from hpa_data.errors import InputError
 from hpa_data.system.atomic import write_atomic
 from hpa_model.evaluation.confusion import Partner, rank_partners
 from hpa_model.evaluation.records import HEADLINE, ClassScore, Confusion, FoldScore, Scores
-from hpa_model.metrics import confusion_counts, f1_per_class, predict_classes
+from hpa_model.evaluation.scorer import Scorer
+from hpa_model.metrics import confusion_counts, f1_per_class
 from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
-from hpa_model.metrics.ranking import Ranking, mean_of_known, rank_samples
+from hpa_model.metrics.ranking import rank_samples
 from hpa_model.runs.decision import Decision, write_decision
 from hpa_model.runs.decision import fit_decision as fit_decision  # noqa: PLC0414 - callers look for it here, too
 from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
-from hpa_model.thresholds import (
-    predict_cross_fitted,
-    predict_within_folds,
-    search_thresholds,
-)
-from hpa_model.thresholds.no_skill import measure_no_skill
+from hpa_model.thresholds.no_skill import choose_draws, measure_no_skill
 
 # Number of classes that are reported as the worst, and of classes that each is confused with.
 N_WORST, N_CONFUSED = 5, 3
@@ -63,7 +59,7 @@ def score_run(run: Path) -> Scores:
 
 def predict_rows(rows: OutOfFold, decision: Decision) -> dict[str, npt.NDArray[np.uint8]]:
     """Predict the rows, uint8 (N, K), once for each of `THRESHOLDINGS`, by its name."""
-    return _predict(rows.labels, rows.probs, decision.calibrate(rows.probs, rows.folds), rows.folds, fill=decision.fill)
+    return Scorer(rows, decision).predict()
 
 
 def predict_headline(rows: OutOfFold) -> npt.NDArray[np.uint8]:
@@ -71,51 +67,27 @@ def predict_headline(rows: OutOfFold) -> npt.NDArray[np.uint8]:
     return predict_rows(rows, fit_decision(rows, n_folds=int(rows.folds.max()) + 1))[HEADLINE.name]
 
 
-def _predict(
-    labels: npt.NDArray[np.uint8],
-    probs: npt.NDArray[np.floating],
-    calibrated: npt.NDArray[np.float64],
-    folds: npt.NDArray[np.int64],
-    *,
-    fill: bool,
-) -> dict[str, npt.NDArray[np.uint8]]:
-    return {
-        "within_fold": predict_within_folds(labels, calibrated, folds, fill=fill),
-        "cross_fitted": predict_cross_fitted(labels, calibrated, folds, fill=fill),
-        "in_sample": predict_classes(calibrated, search_thresholds(labels, calibrated)),
-        "at_half": predict_classes(probs, 0.5),
-    }
-
-
 def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
     """Score out-of-fold rows, in total, per class and per fold, and find what the worst classes are confused with."""
-    labels, probs, folds = rows.labels, rows.probs, rows.folds
+    labels, folds = rows.labels, rows.folds
     decision = fit_decision(rows, n_folds=int(folds.max()) + 1)
-    calibrated = decision.calibrate(probs, folds)
-    predictions = predict_rows(rows, decision)
-    f1 = {name: f1_per_class(labels, predicted) for name, predicted in predictions.items()}
+    scorer = Scorer(rows, decision)
+    predictions, values = scorer.predict(), scorer.score()
+    no_skill = measure_no_skill(scorer.score, folds, n_draws=choose_draws(labels.size))
     headline = predictions[HEADLINE.name]
     counts = confusion_counts(labels, headline)
-    worst = [k for k in np.argsort(f1[HEADLINE.name], kind="stable") if counts.support[k]][:N_WORST]
-    ranking = rank_samples(calibrated)
-    precisions, areas = ranking.average_precision(labels), ranking.roc_auc(labels)
-    in_folds = {int(fold): folds == fold for fold in np.unique(folds)}
-    rankings = {fold: rank_samples(probs[in_fold]) for fold, in_fold in in_folds.items()}
+    worst = [k for k in np.argsort(counts.f1, kind="stable") if counts.support[k]][:N_WORST]
 
-    def score(shuffled: npt.NDArray[np.uint8]) -> dict[str, float]:
-        predicted = _predict(shuffled, probs, calibrated, folds, fill=decision.fill)
-        values = _score_all(shuffled, predicted, ranking)
-        for fold, in_fold in in_folds.items():
-            of_fold = _score_fold(shuffled[in_fold], probs[in_fold], _select(predicted, in_fold), rankings[fold])
-            values |= {f"{fold}/{name}": value for name, value in of_fold.items()}
-        return values
+    def of_fold(fold: int) -> dict[str, Any]:
+        found = {name.removeprefix(f"{fold}/"): name for name in values if name.startswith(f"{fold}/")}
+        bands = {field: no_skill[name] for field, name in found.items() if name in no_skill}
+        return _known({field: values[name] for field, name in found.items()}) | {"no_skill": bands}
 
-    no_skill = measure_no_skill(score, labels, folds)
     return Scores(
         n_samples=len(labels),
-        **_known(_score_all(labels, predictions, ranking)),
+        **_known({name: value for name, value in values.items() if "/" not in name}),
         macro_f1_chance=float((counts.support / len(labels)).mean()),
-        macro_f1_without_fill=_score_without_fill(rows, calibrated),
+        macro_f1_without_fill=float(f1_per_class(labels, scorer.predict(fill=False)[HEADLINE.name]).mean()),
         fill=decision.fill,
         temperatures=tuple(decision.temperatures.tolist()),
         intervals={
@@ -123,71 +95,36 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
             for name, predicted in predictions.items()
         },
         no_skill={name: value for name, value in no_skill.items() if "/" not in name},
-        classes=tuple(
-            ClassScore(
-                name=name,
-                support=int(counts.support[k]),
-                threshold=float(decision.thresholds[k]),
-                precision=float(counts.precision[k]),
-                recall=float(counts.recall[k]),
-                **_name("f1", {kind: values[k] for kind, values in f1.items()}),
-                **_known({"average_precision": precisions[k], "roc_auc": areas[k]}),
-            )
-            for k, name in enumerate(classes)
-        ),
+        classes=_score_classes(rows, decision, predictions, classes),
         folds=tuple(
-            FoldScore(
-                fold=fold,
-                n_samples=int(in_fold.sum()),
-                **_known(_score_fold(labels[in_fold], probs[in_fold], _select(predictions, in_fold), rankings[fold])),
-                no_skill={
-                    name.removeprefix(f"{fold}/"): value
-                    for name, value in no_skill.items()
-                    if name.startswith(f"{fold}/")
-                },
-            )
-            for fold, in_fold in in_folds.items()
+            FoldScore(fold=int(fold), n_samples=int((folds == fold).sum()), **of_fold(fold))
+            for fold in np.unique(folds)
         ),
         confusions=tuple(find_confusion(labels, headline, k, classes) for k in worst),
     )
 
 
-def _score_all(
-    labels: npt.NDArray[np.uint8], predictions: dict[str, npt.NDArray[np.uint8]], ranking: Ranking
-) -> dict[str, float]:
-    """Compute the scores of rows by the names of their fields."""
-    f1 = {name: f1_per_class(labels, predicted).mean() for name, predicted in predictions.items()}
-    return _name("macro_f1", f1) | {
-        "macro_average_precision": mean_of_known(ranking.average_precision(labels)),
-        "macro_roc_auc": mean_of_known(ranking.roc_auc(labels)),
-    }
-
-
-def _score_fold(
-    labels: npt.NDArray[np.uint8],
-    probs: npt.NDArray[np.floating],
-    predictions: dict[str, npt.NDArray[np.uint8]],
-    ranking: Ranking,
-) -> dict[str, float]:
-    """Compute the scores of the rows of one fold; "in sample" is of the fold alone, as the paper scored its folds."""
-    alone = {"in_sample": predict_classes(probs, search_thresholds(labels, probs))}
-    return _score_all(labels, predictions | alone, ranking)
-
-
-def _score_without_fill(rows: OutOfFold, calibrated: npt.NDArray[np.float64]) -> float:
-    predicted = _predict(rows.labels, rows.probs, calibrated, rows.folds, fill=False)[HEADLINE.name]
-    return float(f1_per_class(rows.labels, predicted).mean())
-
-
-def _select(
-    predictions: dict[str, npt.NDArray[np.uint8]], rows: npt.NDArray[np.bool_]
-) -> dict[str, npt.NDArray[np.uint8]]:
-    return {name: predicted[rows] for name, predicted in predictions.items()}
-
-
-def _name(metric: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the scores by thresholding under the names of the fields that hold them."""
-    return {f"{metric}_{name}": float(value) for name, value in values.items()}
+def _score_classes(
+    rows: OutOfFold, decision: Decision, predictions: dict[str, npt.NDArray[np.uint8]], classes: tuple[str, ...]
+) -> tuple[ClassScore, ...]:
+    """Score each class over all rows."""
+    counts = {name: confusion_counts(rows.labels, predicted) for name, predicted in predictions.items()}
+    f1 = {name: each.f1 for name, each in counts.items()}
+    headline = counts[HEADLINE.name]
+    ranking = rank_samples(decision.calibrate(rows.probs, rows.folds))
+    precisions, areas = ranking.average_precision(rows.labels), ranking.roc_auc(rows.labels)
+    return tuple(
+        ClassScore(
+            name=name,
+            support=int(headline.support[k]),
+            threshold=float(decision.thresholds[k]),
+            precision=float(headline.precision[k]),
+            recall=float(headline.recall[k]),
+            **{f"f1_{kind}": float(values[k]) for kind, values in f1.items()},
+            **_known({"average_precision": precisions[k], "roc_auc": areas[k]}),
+        )
+        for k, name in enumerate(classes)
+    )
 
 
 def _known(values: dict[str, float]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """How well probabilities rank samples, whatever the thresholds: average precision and the area under the ROC curve."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,44 +47,54 @@ def mean_of_known(values: npt.NDArray[np.float64]) -> float:
 
 
 class Ranking:
-    """The samples of each class in the order of their probabilities, to be compared with labels more than once."""
+    """The rank of each sample in each class, to be compared with labels more than once."""
 
-    def __init__(self, order: npt.NDArray[np.int64], is_last: npt.NDArray[np.bool_]) -> None:
-        self._order = order  # (N, K), the highest probability first
-        self._is_last = is_last  # (N, K), of the samples with the same probability
+    def __init__(
+        self, at_least: npt.NDArray[np.int32], above: npt.NDArray[np.int32], order: npt.NDArray[np.int64]
+    ) -> None:
+        self._at_least = at_least  # (N, K), samples with this probability or a higher one
+        self._above = above  # (N, K), samples with a higher one
+        self._order = order  # (N,), the row of each sample in both
 
-    def _count(self, labels: npt.NDArray[np.generic], k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Count positives and samples down to each distinct probability of a class, int64 (D,) both."""
-        ends = np.flatnonzero(self._is_last[:, k])
-        positives = np.cumsum(np.asarray(labels)[self._order[:, k], k] != 0)
-        return positives[ends], ends + 1
+    def shuffle(self, order: npt.NDArray[np.int64]) -> "Ranking":
+        """Return the ranking of the probabilities in another order of the samples, int (N,)."""
+        return Ranking(self._at_least, self._above, self._order[order])
 
     def average_precision(self, labels: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
         """See `average_precision`."""
-        values = np.full(self._order.shape[1], np.nan)
-        for k in range(len(values)):
-            positives, counts = self._count(labels, k)
-            if positives[-1]:
-                gained = np.diff(positives, prepend=0)
-                values[k] = (gained * (positives / counts)).sum() / positives[-1]
-        return values
+        classes, rows = np.nonzero(np.asarray(labels).T)
+        at_least = self._at_least[self._order[rows], classes]
+        order = np.lexsort((at_least, classes))
+        key = classes[order] * (len(labels) + 1) + at_least[order]
+        # Positive samples with the same probability or a higher one.
+        starts = np.searchsorted(classes, classes)
+        precisions = (np.searchsorted(key, key, side="right") - starts) / at_least[order]
+        n_classes = self._above.shape[1]
+        return _divide_known(np.bincount(classes, precisions, n_classes), np.bincount(classes, minlength=n_classes))
 
     def roc_auc(self, labels: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
         """See `roc_auc`."""
-        values = np.full(self._order.shape[1], np.nan)
-        for k in range(len(values)):
-            positives, counts = self._count(labels, k)
-            negatives = counts - positives
-            if positives[-1] and negatives[-1]:
-                area = np.trapezoid(np.append(0, positives), np.append(0, negatives))
-                values[k] = area / (positives[-1] * negatives[-1])
-        return values
+        classes, rows = np.nonzero(np.asarray(labels).T)
+        n_classes = self._above.shape[1]
+        n_positive = np.bincount(classes, minlength=n_classes)
+        # From the lowest probability, 1; those of equal ones are averaged.
+        rows = self._order[rows]
+        ranks = len(labels) - (self._at_least[rows, classes] + self._above[rows, classes] - 1) / 2
+        n_right = np.bincount(classes, ranks, n_classes) - n_positive * (n_positive + 1) / 2
+        return _divide_known(n_right, n_positive * (len(labels) - n_positive))
+
+
+def _divide_known(numerator: npt.NDArray[Any], denominator: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Divide, with NaN where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)
 
 
 def rank_samples(probs: npt.NDArray[np.floating]) -> Ranking:
-    """Sort the samples of each class by probability, float (N, K)."""
-    order = np.argsort(-np.asarray(probs, np.float64), axis=0, kind="stable")
-    ranked = np.take_along_axis(np.asarray(probs), order, axis=0)
-    is_last = np.ones(ranked.shape, np.bool_)
-    is_last[:-1] = ranked[1:] != ranked[:-1]
-    return Ranking(order, is_last)
+    """Rank the samples of each class by probability, float (N, K)."""
+    values = np.asarray(probs, np.float64)
+    at_least, above = np.empty((2, *values.shape), np.int32)
+    for k, column in enumerate(values.T):
+        ordered = np.sort(column)
+        at_least[:, k] = len(values) - np.searchsorted(ordered, column, side="left")
+        above[:, k] = len(values) - np.searchsorted(ordered, column, side="right")
+    return Ranking(at_least, above, np.arange(len(values)))

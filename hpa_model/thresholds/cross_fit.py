@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_model.thresholds.fill import fill_empty_rows
-from hpa_model.thresholds.search import N_STEPS, bin_probs, count_bins, find_best
+from hpa_model.thresholds.search import N_STEPS, bin_probs, find_best
 
 # Splits of the samples of one fold.
 N_SPLITS = 10
@@ -34,7 +34,8 @@ def predict_cross_fitted(
     array of uint8, shape (N, K)
         Predictions, to be scored with the labels of all folds together.
     """
-    return _predict_held_out(labels, probs, folds, np.zeros_like(folds), fill=fill)
+    truth = np.asarray(labels) != 0
+    return predict_held_out(truth, bin_probs(probs), probs, folds, np.zeros_like(folds), fill=fill)
 
 
 def predict_within_folds(
@@ -60,8 +61,8 @@ def predict_within_folds(
     -------
     array of uint8, shape (N, K)
     """
-    splits = split_rows(labels, n_splits)
-    return _predict_held_out(labels, probs, splits * (int(folds.max()) + 1) + folds, folds, fill=fill)
+    truth = np.asarray(labels) != 0
+    return predict_held_out(truth, bin_probs(probs), probs, split_rows(labels, n_splits), folds, fill=fill)
 
 
 def split_rows(labels: npt.NDArray[np.generic], n_splits: int) -> npt.NDArray[np.int64]:
@@ -76,23 +77,39 @@ def split_rows(labels: npt.NDArray[np.generic], n_splits: int) -> npt.NDArray[np
     return splits
 
 
-def _predict_held_out(
-    labels: npt.NDArray[np.generic],
+def predict_held_out(
+    truth: npt.NDArray[np.bool_],
+    bins: npt.NDArray[np.int32],
     probs: npt.NDArray[np.floating],
     held_out: npt.NDArray[np.int64],
     pools: npt.NDArray[np.int64],
     *,
     fill: bool,
+    n_steps: int = N_STEPS,
 ) -> npt.NDArray[np.uint8]:
-    """Predict the rows of each value of `held_out`, int (N,), with thresholds of the other rows of their pool."""
-    truth, bins = np.asarray(labels) != 0, bin_probs(probs)
-    predictions = np.zeros(truth.shape, np.uint8)
+    """Predict each set of rows with thresholds of the other rows of their pool.
+
+    Parameters
+    ----------
+    truth : array of bool, shape (N, K)
+    bins : array of int32, shape (N, K)
+        From `bin_probs`, of `probs`. Different bins of a pool may be renumbered, see `renumber_bins`.
+    probs : array of float, shape (N, K)
+    held_out, pools : array of int, shape (N,)
+        The set, and the pool, of each row.
+    fill : bool
+    n_steps : int
+        Of the bins.
+
+    Returns
+    -------
+    array of uint8, shape (N, K)
+    """
+    predictions = np.empty(truth.shape, np.uint8)
     for pool in np.unique(pools):
-        in_pool = pools == pool
-        counts = count_bins(truth[in_pool], bins[in_pool])
-        for group in np.unique(held_out[in_pool]):
-            rows = np.flatnonzero(in_pool & (held_out == group))
-            best = find_best(counts - count_bins(truth[rows], bins[rows]))
-            of_group = (bins[rows] > best).astype(np.uint8)
-            predictions[rows] = fill_empty_rows(of_group, probs[rows], best < N_STEPS) if fill else of_group
+        rows = np.flatnonzero(pools == pool)
+        sets = np.unique(held_out[rows], return_inverse=True)[1]
+        best = find_best(truth[rows], bins[rows], sets, n_steps=n_steps)[sets]
+        predicted = (bins[rows] > best).astype(np.uint8)
+        predictions[rows] = fill_empty_rows(predicted, probs[rows], best < n_steps) if fill else predicted
     return predictions

@@ -14,8 +14,8 @@ def fill_empty_rows(
     predictions : array of 0 and 1, shape (N, K)
     probs : array of float, shape (N, K)
         In [0, 1].
-    allowed : array of bool, shape (K,)
-        Classes that may be filled in: those that are ever predicted.
+    allowed : array of bool, shape (K,) or (N, K)
+        Classes that may be filled in, of all samples or of each: those that are ever predicted.
 
     Returns
     -------
@@ -31,6 +31,7 @@ def fill_empty_rows(
     """
     filled = np.array(predictions, np.uint8)
     empty = np.flatnonzero(~filled.any(axis=1))
-    if allowed.any():
-        filled[empty, np.where(allowed, probs[empty], -1).argmax(axis=1)] = 1
+    may_be = np.broadcast_to(allowed, filled.shape)[empty]
+    empty, may_be = empty[may_be.any(axis=1)], may_be[may_be.any(axis=1)]
+    filled[empty, np.where(may_be, probs[empty], -1).argmax(axis=1)] = 1
     return filled

@@ -7,6 +7,8 @@ import numpy.typing as npt
 NEVER = 1.0
 # Thresholds that are tried: 0 to 1 in steps of 0.001.
 N_STEPS = 1000
+# So many counts are kept at a time: they fit a processor's cache.
+MAX_COUNTS = 2**19
 
 
 def search_thresholds(
@@ -36,33 +38,123 @@ def search_thresholds(
     array([0.2, 1. ])
     """
     n_steps = round(1 / step)
-    return find_best(count_bins(labels, bin_probs(probs, n_steps), n_steps)) / n_steps
+    return find_best(np.asarray(labels) != 0, bin_probs(probs, n_steps), n_steps=n_steps)[0] / n_steps
 
 
-def bin_probs(probs: npt.NDArray[np.floating], n_steps: int = N_STEPS) -> npt.NDArray[np.int64]:
-    """Count how many of the thresholds 0, 1 / n_steps, …, 1 each probability exceeds, int64 (N, K).
+def bin_probs(probs: npt.NDArray[np.floating], n_steps: int = N_STEPS) -> npt.NDArray[np.int32]:
+    """Count how many of the thresholds 0, 1 / n_steps, …, 1 each probability exceeds, int32 (N, K).
 
     A class is predicted at threshold number t, from 0, where more than t are exceeded.
     """
-    return np.searchsorted(np.arange(n_steps + 1) / n_steps, np.asarray(probs, np.float64), side="left")
+    thresholds = np.arange(n_steps + 1) / n_steps
+    return np.searchsorted(thresholds, np.asarray(probs, np.float64), side="left").astype(np.int32)
 
 
-def count_bins(
-    labels: npt.NDArray[np.generic], bins: npt.NDArray[np.int64], n_steps: int = N_STEPS
+def renumber_bins(bins: npt.NDArray[np.int32], pools: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], int]:
+    """Leave out thresholds that make no difference, for a faster `find_best`.
+
+    Parameters
+    ----------
+    bins : array of int32, shape (N, K)
+    pools : array of int, shape (N,)
+        Bins of rows of different pools are not to be compared afterwards.
+
+    Returns
+    -------
+    tuple of array of int32, shape (N, K), and int
+        Other numbers in the same order within a pool, where 0 stays 0, and the number of thresholds, `n_steps`.
+    """
+    renumbered = np.empty_like(bins)
+    for pool in np.unique(pools):
+        rows = np.flatnonzero(pools == pool)
+        for k in range(bins.shape[1]):
+            values, numbers = np.unique(bins[rows, k], return_inverse=True)
+            renumbered[rows, k] = numbers + (values[0] > 0)
+    return renumbered, int(renumbered.max()) + 1
+
+
+def find_best(
+    truth: npt.NDArray[np.bool_],
+    bins: npt.NDArray[np.int32],
+    held_out: npt.NDArray[np.int64] | None = None,
+    *,
+    n_steps: int = N_STEPS,
+) -> npt.NDArray[np.int32]:
+    """Find the number of the lowest of the best thresholds of each class.
+
+    Parameters
+    ----------
+    truth : array of bool, shape (N, K)
+    bins : array of int32, shape (N, K)
+        See `bin_probs`.
+    held_out : array of int, shape (N,), optional
+        Sets of rows, from 0. Without it, the thresholds are those of all rows.
+    n_steps : int
+
+    Returns
+    -------
+    array of int32, shape (S, K)
+        For each set of rows, the thresholds that are best for the rows outside of it.
+    """
+    n_sets = 1 if held_out is None else int(held_out.max()) + 1
+    best = np.empty((n_sets, truth.shape[1]), np.int32)
+    step = max(1, MAX_COUNTS // (n_sets * (n_steps + 1)))
+    for start in range(0, truth.shape[1], step):
+        some = slice(start, start + step)
+        best[:, some] = _find_best(truth[:, some], bins[:, some], held_out, n_sets, n_steps)
+    return best
+
+
+def _find_best(
+    truth: npt.NDArray[np.bool_],
+    bins: npt.NDArray[np.int32],
+    held_out: npt.NDArray[np.int64] | None,
+    n_sets: int,
+    n_steps: int,
+) -> npt.NDArray[np.int32]:
+    """See `find_best`: F1 changes for the better only at thresholds right below a positive sample."""
+    exceeding = _count_exceeding(bins, held_out, n_sets, n_steps)  # (S, K, n_steps + 1)
+    classes, rows = np.nonzero(truth.T)
+    order = np.lexsort((bins[rows, classes], classes))
+    classes, rows = classes[order], rows[order]
+    at = bins[rows, classes]
+    starts = np.flatnonzero(np.diff(classes, prepend=-1))  # of the positive samples of each class that has one
+    ends = np.append(starts[1:], len(classes))
+    number = np.repeat(np.arange(len(starts)), ends - starts)
+    key = classes * (n_steps + 2) + at
+    first = np.searchsorted(key, key)  # of those with the same probability
+    # Positive samples that count, before each, for each set: (S, P + 1).
+    counted = np.zeros((n_sets, len(classes) + 1), np.int64)
+    is_counted = np.ones((1, len(rows)), bool) if held_out is None else held_out[rows] != np.arange(n_sets)[:, None]
+    is_counted.cumsum(axis=1, out=counted[:, 1:])
+    n_positive = counted[:, ends] - counted[:, starts]  # (S, classes with a positive sample)
+    true_positives = np.where(at > 0, counted[:, ends[number]] - counted[:, first], 0)
+    n_exceeding = exceeding[:, classes, np.maximum(at - 1, 0)]
+    f1 = 2 * true_positives / np.maximum(n_positive[:, number] + n_exceeding, 1)
+    best = np.full(exceeding.shape[:2], n_steps, np.int32)
+    if not len(starts):
+        return best
+    highest = np.maximum.reduceat(f1, starts, axis=1)
+    is_best = f1 == highest[:, number]
+    lowest = np.minimum.reduceat(np.where(is_best, np.arange(len(classes)), len(classes)), starts, axis=1)
+    at_best = np.take_along_axis(n_exceeding, lowest, axis=1)[..., None]
+    # The lowest threshold that the same samples exceed.
+    found = np.where(highest > 0, (exceeding[:, classes[starts]] > at_best).sum(axis=-1), 0)
+    best[:, classes[starts]] = np.where(n_positive > 0, found, n_steps)
+    return best
+
+
+def _count_exceeding(
+    bins: npt.NDArray[np.int32], held_out: npt.NDArray[np.int64] | None, n_sets: int, n_steps: int
 ) -> npt.NDArray[np.int64]:
-    """Count the positive samples, and all samples, in each bin of each class, int64 (2, K, n_steps + 1)."""
+    """Count the samples outside of each set that exceed each threshold, int64 (S, K, n_steps + 1)."""
     n_classes, n_bins = bins.shape[1], n_steps + 1
     flat = bins + np.arange(n_classes) * n_bins
-    counts = [np.bincount(each, minlength=n_classes * n_bins) for each in (flat[np.asarray(labels) != 0], flat.ravel())]
-    return np.stack(counts).reshape(2, n_classes, n_bins)
-
-
-def find_best(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the number of the lowest of the best thresholds of each class, int64 (K,), from `count_bins`."""
-    # Samples that exceed threshold number t, for each t.
-    above = np.zeros_like(counts)
-    above[..., :-1] = counts[..., :0:-1].cumsum(axis=-1)[..., ::-1]
-    n_positive = counts[0].sum(axis=-1)
-    # Where the class has no positive sample, the result is replaced.
-    f1 = 2 * above[0] / np.maximum(n_positive[:, None] + above[1], 1)
-    return np.where(n_positive > 0, f1.argmax(axis=-1), counts.shape[-1] - 1)
+    if held_out is not None:
+        flat += held_out[:, None] * (n_classes * n_bins)
+    counts = np.bincount(flat.ravel(), minlength=n_sets * n_classes * n_bins).reshape(n_sets, n_classes, n_bins)
+    if held_out is not None:
+        counts = counts.sum(axis=0) - counts
+    exceeding = np.zeros_like(counts)
+    exceeding[..., :-1] = counts[..., :0:-1].cumsum(axis=-1)[..., ::-1]
+    return exceeding

@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hpa_model.thresholds import apply_temperatures, fill_empty_rows, fit_temperatures, predict_within_folds
+from hpa_model.thresholds import (
+    apply_temperatures,
+    fill_empty_rows,
+    fit_temperatures,
+    predict_within_folds,
+    search_thresholds,
+)
 from hpa_model.thresholds.cross_fit import split_rows
+from hpa_model.thresholds.search import bin_probs, find_best, renumber_bins
 
 
 def draw_rows(n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -46,3 +55,23 @@ def test_an_empty_row_gets_its_most_probable_class_of_those_that_are_ever_predic
     allowed = np.array([True, True, False])
     assert fill_empty_rows(predictions, probs, allowed).tolist() == [[0, 1, 0], [0, 1, 0]]
     assert fill_empty_rows(predictions, probs, np.zeros(3, bool)).tolist() == predictions.tolist()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 3, 1000]), st.integers(1, 5))
+def test_each_set_gets_the_thresholds_of_the_rows_outside_of_it(seed: int, decimals: int, n_sets: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(1, 40)), int(rng.integers(1, 5))
+    truth = rng.random((n, k)) < rng.choice([0.0, 0.05, 0.4, 1.0], k)
+    probs = np.round(rng.random((n, k)) ** 3, decimals) if decimals < 1000 else np.zeros((n, k))
+    sets = np.unique(rng.integers(0, n_sets, n), return_inverse=True)[1]
+    best = find_best(truth, bin_probs(probs), sets)
+    renumbered, n_steps = renumber_bins(bin_probs(probs), np.zeros(n, int))
+    again = find_best(truth, renumbered, sets, n_steps=n_steps)
+    for number in range(sets.max() + 1):
+        others, own = sets != number, sets == number
+        if others.any():
+            assert (best[number] / 1000 == search_thresholds(truth[others], probs[others])).all()
+        else:
+            assert (best[number] == 1000).all()
+        assert ((renumbered[own] > again[number]) == (bin_probs(probs[own]) > best[number])).all()
