@@ -137,7 +137,7 @@ def evaluate(
 ) -> None:
     """Score a run's out-of-fold predictions and write its report.
 
-    Scores are computed with three kinds of thresholds, overall and per class.
+    Scores are computed with each of four ways to choose thresholds, overall and per class.
     """
     from hpa_data.store.store import open_store
     from hpa_model.evaluation.scores import score_run

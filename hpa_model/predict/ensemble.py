@@ -87,6 +87,7 @@ def choose_models(run: Path, folds: Sequence[int] | None = None) -> Ensemble:
             replace(rows, labels=rows.labels[of_folds], probs=rows.probs[of_folds], folds=rows.folds[of_folds]),
             n_folds=n_folds,
         )
+        decision = replace(decision, fill=bool(rows.labels.any(axis=1).all()))
         if absent:
             notices.append(
                 Notice(

@@ -315,6 +315,12 @@ def read_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
         raise ValueError("it is not an archive of arrays" if "pickle" in str(error) else first_line(error)) from error
 
 
+def remove_results(run: Path) -> None:
+    """Remove out-of-fold rows, thresholds and scores from a run folder, until its models are trained."""
+    for name in (THRESHOLDS_FILE, SCORES_FILE, OUT_OF_FOLD_FILE):
+        (run / name).unlink(missing_ok=True)
+
+
 def remove_partial_files(folder: Path) -> None:
     """Remove the partial files of a killed process from a folder; no process may be writing to it."""
     for path in (*folder.glob(".*.part"), *folder.glob("unfinished-*")):

@@ -67,7 +67,7 @@ def read_out_of_fold(run: Path) -> OutOfFold:
         _check_rows(rows)
     except CORRUPTION_ERRORS as error:
         raise InputError(
-            f"Cannot read {path}: {first_line(error)}. Remove it, and run the same `hpa train` command again."
+            f"Cannot read {path}: {first_line(error)}. Remove it, and run the command that made the run again."
         ) from error
     return rows
 
@@ -76,7 +76,7 @@ def check_finished(run: Path, path: Path) -> None:
     """Refuse a run that does not yet have a file that is written at the end."""
     if not path.exists():
         raise InputError(
-            f"Cannot use run {run}: it is not finished, {path.name} is missing. Run the same `hpa train` command again "
+            f"Cannot use run {run}: it is not finished, {path.name} is missing. Run the command that began it again "
             "to resume it."
         )
 

@@ -22,6 +22,7 @@ from hpa_model.runs.folder import (
     PROBS_FILE,
     fold_folder,
     remove_partial_files,
+    remove_results,
 )
 from hpa_model.runs.models import load_model
 from hpa_model.training.fit import fit_fold
@@ -65,6 +66,8 @@ def train_folds(
     """
     config, checkpointing = run.description.config, checkpointing or Checkpointing()
     folds = _list_unfinished(run)
+    if folds:  # what was fitted to the models that are trained further must not meet the new ones
+        remove_results(run.folder)
     states = [_read_state(fold) for fold in folds]
     place = describe_start(run, folds, states)
     if place:

@@ -151,7 +151,7 @@ def open_run(
         seen = [] if weights is None else weights.find_seen(store, plan, reader)
         if seen:
             progress.note(str(describe_seen(seen, weights.folder)))  # type: ignore[union-attr]
-        description = replace(description, n_seen=len(seen))
+        description = replace(description, n_seen=len(seen) if base is None else base.description.n_seen)
         with hold_run(out, description, overwrite=overwrite):
             if (out / FOLDS_FILE).exists():
                 check_folds(out, plan, reader)
@@ -163,9 +163,10 @@ def open_run(
 def _repeat_search(description: RunDescription) -> DuplicateSearch:
     """Return what to look for so that samples come into the folds that they are in."""
     check = description.known_leak_check
-    if description.leak_check is not None and not check.n_groups:
-        return "exact"  # without the time that near duplicates take: there were none
-    return "ignore" if check.searched == "nothing" else check.searched
+    if check.searched == "nothing":
+        return "ignore"
+    # Without the time that near duplicates take, if there were none.
+    return check.searched if description.leak_check is None or check.n_groups else "exact"
 
 
 def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescription:

@@ -75,6 +75,16 @@ def test_classes_that_the_rows_of_the_folds_do_not_show_are_told(run: Path, tmp_
     assert choose_models(tmp_path / "run", [1]).notices == choose_models(tmp_path / "run").notices == ()
 
 
+def test_empty_rows_stay_empty_where_training_data_of_any_fold_has_them(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    rows = read_out_of_fold(run)
+    labels = rows.labels.copy()
+    labels[np.flatnonzero(rows.folds == 0)[0]] = 0
+    write_out_of_fold(tmp_path / "run", dataclasses.replace(rows, labels=labels))
+    assert choose_models(run, [1]).decision.fill
+    assert not choose_models(tmp_path / "run", [1]).decision.fill
+
+
 def test_the_mean_of_fine_tuned_and_other_models_is_told_with_the_option_for_the_fine_tuned(
     run: Path, tmp_path: Path
 ) -> None:

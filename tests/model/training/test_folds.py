@@ -9,6 +9,7 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
+from hpa_model.predict.ensemble import choose_models
 from hpa_model.runs.folder import read_history, read_run
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.job import Checkpointing
@@ -55,6 +56,9 @@ def test_a_finished_run_goes_on_with_more_epochs_to_the_same_weights(run: Path, 
     notes: list[str] = []
     with pytest.raises(Killed):
         train(store, longer, out, progress=stop_at(2), checkpointing=Checkpointing(checkpoint_s=0))
+    # Its thresholds are of the models that are being replaced.
+    with pytest.raises(InputError, match=r"Cannot use run .*: it is not finished, thresholds\.json is missing"):
+        choose_models(out)
     with pytest.raises(InputError, match=r"differs in epochs \(3 there, 2 here\)"):
         train(store, CONFIG, out)
     train(store, longer, out, progress=Progress(note=notes.append))

@@ -138,6 +138,15 @@ def test_a_run_of_an_earlier_version_resumes_with_its_folds_and_says_that_nothin
     assert dataclasses.replace(read_run(tmp_path), config=grouped).known_leak_check.searched == "near"
 
 
+def test_a_run_for_which_duplicates_were_not_to_be_looked_for_resumes_with_its_folds(
+    twins: Store, tmp_path: Path
+) -> None:
+    ignored = dataclasses.replace(FAST, duplicates="ignore")
+    for _ in range(2):
+        assert begin_run(twins, ignored, tmp_path) == [NOT_CHECKED.describe()]
+    assert not are_together(tmp_path)
+
+
 def test_the_paper_s_leak_looks_for_nothing_and_says_so(twins: Store, tmp_path: Path) -> None:
     leaky = dataclasses.replace(FAST, legacy_leak=True)
     assert begin_run(twins, leaky, tmp_path) == [

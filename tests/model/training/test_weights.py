@@ -13,6 +13,7 @@ from hpa_data.store.store import Store, open_store
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import RunDescription, read_run
 from hpa_model.runs.models import load_model
+from hpa_model.training.finetune import finetune
 from hpa_model.training.run import describe_run
 from hpa_model.training.train import train
 from hpa_model.training.weights import open_weights
@@ -95,6 +96,13 @@ def test_samples_that_the_models_were_trained_on_are_told_by_id_or_pixels(
     rows = {f"xsample-{index:02}": str(index % 4) for index in range(12)}
     convert(tmp_path / "renamed", tmp_path / "a.zarr", labels=write_table(tmp_path / "labels.csv", rows))
     assert any(name.startswith("xsample-") for name in list_seen(run, open_store(tmp_path / "a.zarr"), CONFIG))
+
+
+def test_fine_tuning_a_run_whose_scores_are_inflated_says_so_too(run: Path, store: Store, tmp_path: Path) -> None:
+    inflated = tmp_path / "inflated"
+    shutil.copytree(run, inflated)
+    dataclasses.replace(read_run(run), weights="elsewhere", weights_models=("a", "b"), n_seen=5).write(inflated)
+    assert read_run(finetune(inflated, epochs=1, store=store).run).n_seen == 5
 
 
 def test_models_of_another_network_or_of_fewer_folds_are_refused(run: Path, store: Store, tmp_path: Path) -> None:
