@@ -42,7 +42,7 @@ class Scorer:
         self._fold_bins, self._n_fold_steps = renumber_bins(bins, rows.folds)
         self._raw_bins, self._n_raw_steps = renumber_bins(raw_bins, rows.folds)
         self._at_half = (np.asarray(rows.probs, np.float64) > 0.5).astype(np.uint8)
-        self._splits = split_rows(rows.labels, N_SPLITS)
+        self._splits = split_rows(rows.labels, N_SPLITS, rows.groups)
         self._ranking = rank_samples(self._probs)
         self._in_folds = {int(fold): np.flatnonzero(rows.folds == fold) for fold in np.unique(rows.folds)}
         self._fold_rankings = {fold: rank_samples(rows.probs[in_fold]) for fold, in_fold in self._in_folds.items()}

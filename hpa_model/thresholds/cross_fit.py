@@ -42,6 +42,7 @@ def predict_within_folds(
     labels: npt.NDArray[np.generic],
     probs: npt.NDArray[np.floating],
     folds: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64] | None = None,
     *,
     n_splits: int = N_SPLITS,
     fill: bool = False,
@@ -54,6 +55,8 @@ def predict_within_folds(
     ----------
     labels, probs, folds, fill
         As in `predict_cross_fitted`. The result depends on the order of the rows: it decides the splits.
+    groups : array of int, shape (N,), optional
+        Samples of one group are in one split: thresholds fitted on duplicates of a sample fit it too well.
     n_splits : int
         The samples of a fold are split in so many, and each split is predicted with thresholds of the others.
 
@@ -62,12 +65,23 @@ def predict_within_folds(
     array of uint8, shape (N, K)
     """
     truth = np.asarray(labels) != 0
-    return predict_held_out(truth, bin_probs(probs), probs, split_rows(labels, n_splits), folds, fill=fill)
+    splits = split_rows(labels, n_splits, groups)
+    return predict_held_out(truth, bin_probs(probs), probs, splits, folds, fill=fill)
 
 
-def split_rows(labels: npt.NDArray[np.generic], n_splits: int) -> npt.NDArray[np.int64]:
-    """Assign rows to splits so that each has its share of every class that few rows have, int64 (N,) from 0."""
+def split_rows(
+    labels: npt.NDArray[np.generic], n_splits: int, groups: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.int64]:
+    """Assign rows to splits so that each has its share of every class that few rows have, int64 (N,) from 0.
+
+    Rows of one value of `groups`, int (N,), are in one split.
+    """
     truth = np.asarray(labels) != 0
+    if groups is not None:
+        members = np.unique(groups, return_inverse=True)[1]
+        of_groups = np.zeros((int(members.max()) + 1, truth.shape[1]), np.bool_)
+        np.logical_or.at(of_groups, members, truth)
+        return split_rows(of_groups, n_splits)[members]
     support = truth.sum(axis=0)
     rarest = np.where(truth, support, len(truth) + 1).argmin(axis=1)
     # In the order of their rarest class, with a random order within.

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpa_model.metrics import f1_per_class
 from hpa_model.thresholds import (
     apply_temperatures,
     fill_empty_rows,
@@ -36,6 +37,20 @@ def test_each_split_has_its_share_of_a_rare_class() -> None:
     rare = np.bincount(splits[labels[:, 3] == 1], minlength=10)
     assert rare.max() - rare.min() <= 1
     assert np.ptp(np.bincount(splits)) <= 1
+
+
+def test_thresholds_are_not_fitted_on_duplicates_of_the_sample_that_they_predict() -> None:
+    rng = np.random.default_rng(2)
+    labels = (rng.random((200, 10)) < 0.05).astype(np.uint8)
+    probs, folds = rng.random(labels.shape), np.arange(200) % 2
+    once = f1_per_class(labels, predict_within_folds(labels, probs, folds))
+    groups = np.repeat(np.arange(200), 4)
+    labels, probs, folds = labels[groups], probs[groups], folds[groups]
+    assert (split_rows(labels, 10, groups).reshape(200, 4).std(axis=1) == 0).all()
+    apart = f1_per_class(labels, predict_within_folds(labels, probs, folds))
+    together = f1_per_class(labels, predict_within_folds(labels, probs, folds, groups))
+    assert together == pytest.approx(once)
+    assert apart.mean() > 1.5 * once.mean()
 
 
 def test_a_model_that_is_too_sure_of_itself_has_a_temperature_above_1() -> None:

@@ -25,6 +25,7 @@ def test_a_finished_run_is_only_scored_again(run: Path, store: Store) -> None:
 
     scores = train(store, CONFIG, run, progress=Progress(advance=fail))
     assert scores.n_samples == 12
+    assert read_out_of_fold(run).groups is None  # no two samples are related
     assert before == {path: path.stat().st_mtime_ns for path in run.glob("fold*/*")}
 
 
