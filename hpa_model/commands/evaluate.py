@@ -1,6 +1,5 @@
 """The commands `hpa evaluate` and `hpa compare`: their options and their text."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,10 +13,14 @@ from hpa_data.errors import InputError
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
     from hpa_model.evaluation.compare import Comparison
+    from hpa_model.evaluation.difference import Difference
     from hpa_model.evaluation.records import Scores
 
 
 RANKING_LABELS = {"macro_average_precision": "mean average precision", "macro_roc_auc": "mean area under the ROC curve"}
+
+# Of names of runs in a table; longer ones lose their middle.
+NAME_WIDTH = 28
 
 FIGURE_KINDS = ("png", "svg", "pdf")
 
@@ -92,32 +95,39 @@ def describe_confusions(scores: "Scores") -> str:
 
 
 def describe_comparison(comparison: "Comparison") -> str:
-    """Describe runs side by side."""
-    from hpa_model.evaluation.records import THRESHOLDINGS
+    """Describe runs side by side, and which of them differ."""
+    from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS
 
-    width = max(len("run"), *(len(row.run) for row in comparison.rows)) + 2
-    labels = "".join(f"{kind.label:>13}" for kind in THRESHOLDINGS)
+    width = min(NAME_WIDTH, max(len("run"), *(len(row.run) for row in comparison.rows)))
     lines = [
-        f"{'':<{width}}{'':<13}{'':>9}{'':>7}{'':>7}{'macro-F1':>13}",
-        f"{'run':<{width}}{'model':<13}{'pixels':>9}{'loss':>7}{'epochs':>7}{labels}{'best fold':>11}{'paper':>8}"
-        f"{'images/s':>10}",
+        f"{'run':<{width}}  {'model':<12}{'macro-F1':>8}  {'95 % interval':<16}{'same rows':>10}{'mAP':>7}{'AUC':>7}"
+        f"{'paper':>7}"
     ]
     for row in comparison.rows:
-        scores = "".join(f"{getattr(row, f'macro_f1_{kind.name}'):>13.3f}" for kind in THRESHOLDINGS)
-        paper = "" if row.paper is None else f"{row.paper:.3f}"
-        speed = "" if math.isnan(row.images_per_s) else f"{row.images_per_s:.1f}"
-        lines.append(
-            f"{escape(row.run):<{width}}{row.model:<13}{row.image_size or 'auto':>9}{row.loss:>7}{row.epochs or '':>7}"
-            f"{scores}{row.best_fold_in_sample:>11.3f}{paper:>8}{speed:>10}"
-            f"{' *' if row.legacy_leak else ''}"
+        name = row.run if len(row.run) <= width else f"{row.run[: width - 9]}…{row.run[-8:]}"
+        interval = f"{row.interval_low:.3f} to {row.interval_high:.3f}"
+        ranking = "".join(
+            f"{'' if value is None else f'{value:.3f}':>7}"
+            for value in (row.macro_average_precision, row.macro_roc_auc)
         )
-    lines += ["", *(f"{kind.label}: {kind.description.removeprefix(f'{kind.label}: ')}" for kind in THRESHOLDINGS)]
-    lines.append("best fold: the highest score of a fold on the same rows, which is what the paper reports")
+        paper = "" if row.paper is None else f"{row.paper:.3f}{'=' if row.paper_kind == 'same rows' else ' '}"
+        marks = ("  no better than no skill" if row.headline <= row.no_skill_high else "") + "  *" * row.legacy_leak
+        lines.append(
+            f"{escape(name):<{width}}  {row.model:<12}{row.headline:>8.3f}  {interval:<16}{row.macro_f1_in_sample:>10.3f}"
+            f"{ranking}{paper:>8}{marks}"
+        )
+    lines += ["", f"macro-F1: {HEADLINE.description}", f"same rows: {THRESHOLDINGS[2].description}"]
+    lines.append("mAP, AUC: average precision and area under the ROC curve, mean over the classes; no thresholds")
+    if any(row.paper is not None for row in comparison.rows):
+        lines.append(
+            "paper: what the paper reports, on Kaggle's test set, by submission; with =, on the fold that its thresholds "
+            "were fitted on"
+        )
     worst = max(comparison.rows, key=lambda row: row.no_skill_high)
     lines.append(
-        f"Without skill, the first score is {worst.no_skill_mean:.3f}, and 95 % of the time below "
-        f"{worst.no_skill_high:.3f}."
+        f"Without skill, macro-F1 is {worst.no_skill_mean:.3f}, and 95 % of the time below {worst.no_skill_high:.3f}."
     )
+    lines.append("--out-csv and --json have the other scores, and pixels, loss, epochs and speed.")
     if not comparison.same_classes:
         sets = ", ".join(f"{escape(row.run)} {escape(row.dataset)}" for row in comparison.rows)
         lines.append(f"The runs predict different classes, so that their scores cannot be compared. Data sets: {sets}.")
@@ -125,7 +135,34 @@ def describe_comparison(comparison: "Comparison") -> str:
         lines.append("The runs were trained on different data: their scores say little about the networks.")
     if any(row.legacy_leak for row in comparison.rows):
         lines.append("* inflated: copies of validation samples were trained on.")
+    if comparison.differences:
+        lines += ["", *(escape(describe_difference(each)) for each in comparison.differences)]
+        n_pairs = len(comparison.rows) * (len(comparison.rows) - 1) // 2
+        if n_pairs > 1:
+            lines.append(
+                f"The intervals of differences are wider than of a single pair: together, those of all {n_pairs} pairs "
+                "are right 95 % of the time."
+            )
     return "\n".join(lines)
+
+
+def describe_difference(found: "Difference") -> str:
+    """Say in words whether two runs differ."""
+    pair = f"{found.run} and {found.other}"
+    if found.difference is None or found.low is None or found.high is None:
+        why = "the labels of all samples that both predict differ" if found.n_other_labels else "no sample is in both"
+        return f"{pair} cannot be compared: {why}."
+    low, high, difference = found.low, found.high, found.difference
+    if found.differs and difference < 0:
+        low, high, difference = -high, -low, -difference
+    size = f"{difference:+.3f} ({low:+.3f} to {high:+.3f}) on {found.n_samples} samples"
+    better, worse = (found.run, found.other) if found.difference > 0 else (found.other, found.run)
+    text = f"{better} is better than {worse}: {size}" if found.differs else f"{pair}: no difference found, {size}"
+    if found.n_left_out:
+        text += f"; {found.n_left_out} samples that only one predicts are left out"
+    if found.n_other_labels:
+        text += f"; {found.n_other_labels} samples with other labels in the other run are left out"
+    return f"{text}."
 
 
 def evaluate(

@@ -1,5 +1,6 @@
 from . import compare as compare
 from . import confusion as confusion
+from . import difference as difference
 from . import figure_classes as figure_classes
 from . import figure_history as figure_history
 from . import figure_probs as figure_probs
@@ -10,6 +11,7 @@ from . import figures as figures
 from . import images as images
 from . import records as records
 from . import report as report
+from . import resample as resample
 from . import results as results
 from . import scorer as scorer
 from . import scores as scores

@@ -3,21 +3,27 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
+from itertools import combinations
 from pathlib import Path
 
 from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_data.tables import write_table
 from hpa_model.config import format_image_size
+from hpa_model.evaluation.difference import Difference, compare_rows
 from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, Scores
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import RunDescription, read_history, read_run
+from hpa_model.runs.out_of_fold import read_out_of_fold
 
 # Macro-F1 that Madeira and Parreira (2018) report for each network before oversampling, that of `gapnet` on Kaggle's
 # test set, by submission; and for `gapnet` after oversampling and fine-tuning, on the validation fold that its
 # thresholds were fitted on.
 PAPER = {"deepyeast": 0.145, "mcnn": 0.235, "densenet121": 0.319, "gapnet": 0.433}
 PAPER_FINETUNED = {"bce": 0.604469, "f1": 0.580270}
+
+# Of up to so many runs, all pairs are compared; of more, the best with each other.
+N_ALL_PAIRS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,11 @@ class RunRow:
 
     no_skill_high: float
 
+    macro_average_precision: float | None
+    """See `records.Scores`, as for the next."""
+
+    macro_roc_auc: float | None
+
     best_fold_in_sample: float
     """Of the fold that scores best with thresholds fitted on the same fold: the number that the paper reports."""
 
@@ -62,6 +73,10 @@ class RunRow:
 
     paper: float | None
     """What the paper reports for the network, on Kaggle's data of 2018; None for runs that predict other classes."""
+
+    paper_kind: str
+    """What the paper scored: ``test set``, Kaggle's, by submission, or ``same rows``, the fold that thresholds were
+    fitted on; empty without `paper`."""
 
     dataset: str
     """Name of the data set."""
@@ -85,6 +100,9 @@ class Comparison:
     same_data: bool
     """Whether all were trained on the same samples; otherwise the scores say little about the networks."""
 
+    differences: tuple[Difference, ...]
+    """Of the best run from each other one, or of all pairs of up to three runs; see `N_ALL_PAIRS`."""
+
     same_classes: bool
     """Whether all predict the same classes; otherwise their scores cannot be compared at all."""
 
@@ -106,10 +124,27 @@ def compare_runs(runs: Sequence[Path]) -> Comparison:
     rows = [_make_row(run, description, score_run(run)) for run, description in descriptions.items()]
     classes = [description.classes for description in descriptions.values()]
     fingerprints = [description.fingerprints for description in descriptions.values()]
+    order = sorted(range(len(rows)), key=lambda index: -rows[index].headline)
+    same_classes = all(each == classes[0] for each in classes)
     return Comparison(
-        rows=tuple(sorted(rows, key=lambda row: -row.headline)),
+        rows=tuple(rows[index] for index in order),
+        differences=_compare_pairs([(rows[index].run, list(runs)[index]) for index in order]) if same_classes else (),
         same_data=all(each == fingerprints[0] for each in fingerprints),
-        same_classes=all(each == classes[0] for each in classes),
+        same_classes=same_classes,
+    )
+
+
+def _compare_pairs(runs: Sequence[tuple[str, Path]]) -> tuple[Difference, ...]:
+    """Compare runs, by name and folder, the best first, over the samples that both predict.
+
+    The best one was chosen by the same scores, so that intervals are those of all pairs together.
+    """
+    rows = [read_out_of_fold(folder) for _, folder in runs]
+    pairs = list(combinations(range(len(runs)), 2))
+    return tuple(
+        compare_rows(runs[one][0], rows[one], runs[other][0], rows[other], n_comparisons=len(pairs))
+        for one, other in pairs
+        if one == 0 or len(runs) <= N_ALL_PAIRS
     )
 
 
@@ -132,6 +167,8 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
         n_samples=scores.n_samples,
         finetuned=finetuned,
         **{name: getattr(scores, name) for name in [f"macro_f1_{kind.name}" for kind in THRESHOLDINGS]},
+        macro_average_precision=scores.macro_average_precision,
+        macro_roc_auc=scores.macro_roc_auc,
         best_fold_in_sample=max(fold.macro_f1_in_sample for fold in scores.folds),
         interval_low=interval.low,
         interval_high=interval.high,
@@ -139,6 +176,7 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
         no_skill_high=no_skill.high,
         images_per_s=statistics.median(speeds) if speeds else float("nan"),
         paper=None if is_other else reported,
+        paper_kind="" if is_other or reported is None else "same rows" if finetuned else "test set",
         dataset=description.full_dataset.name,
         legacy_leak=scores.legacy_leak,
     )

@@ -12,9 +12,9 @@ from hpa_data.errors import InputError
 from hpa_data.system.atomic import write_atomic
 from hpa_model.evaluation.confusion import Partner, rank_partners
 from hpa_model.evaluation.records import HEADLINE, ClassScore, Confusion, FoldScore, Scores
+from hpa_model.evaluation.resample import find_intervals
 from hpa_model.evaluation.scorer import Scorer
 from hpa_model.metrics import confusion_counts, f1_per_class
-from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
 from hpa_model.metrics.ranking import rank_samples
 from hpa_model.runs.decision import Decision, write_decision
 from hpa_model.runs.decision import fit_decision as fit_decision  # noqa: PLC0414 - callers look for it here, too
@@ -90,10 +90,7 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
         macro_f1_without_fill=float(f1_per_class(labels, scorer.predict(fill=False)[HEADLINE.name]).mean()),
         fill=decision.fill,
         temperatures=tuple(decision.temperatures.tolist()),
-        intervals={
-            f"macro_f1_{name}": find_interval(bootstrap_macro_f1(labels, predicted, rows.groups))
-            for name, predicted in predictions.items()
-        },
+        intervals=find_intervals(rows, decision.calibrate(rows.probs, folds), predictions, fill=decision.fill),
         no_skill={name: value for name, value in no_skill.items() if "/" not in name},
         classes=_score_classes(rows, decision, predictions, classes),
         folds=tuple(
