@@ -15,13 +15,13 @@ from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import encode_labels, read_columns, read_label_table
 from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import list_recipes, make_config
+from hpa_model.evaluation.difference import compare_rows
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.report import write_report
-from hpa_model.evaluation.scores import predict_rows, score_run
+from hpa_model.evaluation.scores import score_run
 from hpa_model.metrics import Interval, f1_per_class
 from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
 from hpa_model.predict import predict_submission
-from hpa_model.runs.decision import fit_decision
 from hpa_model.runs.folder import SCORES_FILE
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.thresholds import NoSkill
@@ -197,13 +197,12 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
 
 
 def compare_headlines(run: Path, other: Path) -> Interval:
-    """Return the 95 % interval of the headline score of a run minus that of another over the same samples and folds."""
-    scores = []
-    for rows in map(read_out_of_fold, (run, other)):
-        predictions = predict_rows(rows, fit_decision(rows, n_folds=N_FOLDS))[HEADLINE.name]
-        # The same seed draws the same samples for both.
-        scores.append(bootstrap_macro_f1(rows.labels, predictions, rows.groups))
-    return find_interval(scores[0] - scores[1])
+    """Return the 95 % interval of the headline score of a run minus that of another over the samples of both."""
+    rows, other_rows = map(read_out_of_fold, (run, other))
+    found = compare_rows(run.name, rows, other.name, other_rows)
+    if found.low is None or found.high is None:
+        raise ValueError("the runs of the demo predict different samples")
+    return Interval(low=found.low, high=found.high)
 
 
 def score_submission(submission: Path, truth: Path) -> SubmissionScore:
@@ -212,8 +211,9 @@ def score_submission(submission: Path, truth: Path) -> SubmissionScore:
     predictions = encode_labels([row[1] for row in read_columns(submission, ("Id", "Predicted"))])
     rng = np.random.default_rng(0)
     shuffled = [f1_per_class(labels, rng.permutation(predictions)).mean() for _ in range(N_DRAWS)]
+    macro_f1 = float(f1_per_class(labels, predictions).mean())
     return SubmissionScore(
-        macro_f1=float(f1_per_class(labels, predictions).mean()),
-        interval=find_interval(bootstrap_macro_f1(labels, predictions)),
+        macro_f1=macro_f1,
+        interval=find_interval(macro_f1, bootstrap_macro_f1(labels, predictions)),
         no_skill=summarize_draws(np.array(shuffled)),
     )

@@ -113,15 +113,15 @@ def describe_comparison(comparison: "Comparison") -> str:
         paper = "" if row.paper is None else f"{row.paper:.3f}{'=' if row.paper_kind == 'same rows' else ' '}"
         marks = ("  no better than no skill" if row.headline <= row.no_skill_high else "") + "  *" * row.legacy_leak
         lines.append(
-            f"{escape(name):<{width}}  {row.model:<12}{row.headline:>8.3f}  {interval:<16}{row.macro_f1_in_sample:>10.3f}"
-            f"{ranking}{paper:>8}{marks}"
+            f"{escape(name):<{width}}  {row.model:<12}{row.headline:>8.3f}  {interval:<16}"
+            f"{row.macro_f1_in_sample:>10.3f}{ranking}{paper:>8}{marks}"
         )
     lines += ["", f"macro-F1: {HEADLINE.description}", f"same rows: {THRESHOLDINGS[2].description}"]
     lines.append("mAP, AUC: average precision and area under the ROC curve, mean over the classes; no thresholds")
     if any(row.paper is not None for row in comparison.rows):
         lines.append(
-            "paper: what the paper reports, on Kaggle's test set, by submission; with =, on the fold that its thresholds "
-            "were fitted on"
+            "paper: what the paper reports, on Kaggle's test set, by submission; with =, on the fold that its "
+            "thresholds were fitted on"
         )
     worst = max(comparison.rows, key=lambda row: row.no_skill_high)
     lines.append(

@@ -144,8 +144,8 @@ class Scores:
     macro_roc_auc: float | None = None
 
     intervals: dict[str, Interval] = field(default_factory=dict)
-    """Bootstrap intervals of 95 %, by the name of the field of each score, see `metrics.intervals.find_interval`. Related
-    samples are drawn together. Classes without a sample stay without, and count as 0."""
+    """Bootstrap intervals of 95 %, by the name of the field of each score, see `metrics.intervals.find_interval`.
+    Related samples are drawn together. Classes without a sample stay without, and count as 0."""
 
     no_skill: dict[str, NoSkill] = field(default_factory=dict)
     """What each score is for the same probabilities in a random order, with the same fitting; by the name of its

@@ -26,7 +26,8 @@ def test_runs_are_compared_on_screen_in_a_table_and_in_a_figure(tmp_path: Path, 
     table = tmp_path / "a.csv"
     ended = hpa("compare", *runs, "--csv", table, "--out-figure", tmp_path / "a.png")
     assert ended.status == 0, ended.err
-    assert {line.split()[0] for line in ended.out.splitlines()[2:4]} == {"one", "two"}
+    assert {line.split()[0] for line in ended.out.splitlines()[1:3]} == {"one", "two"}
+    assert "one and two: no difference found, +0.000 (+0.000 to +0.000) on 90 samples." in ended.out
     assert table.read_text().count("\n") == 3
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 

@@ -39,7 +39,8 @@ def test_a_run_with_5_percent_of_its_predictions_relabeled_at_random_is_told_apa
     probs[damaged] = probs[rng.permutation(2000)[:100]]
     found = compare_rows("damaged", replace(rows, probs=probs), "whole", rows, n_comparisons=3)
     assert found.differs
-    assert found.difference is not None and found.difference < 0
+    assert found.difference is not None
+    assert found.difference < 0
     assert describe_difference(found).startswith("whole is better than damaged: +0.0")
 
 
