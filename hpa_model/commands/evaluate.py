@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hpa_model.evaluation.records import Scores
 
 
-RANKING_LABELS = {"macro_average_precision": "mean average precision", "macro_roc_auc": "mean area under the ROC curve"}
+RANKING_LABELS = {"macro_average_precision": "average precision", "macro_roc_auc": "area under the ROC curve"}
 
 # Of names of runs in a table; longer ones lose their middle.
 NAME_WIDTH = 28
@@ -29,24 +29,31 @@ def describe_scores(scores: "Scores") -> str:
     """Describe the scores of a run, each with how its thresholds were obtained."""
     from hpa_model.evaluation.records import THRESHOLDINGS
 
-    lines = [f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples, and without skill"]
+    lines = [
+        f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples",
+        f"  {'score':<7}{'95 % interval':<16}{'no skill':<15}thresholds",
+    ]
     for kind in THRESHOLDINGS:
-        name = f"macro_f1_{kind.name}"
-        interval, no_skill = scores.intervals[name], scores.no_skill[name]
-        mark = "  NO BETTER THAN NO SKILL" if not scores.beats_no_skill(name) else ""
-        lines.append(
-            f"  {getattr(scores, name):.3f} ({interval.low:.3f} to {interval.high:.3f}), "
-            f"no skill {no_skill.mean:.3f} ± {no_skill.sd:.3f}  {kind.description}{mark}"
-        )
+        lines.append(_describe_score(scores, f"macro_f1_{kind.name}", kind.description.removeprefix("threshold ")))
     for name, label in RANKING_LABELS.items():
-        value = getattr(scores, name)
-        if value is not None:
-            lines.append(f"  {value:.3f}, no skill {scores.no_skill[name].mean:.3f}  {label}, over the classes")
+        if getattr(scores, name) is not None:
+            lines.append(_describe_score(scores, name, f"none: {label}"))
+    if scores.no_better_than_no_skill:
+        lines.append("† no better than no skill: probabilities in a random order score as much")
     if scores.legacy_leak:
         lines.append("All scores are inflated: copies of validation samples were trained on (--legacy-leak).")
     if scores.absent:
         lines.append(escape(f"No sample, never predicted, counted as 0: {list_some(scores.absent)}"))
     return "\n".join(lines)
+
+
+def _describe_score(scores: "Scores", name: str, words: str) -> str:
+    """Describe the score in a field: its interval, what no skill scores, and in words how it was obtained."""
+    value, interval, band = getattr(scores, name), scores.intervals.get(name), scores.no_skill.get(name)
+    mark = " " if scores.beats_no_skill(name) else "†"
+    around = "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+    without = "" if band is None else f"{band.mean:.3f} ± {band.sd:.3f}"
+    return f"  {value:.3f}{mark} {around:<16}{without:<15}{words}"
 
 
 def describe_classes(scores: "Scores") -> str:

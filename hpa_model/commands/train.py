@@ -327,9 +327,11 @@ def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float 
 def print_epoch(fold: int, record: "EpochRecord", is_best: bool) -> None:
     """Print a line for an epoch, marked if its model is kept."""
     metrics = "  ".join(f"{label} {getattr(record, name):.3f}" for name, label in record.labeled_metrics().items())
+    skill = f"no skill {record.val_macro_f1_no_skill:.3f}" if record.shows_skill else "no better than no skill"
     # To stderr, which rich redirects: the line appears above the bar. Folds count from 0, as their folders do.
     print(
-        f"fold {fold}  epoch {record.epoch:>3}  loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  {metrics}  "
+        f"fold {fold}  epoch {record.epoch:>3}  loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  {metrics} "
+        f"({skill})  "
         f"{record.images_per_s:.1f} images/s{'  kept' if is_best else ''}",
         file=sys.stderr,
     )

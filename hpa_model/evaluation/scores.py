@@ -92,6 +92,9 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
         temperatures=tuple(decision.temperatures.tolist()),
         intervals=find_intervals(rows, decision.calibrate(rows.probs, folds), predictions, fill=decision.fill),
         no_skill={name: value for name, value in no_skill.items() if "/" not in name},
+        no_better_than_no_skill=tuple(
+            name for name, band in no_skill.items() if "/" not in name and not band.beaten_by(values[name])
+        ),
         classes=_score_classes(rows, decision, predictions, classes),
         folds=tuple(
             FoldScore(fold=int(fold), n_samples=int((folds == fold).sum()), **of_fold(fold))

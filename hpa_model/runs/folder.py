@@ -245,6 +245,18 @@ class EpochRecord:
     seconds: float
     """The whole epoch, with validation."""
 
+    val_macro_f1_no_skill: float = math.nan
+    """What `val_macro_f1_best` is without skill, on average; see `thresholds.no_skill`. NaN in runs of versions before
+    0.4.0; so is the next."""
+
+    val_macro_f1_no_skill_high: float = math.nan
+    """The upper end of the band that holds 95 % of such scores."""
+
+    @property
+    def shows_skill(self) -> bool:
+        """Whether `val_macro_f1_best` lies above the band of scores without skill, as far as that is known."""
+        return not self.val_macro_f1_best <= self.val_macro_f1_no_skill_high
+
     @staticmethod
     def labeled_metrics() -> dict[str, str]:
         """Return the labels of the metrics that are shown, by the names of their fields."""

@@ -7,8 +7,8 @@ from scipy.special import expit, logit
 
 # Probabilities are clipped to this distance from 0 and 1, as in Keras's cross-entropies.
 EPSILON = 1e-7
-# The temperatures that are tried.
-LOWEST, HIGHEST = 0.05, 20.0
+# The temperatures that are tried. Few samples that are all right, or all wrong, would ask for any.
+LOWEST, HIGHEST = 0.2, 5.0
 
 
 def fit_temperatures(

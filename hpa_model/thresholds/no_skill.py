@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hpa_model.metrics import f1_per_class
+from hpa_model.thresholds.search import bin_probs, find_best, renumber_bins
+
 # By the number of labels up to which there are so many draws.
 DRAWS = {100_000: 79, float("inf"): 39}
 # Of the band: so many scores without skill lie inside it.
@@ -86,3 +89,25 @@ def measure_no_skill(
         for name, value in score(order).items():
             draws.setdefault(name, []).append(value)
     return {name: summarize_draws(np.array(values)) for name, values in draws.items() if np.isfinite(values).all()}
+
+
+def measure_best_without_skill(
+    labels: npt.NDArray[np.uint8], probs: npt.NDArray[np.floating], *, n_draws: int = min(DRAWS.values())
+) -> NoSkill:
+    """Measure macro-F1 at the best thresholds of a set of samples, for the same probabilities in a random order.
+
+    Parameters
+    ----------
+    labels : array of 0 and 1, shape (N, K)
+    probs : array of float, shape (N, K)
+    n_draws : int
+        At least 2.
+    """
+    truth, folds = labels != 0, np.zeros(len(labels), np.int64)
+    bins, n_steps = renumber_bins(bin_probs(probs), folds)
+
+    def score(order: npt.NDArray[np.int64]) -> dict[str, float]:
+        shuffled = bins[order]
+        return {"best": float(f1_per_class(labels, shuffled > find_best(truth, shuffled, n_steps=n_steps)).mean())}
+
+    return measure_no_skill(score, folds, n_draws=n_draws)["best"]

@@ -18,6 +18,7 @@ from hpa_model.runs.checkpoint import TrainingState, save_checkpoint
 from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE, EpochRecord, write_class_f1, write_history
 from hpa_model.runs.models import save_model
 from hpa_model.thresholds import search_thresholds
+from hpa_model.thresholds.no_skill import measure_best_without_skill
 from hpa_model.training.job import FoldJob
 
 REMEDY = "Lower the learning rate, or clip gradients (clip_norm)."
@@ -114,6 +115,7 @@ class TrainingCallback(keras.callbacks.Callback):
             )
         labels = job.reader.labels[job.fold.validation]  # type: ignore[index]
         class_f1 = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs)))
+        no_skill = measure_best_without_skill(labels, probs)
         record = EpochRecord(
             epoch=state.epoch + 1,
             loss=state.loss_sum / state.n_images,
@@ -124,6 +126,8 @@ class TrainingCallback(keras.callbacks.Callback):
             learning_rate=float(keras.ops.convert_to_numpy(self._models.compiled.optimizer.learning_rate)),
             images_per_s=job.n_images / state.elapsed_s,
             seconds=self._state.elapsed_s + time.perf_counter() - self._started,
+            val_macro_f1_no_skill=no_skill.mean,
+            val_macro_f1_no_skill_high=no_skill.high,
         )
         return record, class_f1
 

@@ -52,7 +52,7 @@ from hpa_data.system.progress import Progress
 from hpa_model.training.train import train
 
 seen = []
-config = TrainConfig(folds=2, epochs=1, batch_size=4, image_size=76, bn_momentum=0.5, symmetries=True,
+config = TrainConfig(folds=2, epochs=1, batch_size=3, image_size=76, bn_momentum=0.5, symmetries=True,
                      deterministic=True)
 train(open_store(sys.argv[2]), config, Path(sys.argv[3]),
       progress=Progress(advance=lambda n: seen.append("tensorflow" in sys.modules)))
@@ -147,9 +147,9 @@ def test_two_devices_train_the_same_weights_as_one(store: Store, tmp_path: Path)
     assert n_trained == [4]
 
 
-def test_a_backend_that_keras_does_not_know_is_refused() -> None:
+def test_a_backend_that_keras_does_not_know_is_refused(store: Store, tmp_path: Path) -> None:
     refused = subprocess.run(
-        [sys.executable, "-c", "import cli; cli.main()", "models"],
+        [sys.executable, "-c", "import cli; cli.main()", "train", str(store.path), "--out", str(tmp_path / "run")],
         env=os.environ | {"KERAS_BACKEND": "tensorflw"},
         capture_output=True,
         text=True,

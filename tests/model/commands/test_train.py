@@ -32,7 +32,7 @@ def test_a_training_prints_its_epochs_scores_and_paths(trained: tuple[Path, Ende
     )
     assert lines[2].startswith("Network: gapnet, 597,388 parameters, 595,268 of them trained; input 76 x 76 x 4")
     assert lines[3].startswith("fold 0  epoch   1")
-    assert "honest: thresholds fitted on other samples of the same fold" in ended.out
+    assert "honest: thresholds fitted on the other folds" in ended.out
     assert "Run folder: run\nReport: run/report.html" in ended.out
     assert (run / "report.html").exists()
     origin = read_run(run).origin

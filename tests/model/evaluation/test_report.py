@@ -63,7 +63,7 @@ def test_a_baseline_shows_its_own_settings_its_classifiers_and_the_features_that
     settings = BaselineSettings(n_trees=50)
     replace(read_run(run), baseline=settings).write(run)
     assert read_results(run).classifiers == Classifiers(scores={}, features=())  # without their files
-    alone = {name: {"within_fold": 0.5} for name in CLASSIFIERS}
+    alone = {name: {"cross_fitted": 0.5} for name in CLASSIFIERS}
     (run / "classifiers.json").write_text(json.dumps(alone))
     (run / "importances.csv").write_text("feature,importance\ngreen: mean,0.25\n")
     found = read_results(run).classifiers
@@ -106,7 +106,8 @@ def report(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     labels = part.labels[:, : len(RUN_CLASSES)]  # type: ignore[index]
     probs = (0.6 * labels + 0.3 * rng.random(labels.shape)).astype(np.float32)
-    probs[:3] = 0.9 - probs[:3]  # three that are wrong
+    probs[::5] = 0.9 - probs[::5]  # one of each fold that is wrong
+    probs[0] = 0.01  # too low for most thresholds
     rows = OutOfFold(ids=part.ids, labels=labels, probs=probs, folds=np.arange(len(labels)) // 4)
     run = make_run(tmp_path_factory.mktemp("report") / "<b>run & co", rows, str(store.path))
     described = read_run(run)

@@ -1,7 +1,7 @@
 """Scores of out-of-fold rows: per class, per fold, and what the worst classes are confused with."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +14,17 @@ from hpa_model.evaluation.scores import find_confusion, predict_rows, score_rows
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.decision import fit_decision, read_decision
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
-from hpa_model.thresholds import search_thresholds
+from hpa_model.thresholds import apply_temperatures, search_thresholds
 from tests.builders import RUN_CLASSES, make_rows, make_run
 
 
 def test_classes_are_scored_as_scikit_learn_does() -> None:
     rows = make_rows()
     scores = score_rows(rows, RUN_CLASSES)
-    predicted = predict_rows(rows, fit_decision(rows, n_folds=3))["within_fold"]
+    predicted = predict_rows(rows, fit_decision(rows, n_folds=3))["cross_fitted"]
     precision, recall, f1, support = precision_recall_fscore_support(rows.labels, predicted, zero_division=0)
     for k, score in enumerate(scores.classes):
-        assert (score.precision, score.recall, score.f1_within_fold) == pytest.approx((precision[k], recall[k], f1[k]))
+        assert (score.precision, score.recall, score.f1_cross_fitted) == pytest.approx((precision[k], recall[k], f1[k]))
         assert score.support == support[k]
     assert scores.absent == ("Never $seen$",)
 
@@ -78,3 +78,39 @@ def test_a_run_with_other_classes_than_its_rows_is_refused(tmp_path: Path) -> No
     )
     with pytest.raises(InputError, match="has 3 columns for 4 classes. Train again."):
         score_run(run)
+
+
+def test_a_model_that_is_surer_than_the_others_does_not_change_the_scores_of_their_folds() -> None:
+    rows = make_rows(600)
+    surer = np.where((rows.folds == 0)[:, None], apply_temperatures(rows.probs, 0.3), rows.probs)
+    before, after = (score_rows(each, RUN_CLASSES) for each in (rows, replace(rows, probs=surer.astype(np.float32))))
+    for one, other in zip(before.folds, after.folds, strict=True):  # fold 0 among them: only its scale is another
+        assert other.macro_f1_cross_fitted == pytest.approx(one.macro_f1_cross_fitted, abs=0.01)
+        assert other.macro_f1_within_fold == pytest.approx(one.macro_f1_within_fold, abs=0.01)
+    assert after.temperatures[0] / after.temperatures[1] == pytest.approx(
+        before.temperatures[0] / before.temperatures[1] / 0.3, rel=0.02
+    )
+
+
+def test_models_that_are_equally_sure_are_left_as_they_are() -> None:
+    rows = make_rows(600)
+    decision = fit_decision(replace(rows, folds=np.zeros_like(rows.folds)), n_folds=3)
+    assert decision.temperatures.tolist() == [1, 1, 1]
+
+
+def test_rows_are_predicted_as_they_are_scored() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.eye(6, dtype=np.uint8)[rng.integers(0, 6, 300)]  # each shows a class, so that empty rows are filled
+    probs = (0.5 * labels + 0.4 * rng.random(labels.shape)).astype(np.float32)
+    probs[:20] *= 0.1  # too low for any threshold
+    rows = OutOfFold(ids=[str(row) for row in range(300)], labels=labels, probs=probs, folds=np.arange(300) % 3)
+    decision = fit_decision(rows, n_folds=3)
+    scored = predict_rows(rows, decision)
+    assert decision.fill
+    assert all(scored[name].any(axis=1).all() for name in ("cross_fitted", "within_fold"))
+    predicted = decision.predict(decision.calibrate(rows.probs, rows.folds))
+    empty = ~scored["in_sample"].any(axis=1)
+    assert empty.any()
+    assert (predicted[~empty] == scored["in_sample"][~empty]).all()  # the thresholds that predictions use
+    best = decision.calibrate(rows.probs, rows.folds)[empty][:, decision.thresholds < 1].argmax(axis=1)
+    assert (predicted[empty][:, decision.thresholds < 1].argmax(axis=1) == best).all()
