@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from benchmarks.loaders.results import COLORS, Result, find_limit
 
@@ -42,6 +43,7 @@ def test_the_conversion_benchmark_prints_every_codec_and_alternative(kaggle: Pat
     ]
 
 
+@pytest.mark.slow
 def test_the_leak_benchmark_prints_what_was_looked_for() -> None:
     row = "external, default"
     table = run("leak", "--samples", 6, "--epochs", 1, "--folds", 2, "--rows", row)

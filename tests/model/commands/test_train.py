@@ -13,7 +13,7 @@ from hpa_data.store.store import Store
 from hpa_model.commands.train import train
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import read_run
-from tests.builders import Ended, Hpa, assert_refused, hpa_process
+from tests.builders import Ended, Hpa, assert_refused
 
 ROOT = Path(__file__).parents[3]
 
@@ -89,12 +89,12 @@ def test_training_keeps_copies_with_their_parents_and_leaks_only_if_asked_to(
     kaggle: Path, tmp_path: Path, hpa: Hpa
 ) -> None:
     store = tmp_path / "hpa.zarr"
-    hpa_process("convert", kaggle / "train", store, "--labels", kaggle / "train.csv")
-    hpa_process("augment", store, "--min-count", 9)
+    hpa("convert", kaggle / "train", store, "--labels", kaggle / "train.csv")
+    hpa("augment", store, "--min-count", 9)
     sizes = {}
     for name, options in {"kept": (), "leaky": ("--legacy-leak",)}.items():
         words = ("train", store, "--part", "train", "--part", "augmented", "--folds", 2, "--epochs", 1)
-        ended = hpa_process(*words, "--image-size", 80, "--out", tmp_path / name, "--json", *options)
+        ended = hpa(*words, "--image-size", 80, "--out", tmp_path / name, "--json", *options)
         assert ended.status == 0, ended.err
         sizes[name] = json.loads(ended.out)["n_samples"]
     assert sizes == {"kept": 12, "leaky": 27}

@@ -45,6 +45,7 @@ def fit_greedily(store: Store, folder: Path, *, limit: int, epochs: int = 1) -> 
         fit_fold(network, job)
 
 
+@pytest.mark.slow  # TensorFlow waits ten seconds for memory, each time
 @pytest.mark.parametrize(
     ("limit", "remedy"),
     [
