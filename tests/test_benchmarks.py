@@ -111,6 +111,7 @@ def test_two_versions_are_compared_in_alternation(kaggle: Path, tmp_path: Path) 
     assert {len(rates[name][version]) for name in workloads for version in ("old", "new")} == {2}
 
 
+@pytest.mark.slow  # it measures four ways
 def test_the_benchmark_of_symmetries_prints_every_way() -> None:
     sizes = ["--model", "gapnet-pl", "--pixels", "32", "--image-size", "16", "--batch", "2", "--steps", "1"]
     text = run("symmetries", *sizes, "--rounds", "1")

@@ -189,7 +189,7 @@ def evaluate(
     scores = score_run(run)
     opened = None if store is None else open_store(store)
     lines = [describe_classes(scores), "", describe_confusions(scores)]
-    lines += ["", describe_scores(scores), "", write_report_file(run, opened, scores)]
+    lines += ["", describe_scores(scores), "", write_report_file(run, opened, scores, files=True)]
     show(scores, as_json, "\n".join(lines))
 
 
@@ -222,13 +222,18 @@ def compare(
     show(comparison, as_json, describe_comparison(comparison))
 
 
-def write_report_file(run: Path, store: "Store | None", scores: "Scores") -> str:
-    """Write a run's report, if the packages that draw it are installed; return a line with its path."""
+def write_report_file(run: Path, store: "Store | None", scores: "Scores", *, files: bool = False) -> str:
+    """Write a run's report, if the packages that draw it are installed; return a line with its path.
+
+    Figures are also written as files if `files`, or if the run has some, which would be those of earlier scores.
+    """
+    from hpa_model.runs.folder import FIGURES_FOLDER
+
     try:
         from hpa_model.evaluation.report import write_report
     except ImportError as error:
         return f"No report: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"
-    report = write_report(run, store, scores=scores)
+    report = write_report(run, store, scores=scores, files=files or (run / FIGURES_FOLDER).exists())
     return f"Report: {report.path}" + (
         f", without images. {report.missing_images_reason}" if report.missing_images_reason else ""
     )

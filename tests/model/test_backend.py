@@ -117,6 +117,7 @@ def run_child(script: str, tmp_path: Path, *arguments: object, backend: str = "t
     return json.loads(answer.read_text())
 
 
+@pytest.mark.slow  # the test below trains on JAX, too
 def test_the_first_steps_of_a_recipe_are_the_same_on_jax(tmp_path: Path) -> None:
     pytest.importorskip("jax")
     recipes = [Path(__file__).parents[2] / "recipes" / f"{name}.toml" for name in ("gapnet", "gapnet-pl")]
@@ -140,6 +141,7 @@ def test_a_run_is_trained_on_jax_and_predicted_with_on_tensorflow(store: Store, 
     assert predict_submission(tmp_path / "run", store.path, tmp_path / "a.csv").n_rows == 3
 
 
+@pytest.mark.slow  # test_devices.py compares losses and gradients
 def test_two_devices_train_the_same_weights_as_one(store: Store, tmp_path: Path) -> None:
     difference, finite, n_trained = run_child(DEVICES, tmp_path, store.path, tmp_path)
     assert difference < 1e-4

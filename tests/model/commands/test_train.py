@@ -85,6 +85,7 @@ def test_the_recipe_of_the_paper_fine_tunes_with_both_losses_and_compares_the_ru
     assert [path.name for path in sorted(tmp_path.iterdir())] == sorted(rows)
 
 
+@pytest.mark.slow  # two trainings; tests/data/folds has the rule
 def test_training_keeps_copies_with_their_parents_and_leaks_only_if_asked_to(
     kaggle: Path, tmp_path: Path, hpa: Hpa
 ) -> None:

@@ -24,6 +24,7 @@ from hpa_model.training.train import train
 from tests.model.stopping import CONFIG, FOLD_FILES, Killed, assert_same_models, stop_at
 
 
+@pytest.mark.slow  # the test of interrupts resumes, too
 def test_a_training_that_is_killed_three_times_ends_with_the_same_weights(
     run: Path, store: Store, tmp_path: Path
 ) -> None:
