@@ -27,6 +27,7 @@ def list_rows(table: str) -> list[str]:
     return [line.split("  ")[0] for line in table.splitlines()][1:]
 
 
+@pytest.mark.slow  # a whole workflow
 def test_the_end_to_end_benchmark_prints_every_step(kaggle: Path) -> None:
     assert list_rows(run("end_to_end", kaggle / "test", "--rounds", 1, "--reads", 40)) == [
         *("PNG decode", "convert lz4hc", "convert lz4", "decode lz4hc"),

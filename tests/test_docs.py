@@ -27,6 +27,7 @@ def _read_commands(page: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
+@pytest.mark.slow  # a whole workflow
 def test_the_commands_of_the_page_on_kaggle_2021_run(tmp_path: Path, hpa: Hpa, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")

@@ -74,7 +74,7 @@ def test_an_epoch_ends_with_a_batch_that_is_not_too_small(
     assert seen == steps * 2
 
 
-@pytest.mark.parametrize("loss", ["f1", "focal"])
+@pytest.mark.parametrize("loss", ["f1", pytest.param("focal", marks=pytest.mark.slow)])
 def test_every_loss_and_precision_trains(loss: str, store: Store, tmp_path: Path) -> None:
     precision = {"f1": "mixed_bfloat16", "focal": "mixed_float16"}[loss]
     config = dataclasses.replace(
