@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.coverage import measure_coverage
 from benchmarks.loaders.results import COLORS, Result, find_limit
+from benchmarks.no_skill import UNIFORM_FREQUENCY
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,6 +57,18 @@ def test_the_benchmark_of_the_no_skill_band_prints_a_coverage_for_each_score() -
     table = run("no_skill", "--rows", 40, "--data-sets", 1)
     assert "macro_f1_within_fold" in table
     assert "fold: macro_roc_auc" in table
+
+
+def test_the_benchmark_of_intervals_prints_a_coverage_for_each_way() -> None:
+    table = run("coverage", "--rows", 60, "--data-sets", 1, "--groups")
+    assert [line.split()[0] for line in table.splitlines()] == ["equal", "Kaggle's"]
+    assert table.count("and groups ignored") == 2
+
+
+@pytest.mark.slow
+def test_intervals_hold_what_is_to_be_expected_in_92_to_98_of_100_data_sets() -> None:
+    frequency = np.full(28, UNIFORM_FREQUENCY)
+    assert 0.92 <= measure_coverage(784, frequency, 500, grouped=False)["as hpa evaluate"] <= 0.98
 
 
 def test_the_augmentation_benchmark_prints_every_codec(kaggle: Path) -> None:

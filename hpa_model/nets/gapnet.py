@@ -39,7 +39,7 @@ def build_gapnet(
         next block see the same dropped values, as in the code that the paper started from. "tap": on the pooled
         features alone, which is how the paper's text reads. Which learns better
         was not the same twice, one seed each. On the demo's samples at 76 pixels, two folds, after 50 epochs: macro-F1
-        0.294 (0.273 to 0.312) inline and 0.246 (0.227 to 0.262) on the taps, mAP 0.266 and 0.211, AUC 0.798 and 0.762.
+        0.277 (0.255 to 0.298) inline and 0.218 (0.194 to 0.241) on the taps, mAP 0.266 and 0.211, AUC 0.798 and 0.762.
         On fold 0 at 128 pixels after 40 epochs, with version 0.1.0 and thresholds of the same rows: 0.41 inline and
         0.47 without dropout between the blocks, mAP 0.374 and 0.406.
     stride : int
