@@ -18,7 +18,7 @@ from hpa_data.commands.console import escape
 from hpa_data.commands.convert import convert
 from hpa_data.commands.datasets import datasets
 from hpa_data.commands.folds import folds
-from hpa_data.commands.options import Command
+from hpa_data.commands.options import Command, refuse_urls
 from hpa_data.commands.preview import preview
 from hpa_data.commands.stats import stats
 from hpa_data.commands.synth import synth
@@ -204,7 +204,7 @@ def root(
 
 def _register(group: typer.Typer, name: str, function: Callable[..., None], panel: str | None = None) -> None:
     command = type(Command.__name__, (Command,), {"former": FORMER_SPELLINGS.get(name, {})})
-    group.command(name, cls=command, rich_help_panel=panel)(function)
+    group.command(name, cls=command, rich_help_panel=panel)(refuse_urls(function))
 
 
 for panel, commands in PANELS.items():

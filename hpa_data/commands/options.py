@@ -1,6 +1,7 @@
 """Options that several commands share, and the checks of how options are combined."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import wraps
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
@@ -11,6 +12,7 @@ import typer.core
 from hpa_data.augment.options import Order
 from hpa_data.errors import InputError
 from hpa_data.folds.options import FoldMethod
+from hpa_data.reader.kvstore import find_url
 
 if TYPE_CHECKING:
     from hpa_data.dataset import Dataset
@@ -121,6 +123,24 @@ class Command(typer.core.TyperCommand):
         valued = {name for option in options if not getattr(option, "is_flag", False) for name in option.opts}
         has_parts = any("--part" in option.opts and option.multiple for option in options)
         return super().parse_args(ctx, respell(args, (PARTS if has_parts else {}) | dict(self.former), valued))
+
+
+def refuse_urls(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that raises InputError for a URL where it takes a path: a `Path` of it is the folder ``s3:``."""
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        for name, value in values.items():
+            for item in value if isinstance(value, list) else [value]:
+                url = find_url(item) if isinstance(item, Path) else None
+                if url is not None:
+                    raise InputError(
+                        f"{name.replace('_', '-')} must be a local path. Received: {url}. Pass a local path; copy the "
+                        "file or folder from the URL before, or to it afterwards."
+                    )
+        command(**values)
+
+    return run
 
 
 def respell(args: list[str], former: Mapping[str, str], valued: Collection[str]) -> list[str]:

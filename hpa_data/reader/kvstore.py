@@ -18,6 +18,20 @@ def is_url(location: str | Path) -> bool:
     return isinstance(location, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location) is not None
 
 
+def find_url(path: Path) -> str | None:
+    """Return the URL that a path was made of, None if it was none: `Path` makes ``s3:/bucket`` of ``s3://bucket``.
+
+    A local folder ``name:`` is still reached by its absolute path, or as ``./folder/name:``.
+
+    Examples
+    --------
+    >>> find_url(Path("s3://bucket/hpa.zarr")), find_url(Path("/data/hpa.zarr"))
+    ('s3://bucket/hpa.zarr', None)
+    """
+    first, *rest = path.parts or ("",)
+    return f"{first}//{'/'.join(rest)}" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", first) else None
+
+
 def make_retries(driver: str) -> dict[str, Any]:
     """Make the part of a TensorStore context that limits the retries of a driver."""
     return {f"{name}_request_retries": RETRIES for name in ("s3", "gcs", "http") if name in driver}

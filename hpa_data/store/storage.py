@@ -19,7 +19,7 @@ import numpy.typing as npt
 from zarr.storage import LocalStore
 
 from hpa_data.errors import InputError
-from hpa_data.reader.kvstore import is_url
+from hpa_data.reader.kvstore import find_url
 from hpa_data.system.atomic import WritableFile, open_atomic, write_atomic
 from hpa_data.system.lock import LOCK_NAME, hold_store, read_lock
 
@@ -86,7 +86,7 @@ class Storage(Protocol):
 
 def open_storage(location: str | Path) -> Storage:
     """Return the storage of a store to write, which need not exist; InputError if nothing can be written there."""
-    if is_url(location):
+    if find_url(Path(location)) is not None:
         raise InputError(
             f"Cannot write to {location}: only stores in a folder can be written. Write a folder, and copy it there."
         )

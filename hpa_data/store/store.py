@@ -12,7 +12,7 @@ import zarr
 
 from hpa_data.dataset import FILLED, OK, PENDING
 from hpa_data.errors import InputError, first_line
-from hpa_data.reader.kvstore import is_url
+from hpa_data.reader.kvstore import find_url
 from hpa_data.reader.reader import Reader
 from hpa_data.store.mirror import Mirror
 from hpa_data.store.part import Part, is_part, open_part
@@ -148,8 +148,9 @@ def open_store(path: str | Path | Storage) -> Store:
     InputError
         If there is none, its metadata are damaged, or its server cannot be reached.
     """
-    if isinstance(path, str) and is_url(path):
-        return _open_remote(path)
+    url = find_url(Path(path)) if isinstance(path, str | Path) else None
+    if url is not None:
+        return _open_remote(path if isinstance(path, str) else url)
     storage = open_storage(path) if isinstance(path, str | Path) else path
     store = Store(storage=storage)
     try:
