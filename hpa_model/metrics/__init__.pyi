@@ -1,5 +1,6 @@
 from . import f1 as f1
 from . import intervals as intervals
+from . import probs as probs
 from . import ranking as ranking
 from .f1 import Counts as Counts
 from .f1 import binary_accuracy as binary_accuracy
@@ -8,5 +9,6 @@ from .f1 import f1_per_class as f1_per_class
 from .f1 import macro_f1 as macro_f1
 from .f1 import predict_classes as predict_classes
 from .intervals import Interval as Interval
+from .probs import find_wrong_row as find_wrong_row
 from .ranking import average_precision as average_precision
 from .ranking import roc_auc as roc_auc

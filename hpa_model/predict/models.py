@@ -12,19 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.dataset import FAILED
 from hpa_data.errors import InputError
 from hpa_data.reader.batches import BatchReader, BatchSampler, count_symmetries, iter_batches
+from hpa_data.reader.reader import Reader
+from hpa_data.sources.samples import FolderReader
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.baseline.model import BaselinePredictor
-from hpa_model.runs.baseline import read_baseline
+from hpa_model.metrics import find_wrong_row
+from hpa_model.runs.baseline import BASELINE_FILE, read_baseline
 from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder
 from hpa_model.thresholds import apply_temperatures
 
 if TYPE_CHECKING:
     import keras
 
-# Of a batch of images, uint8 (B, Y, X, C), the probabilities of each model, float (B, K).
-Predictor = Callable[[Any], list[npt.NDArray[Any]]]
+# Of a batch of images, uint8 (B, Y, X, C), the probabilities of each model, float (B, K): one array, or several to be
+# averaged.
+Predictor = Callable[[Any], list[list[npt.NDArray[Any]]]]
 
 
 def load_models(
@@ -42,15 +47,23 @@ def load_models(
     return [load_model(fold_folder(run, fold) / BEST_FILE, description) for fold in folds]
 
 
+def name_models(run: Path, description: RunDescription, folds: Sequence[int]) -> list[str]:
+    """Return what messages call the models of some folds of a run: their files."""
+    name = BEST_FILE if description.baseline is None else BASELINE_FILE
+    return [f"model {fold_folder(run, fold) / name}" for fold in folds]
+
+
 def predict_probs(
     models: "Sequence[keras.Model] | BaselinePredictor",
-    reader: BatchReader,
+    reader: Reader | FolderReader,
     indices: npt.NDArray[np.int64],
     batch_size: int,
     progress: Progress = SILENT,
     *,
     tta: bool = False,
     temperatures: Sequence[float] | npt.NDArray[np.float64] | None = None,
+    names: Sequence[str] | None = None,
+    remedy: str = "Train the model again.",
 ) -> npt.NDArray[np.float32]:
     """Predict samples and average over models.
 
@@ -68,6 +81,8 @@ def predict_probs(
         square.
     temperatures : sequence of float, optional
         Of each model, see `thresholds.apply_temperatures`. By default 1, which changes nothing.
+    names : sequence of str, optional
+        What to call each model in messages, and, in `remedy`, what to do about one whose probabilities are wrong.
 
     Returns
     -------
@@ -77,7 +92,8 @@ def predict_probs(
     Raises
     ------
     InputError
-        If a sample cannot be read, or if `tta` is asked of a baseline.
+        If a sample cannot be read, if `tta` is asked of a baseline, or if a model gives anything but probabilities,
+        such as NaN, for a sample that could be read.
     """
     if isinstance(models, BaselinePredictor):
         if tta:
@@ -85,15 +101,22 @@ def predict_probs(
                 "tta must be off for a baseline, whose features are those of a turned image, too. Received: tta=True. "
                 "Leave it out."
             )
-        predict: Predictor = models.predict
+        predict = _use_baseline(models)
         batches = _feed_baseline(reader, indices, batch_size)
     else:
         predict = _use_networks(models, reader.image_shape, tta=tta)
         batches = _feed_networks(reader, indices, batch_size)
-    rows = []
+    rows: list[npt.NDArray[Any]] = []
+    n_models = len(models.models) if isinstance(models, BaselinePredictor) else len(models)
+    names = names or [f"model {number}" for number in range(n_models)]
     with closing(batches):
         for images in batches:
-            of_models = predict(images)
+            first = sum(map(len, rows))
+            views = predict(images)
+            for name, of_views in zip(names, views, strict=True):
+                for probs in of_views:
+                    _check_probs(probs, reader, indices[first : first + len(images)], name=name, remedy=remedy)
+            of_models = [of_views[0] if len(of_views) == 1 else np.mean(of_views, axis=0) for of_views in views]
             if temperatures is not None:
                 of_models = [
                     apply_temperatures(probs, temperature)
@@ -105,6 +128,24 @@ def predict_probs(
     return np.concatenate(rows).astype(np.float32)
 
 
+def _check_probs(
+    probs: npt.NDArray[Any], reader: Reader | FolderReader, indices: npt.NDArray[np.int64], *, name: str, remedy: str
+) -> None:
+    """Refuse what a model gives for samples, (B, K), if it is not probabilities; a failed sample has none."""
+    wrong = find_wrong_row(probs)
+    if wrong is None:
+        return
+    is_read = reader.status[indices] != FAILED
+    wrong = find_wrong_row(probs[is_read])
+    if wrong is not None:
+        sample = reader.ids[int(indices[is_read][wrong.row])]
+        raise InputError(f"Cannot predict sample {sample!r}: {name} gives {wrong}. {remedy}")
+
+
+def _use_baseline(models: BaselinePredictor) -> Predictor:
+    return lambda images: [[probs] for probs in models.predict(images)]
+
+
 def _use_networks(models: "Sequence[keras.Model]", image_shape: tuple[int, int, int], *, tta: bool) -> Predictor:
     """Make the predictor of networks; with `tta`, it averages over the symmetries of images of this shape."""
     from hpa_model.backend import on_tensorflow
@@ -114,11 +155,11 @@ def _use_networks(models: "Sequence[keras.Model]", image_shape: tuple[int, int, 
     for model in networks:
         model.jit_compile = not on_tensorflow()  # XLA compiles again for each batch size; JAX has nothing else
 
-    def predict(images: Any) -> list[npt.NDArray[Any]]:
+    def predict(images: Any) -> list[list[npt.NDArray[Any]]]:
         views: list[Any] = [images]
         if tta:
             views = [(images, np.full(len(images), code, np.uint8)) for code in range(count_symmetries(image_shape))]
-        return [np.mean([model.predict_on_batch(view) for view in views], axis=0) for model in networks]
+        return [[model.predict_on_batch(view) for view in views] for model in networks]
 
     return predict
 

@@ -16,7 +16,7 @@ from hpa_data.store.failures import Failure
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import first_duplicate
 from hpa_model.predict.ensemble import Ensemble, choose_models, notice_count
-from hpa_model.predict.models import load_models, predict_probs
+from hpa_model.predict.models import load_models, name_models, predict_probs
 from hpa_model.predict.reading import Reading, find_reading
 from hpa_model.predict.seen import TrainingSamples, notice_seen
 from hpa_model.predict.source import Source, is_store, open_source
@@ -152,6 +152,8 @@ def predict_submission(
             progress.part(),
             tta=tta,
             temperatures=models.temperatures,
+            names=name_models(run, description, models.folds),
+            remedy="Train the run again, or leave that model out: pass --fold with each of the others.",
         )
         # A folder's reader knows only now which files it could read.
         is_read = reader.status[rows] != FAILED

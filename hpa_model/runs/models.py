@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from hpa_data.errors import InputError, first_line
 from hpa_model.nets import LAYERS
@@ -32,7 +33,7 @@ def load_model(path: Path, description: RunDescription | None = None) -> keras.M
     Raises
     ------
     InputError
-        If it is missing or damaged, or has another input or output shape.
+        If it is missing or damaged, has another input or output shape, or weights that are not finite.
     """
     if not zipfile.is_zipfile(path):
         raise InputError(f"Cannot read model {path}: it is missing or incomplete. Train the run again.")
@@ -46,5 +47,10 @@ def load_model(path: Path, description: RunDescription | None = None) -> keras.M
             raise InputError(
                 f"Cannot use model {path}: its input and output shapes are {model.input_shape} and "
                 f"{model.output_shape}, those of the run {shapes[0]} and {shapes[1]}. Train the run again."
+            )
+    for weight in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+            raise InputError(
+                f"Cannot use model {path}: its weight {weight.path} has NaN or infinity. Train the run again."
             )
     return model

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import open_atomic
+from hpa_model.metrics import find_wrong_row
 from hpa_model.runs.folder import CORRUPTION_ERRORS, OUT_OF_FOLD_FILE, read_arrays
 
 
@@ -93,7 +94,10 @@ def _check_rows(rows: OutOfFold) -> None:
         raise ValueError("its groups do not match its rows")
     if not shape[0] or len(np.unique(rows.folds)) < 2:
         raise ValueError("it has fewer than two folds")
-    if not np.isin(rows.labels, (0, 1)).all() or not ((rows.probs >= 0) & (rows.probs <= 1)).all():
-        raise ValueError("it has labels other than 0 and 1, or probabilities outside 0..1")
+    if not np.isin(rows.labels, (0, 1)).all():
+        raise ValueError("it has labels other than 0 and 1")
+    wrong = find_wrong_row(rows.probs)
+    if wrong is not None:
+        raise ValueError(f"for sample {rows.ids[wrong.row]!r}, fold {rows.folds[wrong.row]}, it has {wrong}")
     if len(set(rows.keys)) < len(rows.ids):
         raise ValueError("it has an id twice")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dask.system import CPU_COUNT
 
 from hpa_data.dataset import is_readable
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_data.reader.batches import BatchSampler, iter_batches
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import open_atomic, write_atomic
@@ -24,7 +24,7 @@ from hpa_model.baseline.settings import CLASSIFIERS, NAME, SHARED_SETTINGS, Base
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.scores import fit_decision, predict_rows, score_run
-from hpa_model.metrics import f1_per_class
+from hpa_model.metrics import f1_per_class, find_wrong_row
 from hpa_model.runs.baseline import (
     BASELINE_FILE,
     CLASSIFIERS_FILE,
@@ -168,6 +168,14 @@ def _fit_fold(
     model = fit_model(features[training], labels, settings, seed=seed, threads=threads)
     write_baseline(run.folder, fold, model)
     probs = {name: model.predict(features[validation], name).astype(np.float32) for name in CLASSIFIERS}
+    for name, found in probs.items():
+        wrong = find_wrong_row(found)
+        if wrong is not None:
+            sample = run.reader.ids[int(validation[wrong.row])]
+            raise InputError(
+                f"Cannot predict sample {sample!r}: the classifier {name} of fold {fold} gives {wrong}. Look at the "
+                "image of the sample by `hpa preview`; its features may not be numbers."
+            )
     with open_atomic(folder / PROBS_FILE) as file:  # last, which finishes the fold
         np.savez(file, probs=probs[settings.model], **probs)  # type: ignore[arg-type]
 
@@ -179,7 +187,16 @@ def _score_alone(run: Path) -> dict[str, dict[str, float]]:
     for name in CLASSIFIERS:
         probs = np.zeros_like(rows.probs)
         for fold in np.unique(rows.folds):
-            probs[rows.folds == fold] = read_arrays(fold_folder(run, int(fold)) / PROBS_FILE)[name]
+            path = fold_folder(run, int(fold)) / PROBS_FILE
+            try:
+                probs[rows.folds == fold] = found = read_arrays(path)[name]
+                if find_wrong_row(found) is not None:
+                    raise ValueError(f"for the classifier {name} it has {find_wrong_row(found)}")
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"Cannot read {path}: {first_line(error)}. Remove it, and run the same `hpa baseline` command "
+                    "again."
+                ) from error
         of_classifier = replace(rows, probs=probs)
         predictions = predict_rows(of_classifier, fit_decision(of_classifier, n_folds=int(rows.folds.max()) + 1))
         alone[name] = {kind: float(f1_per_class(rows.labels, found).mean()) for kind, found in predictions.items()}

@@ -107,12 +107,14 @@ class TrainingCallback(keras.callbacks.Callback):
     def _validate(self, state: TrainingState) -> tuple[EpochRecord, npt.NDArray[np.float64]]:
         """Score the network on the validation set; return the record of the epoch and the F1 of each class, (K,)."""
         job = self._job
-        probs = predict_probs([self._models.network], job.reader, job.fold.validation, job.config.batch_size)
-        if not np.isfinite(probs).all():
-            raise InputError(
-                f"Cannot train fold {job.fold.number} further: predictions after epoch {state.epoch + 1} are NaN. "
-                f"{REMEDY}"
-            )
+        probs = predict_probs(
+            [self._models.network],
+            job.reader,
+            job.fold.validation,
+            job.config.batch_size,
+            names=[f"the network of fold {job.fold.number} after epoch {state.epoch + 1}"],
+            remedy=REMEDY,
+        )
         labels = job.reader.labels[job.fold.validation]  # type: ignore[index]
         class_f1 = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs)))
         no_skill = measure_best_without_skill(labels, probs)

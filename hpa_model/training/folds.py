@@ -12,6 +12,7 @@ from hpa_data.system.atomic import open_atomic, write_atomic
 from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig
 from hpa_model.predict import predict_probs
+from hpa_model.predict.models import name_models
 from hpa_model.runs.checkpoint import START, TrainingState, read_state
 from hpa_model.runs.folder import (
     BEST_FILE,
@@ -131,6 +132,13 @@ def _count_remaining(config: TrainConfig, fold: Fold, state: TrainingState) -> i
 def _write_probs(run: OpenRun, fold: Fold) -> None:
     """Write the predictions of a fold's best model for its validation set, which finishes the fold."""
     model = load_model(fold.folder / BEST_FILE, run.description)
-    probs = predict_probs([model], run.reader, fold.validation, run.description.config.batch_size)
+    probs = predict_probs(
+        [model],
+        run.reader,
+        fold.validation,
+        run.description.config.batch_size,
+        names=name_models(run.folder, run.description, [fold.number]),
+        remedy=f"Remove {fold.folder}, and run the same command again to train that fold again.",
+    )
     with open_atomic(fold.folder / PROBS_FILE) as file:
         np.savez(file, probs=probs)

@@ -25,7 +25,14 @@ def test_thresholds_of_earlier_versions_are_for_probabilities_as_they_are(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "changed", [{"temperatures": [1.0]}, {"temperatures": [0.0, 1.0]}, {"fill": 1}, {"thresholds": {"a": 2.0}}]
+    "changed",
+    [
+        {"temperatures": [1.0]},
+        {"temperatures": [0.0, 1.0]},
+        {"fill": 1},
+        {"thresholds": {"a": 2.0}},
+        {"thresholds": {"a": np.nan}},
+    ],
 )
 def test_a_damaged_decision_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
     whole = {"thresholds": {"a": 0.5}, "temperatures": [1.0, 2.0], "fill": True}
