@@ -18,6 +18,7 @@ from hpa_data.reader.reader import Reader
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
+from hpa_data.system.outputs import check_output
 
 View = Literal["composite", "channels"]
 
@@ -187,10 +188,12 @@ def preview_parts(
     Raises
     ------
     InputError
-        If an id is unknown, no sample can be read, a part holds no copies, or the file is not a PNG.
+        If an id is unknown, no sample can be read, a part holds no copies, or the file is not a PNG or could not
+        be written.
     """
     if out.suffix.lower() != ".png":
         raise InputError(f"out must be a PNG file. Received: out={out}. Name it {out.stem}.png.")
+    check_output(out)
     if view not in get_args(View):
         raise InputError(f"view must be one of {', '.join(get_args(View))}. Received: view={view!r}. Choose one.")
     if parents and view != "composite":

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.tables import first_duplicate, read_columns, write_table
+from hpa_data.tables.text import STRIPPED
 
 # Between names of classes, as in the tables of the Human Protein Atlas.
 NAME_SEPARATOR = ";"
@@ -25,6 +26,36 @@ def read_sample_submission(path: Path) -> list[str]:
         found = f"it has {repeated!r} twice" if ids else "it has no rows"
         raise InputError(f"Cannot read sample submission {path}: {found}. Download it again.")
     return ids
+
+
+def check_ids(ids: Sequence[str], source: Path | str) -> None:
+    """Refuse ids that a CSV file would not give back, before anything is predicted: InputError with the first one."""
+    for name in ids:
+        if not name.strip(STRIPPED):
+            reason = "is empty"
+        elif name != name.strip(STRIPPED):
+            reason = "begins or ends with a blank, which readers of tables remove"
+        elif "\0" in name or not _is_text(name):
+            reason = "is not text in UTF-8"
+        else:
+            continue
+        raise InputError(
+            f"Cannot predict {source}: the id {name!r} {reason}, so that no CSV file can hold it. Rename the sample, "
+            "and convert it again."
+        )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # of a file whose name is not UTF-8
+        return False
+    return True
+
+
+def estimate_submission(order: Sequence[str], *, names: bool) -> int:
+    """Estimate how large a submission will be, in bytes: few samples show more than four classes."""
+    return sum(map(len, order)) + (120 if names else 20) * len(order)
 
 
 def write_submission(

@@ -57,9 +57,10 @@ def stats(
     table = choose_table(ctx, store, labels, store_only=("parts", "no_intensities", "threads"))
     refuse_unused(ctx, "threads", when=no_intensities, reason="with --no-intensities")
     if figure_dir is not None:
-        from hpa_data.stats.figures import write_figures
+        from hpa_data.stats.figures import FIGURES_BYTES, write_figures
+        from hpa_data.system.outputs import check_output_folder
 
-        figure_dir.mkdir(parents=True, exist_ok=True)  # fails before every image is read
+        check_output_folder(figure_dir, option="figure-dir", n_bytes=FIGURES_BYTES)
     if table is not None:
         dataset, options = choose_reading(dataset_name, numbering, id_column, label_column)
         report = measure_table(table, min_count=min_count, order=order, dataset=dataset, options=options)

@@ -21,9 +21,12 @@ from hpa_data.stats.intensities import N_LEVELS, IntensityStatistics
 from hpa_data.stats.labels import MAX_SHOWN, LabelStatistics, choose_classes, explain_choice
 from hpa_data.stats.measure import StoreStatistics
 from hpa_data.stats.style import BLUE, COLORS, GRAY, ORANGE, measure_width, render, shorten, styled
+from hpa_data.system.atomic import write_atomic
 
 WIDTH = 3.35  # inches, 85 mm: one column
 DPI = 300
+# About what all figures take together, as PNG and PDF.
+FIGURES_BYTES = 4 * 2**20
 TEXT, SMALL = 6.0, 5.0  # points; only the names beside the matrix have the second size
 MATRIX = 140.0  # points; the height of the matrix
 LINE = 0.115  # inches from one line of text to the next
@@ -90,7 +93,7 @@ def write_figures(statistics: StoreStatistics | LabelStatistics, folder: Path) -
     for name, figure in figures.items():
         for kind in kinds:
             written.append(folder / f"{name}.{kind}")
-            written[-1].write_bytes(render(figure, kind, dpi=DPI))
+            write_atomic(written[-1], render(figure, kind, dpi=DPI))
     return written
 
 

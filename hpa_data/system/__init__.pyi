@@ -5,6 +5,8 @@ from . import executor as executor
 from . import interrupts as interrupts
 from . import lock as lock
 from . import memory as memory
+from . import os_errors as os_errors
+from . import outputs as outputs
 from . import progress as progress
 from . import records as records
 from . import threads as threads

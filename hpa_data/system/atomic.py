@@ -54,8 +54,7 @@ def open_atomic(path: Path, *, page_cache: bool = True) -> Iterator[WritableFile
         For example if the disk is full; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Unique to the writer: a worker of a killed process may still write its file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    temporary = name_temporary(path)
     try:
         if page_cache:
             with temporary.open("wb") as file:
@@ -68,10 +67,20 @@ def open_atomic(path: Path, *, page_cache: bool = True) -> Iterator[WritableFile
                 yield direct
                 direct.finish()
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)  # errors of `write` and `fsync` come without one
         raise
+
+
+def name_temporary(path: Path) -> Path:
+    """Return the temporary file that becomes `path`.
+
+    It is unique to the writer: a worker of a killed process may still write its file.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -20,6 +20,8 @@ MAX_TEXT = 4 * 10**9
 # Between columns, in order of preference. The space is that of R's `write.table`.
 SEPARATORS = (",", ";", "\t", "|", " ")
 GZIP = b"\x1f\x8b"
+# Removed from both ends of each cell: blanks, and marks of the beginning and the end of files.
+STRIPPED = " \t\r\n\ufeff\xa0\x1a"
 
 Row = tuple[int, list[str]]
 
@@ -134,7 +136,7 @@ def _split_line(cell: str) -> list[str] | None:
 
 
 def _strip(cells: Sequence[str]) -> list[str]:
-    return [cell.strip(" \t\r\n\ufeff\xa0\x1a") for cell in cells]
+    return [cell.strip(STRIPPED) for cell in cells]
 
 
 def _align(

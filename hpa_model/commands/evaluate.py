@@ -24,6 +24,9 @@ NAME_WIDTH = 28
 
 FIGURE_KINDS = ("png", "svg", "pdf")
 
+# About what an evaluation writes: a page of 2 MB, and as much again for scores and figures.
+REPORT_BYTES = 4 * 2**20
+
 
 def describe_scores(scores: "Scores") -> str:
     """Describe the scores of a run, each with how its thresholds were obtained."""
@@ -184,10 +187,15 @@ def evaluate(
     Scores are computed with each of four ways to choose thresholds, overall and per class.
     """
     from hpa_data.store.store import open_store
+    from hpa_data.system.outputs import check_output, check_output_folder
     from hpa_model.evaluation.scores import score_run
+    from hpa_model.runs.folder import FIGURES_FOLDER, REPORT_FILE, read_run
 
-    scores = score_run(run)
+    read_run(run)
+    check_output(run / REPORT_FILE, option="report", n_bytes=REPORT_BYTES)
+    check_output_folder(run / FIGURES_FOLDER, option="figures")
     opened = None if store is None else open_store(store)
+    scores = score_run(run)
     lines = [describe_classes(scores), "", describe_confusions(scores)]
     lines += ["", describe_scores(scores), "", write_report_file(run, opened, scores, files=True)]
     show(scores, as_json, "\n".join(lines))
@@ -201,23 +209,26 @@ def compare(
 ) -> None:
     """Compare runs side by side, as in table 4.1 of the paper."""
     from hpa_data.system.atomic import write_atomic
+    from hpa_data.system.outputs import check_distinct, check_output
     from hpa_model.evaluation.compare import compare_runs, write_comparison
 
-    if out_csv is not None and out_csv.is_dir():
-        raise InputError(f"out-csv must be a file. Received: {out_csv}, a folder. Pass {out_csv / 'runs.csv'}.")
+    check_distinct({"out-csv": out_csv, "out-figure": out_figure})
+    if out_csv is not None:
+        check_output(out_csv, option="out-csv", example="runs.csv")
     kind = "" if out_figure is None else out_figure.suffix.lower().removeprefix(".")
     if out_figure is not None and kind not in FIGURE_KINDS:
         raise InputError(
             f"out-figure must be a file of kind {', '.join(FIGURE_KINDS)}. Received: {out_figure}. Pass "
             f"{out_figure.with_suffix('.png')}."
         )
+    if out_figure is not None:
+        check_output(out_figure, option="out-figure")
+        from hpa_model.evaluation.figure_runs import draw_comparison
+        from hpa_model.evaluation.figure_style import render_file
     comparison = compare_runs(runs)
     if out_csv is not None:
         write_comparison(comparison, out_csv)
     if out_figure is not None:
-        from hpa_model.evaluation.figure_runs import draw_comparison
-        from hpa_model.evaluation.figure_style import render_file
-
         write_atomic(out_figure, render_file(draw_comparison(comparison), kind))
     show(comparison, as_json, describe_comparison(comparison))
 

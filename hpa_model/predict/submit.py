@@ -1,6 +1,7 @@
 """Predictions of a run for parts of a store or for image files, written as tables."""
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from hpa_data.errors import InputError, Notice
 from hpa_data.reader.reader import Reader
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.failures import Failure
+from hpa_data.system.outputs import check_distinct, check_output
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import first_duplicate
 from hpa_model.predict.ensemble import Ensemble, choose_models, notice_count
@@ -20,8 +22,14 @@ from hpa_model.predict.models import load_models, name_models, predict_probs
 from hpa_model.predict.reading import Reading, find_reading
 from hpa_model.predict.seen import TrainingSamples, notice_seen
 from hpa_model.predict.source import Source, is_store, open_source
-from hpa_model.predict.tables import check_probs_path, write_probs
-from hpa_model.submission import check_submission, read_sample_submission, write_submission
+from hpa_model.predict.tables import check_probs_path, estimate_probs, write_probs
+from hpa_model.submission import (
+    check_ids,
+    check_submission,
+    estimate_submission,
+    read_sample_submission,
+    write_submission,
+)
 
 # Ids that are looked at for the nearest one; 20,000 take a second.
 MAX_COMPARED = 20_000
@@ -117,10 +125,12 @@ def predict_submission(
     Raises
     ------
     InputError
-        If the samples are not like those that the run was trained on, or an id of the sample submission has no sample.
+        If the samples are not like those that the run was trained on, an id of the sample submission has no sample, or
+        an output could not be written: all of it before the first image is read.
     """
-    if out.is_dir():
-        raise InputError(f"out must be a file. Received: {out}, a folder. Pass {out / 'submission.csv'}.")
+    files = {"out": out, "probs": probs}
+    check_output(out, example="submission.csv")
+    check_distinct(files, inputs={"sample-submission": sample_submission, "SOURCE": _as_file(source)})
     models = choose_models(run, folds)
     description = models.description
     dataset = description.full_dataset
@@ -134,6 +144,10 @@ def predict_submission(
         if repeated is not None:
             raise InputError(f"Cannot predict {source}: two parts have id {repeated!r}. Predict them one at a time.")
         order, chosen = _find_rows(reader, source, sample_submission)
+        check_ids(order, source)
+        check_output(out, n_bytes=estimate_submission(order, names=names))
+        if probs is not None:
+            check_output(probs, option="probs", n_bytes=estimate_probs(order, len(dataset.classes)))
         is_files = isinstance(reader, FolderReader)  # whose images are compared once they are read
         before = [*models.notices, *opened.notices, *([] if is_files else _notice_seen(models, opened, order))]
         if strict and before:
@@ -180,6 +194,11 @@ def predict_submission(
         labels_per_sample=models.labels_per_sample,
         probs=probs,
     )
+
+
+def _as_file(source: Path | str) -> Path | None:
+    """Return a source that is a file, such as an archive; None for any other."""
+    return Path(source) if os.path.isfile(source) else None
 
 
 def _notice_seen(models: Ensemble, source: Source, ids: Sequence[str]) -> list[Notice]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic
+from hpa_data.system.outputs import check_output
 from hpa_data.tables import write_table
 
 FORMATS = (".csv", ".parquet", ".npz")
@@ -16,18 +17,24 @@ FORMATS = (".csv", ".parquet", ".npz")
 
 def check_probs_path(path: Path, classes: Sequence[str]) -> None:
     """Refuse a file of probabilities that could not be written, before hours are spent on them: InputError."""
-    if path.suffix.lower() not in FORMATS or path.is_dir():
+    if path.suffix.lower() not in FORMATS:
         example = path.with_suffix(".csv")
         raise InputError(f"probs must be a file that ends in {', '.join(FORMATS)}. Received: {path}. Pass {example}.")
     if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise InputError(
             f"Cannot write {path}: PyArrow is not installed. Run: pip install '.[tables]', or pass a .csv or .npz file."
         )
+    check_output(path, option="probs", example="probs.csv")
     if path.suffix.lower() != ".npz" and "id" in classes:
         raise InputError(
             f"Cannot write {path}: a class is called 'id', as the column of ids is. Pass a .npz file, which has no "
             "columns."
         )
+
+
+def estimate_probs(order: Sequence[str], n_classes: int) -> int:
+    """Estimate how large a file of probabilities can be, in bytes: that of a CSV file, the largest of the formats."""
+    return sum(map(len, order)) + 14 * n_classes * len(order)  # 14: a comma and up to nine digits with an exponent
 
 
 def write_probs(
