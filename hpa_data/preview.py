@@ -17,7 +17,7 @@ from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store
-from hpa_data.system.atomic import write_atomic
+from hpa_data.system.atomic import write_output
 from hpa_data.system.outputs import check_output
 
 View = Literal["composite", "channels"]
@@ -221,7 +221,7 @@ def preview_parts(
     if not tiles:
         raise InputError(f"Cannot preview {', '.join(parts)}: no copy of {', '.join(ids)} can be read. Pass other ids.")
     grid = montage(tiles, columns=n_per_row if view == "channels" else columns)
-    write_atomic(out, cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
+    write_output(out, cv2.imencode(".png", grid[..., ::-1])[1].tobytes())  # OpenCV writes BGR
     return Preview(out=out, ids=shown)
 
 

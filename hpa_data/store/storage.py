@@ -21,6 +21,7 @@ from zarr.storage import LocalStore
 from hpa_data.errors import InputError
 from hpa_data.reader.kvstore import find_url
 from hpa_data.system.atomic import WritableFile, open_atomic, write_atomic
+from hpa_data.system.files import refuse_links
 from hpa_data.system.lock import LOCK_NAME, hold_store, read_lock
 
 # What a killed process leaves behind: files of `system.atomic`, and of zarr-python, by which 0.1.0 wrote what is small.
@@ -154,15 +155,16 @@ class LocalStorage:
         return np.memmap(self.folder / key, np.uint8, "r")
 
     def put(self, key: str, content: bytes) -> None:
-        write_atomic(self.folder / key, content)
+        write_atomic(self.folder / key, content, inside=self.folder)
 
     def open_writer(self, key: str) -> AbstractContextManager[WritableFile]:
         # Past the page cache, whose memory costs more than all of the rest of the writing; see `open_atomic`.
-        return open_atomic(self.folder / key, page_cache=False)
+        return open_atomic(self.folder / key, page_cache=False, inside=self.folder)
 
     def delete(self, key: str) -> None:
         path = self.folder / key
-        if path.is_dir():
+        refuse_links(self.folder, path)
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
@@ -172,19 +174,20 @@ class LocalStorage:
         new, old = (self.folder / f".{name}.{ending}" for ending in ("new", "old"))
         # Concurrently: some 20 small files wait for the disk together, not one after the other.
         with ThreadPoolExecutor(8) as threads:
-            for written in [threads.submit(write_atomic, new / key, content) for key, content in objects.items()]:
+            for written in [threads.submit(self.put, f"{new.name}/{key}", content) for key, content in objects.items()]:
                 written.result()
         if (self.folder / name).exists():
             (self.folder / name).rename(old)
         new.rename(self.folder / name)
-        if old.exists():
-            shutil.rmtree(old)
+        self.delete(old.name)
 
     def remove_partial(self, part: str) -> None:
         if not self.exists("zarr.json"):
             return  # not a store yet: what is here is not ours to delete
         for ending in ("new", "old"):
             self.delete(f".{part}.{ending}")
+        if (self.folder / part).is_symlink():
+            return  # nothing of what is behind it is ours
         walked = [(folder, files) for folder, _, files in os.walk(self.folder / part)]
         walked.append((str(self.folder), [entry.name for entry in self.folder.iterdir() if entry.is_file()]))
         for folder, files in walked:

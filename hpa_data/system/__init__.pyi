@@ -2,6 +2,7 @@ from . import atomic as atomic
 from . import backends as backends
 from . import cluster as cluster
 from . import executor as executor
+from . import files as files
 from . import interrupts as interrupts
 from . import lock as lock
 from . import memory as memory

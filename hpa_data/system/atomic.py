@@ -7,8 +7,10 @@ more than all the rest of the writing (`benchmarks/RESULTS.md`).
 import contextlib
 import errno
 import fcntl
+import io
 import mmap
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from hpa_data.system.files import refuse_links
 
 # Bytes per direct write; a larger block does not fit into a core's cache and takes twice the time.
 BLOCK_BYTES = 2 * 2**20
@@ -38,26 +42,34 @@ class WritableFile(Protocol):
 
 
 @contextlib.contextmanager
-def open_atomic(path: Path, *, page_cache: bool = True) -> Iterator[WritableFile]:
+def open_atomic(path: Path, *, page_cache: bool = True, inside: Path | None = None) -> Iterator[WritableFile]:
     """Open a temporary file that is renamed to `path` when the block ends, and deleted if it ends with an error.
+
+    For files whose names we choose, in stores and runs; for one that the user has named, see `open_output`.
 
     Parameters
     ----------
     path : Path
-        An existing file is replaced. Missing folders are created.
+        An existing file or link is replaced; what a link leads to stays as it is. Missing folders are created.
     page_cache : bool
         False writes past the page cache, where the system and the file system can.
+    inside : Path, optional
+        Its folder, or one further up, below which no folder may be a link.
 
     Raises
     ------
     OSError
         For example if the disk is full; `path` is then unchanged.
+    InputError
+        If a folder on the way is a link.
     """
+    if inside is not None:
+        refuse_links(inside, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = name_temporary(path)
     try:
         if page_cache:
-            with temporary.open("wb") as file:
+            with os.fdopen(_create(temporary), "wb") as file:
                 yield file
                 file.flush()
                 # An error of the disk must appear now, before anything relies on the file.
@@ -83,23 +95,75 @@ def name_temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, *, inside: Path | None = None) -> None:
     """Write a small file atomically; see `open_atomic`."""
-    with open_atomic(path) as file:
+    with open_atomic(path, inside=inside) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def open_output(path: Path) -> Iterator[WritableFile]:
+    """Open an output that the user has named; nothing of it appears before the block ends.
+
+    A file is replaced atomically, as by `open_atomic`. Of a link, what it leads to is replaced, and the link stays. A
+    pipe or a device, ``/dev/stdout`` for example, is written to.
+
+    Raises
+    ------
+    OSError
+        For example if the disk is full; a file is then unchanged.
+    """
+    target = _follow(path)
+    if isinstance(target, Path) and (not target.exists() or target.is_file() or target.is_dir()):
+        with open_atomic(target) as file:
+            yield file
+        return
+    content = io.BytesIO()
+    yield content
+    sys.stdout.flush()  # what was printed before comes first
+    opened = os.dup(target) if isinstance(target, int) else os.open(target, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(opened, "wb") as file:
+        file.write(content.getbuffer())
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a small output that the user has named; see `open_output`."""
+    with open_output(path) as file:
+        file.write(content)
+
+
+def _follow(path: Path) -> Path | int:
+    """Follow a path that is a link; return the path that it leads to, or a descriptor of this process."""
+    for _ in range(40):  # as often as Linux does
+        folder = os.path.realpath(path.parent)
+        if folder == f"/proc/{os.getpid()}/fd" and path.name.isdecimal():  # /dev/stdout leads there
+            return int(path.name)
+        if not path.is_symlink():
+            return path
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _create(path: Path, flags: int = 0) -> int:
+    """Create a file and open it to write; what is there under its name is removed, not written to."""
+    flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileExistsError:  # of a killed process with the same numbers, or a link
+        path.unlink()
+        return os.open(path, flags, 0o666)
 
 
 class _DirectFile:
     """A file that is written in whole pages from aligned memory, as direct writes require."""
 
     def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
-            self._file = os.open(path, flags | _DIRECT, 0o666)
+            self._file = _create(path, _DIRECT)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
-            self._file = os.open(path, flags, 0o666)  # the file system has no direct writes
+            self._file = _create(path)  # the file system has no direct writes
         self._block = np.frombuffer(mmap.mmap(-1, BLOCK_BYTES), np.uint8)
         self._n_filled = 0
         self._n_bytes = 0

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,12 @@ from pathlib import Path
 from hpa_data.errors import InputError
 
 LOCK_NAME = ".lock"
+
+# Of what a lock file holds: a number, a host and a token.
+MAX_BYTES = 4096
+
+# Follow no link, and wait for no pipe.
+_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
@@ -30,7 +37,8 @@ def hold_store(store: Path, *, what: str = "store") -> Iterator[None]:
     Raises
     ------
     InputError
-        If another process holds the lock, which is named, or the file system has no locks.
+        If another process holds the lock, which is named, the file system has no locks, or there is something else
+        under the name of the lock file, which is left as it is.
     """
     is_new = not store.exists()
     if not is_new and not store.is_dir():
@@ -53,25 +61,35 @@ def hold_store(store: Path, *, what: str = "store") -> Iterator[None]:
 def read_lock(store: Path) -> str:
     """Read what identifies the holder of a lock, different each time; empty if the store is not locked."""
     try:
-        return (store / LOCK_NAME).read_text()
+        file = os.open(store / LOCK_NAME, os.O_RDONLY | _SAFELY)
     except FileNotFoundError:
         return ""
+    try:
+        return os.pread(file, MAX_BYTES, 0).decode()
+    finally:
+        os.close(file)
 
 
 def _lock(path: Path, store: Path, what: str) -> int:
     """Open and lock the file, and write who holds it."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = _open(path, store, what)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The previous holder may have removed the file after we opened it; then we locked a file without a name.
-            if os.fstat(file).st_nlink:
+            n_links = os.fstat(file).st_nlink
+            if n_links > 1 or not _is_lock(file):
+                raise _refuse(path, store, what)
+            if n_links:
                 holder = {"process": os.getpid(), "host": socket.gethostname(), "token": uuid.uuid4().hex}
                 with contextlib.suppress(OSError):  # a full disk: locked, but nobody can read by whom
                     os.truncate(file, 0)
                     os.write(file, json.dumps(holder).encode())
                 return file
             os.close(file)
+        except InputError:
+            os.close(file)
+            raise
         except BlockingIOError as error:
             other = _describe_holder(file)
             os.close(file)
@@ -83,6 +101,37 @@ def _lock(path: Path, store: Path, what: str) -> int:
             raise InputError(
                 f"Cannot lock the {what} {store}: {error.strerror}. Use a disk whose file system has locks."
             ) from error
+
+
+def _open(path: Path, store: Path, what: str) -> int:
+    """Open or create the file, if it is one: a store from elsewhere may have a link, a pipe or a device there."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o644)
+    except OSError as error:
+        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _refuse(path, store, what) from error
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise _refuse(path, store, what)
+    return file
+
+
+def _is_lock(file: int) -> bool:
+    """Tell whether a file holds what we write into a lock file, or nothing, as a killed process may leave it."""
+    content = os.pread(file, MAX_BYTES + 1, 0)
+    if not content.strip(b"\0"):  # zeros are what a power failure leaves of a file
+        return len(content) <= MAX_BYTES
+    try:
+        return {"process", "host"} <= set(json.loads(content))
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _refuse(path: Path, store: Path, what: str) -> InputError:
+    return InputError(
+        f"Cannot lock the {what} {store}: {path} is not a lock file of hpa, and is left as it is. Rename or remove it."
+    )
 
 
 def _describe_holder(file: int) -> str:

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hpa_data.system.atomic import write_atomic
+from hpa_data.system.atomic import write_output
 
 
 def first_duplicate(ids: Iterable[str]) -> str | None:
@@ -19,18 +19,18 @@ def first_duplicate(ids: Iterable[str]) -> str | None:
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file atomically.
+    """Write a CSV file that the user has named, atomically.
 
     Parameters
     ----------
     path : Path
-        Replaced if it exists.
+        Replaced if it exists; see `system.atomic.open_output`.
     header : sequence of str
         Names of the columns.
     rows : iterable of sequences
         One value per column, written as `str` gives it, None as nothing.
     """
-    write_atomic(path, encode_table(header, rows))
+    write_output(path, encode_table(header, rows))
 
 
 def encode_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

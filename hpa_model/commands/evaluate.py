@@ -208,7 +208,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare runs side by side, as in table 4.1 of the paper."""
-    from hpa_data.system.atomic import write_atomic
+    from hpa_data.system.atomic import write_output
     from hpa_data.system.outputs import check_distinct, check_output
     from hpa_model.evaluation.compare import compare_runs, write_comparison
 
@@ -229,7 +229,7 @@ def compare(
     if out_csv is not None:
         write_comparison(comparison, out_csv)
     if out_figure is not None:
-        write_atomic(out_figure, render_file(draw_comparison(comparison), kind))
+        write_output(out_figure, render_file(draw_comparison(comparison), kind))
     show(comparison, as_json, describe_comparison(comparison))
 
 

@@ -241,8 +241,8 @@ def draw_figures(results: Results, *, files: bool) -> dict[str, DrawnFigure]:
         wide = render_file(figure, "svg")
         if files:
             path = results.folder / FIGURES_FOLDER / each.name
-            write_atomic(path.with_suffix(".svg"), wide)
-            write_atomic(path.with_suffix(".pdf"), render_file(figure, "pdf"))
+            write_atomic(path.with_suffix(".svg"), wide, inside=results.folder)
+            write_atomic(path.with_suffix(".pdf"), render_file(figure, "pdf"), inside=results.folder)
         narrow = b"" if each.name in SCROLLED else render_file(each.draw(NARROW), "svg")
         drawn[each.name] = DrawnFigure(
             name=each.name,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import open_atomic
+from hpa_data.system.atomic import open_output
 from hpa_data.system.outputs import check_output
 from hpa_data.tables import write_table
 
@@ -61,7 +61,7 @@ def write_probs(
         return
     nothing = np.full(len(classes), np.nan, np.float32)
     table = np.stack([probs.get(name, nothing) for name in order])  # (N, K)
-    with open_atomic(path) as file:
+    with open_output(path) as file:
         if path.suffix.lower() == ".npz":
             np.savez_compressed(file, id=np.array(order, str), classes=np.array(classes, str), probs=table)
             return

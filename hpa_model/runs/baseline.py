@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError, first_line
-from hpa_data.system.atomic import open_atomic
-from hpa_data.tables import write_table
+from hpa_data.system.atomic import open_atomic, write_atomic
+from hpa_data.tables import encode_table
 from hpa_model.baseline.features import name_features
 from hpa_model.baseline.model import BaselineModel
 from hpa_model.baseline.settings import FEATURES_VERSION
@@ -83,4 +83,5 @@ def read_baseline(run: Path, fold: int, description: RunDescription) -> Baseline
 def write_importances(run: Path, names: tuple[str, ...], importances: npt.NDArray[np.float64]) -> None:
     """Write how much each feature matters to the trees, (D,), the most important first, as a CSV table."""
     order = np.argsort(-importances, kind="stable")
-    write_table(run / IMPORTANCES_FILE, ["feature", "importance"], [(names[k], f"{importances[k]:.6g}") for k in order])
+    rows = [(names[k], f"{importances[k]:.6g}") for k in order]
+    write_atomic(run / IMPORTANCES_FILE, encode_table(["feature", "importance"], rows))

@@ -24,7 +24,7 @@ from hpa_data.folds.leak_check import LeakCheck
 from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.records import decode_record, encode_record
-from hpa_data.tables import write_table
+from hpa_data.tables import encode_table
 from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import Keep, TrainConfig
 
@@ -314,7 +314,8 @@ def write_class_f1(folder: Path, classes: Sequence[str], class_f1: Sequence[Sequ
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write a CSV table of numbers, at least one row."""
-    write_table(path, list(rows[0]), [[f"{value:.6g}" for value in row.values()] for row in rows])
+    content = encode_table(list(rows[0]), [[f"{value:.6g}" for value in row.values()] for row in rows])
+    write_atomic(path, content)
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:

@@ -15,6 +15,7 @@ from hpa_model.runs.folder import RunDescription
 def save_model(network: keras.Model, path: Path) -> None:
     """Save a network: atomic, and on the disk when it returns."""
     unfinished = path.with_name(f"unfinished-{path.name}")  # Keras requires the suffix
+    unfinished.unlink(missing_ok=True)  # if it were a link, Keras would write to what it leads to
     network.save(unfinished)
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())

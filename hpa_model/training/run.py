@@ -16,6 +16,7 @@ from hpa_data.folds.plan import FoldPlan, plan_training
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
+from hpa_data.system.files import refuse_linked_folders
 from hpa_data.system.lock import LOCK_NAME, hold_store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
@@ -194,6 +195,7 @@ def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescri
 def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iterator[None]:
     """Create a run folder, or open one to resume, and lock it against other writers."""
     with hold_store(out, what="run"):
+        refuse_linked_folders(out)  # before anything is deleted
         if check_run_folder(out, description, overwrite=overwrite):
             for path in out.iterdir():
                 if path.is_dir():

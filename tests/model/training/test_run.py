@@ -84,6 +84,19 @@ def test_an_existing_run_with_other_settings_is_refused(run: Path, store: Store,
     assert (tmp_path / "thesis" / "chapter.txt").exists()
 
 
+def test_a_run_with_a_linked_fold_is_refused_before_anything_of_it_is_deleted(
+    run: Path, store: Store, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "fold1").rename(tmp_path / "elsewhere")
+    (tmp_path / "run" / "fold1").symlink_to(tmp_path / "elsewhere")
+    before = sorted(path.name for path in tmp_path.glob("*/**/*"))
+    for overwrite in (True, False):
+        with pytest.raises(InputError, match=r"Cannot write to .*/fold1: it is a link to another folder.*Remove the"):
+            train(store, CONFIG, tmp_path / "run", overwrite=overwrite)
+    assert sorted(path.name for path in tmp_path.glob("*/**/*")) == before
+
+
 def test_a_leaky_run_resumes_whatever_method_was_recorded_since_it_has_no_effect(store: Store, tmp_path: Path) -> None:
     leaky = dataclasses.replace(CONFIG, legacy_leak=True)
     with pytest.raises(Killed):
