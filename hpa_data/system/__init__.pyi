@@ -11,3 +11,4 @@ from . import outputs as outputs
 from . import progress as progress
 from . import records as records
 from . import threads as threads
+from . import worker as worker

@@ -1,15 +1,35 @@
-"""The connection to a Dask cluster (Dask.distributed, an optional package)."""
+"""The connection to a Dask cluster (Dask.distributed, an optional package), and the proof that its workers are alike.
 
+Workers of another version, or that see another disk, would write other pixels under checksums that fit them. So each
+one proves what it is before it gets a task.
+"""
+
+import asyncio
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError, first_line
+from hpa_data.system.worker import Mark, describe_folder, describe_process, prove
+
+# Seconds to wait for the answer of a worker: its Python may be busy in a library for some of them.
+ANSWER_S = 30.0
+
+# Seconds to wait for the scheduler, when connecting to it and when leaving it.
+CONNECT_S = 10.0
+CLOSE_S = 2.0
+
+# Differences that one line names.
+_MAX_DIFFERENCES = 3
 
 
 def connect(address: str) -> Any:
-    """Return a client of a cluster, a context manager; InputError if the cluster cannot be reached."""
+    """Return a client of a cluster, for `disconnect`; InputError if the cluster cannot be reached."""
     if not re.fullmatch(r"\w+://.+", address):
         raise InputError(
             f"scheduler must be the address of a Dask cluster. Received: scheduler={address!r}. Pass one like "
@@ -20,7 +40,7 @@ def connect(address: str) -> Any:
         from distributed.comm import resolve_address
 
         resolve_address(address)  # of a malformed address, the client would tell in a traceback, after 20 s
-        return Client(address, timeout="10s", set_as_default=False)
+        return Client(address, timeout=CONNECT_S, set_as_default=False)
     except ImportError as error:
         raise InputError(
             "Cannot use a Dask cluster: the package distributed is not installed. Run: pip install '.[cluster]'"
@@ -32,31 +52,140 @@ def connect(address: str) -> Any:
         ) from error
 
 
+def disconnect(client: Any) -> None:
+    """Close a client, also of a scheduler that does not answer; what has not finished is canceled."""
+    with contextlib.suppress(Exception):  # whatever a connection raises that is broken already
+        client.close(timeout=CLOSE_S)
+
+
+@contextlib.contextmanager
+def open_client(address: str) -> Iterator[Any]:
+    """Connect for the time of a with block."""
+    client = connect(address)
+    try:
+        yield client
+    finally:
+        disconnect(client)
+
+
+def list_workers(client: Any, *, timeout: float = CONNECT_S) -> dict[str, dict[str, Any]]:
+    """Return what the scheduler knows of each worker, by address; an OSError such as TimeoutError without an answer."""
+    # Not `Client.scheduler_info`, which waits without a limit for a scheduler that is suspended.
+    return dict(client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=timeout)["workers"])
+
+
 def count_threads(client: Any) -> int:
     """Count the threads of all workers of a cluster."""
-    return int(sum(client.nthreads().values()))
+    return sum(int(worker["nthreads"]) for worker in list_workers(client).values())
 
 
 def check_workers(client: Any, address: str, paths: Sequence[str]) -> None:
-    """Raise InputError if a cluster has no worker, or has one that lacks this package or does not see a path."""
-    if not client.nthreads():
+    """Raise InputError if a cluster has no worker, or has one that is not like this process; see `find_differences`."""
+    workers = list_workers(client)
+    if not workers:
         raise InputError(
             f"Cannot use the Dask cluster at {address}: it has no workers. Start one with `dask worker {address}`."
         )
+    different = find_differences(client, list(workers), paths)
+    if different:
+        worker, what = next(iter(different.items()))
+        others = len(different) - 1
+        more = f" {others} more worker{'s are' if others > 1 else ' is'} refused, too." if others else ""
+        raise InputError(f"Cannot use the Dask cluster at {address}: worker {worker} {what}{more}")
+
+
+def find_differences(client: Any, workers: Iterable[str], paths: Sequence[str]) -> dict[str, str]:
+    """Let workers prove that they are like this process: the same versions and code, and the same folders.
+
+    Parameters
+    ----------
+    client : Client
+    workers : iterable of str
+        Addresses.
+    paths : sequence of str
+        Files and folders that every worker must see. For a moment, a hidden file lies beside or in each.
+
+    Returns
+    -------
+    dict of str to str
+        For each address of a worker that is not: what is different and what to do, the end of a sentence, and another.
+    """
+    addresses = list(workers)
+    with _write_marks(paths) as marks:
+        answers = client.sync(_ask, client, addresses, marks)
+    found = {address: _compare(answer) for address, answer in zip(addresses, answers, strict=True)}
+    return {address: what for address, what in found.items() if what}
+
+
+async def _ask(client: Any, addresses: Sequence[str], marks: list[Mark]) -> list[Any]:
+    async def ask(address: str) -> Any:
+        answers = await asyncio.wait_for(
+            client._run(prove, marks, workers=[address], on_error="return"),  # the public `run` has no time limit
+            ANSWER_S,
+        )
+        return answers[address]
+
+    return await asyncio.gather(*map(ask, addresses), return_exceptions=True)
+
+
+def _compare(answer: Any) -> str:
+    """Put into words how a worker differs from this process; empty if it does not."""
+    ours = describe_process()
+    if isinstance(answer, TimeoutError):
+        return f"has not answered for {ANSWER_S:.0f} s. Stop it, or start it again."
+    if isinstance(answer, BaseException):
+        return f"cannot run hpa: {_unquote(answer)}. Install hpa {ours['hpa']} in its environment, and start it again."
+    theirs, missed = answer
+    if missed:
+        return f"{missed[0]}. Use a path on a shared disk."
+    differences = describe_differences(theirs, ours)
+    if differences:
+        return f"{differences}. Install the same there, and start the worker again."
+    return ""
+
+
+def describe_differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
+    """Put into words what a worker has, and this process in its stead; empty if both have the same."""
+    names = [name for name in {**ours, **theirs} if theirs.get(name, "") != ours.get(name, "")]
+    pairs = [
+        f"{name} {theirs.get(name) or 'missing'}, here {ours.get(name) or 'missing'}"
+        for name in names[:_MAX_DIFFERENCES]
+    ]
+    more = f"; {len(names) - _MAX_DIFFERENCES} more differences" if len(names) > _MAX_DIFFERENCES else ""
+    return f"has {'; '.join(pairs)}{more}" if names else ""
+
+
+def _unquote(error: BaseException) -> str:
+    """Return the text of an error that reached us as the text of another one."""
+    match = re.fullmatch(r"""(\w*Error)\((["'])(.*)\2\)""", first_line(error))
+    return match[3].replace("\\'", "'") if match else first_line(error)
+
+
+@contextlib.contextmanager
+def _write_marks(paths: Sequence[str]) -> Iterator[list[Mark]]:
+    """Write a file beside each path, or into each folder; where that is not allowed, describe what is there."""
+    with contextlib.ExitStack() as written:
+        yield [written.enter_context(_write_mark(path)) for path in dict.fromkeys(paths)]
+
+
+@contextlib.contextmanager
+def _write_mark(path: str) -> Iterator[Mark]:
+    # Named as a temporary file of a store, so that it is removed with those if this process is killed meanwhile.
+    content = uuid.uuid4().hex
+    folder = Path(path) if os.path.isdir(path) else Path(path).parent
+    file = folder / f".{content}.{os.getpid()}-{threading.get_ident()}.part"
     try:
-        unseen = client.run(_list_unseen, list(paths))
-    except ImportError as error:
-        raise InputError(
-            f"Cannot use the Dask cluster at {address}: its workers lack hpa ({first_line(error)}). Install it there."
-        ) from error
-    for worker, missing in unseen.items():
-        if missing:
-            raise InputError(
-                f"Cannot use the Dask cluster at {address}: worker {worker} does not see {missing[0]}. Use a path on a "
-                "shared disk."
-            )
-
-
-def _list_unseen(paths: Sequence[str]) -> list[str]:
-    """Return the paths that do not exist."""
-    return [path for path in paths if not os.path.exists(path)]
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError:  # a source may be on a disk that can only be read
+        with contextlib.suppress(OSError):
+            file.unlink()
+        yield Mark(path, "", describe_folder(path))
+        return
+    try:
+        yield Mark(path, str(file), content)
+    finally:
+        with contextlib.suppress(OSError):
+            file.unlink()

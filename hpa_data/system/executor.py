@@ -13,7 +13,7 @@ from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError
 from hpa_data.system.backends import Backend, ClusterBackend, ProcessBackend, ThreadBackend
-from hpa_data.system.cluster import check_workers, connect, count_threads
+from hpa_data.system.cluster import check_workers, count_threads, open_client
 from hpa_data.system.interrupts import Interrupts, defer_interrupt
 from hpa_data.system.threads import ThreadTeam
 
@@ -65,7 +65,7 @@ def count_slots(workers: Parallelism) -> int:
     """Count the samples that are processed at the same time; asks the cluster, if one is named."""
     if not workers.scheduler:
         return workers.threads_per_task * (workers.processes or 1)
-    with connect(workers.scheduler) as client:
+    with open_client(workers.scheduler) as client:
         return count_threads(client)
 
 
@@ -81,10 +81,11 @@ def check_cluster(workers: Parallelism, paths: Sequence[str] = ()) -> None:
     Raises
     ------
     InputError
-        If the cluster cannot be reached, has no worker, or has one that lacks this package or does not see a path.
+        If the cluster cannot be reached, has no worker, or has one that is not like this process: another version of
+        this package or of what it decodes and encodes with, or another disk.
     """
     if workers.scheduler:
-        with connect(workers.scheduler) as client:
+        with open_client(workers.scheduler) as client:
             check_workers(client, workers.scheduler, paths)
 
 

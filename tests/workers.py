@@ -1,0 +1,75 @@
+"""Workers of a Dask cluster in processes of their own, which may be unlike this one."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from distributed import Client
+
+import hpa_data
+
+ROOT = Path(hpa_data.__file__).parents[1]
+# Python without what is installed in a virtual environment; of that, the packages are added, but not links to sources.
+BARE_PYTHON = getattr(sys, "_base_executable", sys.executable)
+PACKAGES = sysconfig.get_path("purelib")
+
+
+def start_worker(
+    scheduler: str,
+    name: str,
+    folder: Path,
+    *,
+    code: Path | None = ROOT,
+    cwd: Path | None = None,
+    threads: int = 1,
+    options: tuple[str, ...] = (),
+) -> "subprocess.Popen[bytes]":
+    """Start a worker with hpa from a folder or, if `code` is None, without it; its log and files lie in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = [PACKAGES] if code is None else [str(code), PACKAGES]
+    words = ["-P", "-m", "distributed.cli.dask_worker", scheduler, "--name", name, "--nthreads", str(threads), *options]
+    with (folder / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(
+            [BARE_PYTHON, *words, "--no-nanny", "--no-dashboard", "--local-directory", str(folder / "dask")],
+            cwd=cwd or Path.cwd(),
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+            stdout=log,
+            stderr=log,
+        )
+
+
+def copy_code(to: Path, module: str, old: str, new: str) -> Path:
+    """Copy hpa_data, with one line of a module changed; return the folder to import it from."""
+    shutil.copytree(ROOT / "hpa_data", to / "hpa_data", ignore=shutil.ignore_patterns("__pycache__"))
+    path = to / "hpa_data" / module
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    return to
+
+
+@contextlib.contextmanager
+def ended_afterwards(*processes: "subprocess.Popen[bytes]") -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def wait_for_workers(client: Client, n: int) -> dict[str, str]:
+    """Wait until so many workers have joined; return their addresses by their names."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = {worker["name"]: address for address, worker in client.scheduler_info()["workers"].items()}
+        if len(found) >= n:
+            return found
+        time.sleep(0.05)
+    raise TimeoutError("the workers did not join")
