@@ -1,6 +1,7 @@
 """The samples of a store that could not be converted."""
 
-import contextlib
+import csv
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from hpa_data.store.store import Store, open_store
 from hpa_data.tables import encode_table
 
 FAILURES_NAME = "failures.csv"
+COLUMNS = ("part", "id", "file", "reason")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +37,44 @@ def list_failures(part: Part) -> list[Failure]:
     return [Failure(id=part.ids[i], file=notes[i][1], reason=notes[i][0]) for i in failed]
 
 
-def write_failures(storage: Storage) -> None:
-    """Write ``failures.csv`` over all parts of a store: part, id, file, reason. Delete it if nothing failed."""
-    rows = list(_list_all_failures(open_store(storage)))
+def write_failures(storage: Storage, part: str) -> None:
+    """Write ``failures.csv`` over all parts of a store: part, id, file, reason. Delete it if nothing failed.
+
+    Parameters
+    ----------
+    storage : Storage
+    part : str
+        The part that was written. Of another part that cannot be read, the rows stay as they are.
+
+    Raises
+    ------
+    InputError
+        If that part, or the present table, cannot be read.
+    """
+    rows = list(_list_all_failures(open_store(storage), part))
     if rows:
-        storage.put(FAILURES_NAME, encode_table(("part", "id", "file", "reason"), rows))
+        storage.put(FAILURES_NAME, encode_table(COLUMNS, rows))
     else:
         storage.delete(FAILURES_NAME)
 
 
-def _list_all_failures(store: Store) -> Iterator[tuple[str, str, str, str]]:
+def _list_all_failures(store: Store, written: str) -> Iterator[tuple[str, str, str, str]]:
     for name in store.parts():
-        with contextlib.suppress(InputError):  # another part, which is damaged, must not stop this one
-            for failure in list_failures(store.part(name)):
+        try:
+            failures = list_failures(store.part(name))
+        except InputError:
+            if name == written:
+                raise
+            yield from _read_rows(store, name)  # another part, which is damaged, must not stop this one
+        else:
+            for failure in failures:
                 yield name, failure.id, failure.file, failure.reason
+
+
+def _read_rows(store: Store, part: str) -> Iterator[tuple[str, str, str, str]]:
+    """Read the rows of a part from the present table."""
+    if store.storage.exists(FAILURES_NAME):
+        table = store.storage.get(FAILURES_NAME).decode(errors="replace")
+        for row in csv.reader(io.StringIO(table)):
+            if row[:1] == [part] and len(row) == len(COLUMNS):
+                yield row[0], row[1], row[2], row[3]

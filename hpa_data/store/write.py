@@ -175,7 +175,7 @@ def write_shards(
     if (status[rewrite] == PENDING).any():
         raise RuntimeError(f"some shards of {part.path} were not written, although their tasks ended without an error")
     _write_statistics(part, is_readable(status))
-    write_failures(storage)
+    write_failures(storage, part.name)
     return list_failures(part)
 
 

@@ -10,7 +10,8 @@ from hpa_data.dataset import Sample
 from hpa_data.errors import InputError
 from hpa_data.format.arrays import SHARD_ARRAYS
 from hpa_data.format.manifest import Provenance
-from hpa_data.store.failures import Failure
+from hpa_data.store.failures import Failure, write_failures
+from hpa_data.store.storage import open_storage
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
 from hpa_data.system.executor import Parallelism
@@ -66,6 +67,23 @@ def test_a_resumed_conversion_lists_the_failures_from_before(tmp_path: Path, kil
     assert failures == [Failure(id="b", file="b.png", reason="no such luck")]
     assert open_store(path).part("train").read_status().tolist() == [1, 2, 1, 1]
     assert (path / "failures.csv").read_text() == "part,id,file,reason\ntrain,b,b.png,no such luck\n"
+
+
+def test_failures_of_a_part_that_cannot_be_read_stay_listed(tmp_path: Path) -> None:
+    def fail(index: int) -> Sample:
+        raise InputError("no such luck", file="b.png")
+
+    path = tmp_path / "a"
+    write_shards(begin(path, "a"), range(1), fail)
+    (path / "train").rename(path / "other")
+    write_failures(open_storage(path), "other")
+    (path / "other" / "id" / "c" / "0").write_bytes(b"damaged")
+    write_shards(begin(path, "a"), range(1), fail)
+    listed = "part,id,file,reason\nother,a,b.png,no such luck\ntrain,a,b.png,no such luck\n"
+    assert (path / "failures.csv").read_text() == listed
+    with pytest.raises(InputError, match="other"):
+        write_failures(open_storage(path), "other")
+    assert (path / "failures.csv").read_text() == listed
 
 
 def test_a_failed_sample_is_tried_again_and_its_neighbors_stay(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""What two folders must have in common after the same work: every byte, but for times, and addresses in memory."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpa_model.runs.folder import CHECKPOINT_FILE, CONFIG_FILE, HISTORY_FILE, REPORT_FILE
+
+IGNORED = {"started", "images_per_s", "seconds", "date_saved", "trained_s", "elapsed_s", "shared_object_id"}
+"""Names of what a run records of its own time, and of where Keras had an object in memory."""
+
+TIME = re.compile(rb"<tr><th scope=\"row\">begun</th>.*")
+"""Where the report says when the run was begun."""
+
+
+def digest_folder(folder: Path) -> dict[str, str]:
+    """Return a SHA-256 of each file below a folder, by its path in it, and an empty text for each empty folder."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file():
+            found[name] = hashlib.sha256(_read(path)).hexdigest()
+        elif path.is_dir() and not any(path.iterdir()):
+            found[name] = ""
+    return found
+
+
+def _read(path: Path) -> bytes:
+    """Read a file, without what is ignored; a damaged one as it is."""
+    content = path.read_bytes()
+    try:
+        return _strip(path.name, content)
+    except (ValueError, LookupError, OSError, zipfile.BadZipFile):
+        return content
+
+
+def _strip(name: str, content: bytes) -> bytes:
+    """Take from a file of a run what is ignored."""
+    if name == CONFIG_FILE:
+        return _encode(json.loads(content))
+    if name == HISTORY_FILE:
+        return _encode(list(csv.DictReader(io.StringIO(content.decode()))))
+    if name == CHECKPOINT_FILE:
+        with np.load(io.BytesIO(content)) as arrays:
+            state = json.loads(str(arrays["state"]))
+            return _encode(state) + b"".join(arrays[key].tobytes() for key in sorted(arrays) if key != "state")
+    if name.endswith(".keras"):
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            members = {info.filename: file.read(info) for info in file.infolist()}
+        for member in ("metadata.json", "config.json"):
+            members[member] = _encode(json.loads(members[member]))
+        return b"".join(members[key] for key in sorted(members))
+    return TIME.sub(b"", content) if name == REPORT_FILE else content
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(_drop_ignored(value), sort_keys=True).encode()
+
+
+def _drop_ignored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _drop_ignored(item) for key, item in value.items() if key not in IGNORED}
+    return [_drop_ignored(item) for item in value] if isinstance(value, list) else value
