@@ -1,4 +1,4 @@
-"""What two folders must have in common after the same work: every byte, but for times, and addresses in memory."""
+"""What two folders must have in common after the same work: every byte, but for times and what Keras counts."""
 
 import csv
 import hashlib
@@ -9,12 +9,16 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from hpa_model.runs.folder import CHECKPOINT_FILE, CONFIG_FILE, HISTORY_FILE, REPORT_FILE
 
 IGNORED = {"started", "images_per_s", "seconds", "date_saved", "trained_s", "elapsed_s", "shared_object_id"}
 """Names of what a run records of its own time, and of where Keras had an object in memory."""
+
+NUMBER = re.compile(rb'(?<=[a-z])_[0-9]+(?=")')
+"""What Keras adds to the name of a layer: how many of its kind there were before, in this process."""
 
 TIME = re.compile(rb"<tr><th scope=\"row\">begun</th>.*")
 """Where the report says when the run was begun."""
@@ -54,10 +58,23 @@ def _strip(name: str, content: bytes) -> bytes:
     if name.endswith(".keras"):
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             members = {info.filename: file.read(info) for info in file.infolist()}
-        for member in ("metadata.json", "config.json"):
-            members[member] = _encode(json.loads(members[member]))
-        return b"".join(members[key] for key in sorted(members))
+        weights = members.pop("model.weights.h5")
+        settings = b"".join(_encode(json.loads(members[key])) for key in sorted(members))
+        return NUMBER.sub(b"", settings) + _read_arrays(weights)
     return TIME.sub(b"", content) if name == REPORT_FILE else content
+
+
+def _read_arrays(content: bytes) -> bytes:
+    """Read all arrays of an HDF5 file, with their names."""
+    found: list[bytes] = []
+
+    def read(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            found.extend((name.encode(), np.asarray(item).tobytes()))
+
+    with h5py.File(io.BytesIO(content)) as file:
+        file.visititems(read)
+    return b"".join(found)
 
 
 def _encode(value: Any) -> bytes:
