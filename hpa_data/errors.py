@@ -1,5 +1,6 @@
 """The exception for errors that the user can correct, and the record for what was done but should be known."""
 
+import errno
 from dataclasses import dataclass
 
 # Examples of each finding; a store must not grow with what it does not hold.
@@ -59,8 +60,10 @@ def first_line(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that a device, or the host, has too little memory, whatever raised it."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
+    if isinstance(error, ImportError):  # the loader of shared libraries tells it in words alone
+        return "failed to map segment" in str(error) or "cannot allocate memory" in str(error).lower()
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "ResourceExhaustedError" in kinds:  # TensorFlow's
         return True

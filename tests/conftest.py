@@ -1,5 +1,6 @@
 """Real files to test with: planes, label tables, stores, and the real samples where they exist; the command."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -59,8 +60,11 @@ def hpa(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     def run(*words: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["hpa", *map(str, words)])
         monkeypatch.setenv("GLIBC_TUNABLES", "")  # or the command would start itself again in place of the tests
+        handlers = {number: signal.getsignal(number) for number in cli.SIGNALS}
         with pytest.raises(SystemExit) as end:
             cli.main()
+        for number, handler in handlers.items():  # the program keeps its own until it ends
+            signal.signal(number, handler)
         out, err = capsys.readouterr()
         return Ended(int(end.value.code or 0), out, err)
 

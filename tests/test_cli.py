@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import cli
-from hpa_data.errors import InputError
 from hpa_data.store.store import open_store
 from tests.builders import HPA, Hpa, hpa_process
 
@@ -130,40 +129,3 @@ def test_every_option_has_a_help_text(hpa: Hpa, monkeypatch: pytest.MonkeyPatch)
         for line in hpa(*words, "--help").out.splitlines():
             if " --" in line[:12]:
                 assert line.rstrip("│ ").endswith((".", "]")), line
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "message"),
-    [
-        (InputError("x must be 1. Received: 2. Pass 1."), 2, "Error: x must be 1."),
-        (ImportError(name="keras"), 2, "keras is not installed. Run: pip install '.[train]'"),
-        (ValueError("Unable to import backend : torch"), 2, "Error: KERAS_BACKEND must be tensorflow or jax."),
-        (
-            PermissionError(13, "Permission denied", "a.zarr"),
-            2,
-            "Error: Cannot read or write a.zarr: Permission denied. Check the path",
-        ),
-        (OSError(28, "No space left on device"), 2, "Error: Cannot read or write a file: No space left on device. "),
-        (ImportError(name="torch"), 2, "Error: KERAS_BACKEND must be tensorflow or jax."),
-        (MemoryError(), 2, "Error: Cannot finish: there is not enough memory."),
-        (OSError("no space"), 2, "Error: Cannot read or write a file: no space. Check the path"),
-        (KeyboardInterrupt(), 130, "Interrupted."),
-        (KeyboardInterrupt(signal.SIGTERM), 143, "Terminated."),
-    ],
-)
-def test_an_error_that_is_not_a_bug_has_a_status_and_a_line(error: BaseException, status: int, message: str) -> None:
-    explained = cli.explain(error)
-    assert explained is not None
-    assert explained[0] == status
-    assert message in explained[1]
-
-
-def test_an_interrupt_in_an_import_is_an_interrupt() -> None:
-    error = RuntimeError("Error calling __set_name__")
-    error.__cause__ = KeyboardInterrupt()
-    assert cli.explain(error) == (130, "Interrupted.")
-
-
-@pytest.mark.parametrize("error", [ImportError(name="hpa_data"), ValueError("x"), RuntimeError("x"), BrokenPipeError()])
-def test_a_bug_keeps_its_traceback(error: BaseException) -> None:
-    assert cli.explain(error) is None

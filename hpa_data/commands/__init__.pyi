@@ -2,6 +2,7 @@ from . import augment as augment
 from . import console as console
 from . import convert as convert
 from . import datasets as datasets
+from . import endings as endings
 from . import expand as expand
 from . import folds as folds
 from . import import_options as import_options

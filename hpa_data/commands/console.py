@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+from hpa_data.system.interrupts import stop_if_received
+from hpa_data.system.os_errors import naming_file
 from hpa_data.system.progress import Progress
 
 LINE_S = 10.0
@@ -31,6 +33,7 @@ def quiet() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(devnull)
+    stop_if_received()  # libraries that are being imported swallow interrupts
 
 
 def show(result: Any, as_json: bool, text: str) -> None:
@@ -40,7 +43,8 @@ def show(result: Any, as_json: bool, text: str) -> None:
         if not isinstance(result, dict):
             plain = list(map(dataclasses.asdict, result)) if isinstance(result, list) else dataclasses.asdict(result)
         text = json.dumps(_replace_nan(plain), default=str)
-    print(text)
+    with naming_file("the standard output"):
+        print(text)
 
 
 def _replace_nan(value: Any) -> Any:

@@ -38,18 +38,43 @@ def interrupted_by(error: BaseException) -> int:
     return error.args[0] if error.args and error.args[0] in SIGNALS else signal.SIGINT
 
 
+# The first signal that raised KeyboardInterrupt, if there was one. Libraries that are being imported swallow the
+# exception, or raise another in its place.
+_received: list[int] = []
+
+
+def received_signal() -> int | None:
+    """Return the signal that `interrupts_as_exceptions` has raised, if there was one."""
+    return _received[0] if _received else None
+
+
+def stop_if_received() -> None:
+    """Raise KeyboardInterrupt if a signal was raised and has been swallowed since."""
+    if _received:
+        raise KeyboardInterrupt(_received[0])
+
+
 @contextlib.contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, so that temporary files are removed. For the main thread."""
+def interrupts_as_exceptions() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, so that temporary files are removed. For the main thread.
+
+    A signal that is ignored, as in a shell's background, stays so.
+    """
 
     def stop(number: int, _: object) -> None:
+        _received.append(number)
         raise KeyboardInterrupt(number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    _received.clear()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

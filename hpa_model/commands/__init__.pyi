@@ -1,3 +1,4 @@
+from . import app as app
 from . import baseline as baseline
 from . import bench as bench
 from . import demo as demo

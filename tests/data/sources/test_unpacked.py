@@ -100,10 +100,11 @@ def test_a_command_that_is_interrupted_leaves_no_unpacked_archive(tmp_path: Path
     archive = write_archive(tmp_path / "a.tar.gz", FILES)
     code = (
         "import sys, cli; from pathlib import Path; from hpa_data.sources.files import list_files\n"
+        "from hpa_model.commands import app as commands\n"
         "def app():\n"
         "    list_files(Path(sys.argv[1]), nested=True)\n"
         "    sys.exit(130)  # as an interrupted command; main then calls os._exit(130)\n"
-        "cli.app = app; cli.main()"
+        "commands.app = app; cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", code, str(archive)], check=False)
     assert (done.returncode, list(temporary.iterdir())) == (130, [])

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from hpa_data.system.interrupts import SIGNALS, defer_interrupt, interrupted_by, terminate_as_interrupt
+from hpa_data.system.interrupts import SIGNALS, defer_interrupt, interrupted_by, interrupts_as_exceptions
 
 
 def interrupt(reached: list[str], *, times: int, error: Exception | None = None, number: int = signal.SIGINT) -> None:
@@ -37,7 +37,7 @@ def test_the_first_interrupt_is_raised_when_the_block_ends_with_its_signal(
 
 def test_sigterm_raises_what_ctrl_c_raises() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt) as raised, terminate_as_interrupt():
+    with pytest.raises(KeyboardInterrupt) as raised, interrupts_as_exceptions():
         signal.raise_signal(signal.SIGTERM)
     assert interrupted_by(raised.value) == signal.SIGTERM
     assert interrupted_by(KeyboardInterrupt()) == signal.SIGINT

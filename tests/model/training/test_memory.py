@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import cli
+from hpa_data.commands.endings import explain
 from hpa_data.errors import InputError, is_out_of_memory
 from hpa_data.store.store import Store
 from hpa_model.config import TrainConfig
@@ -82,5 +82,5 @@ def test_work_that_was_done_is_not_thrown_away_lightly(store: Store, tmp_path: P
 )
 def test_errors_of_each_backend_are_told_from_others(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
-    explained = cli.explain(error)
+    explained = explain(error)
     assert (explained is not None and "there is not enough memory" in explained[1]) is expected
