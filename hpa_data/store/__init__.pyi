@@ -1,8 +1,10 @@
 from . import build as build
 from . import create as create
 from . import failures as failures
+from . import fence as fence
 from . import mirror as mirror
 from . import part as part
+from . import shard as shard
 from . import storage as storage
 from . import store as store
 from . import write as write

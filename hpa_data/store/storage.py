@@ -7,7 +7,7 @@ another class with these methods, in a module beside this one, and a line in `op
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from hpa_data.errors import InputError
 from hpa_data.reader.kvstore import find_url
 from hpa_data.system.atomic import WritableFile, open_atomic, write_atomic
 from hpa_data.system.files import refuse_links
-from hpa_data.system.lock import LOCK_NAME, hold_store, read_lock
+from hpa_data.system.lock import LOCK_NAME, hold_store, read_lock, renew_lock
 
 # What a killed process leaves behind: files of `system.atomic`, and of zarr-python, by which 0.1.0 wrote what is small.
 _PARTIAL_FILE = re.compile(r"\..+\.\d+-\d+\.part|.+\.[0-9a-f]{32}\.partial")
@@ -48,6 +48,9 @@ class Storage(Protocol):
     def read_lock(self) -> str:
         """Return who holds the lock, different each time that it is taken; empty if nobody does."""
 
+    def renew_lock(self) -> None:
+        """Change what `read_lock` returns; only the holder may call it."""
+
     def free_bytes(self) -> int:
         """Return how much can still be written."""
 
@@ -69,11 +72,13 @@ class Storage(Protocol):
     def view(self, key: str) -> npt.NDArray[np.uint8]:
         """Return an object's bytes, if possible read only when accessed; OSError or ValueError if that fails."""
 
-    def put(self, key: str, content: bytes) -> None:
-        """Write or replace an object."""
+    def put(self, key: str, content: bytes, *, before_replace: Callable[[], None] | None = None) -> None:
+        """Write or replace an object, unless the function, called right before that, raises an error."""
 
-    def open_writer(self, key: str) -> AbstractContextManager[WritableFile]:
-        """Write or replace a large object piece by piece; it appears when the with block ends without an error."""
+    def open_writer(
+        self, key: str, *, before_replace: Callable[[], None] | None = None
+    ) -> AbstractContextManager[WritableFile]:
+        """As `put`, piece by piece for a large object; it appears when the with block ends without an error."""
 
     def delete(self, key: str) -> None:
         """Delete an object and all below the key, if there are any."""
@@ -129,6 +134,9 @@ class LocalStorage:
     def read_lock(self) -> str:
         return read_lock(self.folder)
 
+    def renew_lock(self) -> None:
+        renew_lock(self.folder)
+
     def free_bytes(self) -> int:
         existing = next(folder for folder in (self.folder, *self.folder.parents) if folder.is_dir())
         return shutil.disk_usage(existing).free
@@ -154,12 +162,14 @@ class LocalStorage:
     def view(self, key: str) -> npt.NDArray[np.uint8]:
         return np.memmap(self.folder / key, np.uint8, "r")
 
-    def put(self, key: str, content: bytes) -> None:
-        write_atomic(self.folder / key, content, inside=self.folder)
+    def put(self, key: str, content: bytes, *, before_replace: Callable[[], None] | None = None) -> None:
+        write_atomic(self.folder / key, content, inside=self.folder, before_replace=before_replace)
 
-    def open_writer(self, key: str) -> AbstractContextManager[WritableFile]:
+    def open_writer(
+        self, key: str, *, before_replace: Callable[[], None] | None = None
+    ) -> AbstractContextManager[WritableFile]:
         # Past the page cache, whose memory costs more than all of the rest of the writing; see `open_atomic`.
-        return open_atomic(self.folder / key, page_cache=False, inside=self.folder)
+        return open_atomic(self.folder / key, page_cache=False, inside=self.folder, before_replace=before_replace)
 
     def delete(self, key: str) -> None:
         path = self.folder / key

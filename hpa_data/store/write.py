@@ -4,79 +4,29 @@ One task writes one shard: first its images, which appear once they are complete
 and `status` last. Only `status` tells which samples exist, so a killed conversion resumes with those still pending.
 """
 
-import contextlib
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
-from hpa_data.dataset import FAILED, PENDING, Sample, is_readable
-from hpa_data.errors import InputError
-from hpa_data.format.arrays import IMAGES, ArraySpec, encode_group
-from hpa_data.format.codecs import (
-    decode_shard_index,
-    encode_chunk,
-    encode_metadata_chunk,
-    encode_shard_index,
-    encode_text_chunk,
-    get_codec,
-)
-from hpa_data.format.layout import Layout, ShardTask, find_shard, plan_shards
-from hpa_data.format.statistics import channel_statistics, compute_checksum, sum_pixels
+from hpa_data.dataset import FAILED, PENDING, is_readable
+from hpa_data.format.arrays import encode_group
+from hpa_data.format.codecs import encode_metadata_chunk
+from hpa_data.format.layout import Layout, ShardTask, plan_shards
+from hpa_data.format.statistics import channel_statistics
 from hpa_data.store.failures import Failure, list_failures, write_failures
+from hpa_data.store.fence import Fence, read_state
 from hpa_data.store.part import Part
-from hpa_data.store.storage import Storage
+from hpa_data.store.shard import Item, Read, ShardJob, find_row_chunk, write_shard
 from hpa_data.system.executor import Parallelism, run_tasks
 from hpa_data.system.progress import SILENT, Progress
-from hpa_data.system.threads import ThreadTeam
 
-Item = TypeVar("Item")
-Read = Callable[[Item], Sample]
-
-
-# Letters of a note: the names that a file gives its planes, for example, may be of any length.
-MAX_NOTE = 1000
-
-# Samples after which the writing thread is woken: waking it for each costs 3 % of the time.
-GROUP = 8
+# Times that shards are written again which a worker that woke late has declared pending.
+MAX_ROUNDS = 5
 
 # Copies of a file's decoded bytes while it is read (its planes separated, one of them as float32): 6 were measured.
 READING_COPIES = 7
-
-
-class _Encoded(NamedTuple):
-    """A sample, ready to be written."""
-
-    chunk: bytes | memoryview
-    row: dict[str, Any]  # its value in each array of the job
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One shard to write, with everything that a worker process needs to know."""
-
-    storage: Storage
-    part: str
-    layout: Layout
-    codec: str
-    arrays: tuple[ArraySpec, ...]  # beside the images, see `Part.shard_arrays`
-    task: ShardTask
-    items: tuple[Any, ...]  # what `read` makes each sample of; None for those that stay as they are
-    read: Read[Any]
-    stop_at_failure: bool
-    lock: str  # who held the store when the job was created
-
-    @property
-    def shard_key(self) -> str:
-        return f"{self.part}/{find_shard(IMAGES.name, self.task.shard).as_posix()}"
-
-    def row_key(self, spec: ArraySpec) -> str:
-        """Return the key of the shard's chunk in an array with a row per sample."""
-        return "/".join([self.part, spec.name, "c", str(self.task.shard), *["0"] * (len(spec.dimensions) - 1)])
 
 
 def peak_bytes(layout: Layout, workers: Parallelism, *, file_bytes: int | None = None) -> int:
@@ -149,10 +99,58 @@ def write_shards(
     status = part.read_status()
     if rewrite is None:
         rewrite = (status == PENDING) | (status == FAILED)
-    size = part.layout.shard_samples
+    jobs = _list_jobs(part, items, read, status, rewrite, stop_at_failure=stop_at_failure)
+
+    reported: set[int] = set()
+
+    def report(job: ShardJob) -> None:
+        if job.task.shard not in reported:
+            reported.add(job.task.shard)
+            progress.advance(int(rewrite[job.task.start : job.task.stop].sum()))
+
+    for _ in range(MAX_ROUNDS):
+        run_tasks(write_shard, jobs, workers=workers, on_done=report)
+        if workers.scheduler:
+            # No worker that was given up, and wakes now, can write from here on. What it has left is removed.
+            storage.renew_lock()
+            storage.remove_partial(part.name)
+        status = part.read_status()
+        pending = rewrite & (status == PENDING)
+        if not pending.any():
+            break
+        # Only such a worker can have declared samples pending after another one had written them.
+        jobs = _list_jobs(part, items, read, status, pending, stop_at_failure=stop_at_failure)
+    else:
+        raise RuntimeError(f"some shards of {part.path} were not written, although their tasks ended without an error")
+    _write_statistics(part, is_readable(status))
+    write_failures(storage, part.name)
+    return list_failures(part)
+
+
+def _list_jobs(
+    part: Part,
+    items: Sequence[Item],
+    read: Read[Item],
+    status: npt.NDArray[np.uint8],
+    rewrite: npt.NDArray[np.bool_],
+    *,
+    stop_at_failure: bool,
+) -> list[ShardJob]:
+    """Plan a task for each shard with samples to write."""
+    storage, size = part.storage, part.layout.shard_samples
     lock = storage.read_lock()
-    jobs = [
-        _Job(
+    spec = next(spec for spec in part.shard_arrays if spec.name == "status")
+
+    def plan_fence(task: ShardTask) -> Fence:
+        key = find_row_chunk(part.name, spec, task.shard)
+        before = read_state(storage, key)
+        rows = slice(task.start, task.stop)
+        pending = np.where(rewrite[rows], PENDING, status[rows]).astype(spec.dtype)
+        states = (before,) if before is None else (before, encode_metadata_chunk(pending, chunk_rows=size))
+        return Fence(storage=storage, lock=lock, status_key=key, states=states)
+
+    return [
+        ShardJob(
             storage=storage,
             part=part.name,
             layout=part.layout,
@@ -162,166 +160,10 @@ def write_shards(
             items=tuple(items[i] if rewrite[i] else None for i in range(task.start, task.stop)),
             read=read,
             stop_at_failure=stop_at_failure,
-            lock=lock,
+            fence=plan_fence(task),
         )
         for task in plan_shards(part.layout, shards=np.unique(np.flatnonzero(rewrite) // size).tolist())
     ]
-
-    def report(job: _Job) -> None:
-        progress.advance(int(rewrite[job.task.start : job.task.stop].sum()))
-
-    run_tasks(_write_shard, jobs, workers=workers, on_done=report)
-    status = part.read_status()
-    if (status[rewrite] == PENDING).any():
-        raise RuntimeError(f"some shards of {part.path} were not written, although their tasks ended without an error")
-    _write_statistics(part, is_readable(status))
-    write_failures(storage, part.name)
-    return list_failures(part)
-
-
-def _write_shard(job: _Job, threads: ThreadTeam) -> None:
-    """Read, encode and write the samples of one shard; then record that in `status`."""
-    kept = _read_kept(job)
-    to_do = [index for index, item in enumerate(job.items) if item is not None]
-    ready = kept
-    rows: list[dict[str, Any]] = []
-    lengths: list[int] = []
-    with (
-        job.storage.open_writer(job.shard_key) as file,
-        contextlib.closing(_encode_samples(job, threads, to_do, ready)) as encoding,
-    ):
-        for _ in encoding:
-            while (sample := ready.pop(len(rows), None)) is not None:
-                file.write(sample.chunk)
-                lengths.append(len(sample.chunk))
-                rows.append(sample.row)  # the chunk is written: its memory is free for the next
-        file.write(encode_shard_index(lengths, shard_samples=job.layout.shard_samples))
-        if job.storage.read_lock() != job.lock:
-            raise InputError(
-                f"Cannot write to {job.storage.location}: its lock is gone, or another process holds it now. "
-                "Nothing more is written to it. Run the command again."
-            )
-        _reset_status(job, to_do)
-    _write_rows(job, rows)
-
-
-def _encode_samples(
-    job: _Job, threads: ThreadTeam, indices: Sequence[int], ready: dict[int, _Encoded]
-) -> Generator[None]:
-    """Read and encode samples of the shard into `ready`, in their order; yield whenever there are some more."""
-    stopped = False
-
-    def encode(group: Sequence[int], position: int) -> None:
-        if not stopped:
-            ready[group[position]] = _encode_sample(job, group[position])
-
-    groups = [indices[start : start + GROUP] for start in range(0, len(indices), GROUP)]
-    started = [threads.start(partial(encode, group), len(group)) for group in groups]
-    try:
-        for group in started:
-            group.result()
-            yield
-    finally:
-        stopped = True
-
-
-def _reset_status(job: _Job, indices: Sequence[int]) -> None:
-    """Declare samples of a shard pending that are written again: until their new rows exist, nothing is known of them.
-
-    A shard that is written for the first time has no status yet.
-    """
-    status = next(spec for spec in job.arrays if spec.name == "status")
-    if job.storage.exists(job.row_key(status)):
-        # Only these rows: the others are written again, and may be damaged.
-        rows = _read_rows(job, [status])[status.name].copy()
-        rows[indices] = PENDING
-        _write_chunk(job, status, rows.tolist())
-
-
-def _write_rows(job: _Job, rows: Sequence[dict[str, Any]]) -> None:
-    """Write what is known of the samples of a shard, `status` last."""
-    for spec in job.arrays:
-        _write_chunk(job, spec, [row[spec.name] for row in rows])
-
-
-def _write_chunk(job: _Job, spec: ArraySpec, rows: Sequence[Any]) -> None:
-    """Write a shard's chunk of an array with a row per sample."""
-    key, size = job.row_key(spec), job.layout.shard_samples
-    if spec.dtype != "string":
-        job.storage.put(key, encode_metadata_chunk(np.array(rows, spec.dtype), chunk_rows=size))
-    elif any(rows):
-        job.storage.put(key, encode_text_chunk(rows, chunk_rows=size))
-    else:
-        job.storage.delete(key)
-
-
-def _read_rows(job: _Job, specs: Sequence[ArraySpec]) -> dict[str, npt.NDArray[Any]]:
-    """Read the shard's rows of arrays with a row per sample."""
-    group: Any = zarr.open_group(job.storage.zarr_store(), path=job.part, mode="r")
-    return {spec.name: group[spec.name][job.task.start : job.task.stop] for spec in specs}
-
-
-def _read_kept(job: _Job) -> dict[int, _Encoded]:
-    """Read the samples of a shard that stay as they are, by their index in it."""
-    indices = [index for index, item in enumerate(job.items) if item is None]
-    if not indices:
-        return {}
-    path = f"{job.storage.location}/{job.shard_key}"
-    try:
-        columns = _read_rows(job, job.arrays)
-    except Exception as error:  # whatever a damaged chunk makes its codecs raise
-        raise InputError(
-            f"Cannot rewrite some samples of {path}: the arrays beside the images are damaged: {error}. Convert the "
-            "part again with --overwrite."
-        ) from error
-    rows = {index: {name: values[index] for name, values in columns.items()} for index in indices}
-    try:
-        shard = job.storage.view(job.shard_key)
-        bounds = decode_shard_index(shard, shard_samples=job.layout.shard_samples)
-    except (OSError, ValueError) as error:
-        if any(row["status"] != FAILED for row in rows.values()):
-            raise InputError(
-                f"Cannot rewrite some samples of {path}: the shard is damaged: {error}. Run `hpa verify` with --source "
-                "and --repair."
-            ) from error
-        chunk = _encode(job, _failed_sample(job)).chunk
-        return {index: _Encoded(chunk, row) for index, row in rows.items()}
-    return {index: _Encoded(shard[slice(*bounds[index].tolist())].tobytes(), row) for index, row in rows.items()}
-
-
-def _encode_sample(job: _Job, index: int) -> _Encoded:
-    """Read and encode one sample."""
-    try:
-        sample = job.read(job.items[index])
-    except InputError as error:
-        if job.stop_at_failure:
-            raise
-        return _encode(job, _failed_sample(job, str(error)), error.file)
-    return _encode(job, sample)
-
-
-def _failed_sample(job: _Job, note: str = "") -> Sample:
-    return Sample(image=np.zeros(job.layout.image_shape, np.uint8), status=FAILED, note=note)
-
-
-def _encode(job: _Job, sample: Sample, file: str = "") -> _Encoded:
-    return _Encoded(
-        chunk=encode_chunk(sample.image, get_codec(job.codec)),
-        row={
-            "note": _clean_text(sample.note),
-            "note_file": _clean_text(file),
-            "checksum": compute_checksum(sample.image),
-            "sums": sum_pixels(sample.image),
-            "origin": _clean_text(sample.origin),
-            "filled": ",".join(sample.filled),
-            "status": sample.status,
-        },
-    )
-
-
-def _clean_text(text: str) -> str:
-    """Make text that any store can hold from what a file or its name contains: valid UTF-8, of bounded length."""
-    return text.encode(errors="backslashreplace").decode()[:MAX_NOTE]
 
 
 def _write_statistics(part: Part, readable: npt.NDArray[np.bool_]) -> None:

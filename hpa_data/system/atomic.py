@@ -10,9 +10,9 @@ import fcntl
 import io
 import mmap
 import os
+import secrets
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -42,7 +42,13 @@ class WritableFile(Protocol):
 
 
 @contextlib.contextmanager
-def open_atomic(path: Path, *, page_cache: bool = True, inside: Path | None = None) -> Iterator[WritableFile]:
+def open_atomic(
+    path: Path,
+    *,
+    page_cache: bool = True,
+    inside: Path | None = None,
+    before_replace: Callable[[], None] | None = None,
+) -> Iterator[WritableFile]:
     """Open a temporary file that is renamed to `path` when the block ends, and deleted if it ends with an error.
 
     For files whose names we choose, in stores and runs; for one that the user has named, see `open_output`.
@@ -55,6 +61,8 @@ def open_atomic(path: Path, *, page_cache: bool = True, inside: Path | None = No
         False writes past the page cache, where the system and the file system can.
     inside : Path, optional
         Its folder, or one further up, below which no folder may be a link.
+    before_replace : function, optional
+        Called once the temporary file is complete and on the disk; raises an error to leave `path` as it is.
 
     Raises
     ------
@@ -78,6 +86,8 @@ def open_atomic(path: Path, *, page_cache: bool = True, inside: Path | None = No
             with contextlib.closing(_DirectFile(temporary)) as direct:
                 yield direct
                 direct.finish()
+        if before_replace is not None:
+            before_replace()
         temporary.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -90,14 +100,16 @@ def open_atomic(path: Path, *, page_cache: bool = True, inside: Path | None = No
 def name_temporary(path: Path) -> Path:
     """Return the temporary file that becomes `path`.
 
-    It is unique to the writer: a worker of a killed process may still write its file.
+    It is unique to the writer: a worker of a killed process, or one on another machine, may still write its file.
     """
-    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.randbits(48)}.part")
 
 
-def write_atomic(path: Path, content: bytes, *, inside: Path | None = None) -> None:
+def write_atomic(
+    path: Path, content: bytes, *, inside: Path | None = None, before_replace: Callable[[], None] | None = None
+) -> None:
     """Write a small file atomically; see `open_atomic`."""
-    with open_atomic(path, inside=inside) as file:
+    with open_atomic(path, inside=inside, before_replace=before_replace) as file:
         file.write(content)
 
 

@@ -70,6 +70,25 @@ def read_lock(store: Path) -> str:
         os.close(file)
 
 
+def renew_lock(store: Path) -> None:
+    """Change what identifies the holder, so that tasks begun so far can write no more; only the holder may call it."""
+    try:
+        file = os.open(store / LOCK_NAME, os.O_RDWR | _SAFELY)
+    except FileNotFoundError:
+        return
+    try:
+        _write_holder(file)
+    finally:
+        os.close(file)
+
+
+def _write_holder(file: int) -> None:
+    holder = {"process": os.getpid(), "host": socket.gethostname(), "token": uuid.uuid4().hex}
+    with contextlib.suppress(OSError):  # a full disk: locked, but nobody can read by whom
+        os.truncate(file, 0)
+        os.write(file, json.dumps(holder).encode())
+
+
 def _lock(path: Path, store: Path, what: str) -> int:
     """Open and lock the file, and write who holds it."""
     while True:
@@ -81,10 +100,7 @@ def _lock(path: Path, store: Path, what: str) -> int:
             if n_links > 1 or not _is_lock(file):
                 raise _refuse(path, store, what)
             if n_links:
-                holder = {"process": os.getpid(), "host": socket.gethostname(), "token": uuid.uuid4().hex}
-                with contextlib.suppress(OSError):  # a full disk: locked, but nobody can read by whom
-                    os.truncate(file, 0)
-                    os.write(file, json.dumps(holder).encode())
+                _write_holder(file)
                 return file
             os.close(file)
         except InputError:

@@ -150,7 +150,7 @@ def test_a_repair_that_is_killed_in_a_shard_can_be_repeated(
         raise Killed
 
     flip(path, 4, at=5000)
-    monkeypatch.setattr("hpa_data.store.write._write_rows", die)
+    monkeypatch.setattr("hpa_data.store.shard._write_rows", die)
     with pytest.raises(Killed):
         verify_store(path, source=source, repair=True)
     monkeypatch.undo()
