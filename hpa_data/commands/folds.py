@@ -16,6 +16,7 @@ from hpa_data.commands.options import (
     Labels,
     MinCount,
     NumberingName,
+    RetryMinutes,
     Seed,
     TableOrder,
     TableParts,
@@ -25,6 +26,7 @@ from hpa_data.commands.options import (
     refuse_unused,
 )
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
+from hpa_data.reader.limits import RETRY_MINUTES
 
 if TYPE_CHECKING:
     from hpa_data.folds.leakage import FoldReport
@@ -61,6 +63,7 @@ def folds(
         bool, typer.Option("--no-near-duplicates", help="Do not read every image to find near duplicates.")
     ] = False,
     threads: Threads = None,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Show classes per fold, and what leaks from training to validation."""

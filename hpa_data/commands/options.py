@@ -1,5 +1,6 @@
 """Options that several commands share, and the checks of how options are combined."""
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import islice
@@ -13,6 +14,7 @@ from hpa_data.augment.options import Order
 from hpa_data.errors import InputError
 from hpa_data.folds.options import FoldMethod
 from hpa_data.reader.kvstore import find_url
+from hpa_data.reader.limits import get_limits, set_limits
 
 if TYPE_CHECKING:
     from hpa_data.dataset import Dataset
@@ -42,6 +44,24 @@ Scheduler = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS", rich_help_panel=EXECUTION, help="A Dask cluster that sees the same files: tcp://HOST:PORT."
+    ),
+]
+
+
+def _set_retry_minutes(minutes: float) -> float:
+    set_limits(dataclasses.replace(get_limits(), retry_s=60 * minutes))
+    return minutes
+
+
+# Of the commands that read a store at a URL. It holds for the process: what a command calls need not pass it on.
+RetryMinutes = Annotated[
+    float,
+    typer.Option(
+        metavar="N",
+        min=0,
+        callback=_set_retry_minutes,
+        rich_help_panel=EXECUTION,
+        help="For a store at a URL: minutes to try again when its server fails or is silent.",
     ),
 ]
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from hpa_data.commands.console import show
-from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, refuse_unused
+from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, RetryMinutes, refuse_unused
+from hpa_data.reader.limits import RETRY_MINUTES
 
 
 def preview(
@@ -29,6 +30,7 @@ def preview(
     parents: Annotated[
         bool, typer.Option("--parents", help="For augmented copies: draw each parent beside its copies.")
     ] = False,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Draw samples of a part as a PNG, with ids and class names."""

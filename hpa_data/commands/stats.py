@@ -16,6 +16,7 @@ from hpa_data.commands.options import (
     Labels,
     MinCount,
     NumberingName,
+    RetryMinutes,
     TableOrder,
     TableParts,
     Threads,
@@ -23,6 +24,7 @@ from hpa_data.commands.options import (
     choose_table,
     refuse_unused,
 )
+from hpa_data.reader.limits import RETRY_MINUTES
 
 if TYPE_CHECKING:
     from hpa_data.stats.intensities import IntensityStatistics
@@ -46,6 +48,7 @@ def stats(
         bool, typer.Option("--no-intensities", help="Do not read the images to measure the channels.")
     ] = False,
     threads: Threads = None,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Report class frequencies, correlations and channel intensities."""

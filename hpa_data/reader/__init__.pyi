@@ -1,9 +1,13 @@
 from . import batches as batches
 from . import cache as cache
 from . import engine as engine
+from . import failures as failures
+from . import gate as gate
 from . import kvstore as kvstore
+from . import limits as limits
 from . import mmap_engine as mmap_engine
 from . import reader as reader
+from . import remote as remote
 from . import tensorstore_engine as tensorstore_engine
 from .batches import BatchSampler as BatchSampler
 from .batches import iter_batches as iter_batches

@@ -9,8 +9,10 @@ from hpa_data.errors import InputError, first_line
 
 SCHEMES = ("s3", "gs", "http", "https")
 
-# A host that does not answer is given up after a few seconds; TensorStore would try for minutes.
-RETRIES = {"max_retries": 4, "initial_delay": "200ms", "max_delay": "2s"}
+# TensorStore repeats what failed for some seconds, each request for itself. `remote.Server` repeats for minutes.
+RETRIES = {"max_retries": 4, "initial_delay": "100ms", "max_delay": "1s"}
+# Of TensorStore's own connections, in seconds. Behind a gate, whose limits are shorter, they have no effect.
+TIMEOUTS = {"TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS": "15", "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS": "60"}
 
 
 def is_url(location: str | Path) -> bool:
@@ -38,7 +40,9 @@ def make_retries(driver: str) -> dict[str, Any]:
 
 
 def import_tensorstore() -> Any:
-    """Import TensorStore; InputError if it is not installed."""
+    """Import TensorStore, with limits of time; InputError if it is not installed."""
+    for name, value in TIMEOUTS.items():
+        os.environ.setdefault(name, value)
     try:
         import tensorstore
     except ImportError as error:

@@ -1,18 +1,23 @@
 """The engine that reads images by TensorStore: at a URL, or with other chunks or codecs than `hpa convert` writes."""
 
+import math
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import InputError, first_line
+from hpa_data.errors import InputError
 from hpa_data.reader.engine import ReaderSpec, SampleRows
-from hpa_data.reader.kvstore import import_tensorstore, make_kvstore, make_retries
+from hpa_data.reader.kvstore import import_tensorstore, make_retries
+from hpa_data.reader.remote import Server
 
 # For shard indexes, and for decoded chunks that hold more than one sample.
 CACHE_BYTES = 64 * 2**20
+# Of a shard, per sample, and some for chunks that are small.
+INDEX_BYTES = 256
 
 
 class TensorStoreImages:
@@ -29,11 +34,12 @@ class TensorStoreImages:
             "data_copy_concurrency": {"limit": threads},
             "file_io_concurrency": {"limit": threads},
         }
-        for part in parts:
-            settings |= make_retries(make_kvstore(part.images)["driver"])
+        self._servers = [Server(part.images) for part in parts]
+        for server in self._servers:
+            settings |= make_retries(server.spec["driver"])
         self._context = self._ts.Context(settings)
         self._process = os.getpid()
-        self._arrays = [self._open(part) for part in parts]
+        self._arrays = [self._open(part, server) for part, server in zip(parts, self._servers, strict=True)]
 
     def read_async(
         self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], positions: npt.NDArray[np.int64]
@@ -49,8 +55,11 @@ class TensorStoreImages:
         jobs = []
         for number in np.unique(numbers).tolist():
             in_part = numbers == number
-            future = target[positions[in_part]].write(self._arrays[number][rows[in_part]])
-            jobs.append(_PartRead(future, self._parts[number]))
+
+            def start(number: int = number, in_part: npt.NDArray[np.bool_] = in_part) -> Any:
+                return target[positions[in_part]].write(self._arrays[number][rows[in_part]])
+
+            jobs.append(_PartRead(start, self._parts[number], self._servers[number]))
         return jobs
 
     def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
@@ -62,48 +71,50 @@ class TensorStoreImages:
         """Release the arrays."""
         self._arrays = []
 
-    def _open(self, part: ReaderSpec) -> Any:
+    def _open(self, part: ReaderSpec, server: Server) -> Any:
         """Open the images of a part; only metadata is read."""
         spec = {
             "driver": "zarr3",
-            "kvstore": make_kvstore(part.images),
+            "kvstore": server.spec,
             # A missing chunk is an error, not a black image.
             "fill_missing_data_reads": False,
             "recheck_cached_metadata": "open",
             "recheck_cached_data": "open",
         }
-        try:
-            array = self._ts.open(spec, context=self._context, open=True, read=True).result()
-        except (ValueError, OSError) as error:
-            raise InputError(
-                f"Cannot read part {part.name!r}: TensorStore does not open its images, {part.images}: "
-                f"{first_line(error)}. Convert the part again."
-            ) from error
+        (array,) = server.read(
+            [lambda: self._ts.open(spec, context=self._context, open=True, read=True)],
+            f"part {part.name!r} at {part.images}",
+            damaged=f"Cannot read part {part.name!r}: TensorStore does not open its images, {part.images}",
+        )
         expected = (part.layout.n_samples, *part.layout.image_shape)
         if (array.dtype.name, tuple(array.shape)) != ("uint8", expected):
             raise InputError(
                 f"Cannot read part {part.name!r}: its images, {part.images}, are {array.dtype.name} of shape "
                 f"{tuple(array.shape)} instead of uint8 of shape {expected}. Convert the part again."
             )
+        # A request is for the index of a shard, or for samples of it, which grow a little if they do not compress.
+        samples = math.prod(array.chunk_layout.write_chunk.shape)
+        server.allow("c", samples + samples // 16 + INDEX_BYTES * array.chunk_layout.write_chunk.shape[0])
         return array
 
 
 class _PartRead:
     """The samples of one part that TensorStore is reading."""
 
-    def __init__(self, future: Any, part: ReaderSpec) -> None:
-        self._future = future
+    def __init__(self, start: Callable[[], Any], part: ReaderSpec, server: Server) -> None:
+        self._started_s = time.monotonic()
+        self._future = start()
+        self._start = start
         self._part = part
+        self._server = server
 
     def result(self) -> None:
         """Wait until the samples are read; InputError if they cannot be."""
-        try:
-            self._future.result()
-        except (ValueError, OSError) as error:
-            remedy = "Convert the part again."
-            if "byte range" in str(error):
-                remedy = "Use a server that supports range requests."
-            raise InputError(
-                f"Cannot read samples of part {self._part.name!r}: their bytes in {self._part.images} are missing or "
-                f"damaged: {first_line(error)}. {remedy}"
-            ) from error
+        first: list[Any] = [self._future]
+        self._server.read(
+            [lambda: first.pop() if first else self._start()],
+            f"samples of part {self._part.name!r} at {self._part.images}",
+            damaged=f"Cannot read samples of part {self._part.name!r}: their bytes in {self._part.images} are missing "
+            "or damaged",
+            since_s=self._started_s,
+        )

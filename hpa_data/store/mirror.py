@@ -6,13 +6,16 @@ them there; only images are read over the network.
 
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.format.arrays import ARRAYS, IMAGES
-from hpa_data.reader.kvstore import import_tensorstore, make_kvstore, make_retries
+from hpa_data.reader.kvstore import import_tensorstore, make_retries
+from hpa_data.reader.remote import Server
 
 # In one array beside the images; the known data sets have some thousands.
 MAX_CHUNKS = 100_000
@@ -24,10 +27,10 @@ class Mirror:
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url.rstrip("/")
         self.folder = folder
+        self._server = Server(url)
         tensorstore = import_tensorstore()
-        spec = make_kvstore(url)
-        context = tensorstore.Context(make_retries(spec["driver"]))
-        self._store = self._wait(tensorstore.KvStore.open(spec, context=context))
+        context = tensorstore.Context(make_retries(self._server.spec["driver"]))
+        self._store = self._wait(lambda: tensorstore.KvStore.open(self._server.spec, context=context))
 
     def fetch_root(self) -> bool:
         """Fetch the metadata of the store's group; False if there are none."""
@@ -42,8 +45,8 @@ class Mirror:
             If the server cannot list objects, as most plain HTTP servers.
         """
         try:
-            keys = self._store.list().result()
-        except (ValueError, NotImplementedError) as error:
+            keys = self._server.list(self._store)
+        except NotImplementedError as error:
             raise InputError(
                 f"Cannot list the parts of {self.url}: its server does not list objects ({first_line(error)}). Name "
                 "the part."
@@ -69,8 +72,8 @@ class Mirror:
     def _fetch(self, keys: list[str]) -> dict[str, bytes]:
         """Fetch objects concurrently, and write those that exist."""
         found = {}
-        for key, reading in [(key, self._store.read(key)) for key in keys]:
-            result = self._wait(reading)
+        results = self._server.read([partial(self._store.read, key) for key in keys], f"the store {self.url}")
+        for key, result in zip(keys, results, strict=True):
             if result.state == "value":
                 found[key] = bytes(result.value)
                 path = self.folder / key
@@ -78,14 +81,9 @@ class Mirror:
                 path.write_bytes(found[key])
         return found
 
-    def _wait(self, future: Any) -> Any:
-        try:
-            return future.result()
-        except (ValueError, OSError) as error:
-            raise InputError(
-                f"Cannot read the store {self.url}: {first_line(error)}. Check the address, the network and the "
-                "credentials."
-            ) from error
+    def _wait(self, start: Callable[[], Any]) -> Any:
+        (result,) = self._server.read([start], f"the store {self.url}")
+        return result
 
 
 def _list_chunks(metadata: bytes, url: str) -> list[str]:

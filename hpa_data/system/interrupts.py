@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from hpa_data.errors import InputError
+
 # SIGTERM means the same as Ctrl-C: Slurm, Kubernetes and spot machines send it some seconds before they kill.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,6 +33,18 @@ class Interrupts:
         """Stop if an interrupt was received: KeyboardInterrupt, with the number of its signal."""
         if self.received:
             raise KeyboardInterrupt(self.received[0])
+
+
+# Those whose block is active.
+_ACTIVE: list[Interrupts] = []
+
+
+def is_interrupted() -> bool:
+    """Return whether an interrupt waits for the end of a block of `defer_interrupt`, in whichever thread this is asked.
+
+    What waits for something that may never come asks this, and ends with an InputError.
+    """
+    return any(interrupts.requested for interrupts in _ACTIVE)
 
 
 def interrupted_by(error: BaseException) -> int:
@@ -81,8 +95,9 @@ def interrupts_as_exceptions() -> Iterator[None]:
 def defer_interrupt(message: str = "") -> Iterator[Interrupts]:
     """Record the first Ctrl-C or SIGTERM instead of ending at once; the second one raises KeyboardInterrupt at once.
 
-    Work inside the block reads `Interrupts.requested` and returns early. When the block ends without another error,
-    the first interrupt is raised after all. Outside the main thread, which alone receives signals, nothing is changed.
+    Work inside the block reads `Interrupts.requested` and returns early. When the block ends without another error than
+    an InputError, the first interrupt is raised after all. Outside the main thread, which alone receives signals,
+    nothing is changed.
 
     Parameters
     ----------
@@ -107,9 +122,14 @@ def defer_interrupt(message: str = "") -> Iterator[Interrupts]:
             logging.getLogger(__name__).warning(message)
 
     before = [signal.signal(number, record) for number in SIGNALS]
+    _ACTIVE.append(interrupts)
     try:
         yield interrupts
+    except InputError:
+        interrupts.stop_if_requested()
+        raise
     finally:
+        _ACTIVE.remove(interrupts)
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)
     interrupts.stop_if_requested()

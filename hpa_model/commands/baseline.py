@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from hpa_data.commands.console import escape, progress, quiet, resumable, show
-from hpa_data.commands.options import STORE, Json, Overwrite, Seed, Threads, refuse_unused
+from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes, Seed, Threads, refuse_unused
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
+from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.baseline.settings import IN_WORDS, BaselineSettings, Classifier
 from hpa_model.commands.evaluate import describe_scores, write_report_file
 from hpa_model.config import DEFAULTS, TrainConfig
@@ -60,6 +61,7 @@ def baseline(
     ] = False,
     threads: Threads = None,
     overwrite: Overwrite = False,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Fit classical features and trees, a floor for networks; resumable.

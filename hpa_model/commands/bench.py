@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.commands.console import progress, quiet, show
-from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, Threads
+from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, RetryMinutes, Threads
+from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.config import Precision, TrainConfig, parse_image_size
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def bench_io(
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Samples per batch.")] = DEFAULTS.batch_size,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each measurement is repeated.")] = 3,
     threads: Threads = None,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Measure what limits reading a store on this machine.
@@ -73,6 +75,7 @@ def bench_step(
         Precision | None,
         typer.Option(metavar="TYPE", help="Precision; by default mixed_bfloat16 on a GPU, otherwise float32."),
     ] = None,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Measure whether training waits for data.

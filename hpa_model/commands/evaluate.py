@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.commands.console import escape, list_some, show
-from hpa_data.commands.options import Json
+from hpa_data.commands.options import Json, RetryMinutes
 from hpa_data.errors import InputError
+from hpa_data.reader.limits import RETRY_MINUTES
 
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
@@ -180,6 +181,7 @@ def evaluate(
     store: Annotated[
         str | None, typer.Option(help="The store, if it was moved. The report shows images from it.")
     ] = None,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Score a run's out-of-fold predictions and write its report.

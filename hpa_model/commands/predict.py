@@ -9,7 +9,8 @@ import typer
 from hpa_data.commands.console import abbreviate, escape, progress, quiet, show
 from hpa_data.commands.expand import expand_options
 from hpa_data.commands.import_options import ReadingOptions
-from hpa_data.commands.options import STORE, Json, Strict, refuse_unused
+from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict, refuse_unused
+from hpa_data.reader.limits import RETRY_MINUTES
 
 if TYPE_CHECKING:
     from hpa_model.predict import Prediction, Reading
@@ -60,6 +61,7 @@ def predict(
         bool, typer.Option("--tta", help="Test-time augmentation: average over flips and rotations of each image.")
     ] = False,
     strict: Strict = False,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Predict samples with the models of all folds; write a submission.

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from hpa_data.commands.console import escape, progress, quiet, resumable, show
-from hpa_data.commands.options import STORE, Json, Overwrite, refuse_unused, was_given
+from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes, refuse_unused, was_given
 from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
+from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.commands.evaluate import describe_comparison, describe_scores, write_report_file
 from hpa_model.config import FoldChoice, Loss, Precision, TrainConfig
 
@@ -130,6 +131,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
         typer.Option("--allow-unlabeled", help="Train also on parts of which no sample has a class."),
     ] = False,
     overwrite: Overwrite = False,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Train one model per fold and write a run folder; rerun to resume.
@@ -211,6 +213,7 @@ def finetune(
     checkpoint_minutes: CheckpointMinutes = 10,
     tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Fine-tune the classification heads of the models of a run.

@@ -1,0 +1,131 @@
+"""Why a read at a URL failed, in words: what happened, whether it may pass, and what can be done."""
+
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hpa_data.errors import first_line
+from hpa_data.reader.limits import get_limits
+
+CREDENTIALS = (
+    "Check the rights and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE; for a public bucket, "
+    "AWS_SKIP_SIGNATURE=true)."
+)
+LATER = "Run the same command again later, or wait longer with --retry-minutes."
+CONVERT = "Convert the part again."
+# What servers answer when they have too much to do, or when a part of them is down.
+BUSY = {408, 425, 429, 500, 502, 503, 504, 509}
+# What TensorStore understands itself: done, absent, unchanged, beyond the end.
+UNDERSTOOD = {200, 204, 206, 304, 404, 410, 412, 416}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a read failed."""
+
+    what: str
+    """What happened; the server is its subject."""
+
+    remedy: str
+
+    kind: Literal["brief", "slow", "final"]
+    """Whether a repetition may help: at once or in seconds; only later, since the attempt took long; never."""
+
+
+def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> Failure | None:
+    """Explain an answer of a server; None if there is nothing to explain.
+
+    Parameters
+    ----------
+    status : int
+    headers : mapping of str to str
+        Of any case; lower case is asked for.
+    body : bytes
+        Its beginning. S3 tells more there.
+    """
+    if status in UNDERSTOOD:
+        return None
+    code, region = (_find_element(name, body) for name in ("Code", "Region"))
+    name = f"{status} {code}".strip()
+    region = headers.get("x-amz-bucket-region") or region
+    kind: Literal["brief", "final"] = "final"
+    if status in BUSY or code == "SlowDown":
+        what, remedy, kind = "it is overloaded or out of order", LATER, "brief"
+    elif region and (300 <= status < 400 or "Malformed" in code):
+        what, remedy = "the bucket is in another region", f"Set AWS_REGION={region}."
+    elif code == "RequestTimeTooSkewed":
+        what, remedy = "its clock and that of this machine differ", "Set this machine's clock."
+    elif status in {401, 403, 407}:
+        what, remedy = "it refuses access", CREDENTIALS
+    elif 300 <= status < 400:
+        what, remedy = f"it redirects to {headers.get('location', 'another address')}", "Use that address."
+    else:
+        what, remedy = "it does not answer with data", "Check the address."
+    return Failure(what=f"{what} ({name})", remedy=remedy, kind=kind)
+
+
+def explain_connection(error: Exception, *, answered: bool) -> Failure:
+    """Explain an error of a connection.
+
+    Parameters
+    ----------
+    error : Exception
+        Of `http.client` or a socket.
+    answered : bool
+        Whether the server has answered before. One that never did is not waited for if its name is unknown, or if
+        nothing listens there.
+    """
+    patient: Literal["brief", "final"] = "brief" if answered else "final"
+    reason = first_line(error)
+    if isinstance(error, socket.gaierror):
+        remedy = LATER if answered else "Check the address and the network."
+        return Failure(what=f"its name is not known ({error.strerror or reason})", remedy=remedy, kind=patient)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        remedy = "Check the address and this machine's clock; name a certificate of your own in SSL_CERT_FILE."
+        return Failure(what=f"its certificate is refused ({error.verify_message})", remedy=remedy, kind="final")
+    if isinstance(error, TimeoutError):
+        what = f"it does not answer, or its data stall (limit {get_limits().stall_s:g} s)"
+        return Failure(what=what, remedy=LATER, kind="slow")
+    if isinstance(error, ConnectionRefusedError):
+        remedy = LATER if answered else "Check the address and the port."
+        return Failure(what="it refuses connections", remedy=remedy, kind=patient)
+    if isinstance(error, ssl.SSLError):
+        return Failure(
+            what=f"TLS fails ({error.reason or reason})",
+            remedy="Check whether it is https:// or http://.",
+            kind="final",
+        )
+    return Failure(what=f"the connection broke off ({reason})", remedy=LATER, kind="brief")
+
+
+# What TensorStore says where no gate stands before it, and what it means. The first that is found counts.
+_WORDS: tuple[tuple[str, Failure], ...] = (
+    ("byte range", Failure(what="", remedy="Use a server that supports range requests.", kind="final")),
+    ("AuthorizationHeaderMalformed|PermanentRedirect", Failure(what="", remedy="Set AWS_REGION.", kind="final")),
+    (
+        "PERMISSION_DENIED|UNAUTHENTICATED|AccessDenied|[Cc]redential",
+        Failure(what="", remedy=CREDENTIALS, kind="final"),
+    ),
+    ("Could ?n.t resolve", Failure(what="", remedy="Check the address and the network.", kind="final")),
+    ("certificate|SSL", Failure(what="", remedy="Check the address and this machine's clock.", kind="final")),
+    ("DEADLINE_EXCEEDED|[Tt]imed? ?out", Failure(what="", remedy=LATER, kind="slow")),
+    ("retry attempts failed|UNAVAILABLE|ABORTED|CURL error", Failure(what="", remedy=LATER, kind="brief")),
+)
+
+
+def explain_text(error: Exception) -> Failure:
+    """Explain an error of TensorStore by its text; the remedy is `CONVERT` if the data are to blame."""
+    reason = first_line(error)
+    for pattern, failure in _WORDS:
+        if re.search(pattern, reason):
+            return Failure(what=reason, remedy=failure.remedy, kind=failure.kind)
+    return Failure(what=reason, remedy=CONVERT, kind="final")
+
+
+def _find_element(name: str, body: bytes) -> str:
+    """Return the text of an element of an error of S3; empty if there is none."""
+    match = re.search(rb"<%b>([A-Za-z0-9-]{1,64})</%b>" % (name.encode(), name.encode()), body)
+    return match[1].decode() if match else ""

@@ -1,0 +1,213 @@
+"""Servers that stall, throttle, break off, send without end or refuse: each ends in the data or in one clear line."""
+
+import gzip
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+
+from hpa_data.errors import InputError
+from hpa_data.reader.limits import RemoteLimits, set_limits
+from hpa_data.store.store import Store, open_store
+from tests.web_server import Handler, web_server
+
+SHORT = RemoteLimits(retry_s=0.5, connect_s=2.0, stall_s=0.4, notice_s=0.3, delay_s=0.1, max_delay_s=0.3)
+PATIENT = replace(SHORT, retry_s=60.0)
+MIB = 2**20
+Misbehave = Callable[[Handler], bool]
+
+
+@pytest.fixture(autouse=True)
+def short_limits() -> Iterator[None]:
+    before = set_limits(SHORT)
+    yield
+    set_limits(before)
+
+
+def read_all(url: str) -> np.ndarray:
+    with open_store(url).reader() as reader:
+        return reader.read(np.arange(len(reader)))
+
+
+def of_images(misbehave: Misbehave) -> Misbehave:
+    """Misbehave for shards of images only."""
+    return lambda handler: "/images/c/" in handler.path and misbehave(handler)
+
+
+def stall(_: Handler) -> bool:
+    time.sleep(30)
+    return True
+
+
+def stall_in_body(handler: Handler) -> bool:
+    handler.answer(200, b"x", {"Content-Length": "100"})
+    return stall(handler)
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "when"),
+    [
+        (stall, "at once"),
+        pytest.param(stall, "of images", marks=pytest.mark.slow),
+        pytest.param(stall_in_body, "at once", marks=pytest.mark.slow),
+        pytest.param(stall_in_body, "of images", marks=pytest.mark.slow),
+    ],
+)
+def test_a_server_that_stalls_is_given_up_with_a_line(
+    store: Store, misbehave: Misbehave, when: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with web_server(store.path, misbehave if when == "at once" else of_images(misbehave)) as (url, _):
+        with pytest.raises(InputError, match=r"Cannot read .*it does not answer, or its data stall.*--retry-minutes"):
+            read_all(url)
+        assert f"Waiting for {url.removeprefix('http://')}" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["503", "reset", pytest.param("stall", marks=pytest.mark.slow)])
+def test_what_passes_is_repeated_until_it_has_passed(store: Store, oracle: np.ndarray, fault: str) -> None:
+    set_limits(PATIENT)
+    calls = itertools.count()
+    faults = {"503": lambda handler: handler.answer(503), "reset": Handler.reset, "stall": stall}
+    with web_server(store.path, lambda handler: next(calls) % 5 == 0 and faults[fault](handler)) as (url, _):
+        assert (read_all(url) == oracle[:12]).all()
+
+
+def test_a_server_that_is_down_for_a_while_is_waited_for(store: Store, oracle: np.ndarray) -> None:
+    set_limits(PATIENT)
+    ends = time.monotonic() + 1
+    busy = of_images(lambda handler: time.monotonic() < ends and handler.answer(503))
+    with web_server(store.path, busy) as (url, _):
+        assert (read_all(url) == oracle[:12]).all()
+
+
+def test_a_server_that_throttles_for_longer_is_given_up_and_named(store: Store) -> None:
+    with web_server(store.path, of_images(lambda handler: handler.answer(503))) as (url, _):
+        began = time.monotonic()
+        with pytest.raises(InputError, match=r"it is overloaded or out of order \(503\).*later.*--retry-minutes"):
+            read_all(url)
+        assert time.monotonic() - began < 60
+
+
+ENDLESS: dict[str, dict[str, str]] = {
+    "chunked": {"Content-Length": "", "Transfer-Encoding": "chunked"},
+    "until it is closed": {"Content-Length": "", "Connection": "close"},
+    "with a length": {"Content-Length": str(2**40)},
+    "as a range": {"Content-Length": str(2**40), "Content-Range": f"bytes 0-{2**40 - 1}/{2**40}"},
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "when"),
+    [
+        ("chunked", "of images"),
+        ("until it is closed", "at once"),
+        *(pytest.param(form, when, marks=pytest.mark.slow) for form in ENDLESS for when in ("at once", "of images")),
+    ],
+)
+def test_a_body_without_end_is_refused_and_fills_no_memory(store: Store, form: str, when: str) -> None:
+    def misbehave(handler: Handler) -> bool:
+        piece = bytes(MIB)
+        handler.answer(206 if "range" in form else 200, b"", ENDLESS[form])
+        return handler.send_for_ever(b"100000\r\n" + piece + b"\r\n" if form == "chunked" else piece)
+
+    before = psutil.Process().memory_info().rss
+    with (
+        web_server(store.path, misbehave if when == "at once" else of_images(misbehave)) as (url, _),
+        pytest.raises(InputError, match=r"it sends .* where at most \d+ bytes are expected"),
+    ):
+        read_all(url)
+    assert psutil.Process().memory_info().rss - before < 500 * MIB
+
+
+def test_packed_data_that_were_not_asked_for_are_refused_before_they_are_unpacked(store: Store) -> None:
+    bomb = gzip.compress(bytes(16 * MIB))
+    with (
+        web_server(store.path, lambda handler: handler.answer(200, bomb, {"Content-Encoding": "gzip"})) as (url, _),
+        pytest.raises(InputError, match="packed data, which were not asked for.*without Content-Encoding"),
+    ):
+        open_store(url)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X-More: 1\r\n", b"x"])
+def test_a_head_without_end_is_refused(store: Store, head: bytes) -> None:
+    def misbehave(handler: Handler) -> bool:
+        if not head.startswith(b"HTTP"):
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        return handler.send_for_ever(head * 100)
+
+    with web_server(store.path, misbehave) as (url, _), pytest.raises(InputError, match="Cannot read the store http"):
+        open_store(url)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "message"),
+    [
+        (403, {}, r"it refuses access \(403\).*credentials"),
+        (401, {}, r"it refuses access \(401\)"),
+        (301, {"Location": "https://elsewhere/a"}, r"it redirects to https://elsewhere/a.*Use that address"),
+        (301, {"x-amz-bucket-region": "eu-west-1"}, r"another region.*AWS_REGION=eu-west-1"),
+        (418, {}, r"it does not answer with data \(418\).*Check the address"),
+        (404, {}, "it has no zarr.json, as `hpa convert` writes it"),
+    ],
+)
+def test_an_answer_that_is_no_store_is_said_at_once(
+    store: Store, status: int, headers: dict[str, str], message: str
+) -> None:
+    with (
+        web_server(store.path, lambda handler: handler.answer(status, b"<p>", headers)) as (url, paths),
+        pytest.raises(InputError, match=message),
+    ):
+        open_store(url)
+    assert len(paths) == 1  # not repeated
+
+
+def test_an_access_that_is_lost_later_does_not_advise_to_convert(store: Store) -> None:
+    with (
+        web_server(store.path, of_images(lambda handler: handler.answer(403))) as (url, _),
+        pytest.raises(InputError, match="it refuses access") as error,
+    ):
+        read_all(url)
+    assert "Convert" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1:9/a.zarr", "it refuses connections.*Check the address and the port"),
+        ("https://no-such-host.invalid/a.zarr", "its name is not known.*Check the address"),
+    ],
+)
+def test_a_server_that_is_not_there_is_said_at_once(url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_store(url)
+
+
+def test_http_in_place_of_https_is_told(store: Store) -> None:
+    with (
+        web_server(store.path) as (url, _),
+        pytest.raises(InputError, match="TLS fails.*https:// or http://"),
+    ):
+        open_store(url.replace("http://", "https://"))
+
+
+def test_a_range_that_the_server_ignores_is_told_before_the_whole_shard_is_sent(store: Store) -> None:
+    def ignore(handler: Handler) -> bool:
+        return handler.answer(200, (handler.folder / handler.path.lstrip("/")).read_bytes())
+
+    with (
+        web_server(store.path, of_images(ignore)) as (url, _),
+        pytest.raises(InputError, match="a server that supports range requests"),
+    ):
+        read_all(url)
+
+
+def test_a_missing_shard_is_told_with_the_advice_to_convert(store: Store) -> None:
+    with (
+        web_server(store.path, of_images(lambda handler: handler.answer(404))) as (url, _),
+        pytest.raises(InputError, match="Cannot read samples of part.*missing or damaged.*Convert the part again"),
+    ):
+        read_all(url)

@@ -1,0 +1,86 @@
+"""A web server with range requests, which misbehaves as a test says."""
+
+import contextlib
+import http.server
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves files of a folder, unless `misbehave` has answered; `paths` are those that were asked for."""
+
+    protocol_version = "HTTP/1.1"
+    folder: Path
+    paths: list[str]
+    misbehave: "Callable[[Handler], bool]"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.paths.append(self.path)
+        with contextlib.suppress(OSError):
+            if not type(self).misbehave(self):
+                self.serve_file()
+
+    def do_HEAD(self) -> None:
+        self.answer(404)
+
+    def serve_file(self) -> None:
+        file = self.folder / self.path.lstrip("/")
+        if not file.is_file():
+            self.answer(404)
+            return
+        content = file.read_bytes()
+        match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if match is None:
+            self.answer(200, content)
+            return
+        first, last = match.groups()
+        start = int(first) if first else len(content) - int(last)
+        stop = min(int(last) + 1, len(content)) if first and last else len(content)
+        headers = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}
+        self.answer(206, content[start:stop], headers)
+
+    def answer(self, status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> bool:
+        """Send a whole answer; unless `headers` say otherwise, with its length."""
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(content))} | (headers or {})).items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+        return True
+
+    def reset(self) -> bool:
+        """Break the connection off without a farewell."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+        return True
+
+    def send_for_ever(self, piece: bytes) -> bool:
+        """Send the same bytes until the other side closes the connection."""
+        while True:
+            self.wfile.write(piece)
+
+
+@contextlib.contextmanager
+def web_server(folder: Path, misbehave: Callable[[Handler], bool] = lambda _: False) -> Iterator[tuple[str, list[str]]]:
+    """Serve a folder; yield the URL, and the list of the paths that were asked for."""
+    paths: list[str] = []
+    kind = type("Served", (Handler,), {"folder": folder, "paths": paths, "misbehave": staticmethod(misbehave)})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    server.daemon_threads = True
+    server.block_on_close = False
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # a client that has gone
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", paths
+    finally:
+        server.shutdown()
+        server.server_close()
