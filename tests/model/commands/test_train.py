@@ -118,6 +118,7 @@ def test_the_options_of_settings_are_those_of_the_recipe_with_their_defaults_and
         assert types[name] == (list[str] if is_tuple else choices[name])
 
 
+@pytest.mark.slow
 def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_path: Path, hpa: Hpa) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('loss = "focal"\nepochs = 9\nfolds = 2\nbatch_size = 6\nimage_size = 76\n')

@@ -49,6 +49,7 @@ def test_tables_are_written_again_after_a_kill_between_checkpoint_and_tables(
     assert {path.name for path in (out / "fold0").iterdir()} == FOLD_FILES
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_epochs_to_the_same_weights(run: Path, store: Store, tmp_path: Path) -> None:
     longer = dataclasses.replace(CONFIG, epochs=3)
     train(store, longer, tmp_path / "whole")
