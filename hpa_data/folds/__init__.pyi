@@ -1,4 +1,5 @@
 from . import assign as assign
+from . import close_pairs as close_pairs
 from . import duplicates as duplicates
 from . import leak_check as leak_check
 from . import leakage as leakage

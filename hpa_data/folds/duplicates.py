@@ -9,7 +9,6 @@ call: half a day for the 5.5e9 pairs of 105,000 samples.
 
 import math
 import time
-from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import cv2
@@ -19,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from hpa_data.errors import InputError
+from hpa_data.folds.close_pairs import estimate_s, find_close_pairs, plan_bands
 from hpa_data.reader.reader import Reader
 from hpa_data.system.executor import Parallelism
 from hpa_data.system.memory import count_batch_samples
@@ -40,11 +40,13 @@ MAX_DISTANCE_ALONE = 3
 MIN_CONTRAST = 0.25
 # Pixels per side that the DCT is computed from, and coefficients per side: 64 bits, as in imagehash.
 DCT_SIZE, HASH_SIZE = 32, 8
-# Hashes that are compared at a time, 1 MB of them; NumPy takes 1.5 times as long for fewer columns.
-ROWS, COLUMNS = 16, 8192
-# Hashes that are timed to estimate the time of all, after as many that are not, and seconds that comparing a pair takes
+# Of a channel's hash that differ between images.
+BITS = HASH_SIZE**2 - 1
+# Hashes that are timed to estimate the time of all, after as many that are not.
+N_TIMED = 64
+# How much longer the search takes than among random hashes: those of images agree in some bits more often
 # (benchmarks/RESULTS.md, near duplicates).
-N_TIMED, PAIR_S = 64, 3.5e-9
+ALIKE = 2
 # 160 MB, and four times that while they are sorted. Real data sets have thousands.
 MAX_PAIRS = 10_000_000
 
@@ -147,7 +149,9 @@ def estimate_near_s(reader: Reader, indices: npt.NDArray[np.int64]) -> float:
     started = time.perf_counter()
     hash_samples(reader, timed)
     of_one = (time.perf_counter() - started) / max(len(timed), 1)
-    return of_one * len(indices) + PAIR_S * len(indices) ** 2 / 2
+    n, n_channels = len(indices), reader.image_shape[-1]
+    bands = plan_bands(n_channels * BITS, _default_distance(n_channels), n_hashes=n, n_pairs=n * n // 2)
+    return of_one * n + ALIKE * estimate_s(bands, n_hashes=n, n_pairs=n * n // 2)
 
 
 def find_uniform(sums: npt.NDArray[np.uint64], *, pixels: int) -> npt.NDArray[np.bool_]:
@@ -215,8 +219,7 @@ def find_near_duplicates(
 ) -> npt.NDArray[np.int64]:
     """Find all pairs of samples whose hashes differ in few bits.
 
-    Every pair is compared: at distances that allow for JPEG, an index over bands of bits leaves too many candidates to
-    be faster.
+    The result is that of comparing every pair; how it is found, see `close_pairs`.
 
     Parameters
     ----------
@@ -247,7 +250,7 @@ def find_near_duplicates(
     """
     n_channels = hashes.shape[1]
     if max_distance is None:
-        max_distance = MAX_DISTANCE_ALONE if n_channels == 1 else MAX_DISTANCE * n_channels // 4
+        max_distance = _default_distance(n_channels)
     patterns, numbers = np.unique(hashes != 0, axis=0, return_inverse=True)
     members = [np.flatnonzero(numbers.ravel() == number) for number in range(len(patterns))]
     pairs: list[npt.NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
@@ -257,15 +260,16 @@ def find_near_duplicates(
             common = patterns[one] & patterns[other]
             if common.sum() < min(MIN_CHANNELS, n_channels):
                 continue
-            search = _Search(
-                rows=members[one],
-                columns=members[other],
-                row_hashes=hashes[members[one]][:, common],
-                column_hashes=np.ascontiguousarray(hashes[members[other]][:, common].T),
+            rows, columns = members[one], members[other]
+            search = find_close_pairs(
+                hashes[rows][:, common],
+                None if one == other else hashes[columns][:, common],
                 limit=max_distance * int(common.sum()) // n_channels,
+                max_pairs=MAX_PAIRS,
+                pool=pool,
             )
-            for found in pool.map(search.run, range(0, len(search.rows), ROWS)):
-                pairs.append(found)
+            for found in search:
+                pairs.append(np.sort(np.column_stack([rows[found[:, 0]], columns[found[:, 1]]]), axis=1))
                 n_pairs += len(found)
                 if n_pairs > MAX_PAIRS:
                     raise InputError(
@@ -274,41 +278,6 @@ def find_near_duplicates(
                         "duplicates only: `hpa train --duplicates exact`, `hpa folds --no-near-duplicates`."
                     )
     return _sort_pairs(np.concatenate(pairs))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Search:
-    """A comparison of all samples with structure in some channels with all that have it in others."""
-
-    rows: npt.NDArray[np.int64]
-    """Samples in ascending order, shape (R,)."""
-
-    columns: npt.NDArray[np.int64]
-    """Shape (M,). Either the same samples as `rows`, or none of them."""
-
-    row_hashes: npt.NDArray[np.uint64]
-    """Shape (R, c), of the c channels that have structure in both."""
-
-    column_hashes: npt.NDArray[np.uint64]
-    """Shape (c, M)."""
-
-    limit: int
-    """The largest distance of a pair to be found."""
-
-    def run(self, first: int) -> npt.NDArray[np.int64]:
-        """Find the pairs of `ROWS` rows from `first` on, int64 (P, 2)."""
-        is_same = self.rows[0] == self.columns[0]
-        hashes = self.row_hashes[first : first + ROWS]
-        pairs: list[npt.NDArray[np.int64]] = []
-        for start in range(first if is_same else 0, len(self.columns), COLUMNS):
-            others = self.column_hashes[:, start : start + COLUMNS]
-            distance = np.zeros((len(hashes), others.shape[1]), np.uint16)  # (rows, columns)
-            for channel, other in enumerate(others):
-                distance += np.bitwise_count(hashes[:, channel, None] ^ other)
-            row, column = np.divmod(np.flatnonzero(distance <= self.limit), others.shape[1])
-            found = np.column_stack([self.rows[first + row], self.columns[start + column]])
-            pairs.append(found[found[:, 0] < found[:, 1]] if is_same else np.sort(found, axis=1))
-        return np.concatenate(pairs)
 
 
 def group_samples(n_samples: int, *pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -337,6 +306,11 @@ def group_samples(n_samples: int, *pairs: npt.NDArray[np.int64]) -> npt.NDArray[
     _, numbers = connected_components(graph, directed=False)
     _, firsts, numbers = np.unique(numbers, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(firsts))[numbers]
+
+
+def _default_distance(n_channels: int) -> int:
+    """Return how many bits of all channels may differ between exports of one field."""
+    return MAX_DISTANCE_ALONE if n_channels == 1 else MAX_DISTANCE * n_channels // 4
 
 
 def _sort_pairs(pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
-from hpa_data.folds import duplicates
+from hpa_data.folds import close_pairs, duplicates
 from hpa_data.folds.duplicates import (
     MAX_DISTANCE,
     find_exact_duplicates,
@@ -189,8 +189,8 @@ def test_the_result_does_not_depend_on_the_size_of_the_blocks(
     hashes = rng.integers(1, 2**64 - 1, (100, 4), np.uint64, endpoint=True)
     hashes[50:] = hashes[:50] ^ np.uint64(5)
     hashes[rng.random((100, 4)) < 0.2] = 0
-    monkeypatch.setattr(duplicates, "ROWS", rows)
-    monkeypatch.setattr(duplicates, "COLUMNS", columns)
+    monkeypatch.setattr(close_pairs, "ROWS", rows)
+    monkeypatch.setattr(close_pairs, "COLUMNS", columns)
     found = find_near_duplicates(hashes, max_distance=8)
     assert found.tolist() == find_near_slowly(hashes, 8)
     assert len(found) > 20
