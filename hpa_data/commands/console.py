@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+from hpa_data.system.complaints import escape as escape  # noqa: PLC0414 - commands take it from here
 from hpa_data.system.interrupts import stop_if_received
 from hpa_data.system.os_errors import naming_file
 from hpa_data.system.progress import Progress
@@ -173,11 +174,6 @@ def _print_lines(work: _Pass) -> Iterator[Callable[[], None]]:
             print(f"{stage}{work.done}/{work.total} {work.describe_rate()}{left}", file=sys.stderr)
 
     yield update
-
-
-def escape(line: str) -> str:
-    """Replace control characters, which file names may hold, so that they cannot act on a terminal."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def list_some(names: Sequence[str], *, limit: int = 20) -> str:

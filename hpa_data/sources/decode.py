@@ -14,6 +14,7 @@ from hpa_data.sources.imageio_formats import open_with_imageio
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.png_jpeg import open_jpeg, open_png
 from hpa_data.sources.tiff import open_tiff
+from hpa_data.system.complaints import reading_file
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def open_image(content: bytes, file: str, options: ImportOptions | None = None) 
     if known is None:
         raise cannot_decode(file, *_explain_content(content))
     try:
-        return known.open(content, file, known.name, options or _DEFAULT_OPTIONS)
+        with reading_file(file):
+            return known.open(content, file, known.name, options or _DEFAULT_OPTIONS)
     except InputError:
         raise
     # Decoders of damaged files raise anything, struct.error and ZeroDivisionError among it.

@@ -1,6 +1,7 @@
 from . import atomic as atomic
 from . import backends as backends
 from . import cluster as cluster
+from . import complaints as complaints
 from . import executor as executor
 from . import files as files
 from . import interrupts as interrupts
@@ -10,5 +11,6 @@ from . import os_errors as os_errors
 from . import outputs as outputs
 from . import progress as progress
 from . import records as records
+from . import stderr_guard as stderr_guard
 from . import threads as threads
 from . import worker as worker

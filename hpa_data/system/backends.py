@@ -16,6 +16,8 @@ import cloudpickle
 import dask
 
 from hpa_data.system.cluster import connect, count_threads
+from hpa_data.system.complaints import send_complaints
+from hpa_data.system.stderr_guard import is_guarded
 from hpa_data.system.threads import ThreadTeam, sample_threads, single_threaded_opencv
 
 Run = Callable[[Any, ThreadTeam], None]
@@ -94,7 +96,8 @@ class ProcessBackend(_PoolBackend):
     def __init__(self, n_processes: int, *, threads: int) -> None:
         # Spawned, not forked: a fork of a process with threads may wait forever for a lock that one of them held.
         spawn = multiprocessing.get_context("spawn")
-        super().__init__(ProcessPoolExecutor(n_processes, mp_context=spawn, initializer=_start_worker), n_processes)
+        pool = ProcessPoolExecutor(n_processes, mp_context=spawn, initializer=_start_worker, initargs=(is_guarded(),))
+        super().__init__(pool, n_processes)
         self._threads = threads
 
     def submit(self, run: Run, task: Any) -> Future[None]:
@@ -152,9 +155,11 @@ def _run_alone(run: Run, task: Any, threads: int) -> None:
         run(task, team)
 
 
-def _start_worker() -> None:
-    """Leave interrupts to the main process, and end with it even if it is killed."""
+def _start_worker(guarded: bool) -> None:
+    """Leave interrupts to the main process, as well as what libraries complain of, and end with it if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if guarded:
+        send_complaints()
     parent = multiprocessing.parent_process()
     if parent is None:
         return
