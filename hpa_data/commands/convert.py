@@ -91,7 +91,7 @@ def _check_strictly(understood: "Understanding", what: str) -> None:
     """Refuse anything that was passed over or left out, and warnings."""
     findings = list_findings(understood)
     if findings:
-        more = f" And {len(findings) - 1} more; `hpa convert --dry-run` lists them." if len(findings) > 1 else ""
+        more = f" And {len(findings) - 1} more; `hpa convert … --dry-run` lists them." if len(findings) > 1 else ""
         raise InputError(f"{what}: {findings[0].rstrip('.')}.{more} Correct the source, or leave --strict out.")
 
 

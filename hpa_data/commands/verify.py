@@ -24,7 +24,8 @@ def verify(
     repair: Annotated[
         bool,
         typer.Option(
-            "--repair", help="Write missing and wrong samples again, from --source; copies, from their parents."
+            "--repair",
+            help="Write missing and wrong samples again: those of --part from --source, copies from their parents.",
         ),
     ] = False,
     threads: Threads = None,

@@ -275,7 +275,7 @@ def find_near_duplicates(
                     raise InputError(
                         f"Cannot list near duplicates: more than {MAX_PAIRS} pairs of samples differ in at most "
                         f"{max_distance} bits. Remove samples that show nothing, or look for exact "
-                        "duplicates only: `hpa train --duplicates exact`, `hpa folds --no-near-duplicates`."
+                        "duplicates only: `hpa train … --duplicates exact`, `hpa folds … --no-near-duplicates`."
                     )
     return _sort_pairs(np.concatenate(pairs))
 

@@ -1,7 +1,6 @@
 """The engine that maps local shards into memory: it decodes each sample straight into the batch, without a copy."""
 
 import mmap
-import os
 import resource
 from collections.abc import Sequence
 
@@ -13,10 +12,11 @@ from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_chunk, decode_shard_index
 from hpa_data.format.layout import find_shard
 from hpa_data.reader.engine import ReaderSpec, SampleRows
+from hpa_data.system.os_errors import count_open_files
 from hpa_data.system.threads import Job, ThreadTeam
 
-# Files that the rest of the program may need to open beside the shards.
-SPARE_FILES = 256
+# Files that the rest of the program may need to open beside the shards: as many as we ask for, and fewer do not do.
+SPARE_FILES, NEEDED_FILES = 256, 24
 
 
 class MappedShards:
@@ -84,21 +84,27 @@ class MappedShards:
             raise InputError(
                 f"Cannot read sample {part.ids[row]!r} of part {part.name!r}: its bytes in "
                 f"{find_shard(part.images, row // part.layout.shard_samples)} are damaged: {error}. Run `hpa verify "
-                "--repair`, or convert the part again."
+                "STORE --part NAME --repair --source FILES` with what it was converted from, or convert the part again."
             ) from error
 
 
 def _raise_file_limit(n_files: int) -> None:
     """Raise the limit of open files of this process, as far as the system allows, so that all shards can be mapped."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = len(os.listdir("/dev/fd")) + n_files + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        if hard != resource.RLIM_INFINITY and hard < needed:
-            raise InputError(
-                f"Cannot read {n_files} shards: that takes {needed} open files, the system allows {hard}. Raise the "
-                "limit (ulimit -Hn), or read fewer parts."
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    if soft == resource.RLIM_INFINITY:
+        return
+    is_open = count_open_files()
+    wanted = is_open + n_files + SPARE_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    needed = is_open + n_files + NEEDED_FILES
+    if soft < needed:
+        raise InputError(
+            f"Cannot read {n_files} shards: each stays open while it is read, and with {is_open} files that are open "
+            f"and {NEEDED_FILES} for libraries that takes {needed}; this process may open {hard}. Let an administrator "
+            "raise the hard limit (ulimit -Hn), or read fewer parts."
+        )
 
 
 def _map_shards(part: ReaderSpec) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.int64]]:

@@ -67,8 +67,8 @@ def choose_numbering(seen: NumbersSeen, dataset: Dataset, *, given: bool, number
     raise InputError(
         f"Cannot read {seen.path}: which classes its numbers stand for is not certain; {fit}, and the columns "
         f"{','.join(seen.columns)} with {shown} between numbers are those of none. Pass --dataset "
-        f"{' or '.join(fitting) or 'FILE.toml'}, or a table with names of classes; `hpa convert --classes infer` takes "
-        "numbers for names."
+        f"{' or '.join(fitting) or 'FILE.toml'}, or a table with names of classes; `hpa convert … --classes "
+        "infer` takes numbers for names."
     )
 
 

@@ -19,7 +19,7 @@ def recipes(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the recipes for `hpa train --recipe`, or print one.
+    """List the recipes of `hpa train`, or print one.
 
     A recipe is a TOML file of the settings that differ from the defaults.
     """

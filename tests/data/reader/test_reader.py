@@ -1,6 +1,9 @@
 """Reading any samples of any parts: the right images, memory that is reused, errors that name the sample."""
 
 import gc
+import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -201,3 +204,17 @@ def test_memory_stays_flat_over_epochs(store: Store) -> None:
                 assert batch.images.any()
             sizes.append(psutil.Process().memory_info().rss)
         assert max(sizes[2:]) - sizes[2] < 4 * 2**20  # less than a batch
+
+
+@pytest.mark.parametrize(("limit", "status"), [(60, 0), (20, 2)])
+def test_few_open_files_do_for_a_few_shards_or_the_need_is_told(store: Store, limit: int, status: int) -> None:
+    code = (
+        "import sys; from hpa_data.store.store import open_store; from hpa_data.errors import InputError\n"
+        "try: print(open_store(sys.argv[1]).reader().read([0]).shape)\n"
+        "except InputError as error: print(error); sys.exit(2)\n"
+    )
+    script = f"ulimit -n {limit}; exec '{sys.executable}' -c \"$0\" '{store.path}'"
+    done = subprocess.run(["sh", "-c", script, code], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    if status:
+        assert re.search(r"each stays open .* takes \d+; this process may open 20\. Let an administrator", done.stdout)
