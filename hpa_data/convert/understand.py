@@ -7,11 +7,11 @@ from hpa_data.convert.intensities import find_dim
 from hpa_data.convert.plan import ConversionPlan
 from hpa_data.dataset import Sample, is_readable
 from hpa_data.errors import N_EXAMPLES, InputError, Notice
-from hpa_data.format.arrays import encode_group
 from hpa_data.format.understood import ChannelReading, LabelReading, Tally, Understanding
 from hpa_data.sources.naming import SampleFiles
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.planes import group_notes
+from hpa_data.store.opening import replace_manifest
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_data.tables.labels import LabelCounts
@@ -99,8 +99,8 @@ def record_understanding(part: Part, planned: Understanding, dim: Sequence[Notic
     ]
     understood = count_facts(planned, facts, dim)
     manifest = replace(part.manifest, understood=understood)
-    if origins is not None and manifest != part.manifest:
-        part.storage.put(f"{part.name}/zarr.json", encode_group(manifest.encode()))
+    if origins is not None:
+        replace_manifest(part, manifest)
     return understood
 
 

@@ -71,6 +71,9 @@ METADATA_ARRAYS = (
     ArraySpec(name="recipe", dtype="string", dimensions=("sample",), present="copies"),
 )
 ARRAYS = (IMAGES, *METADATA_ARRAYS)
+# The checksums of a part's objects, see `store.seal`. Not in the part's folder, where zarr-python warns of every file
+# that is not an array.
+SEAL_KEY = "status/seal.json"
 SHARD_ARRAYS = tuple(spec for spec in METADATA_ARRAYS if spec.per_shard)
 
 

@@ -3,7 +3,9 @@ from . import create as create
 from . import failures as failures
 from . import fence as fence
 from . import mirror as mirror
+from . import opening as opening
 from . import part as part
+from . import seal as seal
 from . import shard as shard
 from . import storage as storage
 from . import store as store

@@ -10,6 +10,7 @@ from hpa_data.errors import InputError
 from hpa_data.format.statistics import ChannelStatistics
 from hpa_data.store.create import PartPlan, count_pending, create_part
 from hpa_data.store.failures import Failure, list_failures
+from hpa_data.store.opening import seal_part
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
@@ -112,6 +113,7 @@ def build_part(
         write_shards(part, items, read, workers=workers, stop_at_failure=stop_at_failure, progress=progress.part())
         written = open_store(storage).part(plan.name)
         finish(written)
+        seal_part(open_store(storage).part(plan.name))
         return _report(written, plan.path)
 
 

@@ -13,12 +13,13 @@ from zarr.storage import MemoryStore
 
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
-from hpa_data.format.arrays import ARRAYS, create_array, encode_group
+from hpa_data.format.arrays import ARRAYS, SEAL_KEY, create_array, encode_group
 from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import SHARD_SAMPLES, Layout
 from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance, encode_array_settings, fingerprint
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.store.part import Part
+from hpa_data.store.seal import seal_created
 from hpa_data.store.storage import Storage, open_storage
 from hpa_data.store.store import open_store
 from hpa_data.tables import first_duplicate
@@ -175,15 +176,18 @@ def _encode_part(plan: PartPlan) -> dict[str, bytes]:
     """Encode all objects of a part in which no sample is written, by their keys within it; the manifest is the last."""
     objects: dict[str, Any] = {}
     group = zarr.create_group(MemoryStore(objects))
+    arrays = []
     columns, codec = plan.list_columns(), get_codec(plan.codec)
     for spec in ARRAYS:
         is_written_later = spec.per_shard and (spec.present == "always" or plan.copies is None)
         if is_written_later or spec.name in columns:
             array = create_array(group, spec, plan.layout, codec=codec, n_classes=len(plan.manifest.classes))
+            arrays.append(array)
             if not spec.per_shard:
                 array[:] = columns[spec.name]
     encoded = {key: bytes(content.to_bytes()) for key, content in objects.items()}
     del encoded["zarr.json"]
+    encoded[SEAL_KEY] = seal_created(encoded, arrays).encode()
     return encoded | {"zarr.json": encode_group(plan.manifest.encode())}
 
 

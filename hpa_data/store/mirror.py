@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError, first_line
-from hpa_data.format.arrays import ARRAYS, IMAGES
+from hpa_data.format.arrays import ARRAYS, IMAGES, SEAL_KEY
 from hpa_data.reader.kvstore import import_tensorstore, make_retries
 from hpa_data.reader.remote import Server
 
@@ -66,7 +66,7 @@ class Mirror:
             content = metadata.get(f"{name}/{array}/zarr.json")
             if content is not None and array != IMAGES.name:
                 keys += [f"{name}/{array}/{chunk}" for chunk in _list_chunks(content, f"{self.url}/{name}/{array}")]
-        self._fetch(keys)
+        self._fetch([*keys, f"{name}/{SEAL_KEY}"])
         return bool(self._fetch([f"{name}/zarr.json"]))
 
     def _fetch(self, keys: list[str]) -> dict[str, bytes]:

@@ -1,10 +1,10 @@
 """One part of a store: its arrays, checked against its manifest."""
 
-import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,13 @@ from hpa_data.format.arrays import (
     METADATA_ARRAYS,
     SHARD_ARRAYS,
     ArraySpec,
-    check_arrays,
-    has_native_layout,
 )
 from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import Layout, find_shard
-from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance, fingerprint
+from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance
 from hpa_data.reader.engine import ReaderSpec
 from hpa_data.store.mirror import Mirror
+from hpa_data.store.seal import METADATA_KEY, Seal, find_damaged_chunks, is_manifest_sealed, read_seal
 from hpa_data.store.storage import Storage
 
 
@@ -50,6 +49,9 @@ class Part:
 
     mirror: Mirror | None = None
     """What fills that copy, and deletes it when nothing refers to it any longer."""
+
+    compares_seal: bool = True
+    """Whether what is read is compared with the seal. `hpa verify` compares everything at once instead."""
 
     @property
     def path(self) -> Path:
@@ -89,6 +91,10 @@ class Part:
         """The arrays that are written with each shard beside the images, in this order."""
         return tuple(spec for spec in SHARD_ARRAYS if spec.present == "always" or spec.name in self.group)
 
+    def read_names(self, array: Literal["channel", "class"]) -> tuple[str, ...]:
+        """Read the names of the channels or classes, in the order of the arrays."""
+        return tuple(map(str, self._read(array)))
+
     def read_status(self) -> npt.NDArray[np.uint8]:
         """Read what became of each sample, uint8 (N,)."""
         return self._read("status")
@@ -115,9 +121,12 @@ class Part:
         """Read sum and sum of squares of each image's channels, uint64 (N, C, 2)."""
         return self._read("sums")
 
-    def read_metadata(self) -> dict[str, npt.NDArray[Any]]:
-        """Read all arrays beside the images, by name; InputError if one is damaged."""
-        return {spec.name: self._read(spec.name) for spec in METADATA_ARRAYS if spec.name in self.group}
+    def read_metadata(
+        self, *, names: Collection[str] | None = None, without: Collection[str] = ()
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Read all arrays beside the images, or some, by name; InputError if one is damaged."""
+        chosen = [spec.name for spec in METADATA_ARRAYS if (names is None or spec.name in names)]
+        return {name: self._read(name) for name in chosen if name not in without and name in self.group}
 
     def shard_path(self, shard: int) -> Path:
         """Return the path of a shard."""
@@ -159,54 +168,38 @@ class Part:
             copies=self.copies,
         )
 
+    @property
+    def arrays(self) -> list[zarr.Array[Any]]:
+        """All arrays of the part."""
+        return [self.group[spec.name] for spec in ARRAYS if spec.name in self.group]  # type: ignore[misc]
+
+    def compare_manifest(self) -> None:
+        """Refuse a manifest that is not the one that was sealed: InputError."""
+        self._compare(lambda seal: [] if is_manifest_sealed(self.storage, self.name, seal) else [METADATA_KEY])
+
+    def _compare(self, find: Callable[[Seal], list[str]]) -> None:
+        """Refuse what is not as it was sealed: InputError. `find` lists it."""
+        while self.compares_seal:
+            seal = read_seal(self.storage, self.name)
+            damaged = [] if seal is None else find(seal)
+            if not damaged:
+                return
+            if read_seal(self.storage, self.name) == seal:  # or the part is being written
+                raise InputError(
+                    f"Cannot read part {self.name!r} of {self.path.parent}: {damaged[0]} fails its checksum in the "
+                    "part's seal. Run `hpa verify` to see what is damaged; convert the part again with --overwrite."
+                )
+
     def _read(self, name: str) -> Any:
         try:
-            return self.group[name][:]  # type: ignore[index]
+            array: Any = self.group[name]
+            self._compare(lambda seal: list(find_damaged_chunks(self.storage, self.name, seal, array).values()))
+            return array[:]
+        except InputError:
+            raise
         # Whatever a damaged chunk makes its codecs raise.
         except Exception as error:
             raise InputError(
                 f"Cannot read {name} of part {self.name!r} in {self.path.parent}: {first_line(error)}. Convert the "
                 "part again with --overwrite."
             ) from error
-
-
-def is_part(storage: Storage, name: str) -> bool:
-    """Tell whether there is a part of that name, or the damaged rest of one, which opening it then reports."""
-    if storage.exists(f"{name}/status/zarr.json"):
-        return True
-    try:
-        metadata = json.loads(storage.get(f"{name}/zarr.json"))
-        return metadata["node_type"] == "group" and "fingerprint" in metadata.get("attributes", {})
-    except OSError:
-        return False
-    except (ValueError, KeyError, TypeError):
-        return True
-
-
-def open_part(storage: Storage, name: str, mirror: Mirror | None) -> Part:
-    """Open a part and check its arrays against its manifest; raises errors of many kinds if they do not agree.
-
-    Its images are in the storage too, unless that is a mirror.
-    """
-    group = zarr.open_group(storage.zarr_store(), path=name, mode="r")
-    manifest = Manifest.decode(group.attrs.asdict())
-    images: Any = group[IMAGES.name]
-    layout = Layout(
-        n_samples=images.shape[0],
-        image_shape=manifest.dataset.image_shape,
-        shard_samples=int(manifest.settings["shard_samples"]),
-    )
-    check_arrays(group, layout, n_classes=len(manifest.classes))
-    part = Part(
-        name=name,
-        storage=storage,
-        manifest=manifest,
-        layout=layout,
-        images=f"{mirror.url}/{name}/{IMAGES.name}" if mirror else Path(storage.location, name, IMAGES.name),
-        has_native_layout=has_native_layout(images, layout, get_codec(manifest.settings["codec"])),
-        mirror=mirror,
-    )
-    # A lost chunk reads as zeros or empty strings; only the fingerprint shows it.
-    if fingerprint(manifest.settings, part.ids, part.labels, part.copies, part.columns) != manifest.fingerprint:
-        raise ValueError("ids, labels or settings are not those that it was created with")
-    return part

@@ -15,7 +15,8 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.reader.kvstore import find_url
 from hpa_data.reader.reader import Reader
 from hpa_data.store.mirror import Mirror
-from hpa_data.store.part import Part, is_part, open_part
+from hpa_data.store.opening import is_part, open_part
+from hpa_data.store.part import Part
 from hpa_data.store.storage import Storage, open_storage
 from hpa_data.tables import first_duplicate
 
@@ -54,8 +55,15 @@ class Store:
         names = [name for name in self.storage.list_names() if name.isidentifier()]
         return [name for name in names if is_part(self.storage, name)]
 
-    def part(self, name: str) -> Part:
-        """Open one part; InputError if the store has none of that name."""
+    def part(self, name: str, *, compares_seal: bool = True) -> Part:
+        """Open one part; InputError if the store has none of that name, or it is damaged.
+
+        Parameters
+        ----------
+        name : str
+        compares_seal : bool
+            Whether what is read of it, now and later, must be as it was sealed.
+        """
         exists = name.isidentifier() and (self.mirror.fetch_part(name) if self.mirror else name in self.parts())
         if not exists:
             raise InputError(
@@ -63,7 +71,7 @@ class Store:
                 f"{', '.join(self.parts()) or 'none'}. Convert it first, or name another."
             )
         try:
-            return open_part(self.storage, name, self.mirror)
+            return open_part(self.storage, name, self.mirror, compares_seal=compares_seal)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise

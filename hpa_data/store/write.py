@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.dataset import FAILED, PENDING, is_readable
-from hpa_data.format.arrays import encode_group
 from hpa_data.format.codecs import encode_metadata_chunk
 from hpa_data.format.layout import Layout, ShardTask, plan_shards
 from hpa_data.format.statistics import channel_statistics
 from hpa_data.store.failures import Failure, list_failures, write_failures
 from hpa_data.store.fence import Fence, read_state
+from hpa_data.store.opening import replace_manifest
 from hpa_data.store.part import Part
+from hpa_data.store.seal import open_seal
 from hpa_data.store.shard import Item, Read, ShardJob, find_row_chunk, write_shard
 from hpa_data.system.executor import Parallelism, run_tasks
 from hpa_data.system.progress import SILENT, Progress
@@ -108,6 +109,8 @@ def write_shards(
             reported.add(job.task.shard)
             progress.advance(int(rewrite[job.task.start : job.task.stop].sum()))
 
+    if jobs:  # before anything is written; `seal_part` seals it again
+        open_seal(storage, part.name, [job.task.shard for job in jobs])
     for _ in range(MAX_ROUNDS):
         run_tasks(write_shard, jobs, workers=workers, on_done=report)
         if workers.scheduler:
@@ -170,5 +173,4 @@ def _write_statistics(part: Part, readable: npt.NDArray[np.bool_]) -> None:
     """Write the statistics over the readable samples into the manifest."""
     y, x, _ = part.layout.image_shape
     manifest = replace(part.manifest, statistics=channel_statistics(part.read_sums()[readable], pixels=y * x))
-    if manifest != part.manifest:
-        part.storage.put(f"{part.name}/zarr.json", encode_group(manifest.encode()))
+    replace_manifest(part, manifest)

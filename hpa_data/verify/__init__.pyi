@@ -1,9 +1,11 @@
 from . import check as check
+from . import findings as findings
+from . import sealing as sealing
 from . import source as source
-from .check import Finding as Finding
-from .check import State as State
 from .check import Verification as Verification
 from .check import check_part as check_part
 from .check import verify_store as verify_store
+from .findings import Finding as Finding
+from .findings import State as State
 from .source import Source as Source
 from .source import find_source as find_source

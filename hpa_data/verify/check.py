@@ -2,9 +2,8 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,54 +11,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.dataset import FAILED, FILLED, OK, PENDING, is_readable
+from hpa_data.dataset import FAILED, FILLED, OK, PENDING
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import Codec, decode_chunk, decode_shard_index, get_codec
 from hpa_data.format.layout import ShardTask, plan_shards
-from hpa_data.format.statistics import channel_statistics, compute_checksum, sum_pixels
+from hpa_data.format.statistics import compute_checksum, sum_pixels
+from hpa_data.store.opening import seal_part
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
 from hpa_data.system.executor import Parallelism
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.threads import sample_threads
+from hpa_data.verify.findings import Finding, State
+from hpa_data.verify.sealing import SealCheck, check_seal, compute_statistics, restore_statistics, seal_checked
 from hpa_data.verify.source import Source, find_source
-
-
-class State(StrEnum):
-    """What a check finds about a sample, or about a part."""
-
-    OK = "ok"
-    FILLED = "filled"
-    """A channel that its source lacks is black."""
-    BLACK = "black"
-    """Every pixel is 0, and the checksum confirms it."""
-    MISSING = "missing"
-    """Not converted yet, or lost."""
-    FAILED = "failed"
-    """Could not be read when it was converted."""
-    CORRUPT = "corrupt"
-    """Cannot be decoded, or disagrees with its checksum or other metadata."""
-    DIFFERS = "differs"
-    """The source has other pixels."""
-    UNREADABLE_SOURCE = "unreadable_source"
-    """The store has it, but the source cannot be read, or lacks the sample."""
-
-    @property
-    def is_error(self) -> bool:
-        """Whether something is wrong."""
-        return self not in {State.OK, State.FILLED, State.BLACK}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """The state of one sample, or of a part as a whole."""
-
-    part: str
-    id: str = ""
-    """Of the sample; empty for the part as a whole."""
-    state: State
-    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +39,10 @@ class Verification:
     """All that is not simply ok; part by part, in the order of the samples."""
     n_repaired: int
     """Samples that were written again."""
+    n_sealed: int = 0
+    """Parts that a seal was added to."""
+    unsealed: tuple[str, ...] = ()
+    """Names of parts without a seal, or with one that does not cover all: of their metadata, little is checked."""
 
     @property
     def n_errors(self) -> int:
@@ -86,6 +56,7 @@ def verify_store(
     parts: Sequence[str] = (),
     source: str | Path | None = None,
     repair: bool = False,
+    seal: bool = False,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> Verification:
@@ -103,6 +74,8 @@ def verify_store(
     repair : bool
         Write again, from the source, samples that are missing, failed, corrupt or differ, and copies from their
         parents. All else keeps its bytes.
+    seal : bool
+        Add a seal to parts that have none, or a damaged one, if everything else in them is right.
     threads : int, optional
         By default one per core.
     progress : Progress, optional
@@ -119,11 +92,12 @@ def verify_store(
     names = list(dict.fromkeys(parts)) or store.parts()
     _check_arguments(store, names, parts, source, repair=repair)
     findings: list[Finding] = []
-    n_repaired = 0
-    with store.storage.lock() if repair else contextlib.nullcontext():
+    n_repaired = n_sealed = 0
+    unsealed: list[str] = []
+    with store.storage.lock() if repair or seal else contextlib.nullcontext():
         for name in names:
             try:
-                part = store.part(name)
+                part = store.part(name, compares_seal=False)  # all is compared at once, below
                 part.require_native_layout()
                 origin = find_source(store, part, source, repair=repair)
             except InputError as error:
@@ -132,24 +106,35 @@ def verify_store(
                 findings.append(Finding(part=name, state=State.CORRUPT, reason=str(error)))
                 continue
             try:
-                found = check_part(part, origin, threads=threads, progress=progress)
+                sealed = check_seal(part)
+                found = check_part(part, origin, sealed=sealed, threads=threads, progress=progress)
             except InputError as error:
                 findings.append(Finding(part=name, state=State.CORRUPT, reason=str(error)))
                 continue
             if repair and origin is not None:
-                rows = _choose_repairs(found, origin)
+                rows = _choose_repairs(found, origin, sealed, part.layout.shard_samples)
                 n_repaired += int(rows.sum())
-                again = _repair_part(part, origin, rows, threads=threads, progress=progress)
-                if rows.any():
-                    origin.on_repaired(store.part(name))
+                again = _repair_part(store, part, origin, rows, threads=threads, progress=progress)
                 found = [again.get(finding.id, finding) for finding in found]
-            findings += _check_statistics(store.part(name)) + found
+                part = store.part(name, compares_seal=False)
+                sealed = check_seal(part)
+            of_part = _check_statistics(part)
+            if seal and not sealed.is_sealed and _may_be_sealed(part, sealed, [*of_part, *found]):
+                seal_checked(part)
+                sealed = check_seal(part)
+                n_sealed += 1
+            if not sealed.is_sealed:
+                unsealed.append(name)
+            of_part += [Finding(part=name, state=State.CORRUPT, reason=reason) for reason in sealed.reasons]
+            findings += of_part + found
     counts = Counter(finding.state for finding in findings if finding.id)
     return Verification(
         store=store.path,
         counts={state: counts[state] for state in State},
         findings=tuple(finding for finding in findings if finding.state != State.OK),
         n_repaired=n_repaired,
+        n_sealed=n_sealed,
+        unsealed=tuple(unsealed),
     )
 
 
@@ -185,10 +170,11 @@ def check_part(
     source: Source | None = None,
     *,
     shards: Sequence[int] | None = None,
+    sealed: SealCheck | None = None,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> list[Finding]:
-    """Check the samples of a part, or of some of its shards.
+    """Check the samples of a part, or of some of its shards. `sealed` is what its seal says.
 
     Returns
     -------
@@ -200,19 +186,26 @@ def check_part(
     InputError
         If the metadata of the part cannot be read.
     """
-    arrays = part.read_metadata()  # also those that are not compared below, so that damage to any is found
+    sealed = sealed or SealCheck()
+    # Without a seal also those that are not compared below, so that damage to any is found. A damaged text, which can
+    # state any length, is not decoded.
+    names = _Row._fields if sealed.is_sealed else None
+    arrays = part.read_metadata(names=names, without=sealed.damaged & {"note"})
+    arrays.setdefault("note", np.full(part.layout.n_samples, "", object))
     rows = [_Row(*values) for values in zip(*(arrays[name].tolist() for name in _Row._fields), strict=True)]
     tasks = plan_shards(part.layout, shards=shards)
     findings: list[Finding] = []
     progress.start(sum(task.stop - task.start for task in tasks))
     with sample_threads(Parallelism(threads=threads).threads_per_task) as team:
-        for found in team.map(partial(_check_shard, part, source, rows), tasks):
+        for found in team.map(partial(_check_shard, part, source, rows, sealed.shards), tasks):
             findings += found
             progress.advance(len(found))
     return findings
 
 
-def _check_shard(part: Part, source: Source | None, rows: Sequence[_Row], task: ShardTask) -> list[Finding]:
+def _check_shard(
+    part: Part, source: Source | None, rows: Sequence[_Row], damaged: Mapping[int, str], task: ShardTask
+) -> list[Finding]:
     codec = get_codec(part.manifest.settings["codec"])
     image = np.empty(part.layout.image_shape, np.uint8)
     chunks = _read_chunks(part, task)
@@ -229,6 +222,8 @@ def _check_shard(part: Part, source: Source | None, rows: Sequence[_Row], task: 
             state, reason = chunks
         if source is not None and not state.is_error:
             state, reason = _compare(source, index, row) or (state, reason)
+        if task.shard in damaged and not state.is_error:
+            state, reason = State.CORRUPT, f"{damaged[task.shard]} fails its checksum in the seal"
         findings.append(Finding(part=part.name, id=row.id, state=state, reason=reason))
     return findings
 
@@ -279,35 +274,48 @@ def _compare(source: Source, index: int, row: _Row) -> tuple[State, str] | None:
 
 def _check_statistics(part: Part) -> list[Finding]:
     """Compare the channel statistics in the manifest with those of the samples, once all are written."""
-    status, recorded = part.read_status(), part.manifest.statistics
-    if (status == PENDING).any():
-        is_right = recorded is None or not recorded.n_samples
-    else:
-        y, x, _ = part.layout.image_shape
-        is_right = recorded == channel_statistics(part.read_sums()[is_readable(status)], pixels=y * x)
+    recorded, computed = part.manifest.statistics, compute_statistics(part)
+    is_right = recorded == computed or (computed is None and not (recorded and recorded.n_samples))
     reason = "its channel statistics are not those of its samples"
     return [] if is_right else [Finding(part=part.name, state=State.CORRUPT, reason=reason)]
 
 
-def _choose_repairs(findings: Sequence[Finding], source: Source) -> npt.NDArray[np.bool_]:
+def _choose_repairs(
+    findings: Sequence[Finding], source: Source, sealed: SealCheck, shard_samples: int
+) -> npt.NDArray[np.bool_]:
     """Choose the samples to write again, bool (N,).
 
     A sample that is good in the store but unreadable in its source stays. A lost one is tried in any case, so that at
-    least its failure is recorded.
+    least its failure is recorded. Where the metadata of a shard are damaged, all of its samples are written again, or
+    none: what is kept would be sealed.
     """
     states = np.array([finding.state for finding in findings])
     is_lost = np.isin(states, [State.MISSING, State.CORRUPT, State.DIFFERS])
-    return is_lost | ((states == State.FAILED) & source.exists)
+    rows: npt.NDArray[np.bool_] = is_lost | ((states == State.FAILED) & source.exists)
+    for shard in sealed.shards:
+        members = slice(shard * shard_samples, (shard + 1) * shard_samples)
+        rows[members] = rows[members].all()
+    return rows
+
+
+def _may_be_sealed(part: Part, sealed: SealCheck, findings: Sequence[Finding]) -> bool:
+    """Tell whether a part without a seal, or with a damaged one, is right otherwise; samples may have failed."""
+    is_right = not any(finding.state.is_error and finding.state != State.FAILED for finding in findings)
+    return is_right and (sealed.is_damaged or not sealed.reasons) and not (part.read_status() == PENDING).any()
 
 
 def _repair_part(
-    part: Part, source: Source, rows: npt.NDArray[np.bool_], *, threads: int | None, progress: Progress
+    store: Store, part: Part, source: Source, rows: npt.NDArray[np.bool_], *, threads: int | None, progress: Progress
 ) -> dict[str, Finding]:
     """Write samples again, bool (N,); return what a second check finds in their shards, by sample id."""
+    restore_statistics(part)
     part.storage.remove_partial(part.name)
     progress.start(int(rows.sum()))
     workers = Parallelism(threads=threads)
     write_shards(part, source.items, source.read, rewrite=rows, workers=workers, progress=progress.part())
+    if rows.any():
+        source.on_repaired(store.part(part.name, compares_seal=False))
+    seal_part(store.part(part.name, compares_seal=False))
     shards = np.unique(np.flatnonzero(rows) // part.layout.shard_samples).tolist()
     again = check_part(part, source, shards=shards, threads=threads, progress=progress)
     return {finding.id: finding for finding in again}

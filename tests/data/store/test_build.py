@@ -25,8 +25,9 @@ def plan_part(path: Path, **options: Any) -> PartPlan:
 def read(index: int) -> Sample:
     if index == 1:
         raise InputError("it is damaged", file="b.png")
-    note = "another color" if index == 2 else ""
-    return Sample(image=draw_image(index), status=FILLED if index == 3 else 1, note=note)
+    if index == 3:
+        return Sample(image=draw_image(index) * np.uint8([1, 1, 1, 0]), status=FILLED, filled=("yellow",))
+    return Sample(image=draw_image(index), note="another color" if index == 2 else "")
 
 
 def build(plan: PartPlan, **options: Any) -> PartReport:

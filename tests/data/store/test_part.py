@@ -52,10 +52,10 @@ def test_tensorstore_reads_each_codec(kaggle: Path, tmp_path: Path, codec: str) 
         ("train/zarr.json", "not JSON", "Cannot open part 'train' of .*--overwrite"),
         ("train/images/zarr.json", None, "Cannot open part 'train' of .*images.*--overwrite"),
         ("train/status/zarr.json", None, "Cannot open part 'train' of .*status is missing.*--overwrite"),
-        ("train/id/c/0", "garbage", "Cannot read id of part 'train' in .*--overwrite"),
-        ("train/id/c/0", None, "ids, labels or settings are not those that it was created with.*--overwrite"),
-        ("train/labels/c/0/0", None, "ids, labels or settings are not those that it was created with.*--overwrite"),
-        ("train/labels/zarr.json", None, "ids, labels or settings are not those that it was created with.*--overwrite"),
+        ("train/id/c/0", "garbage", "Cannot read part 'train' of .*id/c/0 fails its checksum.*--overwrite"),
+        ("train/id/c/0", None, "id/c/0 fails its checksum in the part's seal.*--overwrite"),
+        ("train/labels/c/0/0", None, "labels/c/0/0 fails its checksum in the part's seal.*--overwrite"),
+        ("train/labels/zarr.json", None, "Cannot open part 'train' of .*labels is missing.*--overwrite"),
     ],
 )
 def test_damaged_metadata_are_refused_in_one_line(

@@ -93,8 +93,8 @@ def test_a_lost_file_is_found_and_restored(path: Path, source: Path, tmp_path: P
     chunk.unlink() if what == "gone" else chunk.write_bytes(chunk.read_bytes()[:-9])
     found = verify_store(path)
     expected = "missing" if damage in {"shard gone", "status gone"} else "corrupt"
-    # A failed sample is one already, unless its status is lost; the sums of the black one are zeros anyway.
-    assert found.counts[expected] == {"status": 6, "sums": 4}.get(name, 5)
+    # A failed sample is one already, unless its status is lost.
+    assert found.counts[expected] == {"status": 6}.get(name, 5)
     assert verify_store(path, source=source, repair=True).n_errors == 1  # s3, which cannot be read
     assert_same_bytes(path, tmp_path / "before")
 
@@ -160,7 +160,7 @@ def test_a_repair_that_is_killed_in_a_shard_can_be_repeated(
     assert "s4" not in states(verify_store(path, source=source, repair=True))
 
 
-@pytest.mark.parametrize("what", ["manifest gone", "checksum damaged", "note_file damaged", "class damaged"])
+@pytest.mark.parametrize("what", ["manifest gone", "checksum damaged", "class damaged"])
 def test_a_part_with_damaged_metadata_is_reported_as_corrupt(path: Path, what: str) -> None:
     if what == "manifest gone":
         (path / "train" / "zarr.json").unlink()
@@ -169,6 +169,30 @@ def test_a_part_with_damaged_metadata_is_reported_as_corrupt(path: Path, what: s
     done = verify_store(path)
     assert [(finding.part, finding.state) for finding in done.findings] == [("train", "corrupt")]
     assert done.n_errors == 1
+
+
+@pytest.mark.parametrize("name", ["note", "note_file", "origin", "filled"])
+def test_damage_to_what_is_known_of_samples_is_found_and_repaired(
+    path: Path, source: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(path, tmp_path / "before")
+    (path / "train" / name / "c" / "0").write_bytes(b"nothing")
+    done = verify_store(path)
+    assert done.findings[0].reason == f"{name}/c/0 in it fails its checksum in the seal"
+    assert done.counts["corrupt"] == 5
+    verify_store(path, source=source, repair=True)
+    assert_same_bytes(path, tmp_path / "before")
+
+
+def test_a_shard_whose_samples_cannot_all_be_read_again_is_not_sealed_with_its_damage(path: Path, source: Path) -> None:
+    (path / "train" / "origin" / "c" / "0").write_bytes(b"nothing")
+    for file in source.glob("s5_*"):
+        file.unlink()
+    done = verify_store(path, source=source, repair=True)
+    assert done.n_repaired == 0
+    assert states(done)["s5"] == "unreadable_source"
+    assert (open_store(path).reader().read_one(5) == draw_image(5)).all()
+    assert verify_store(path).findings[0].reason == "origin/c/0 in it fails its checksum in the seal"
 
 
 def test_a_part_with_damaged_metadata_does_not_hide_the_others(path: Path, kaggle: Path) -> None:
