@@ -317,5 +317,5 @@ def _repair_part(
         source.on_repaired(store.part(part.name, compares_seal=False))
     seal_part(store.part(part.name, compares_seal=False))
     shards = np.unique(np.flatnonzero(rows) // part.layout.shard_samples).tolist()
-    again = check_part(part, source, shards=shards, threads=threads, progress=progress)
+    again = check_part(part, source, shards=shards, sealed=check_seal(part), threads=threads, progress=progress)
     return {finding.id: finding for finding in again}
