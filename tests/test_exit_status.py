@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import cli
 from hpa_model.commands import app
 from tests.builders import HPA, Hpa
 
@@ -139,3 +140,55 @@ def test_what_is_closed_is_not_taken_by_the_next_file(tmp_path: Path) -> None:
     command = f"'{HPA}' datasets hpa2018 0<&- 1>&- 2>&-; echo $? > '{tmp_path / 'status'}'"
     subprocess.run(command, shell=True, check=True)
     assert (tmp_path / "status").read_text() == "0\n"
+
+
+def run_code(code: str, **environment: str) -> tuple[int, str]:
+    """Run a program of a few lines that runs the command; return its exit status, and what it writes to stderr."""
+    start = "import os, signal, sys, cli; from hpa_model.commands import app\nsys.argv = ['hpa', 'stats', 'nowhere']\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start + code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"GLIBC_TUNABLES": ""} | environment,
+    )
+    return done.returncode, done.stderr
+
+
+def test_a_signal_that_arrived_while_the_program_started_again_is_not_lost() -> None:
+    code = (
+        "signal.pthread_sigmask(signal.SIG_BLOCK, cli.SIGNALS)  # as before the second start\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "cli.main()\n"
+    )
+    assert run_code(code, GLIBC_TUNABLES=cli.TUNABLES) == (130, "Interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    "swallowed",
+    ["raise ImportError('numpy failed to load')", "raise SystemError('no attribute')", "sys.exit(0)"],
+)
+def test_an_interrupt_that_a_library_swallows_while_it_is_imported_is_not_lost(swallowed: str) -> None:
+    code = (
+        "from hpa_data.commands.console import quiet\n"
+        "def stop():\n"
+        "    with quiet():\n"
+        "        try: signal.raise_signal(signal.SIGINT)\n"
+        f"        except BaseException: {swallowed if 'raise' in swallowed else 'pass'}\n"
+        "    sys.exit(0)\n"
+        "for command in app.app.registered_commands: command.callback = stop\n"
+        "sys.argv = ['hpa', 'stats']\n"
+        "cli.main()\n"
+    )
+    assert run_code(code) == (130, "Interrupted.\n")
+
+
+def test_a_background_process_ignores_interrupts_as_its_shell_wants() -> None:
+    code = (
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "def go(): signal.raise_signal(signal.SIGINT); print('done', file=sys.stderr)\n"
+        "for command in app.app.registered_commands: command.callback = go\n"
+        "sys.argv = ['hpa', 'stats']\n"
+        "cli.main()\n"
+    )
+    assert run_code(code) == (0, "done\n")

@@ -122,9 +122,9 @@ def _list_causes(error: BaseException) -> Iterator[BaseException]:
 
 def output_is_closed() -> bool:
     """Return whether what reads our output has closed it; other pipes, such as connections, may break, too."""
-    for number in (1, 2):
+    for stream in (sys.stdout, sys.stderr):
         poll = select.poll()
-        poll.register(number, 0)  # errors and the end are always told
+        poll.register(stream.fileno(), 0)  # errors and the end are always told
         if any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
             return True
     return False

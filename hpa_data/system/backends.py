@@ -3,8 +3,10 @@
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,6 +19,7 @@ import dask
 
 from hpa_data.system.cluster import connect, count_threads
 from hpa_data.system.complaints import send_complaints
+from hpa_data.system.interrupts import block_interrupts
 from hpa_data.system.stderr_guard import is_guarded
 from hpa_data.system.threads import ThreadTeam, sample_threads, single_threaded_opencv
 
@@ -103,8 +106,9 @@ class ProcessBackend(_PoolBackend):
     def submit(self, run: Run, task: Any) -> Future[None]:
         """Send the task to a process."""
         graph = _to_graph(partial(_run_alone, run, task, self._threads))
-        # As on a cluster; pickle itself does not take functions that were defined in a notebook.
-        return self._submit(_compute_pickled, cloudpickle.dumps(graph))
+        with block_interrupts():  # a new process inherits it, and would be interrupted while it loads libraries
+            # As on a cluster; pickle itself does not take functions that were defined in a notebook.
+            return self._submit(_compute_pickled, cloudpickle.dumps(graph))
 
 
 class ClusterBackend(Backend):
@@ -146,7 +150,24 @@ def _compute(graph: Any) -> None:
 
 
 def _compute_pickled(graph: bytes) -> None:
-    _compute(cloudpickle.loads(graph))
+    try:
+        _compute(cloudpickle.loads(graph))
+        return
+    except Exception as error:
+        if _is_portable(error):
+            raise
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+        told.add_note("".join(traceback.format_exception(error)))
+    raise told  # here, where the other error is not its context, which may travel with it
+
+
+def _is_portable(error: Exception) -> bool:
+    """Return whether another process can read an error; one that it cannot read looks like a worker that died."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
 
 
 def _run_alone(run: Run, task: Any, threads: int) -> None:

@@ -92,6 +92,16 @@ def interrupts_as_exceptions() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def block_interrupts() -> Iterator[None]:
+    """Let Ctrl-C (SIGINT) wait for the end of the block; processes that are started in it never receive it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def defer_interrupt(message: str = "") -> Iterator[Interrupts]:
     """Record the first Ctrl-C or SIGTERM instead of ending at once; the second one raises KeyboardInterrupt at once.
 

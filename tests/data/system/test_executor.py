@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,3 +203,20 @@ def test_a_worker_that_is_killed_is_reported_in_one_line(cluster: LocalCluster) 
 
 def die(task: int, threads: ThreadTeam) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class OddError(Exception):
+    """An error that can be pickled, and not be read again, as those of some libraries."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def raise_oddly(path: Path, team: ThreadTeam) -> None:
+    raise OddError("this", "that")
+
+
+def test_an_error_that_no_process_can_read_is_not_taken_for_a_dead_worker(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="OddError: this and that") as raised:
+        run_tasks(raise_oddly, [tmp_path], workers=Parallelism(processes=1), on_done=print)
+    assert "in raise_oddly" in "".join(traceback.format_exception(raised.value))
