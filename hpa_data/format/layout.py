@@ -62,6 +62,11 @@ class Layout:
         """
         return self.shard_samples * (self.image_bytes + 64)
 
+    @property
+    def max_shard_bytes(self) -> int:
+        """Upper bound of the size of a shard's file: its chunks, and an index of 16 bytes per chunk with a checksum."""
+        return self.task_bytes + 16 * self.shard_samples + 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:

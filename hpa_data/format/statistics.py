@@ -60,12 +60,23 @@ def channel_statistics(sums: npt.NDArray[np.uint64], *, pixels: int) -> ChannelS
     )
 
 
+def find_impossible_sums(sums: npt.NDArray[np.uint64], *, pixels: int) -> npt.NDArray[np.bool_]:
+    """Find samples whose sums no pixels of 0 to 255 can have, bool (N,); the arguments are `channel_statistics`'s."""
+    total, squares = sums[..., 0], sums[..., 1]  # (N, C)
+    # No product may overflow: a total is below 2^38 once it has passed the first comparison.
+    is_wrong = (total > 255 * pixels) | (squares < total) | (squares > 255 * total.clip(max=255 * pixels))
+    # That the variance is not negative, as well as float64 can tell.
+    mean, mean_square = total.astype(np.float64) / pixels, squares.astype(np.float64) / pixels
+    is_wrong |= mean_square < mean**2 * (1 - 1e-12)
+    return np.asarray(is_wrong.any(axis=1))
+
+
 def mean_and_std(n: int, total: int, squares: int) -> tuple[float, float]:
     """Return mean and standard deviation of `n` integers from their sum and the sum of their squares, both exact.
 
     Python's integers throughout: the square of a sum over 31,072 images does not fit in 64 bits.
     """
-    return total / n, math.sqrt(squares * n - total**2) / n
+    return total / n, math.sqrt(max(squares * n - total**2, 0)) / n
 
 
 def compute_checksum(image: npt.NDArray[np.uint8]) -> int:

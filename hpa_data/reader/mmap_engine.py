@@ -1,6 +1,5 @@
 """The engine that maps local shards into memory: it decodes each sample straight into the batch, without a copy."""
 
-import mmap
 import resource
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_chunk, decode_shard_index
 from hpa_data.format.layout import find_shard
 from hpa_data.reader.engine import ReaderSpec, SampleRows
+from hpa_data.system.files import map_regular, refuse_unreadable
 from hpa_data.system.os_errors import count_open_files
 from hpa_data.system.threads import Job, ThreadTeam
 
@@ -123,12 +123,12 @@ def _map_shards(part: ReaderSpec) -> tuple[list[npt.NDArray[np.uint8]], npt.NDAr
             continue
         path = find_shard(part.images, shard)
         try:
-            with path.open("rb") as file:
-                mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            mapped = map_regular(path, max_bytes=part.layout.max_shard_bytes)
             index = decode_shard_index(mapped, shard_samples=size)
             if (index[: len(expected), 0] == index[: len(expected), 1])[expected].any():
                 raise ValueError("a converted sample is missing from it")
         except (OSError, ValueError) as error:
+            refuse_unreadable(error, path)
             raise InputError(
                 f"Cannot read part {part.name!r}: its shard {path} is damaged or missing: {error}. Convert the part "
                 "again."

@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,8 @@ class TensorStoreImages:
 
     def _open(self, part: ReaderSpec, server: Server) -> Any:
         """Open the images of a part; only metadata is read."""
+        if isinstance(part.images, Path):
+            _refuse_irregular(part.images)
         spec = {
             "driver": "zarr3",
             "kvstore": server.spec,
@@ -96,6 +99,15 @@ class TensorStoreImages:
         samples = math.prod(array.chunk_layout.write_chunk.shape)
         server.allow("c", samples + samples // 16 + INDEX_BYTES * array.chunk_layout.write_chunk.shape[0])
         return array
+
+
+def _refuse_irregular(folder: Path) -> None:
+    """Refuse an array with anything but regular files and folders: TensorStore would wait for a pipe, InputError."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise InputError(f"Cannot read {path}: it is not a regular file. Convert the part again.")
 
 
 class _PartRead:

@@ -8,7 +8,6 @@ import errno
 import gzip
 import io
 import os
-import stat
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from hpa_data.sources.members import (
     packed_names,
     split_listing,
 )
+from hpa_data.system.files import is_unreadable, read_regular
 
 # The largest known file, a 16-bit stack of 7 channels at 4096 x 4096, has 235 MB.
 MAX_FILE_BYTES = 512 * 2**20
@@ -125,7 +125,8 @@ def read_file(root: str, name: str) -> bytes:
     # zipfile raises all of these for damage, and RuntimeError for encryption and for methods that it lacks.
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "it is damaged"
-        raise InputError(f"Cannot read {name}: {reason}. Fetch the file again.", file=name) from error
+        remedy = "Check its permissions, or the disk." if is_unreadable(error) else "Fetch the file again."
+        raise InputError(f"Cannot read {name}: {reason}. {remedy}", file=name) from error
 
 
 def _unpack(content: bytes) -> bytes:
@@ -176,19 +177,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _read_path(path: str) -> bytes:
-    # Without O_NONBLOCK, opening a pipe would wait forever. Python's own file objects take three times as long.
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is not a regular file")
-        _check_size(status.st_size)
-        content = os.read(file, status.st_size)
-        while len(content) < status.st_size and (more := os.read(file, status.st_size - len(content))):
-            content += more
-        return content
-    finally:
-        os.close(file)
+    return read_regular(path, max_bytes=MAX_FILE_BYTES)
 
 
 # Found once per source: read_file asks for each file.

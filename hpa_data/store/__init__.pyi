@@ -10,6 +10,7 @@ from . import shard as shard
 from . import storage as storage
 from . import store as store
 from . import write as write
+from . import zarr_files as zarr_files
 from .build import PartReport as PartReport
 from .build import build_part as build_part
 from .create import PartPlan as PartPlan

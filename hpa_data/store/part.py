@@ -22,10 +22,12 @@ from hpa_data.format.arrays import (
 from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import Layout, find_shard
 from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance
+from hpa_data.format.statistics import find_impossible_sums
 from hpa_data.reader.engine import ReaderSpec
 from hpa_data.store.mirror import Mirror
 from hpa_data.store.seal import METADATA_KEY, Seal, find_damaged_chunks, is_manifest_sealed, read_seal
 from hpa_data.store.storage import Storage
+from hpa_data.system.files import refuse_unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +120,16 @@ class Part:
         return [tuple(filter(None, str(names).split(","))) for names in self._read("filled")]
 
     def read_sums(self) -> npt.NDArray[np.uint64]:
-        """Read sum and sum of squares of each image's channels, uint64 (N, C, 2)."""
-        return self._read("sums")
+        """Read sum and sum of squares of each image's channels, uint64 (N, C, 2); InputError if no image has such."""
+        sums = self._read("sums")
+        y, x, _ = self.layout.image_shape
+        wrong = np.flatnonzero(find_impossible_sums(sums, pixels=y * x)).tolist()
+        if wrong:
+            raise InputError(
+                f"Cannot read sums of part {self.name!r} in {self.path.parent}: those of {len(wrong)} samples, for "
+                f"example {self.ids[wrong[0]]!r}, cannot be of any pixels. Run `hpa verify` with --source and --repair."
+            )
+        return sums
 
     def read_metadata(
         self, *, names: Collection[str] | None = None, without: Collection[str] = ()
@@ -199,6 +209,7 @@ class Part:
             raise
         # Whatever a damaged chunk makes its codecs raise.
         except Exception as error:
+            refuse_unreadable(error, f"{name} of part {self.name!r} in {self.path.parent}")
             raise InputError(
                 f"Cannot read {name} of part {self.name!r} in {self.path.parent}: {first_line(error)}. Convert the "
                 "part again with --overwrite."

@@ -25,6 +25,7 @@ from hpa_data.format.layout import Layout, ShardTask, find_shard
 from hpa_data.format.statistics import compute_checksum, sum_pixels
 from hpa_data.store.fence import Fence, SupersededError
 from hpa_data.store.storage import Storage
+from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.threads import ThreadTeam
 
 Item = TypeVar("Item")
@@ -163,15 +164,17 @@ def _read_kept(job: ShardJob) -> dict[int, _Encoded]:
     try:
         columns = _read_rows(job, job.arrays)
     except Exception as error:  # whatever a damaged chunk makes its codecs raise
+        refuse_unreadable(error, path)
         raise InputError(
             f"Cannot rewrite some samples of {path}: the arrays beside the images are damaged: {error}. Convert the "
             "part again with --overwrite."
         ) from error
     rows = {index: {name: values[index] for name, values in columns.items()} for index in indices}
     try:
-        shard = job.storage.view(job.shard_key)
+        shard = job.storage.view(job.shard_key, max_bytes=job.layout.max_shard_bytes)
         bounds = decode_shard_index(shard, shard_samples=job.layout.shard_samples)
     except (OSError, ValueError) as error:
+        refuse_unreadable(error, path)
         if any(row["status"] != FAILED for row in rows.values()):
             raise InputError(
                 f"Cannot rewrite some samples of {path}: the shard is damaged: {error}. Run `hpa verify` with --source "

@@ -16,12 +16,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from zarr.storage import LocalStore
 
 from hpa_data.errors import InputError
 from hpa_data.reader.kvstore import find_url
+from hpa_data.store.zarr_files import RegularFiles
 from hpa_data.system.atomic import WritableFile, open_atomic, write_atomic
-from hpa_data.system.files import refuse_links
+from hpa_data.system.files import MAX_TABLE_BYTES, map_regular, read_regular, refuse_links, refuse_unreadable
 from hpa_data.system.lock import LOCK_NAME, hold_store, read_lock, renew_lock
 
 # What a killed process leaves behind: files of `system.atomic`, and of zarr-python, by which 0.1.0 wrote what is small.
@@ -67,10 +67,16 @@ class Storage(Protocol):
         """Return the names before the first slash of all keys, sorted: those of parts, and maybe others."""
 
     def get(self, key: str) -> bytes:
-        """Return an object; an OSError such as FileNotFoundError if there is none."""
+        """Return an object; FileNotFoundError if there is none, InputError if it cannot be read."""
 
-    def view(self, key: str) -> npt.NDArray[np.uint8]:
-        """Return an object's bytes, if possible read only when accessed; OSError or ValueError if that fails."""
+    def view(self, key: str, *, max_bytes: int) -> npt.NDArray[np.uint8]:
+        """Return an object's bytes, if possible read only when accessed.
+
+        Raises
+        ------
+        OSError, ValueError
+            If that fails, or it has more than `max_bytes`.
+        """
 
     def put(self, key: str, content: bytes, *, before_replace: Callable[[], None] | None = None) -> None:
         """Write or replace an object, unless the function, called right before that, raises an error."""
@@ -141,8 +147,8 @@ class LocalStorage:
         existing = next(folder for folder in (self.folder, *self.folder.parents) if folder.is_dir())
         return shutil.disk_usage(existing).free
 
-    def zarr_store(self) -> LocalStore:
-        return LocalStore(self.folder)
+    def zarr_store(self) -> RegularFiles:
+        return RegularFiles(self.folder)
 
     def exists(self, key: str) -> bool:
         return (self.folder / key).exists()
@@ -157,10 +163,17 @@ class LocalStorage:
             return sorted(entry.name for entry in entries if entry.is_dir())
 
     def get(self, key: str) -> bytes:
-        return (self.folder / key).read_bytes()
+        path = self.folder / key
+        try:
+            return read_regular(path, max_bytes=MAX_TABLE_BYTES)
+        except ValueError as error:
+            raise InputError(f"Cannot read {path}: {error}. Convert the part again with --overwrite.") from error
+        except OSError as error:
+            refuse_unreadable(error, path)
+            raise
 
-    def view(self, key: str) -> npt.NDArray[np.uint8]:
-        return np.memmap(self.folder / key, np.uint8, "r")
+    def view(self, key: str, *, max_bytes: int) -> npt.NDArray[np.uint8]:
+        return map_regular(self.folder / key, max_bytes=max_bytes)
 
     def put(self, key: str, content: bytes, *, before_replace: Callable[[], None] | None = None) -> None:
         write_atomic(self.folder / key, content, inside=self.folder, before_replace=before_replace)

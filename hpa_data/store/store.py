@@ -18,6 +18,7 @@ from hpa_data.store.mirror import Mirror
 from hpa_data.store.opening import is_part, open_part
 from hpa_data.store.part import Part
 from hpa_data.store.storage import Storage, open_storage
+from hpa_data.system.files import refuse_unreadable
 from hpa_data.tables import first_duplicate
 
 
@@ -75,6 +76,7 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
+            refuse_unreadable(error, f"part {name!r} of {self.location}")
             raise InputError(
                 f"Cannot open part {name!r} of {self.location}: {first_line(error)}. Convert it again with --overwrite."
             ) from error
@@ -164,6 +166,7 @@ def open_store(path: str | Path | Storage) -> Store:
     try:
         store.parts()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        refuse_unreadable(error, storage.location)
         raise InputError(
             f"Cannot open the store {storage.location}: it is not a folder written by `hpa convert` "
             f"({first_line(error)}). Check the path."

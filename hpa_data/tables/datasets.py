@@ -10,6 +10,7 @@ from typing import Any
 
 from hpa_data.dataset import MAX_CLASSES, PRESETS, Dataset, fold_name
 from hpa_data.errors import InputError
+from hpa_data.system.files import read_regular
 from hpa_data.tables.cells import split_cell
 from hpa_data.tables.columns import explain_missing, find_label_column, read_cells
 from hpa_data.tables.read import open_table
@@ -46,14 +47,14 @@ def find_dataset(name: str) -> Dataset:
 
 
 def _read(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"Cannot read {path}: there is no such file. Check the path.")
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"Cannot read {path}: it has more than {MAX_BYTES} bytes. Pass a smaller file.")
     try:
-        return path.read_text("utf-8-sig")
+        return read_regular(path, max_bytes=MAX_BYTES).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"Cannot read {path}: there is no such file. Check the path.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"Cannot read {path}: it is not text in UTF-8 ({error}). Save it as UTF-8.") from error
+    except ValueError as error:
+        raise InputError(f"Cannot read {path}: {error}. Pass another file.") from error
 
 
 def _parse_toml(path: Path) -> dict[str, Any]:

@@ -65,7 +65,9 @@ def open_table(path: Path, known: Collection[str]) -> Generator[Table]:
     InputError
         Also while the rows are read, if it is no such table.
     """
-    if not path.is_file():
+    if path.exists() and not path.is_file():
+        raise InputError(f"Cannot read {path}: it is not a regular file. Save it as a file first, and pass that.")
+    if not path.exists():
         raise InputError(f"Cannot read {path}: there is no such file. Check the path.")
     with contextlib.closing(_read_rows(path, frozenset(map(fold_name, known)))) as rows:
         _, header = next(rows, (1, []))

@@ -21,6 +21,7 @@ from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
 from hpa_data.system.executor import Parallelism
+from hpa_data.system.files import is_unreadable, read_regular
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.threads import sample_threads
 from hpa_data.verify.findings import Finding, State
@@ -103,13 +104,13 @@ def verify_store(
             except InputError as error:
                 if parts:
                     raise
-                findings.append(Finding(part=name, state=State.CORRUPT, reason=str(error)))
+                findings.append(_find_in_part(name, error))
                 continue
             try:
                 sealed = check_seal(part)
                 found = check_part(part, origin, sealed=sealed, threads=threads, progress=progress)
             except InputError as error:
-                findings.append(Finding(part=name, state=State.CORRUPT, reason=str(error)))
+                findings.append(_find_in_part(name, error))
                 continue
             if repair and origin is not None:
                 rows = _choose_repairs(found, origin, sealed, part.layout.shard_samples)
@@ -153,6 +154,12 @@ def _check_arguments(
             "repair must have a source. Received: none. Pass --part, and --source with its files; augmented copies "
             "need no --source."
         )
+
+
+def _find_in_part(name: str, error: InputError) -> Finding:
+    """Return what an error says about a part as a whole."""
+    state = State.UNREADABLE if is_unreadable(error) else State.CORRUPT
+    return Finding(part=name, state=state, reason=str(error))
 
 
 class _Row(NamedTuple):
@@ -231,12 +238,14 @@ def _check_shard(
 def _read_chunks(part: Part, task: ShardTask) -> list[npt.NDArray[np.uint8]] | tuple[State, str]:
     """Read the encoded samples of a shard; or the state of all of them, if it cannot be read."""
     path = part.shard_path(task.shard)
-    if not path.is_file():
-        return State.MISSING, "its shard is missing"
     try:
-        shard = np.fromfile(path, np.uint8)
+        shard = np.frombuffer(read_regular(path, max_bytes=part.layout.max_shard_bytes), np.uint8)
         bounds = decode_shard_index(shard, shard_samples=part.layout.shard_samples)
+    except FileNotFoundError:
+        return State.MISSING, "its shard is missing"
     except (OSError, ValueError) as error:
+        if is_unreadable(error):
+            return State.UNREADABLE, f"its shard cannot be read: {error}. Check its permissions, or the disk"
         return State.CORRUPT, f"its shard cannot be read: {error}"
     return [shard[start:stop] for start, stop in bounds[: task.stop - task.start].tolist()]
 
@@ -274,7 +283,11 @@ def _compare(source: Source, index: int, row: _Row) -> tuple[State, str] | None:
 
 def _check_statistics(part: Part) -> list[Finding]:
     """Compare the channel statistics in the manifest with those of the samples, once all are written."""
-    recorded, computed = part.manifest.statistics, compute_statistics(part)
+    recorded = part.manifest.statistics
+    try:
+        computed = compute_statistics(part)
+    except InputError as error:
+        return [_find_in_part(part.name, error)]
     is_right = recorded == computed or (computed is None and not (recorded and recorded.n_samples))
     reason = "its channel statistics are not those of its samples"
     return [] if is_right else [Finding(part=part.name, state=State.CORRUPT, reason=reason)]

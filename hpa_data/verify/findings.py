@@ -18,6 +18,8 @@ class State(StrEnum):
     """Could not be read when it was converted."""
     CORRUPT = "corrupt"
     """Cannot be decoded, or disagrees with its checksum or other metadata."""
+    UNREADABLE = "unreadable"
+    """The system does not let it be read: permissions, or a disk that fails. Not repaired, since it may be good."""
     DIFFERS = "differs"
     """The source has other pixels."""
     UNREADABLE_SOURCE = "unreadable_source"

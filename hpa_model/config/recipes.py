@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError
+from hpa_data.system.files import read_text, refuse_unreadable
 from hpa_data.system.records import decode_record
 from hpa_model.config.settings import CHOICES, DEFAULTS, TrainConfig, check_choice
 
@@ -22,9 +23,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         If the file cannot be read as TOML. Names and types are checked by `make_config`.
     """
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
+        refuse_unreadable(error, path)
         raise InputError(f"Cannot read recipe {path}: {error}. Correct the file.") from error
 
 

@@ -11,6 +11,7 @@ import jinja2
 
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
+from hpa_data.system.files import read_text
 from hpa_model.baseline.settings import IN_WORDS, SHARED_SETTINGS, BaselineSettings
 from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.evaluation.figure_classes import order_by_support
@@ -121,7 +122,7 @@ def _link_back(results: Results, environment: jinja2.Environment) -> None:
         return
     path = results.folder / results.base.href
     try:
-        page = path.read_text(encoding="utf-8")
+        page = read_text(path)
     except (OSError, ValueError):
         return
     begin, end = map(re.escape, LINKS)

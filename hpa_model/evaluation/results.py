@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_data.system.files import read_text
 from hpa_model.baseline.settings import CLASSIFIERS, IN_WORDS
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.scores import predict_rows, score_run
@@ -121,9 +123,10 @@ def _read_classifiers(run: Path) -> Classifiers:
     scores: dict[str, float] = {}
     features: list[tuple[str, float]] = []
     with contextlib.suppress(*CORRUPTION_ERRORS):
-        saved = json.loads((run / CLASSIFIERS_FILE).read_text())
+        saved = json.loads(read_text(run / CLASSIFIERS_FILE))
         scores = {IN_WORDS[name]: float(saved[name][HEADLINE.name]) for name in CLASSIFIERS}
-    with contextlib.suppress(*CORRUPTION_ERRORS), (run / IMPORTANCES_FILE).open(newline="") as file:
+    with contextlib.suppress(*CORRUPTION_ERRORS):
+        file = io.StringIO(read_text(run / IMPORTANCES_FILE), newline="")
         features = [(row["feature"], float(row["importance"])) for row in itertools.islice(csv.DictReader(file), 15)]
     return Classifiers(scores=scores, features=tuple(features))
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import open_atomic, write_atomic
+from hpa_data.system.files import refuse_unreadable
 from hpa_data.tables import encode_table
 from hpa_model.baseline.features import name_features
 from hpa_model.baseline.model import BaselineModel
@@ -75,6 +76,7 @@ def read_baseline(run: Path, fold: int, description: RunDescription) -> Baseline
     try:
         return BaselineModel.decode(read_arrays(path), n_features=n_features, n_classes=len(description.classes))
     except CORRUPTION_ERRORS as error:
+        refuse_unreadable(error, path)
         raise InputError(
             f"Cannot read {path}: {first_line(error)}. Remove it, and run the same `hpa baseline` command again."
         ) from error

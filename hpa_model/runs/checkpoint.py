@@ -13,6 +13,7 @@ from keras import ops
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import open_atomic
+from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.records import decode_record, encode_record
 from hpa_model.runs.folder import CORRUPTION_ERRORS, EpochRecord, read_arrays
 
@@ -167,6 +168,7 @@ def _read_checkpoint(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
     try:
         return read_arrays(path, *names)
     except ValueError as error:
+        refuse_unreadable(error, path)
         raise InputError(f"Cannot read checkpoint {path}: {error}. {REMEDY}") from error
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import write_atomic
+from hpa_data.system.files import read_text, refuse_unreadable
 from hpa_model.metrics import predict_classes
 from hpa_model.runs.folder import CORRUPTION_ERRORS, THRESHOLDS_FILE
 from hpa_model.runs.out_of_fold import OutOfFold, check_finished
@@ -75,7 +76,7 @@ def read_decision(run: Path, classes: tuple[str, ...], n_folds: int) -> Decision
     path = run / THRESHOLDS_FILE
     check_finished(run, path)
     try:
-        saved = json.loads(path.read_text())
+        saved = json.loads(read_text(path))
         if not isinstance(saved.get("thresholds"), dict):  # before 0.4.0: thresholds alone, by class
             saved = {"thresholds": saved, "temperatures": [1.0] * n_folds, "fill": True}
         thresholds = np.array([float(saved["thresholds"][name]) for name in classes])
@@ -87,6 +88,7 @@ def read_decision(run: Path, classes: tuple[str, ...], n_folds: int) -> Decision
         if not isinstance(saved["fill"], bool):
             raise ValueError("fill is neither true nor false")
     except CORRUPTION_ERRORS as error:
+        refuse_unreadable(error, path)
         raise InputError(
             f"Cannot read {path}, a threshold for each class: {first_line(error)}. Run `hpa evaluate {run}`."
         ) from error

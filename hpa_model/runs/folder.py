@@ -2,8 +2,10 @@
 
 import contextlib
 import csv
+import io
 import json
 import math
+import os
 import shlex
 import sys
 import zlib
@@ -23,6 +25,7 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.folds.leak_check import LeakCheck
 from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
+from hpa_data.system.files import open_regular, read_text, refuse_unreadable
 from hpa_data.system.records import decode_record, encode_record
 from hpa_data.tables import encode_table
 from hpa_model.baseline.settings import BaselineSettings
@@ -177,11 +180,14 @@ def fold_folder(run: Path, fold: int) -> Path:
 def read_run(run: Path) -> RunDescription:
     """Read the description of a run; InputError if the folder is not a run, or its description is damaged."""
     path = run / CONFIG_FILE
-    if not path.is_file():
-        raise InputError(f"Cannot read run {run}: it has no {CONFIG_FILE}. Pass a folder that `hpa train` wrote.")
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(read_text(path))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            f"Cannot read run {run}: it has no {CONFIG_FILE}. Pass a folder that `hpa train` wrote."
+        ) from error
     except CORRUPTION_ERRORS as error:
+        refuse_unreadable(error, path)
         raise InputError(f"Cannot read {path}: {first_line(error)}. Train again.") from error
     version = ""
     with contextlib.suppress(LookupError, TypeError):
@@ -295,13 +301,13 @@ def _read_epochs(path: Path) -> list[EpochRecord]:
     """Read the history of a fold."""
     remedy = "Remove the file: only learning curves and speeds are read from it."
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
         if not rows or any(None in row for row in rows):  # it is first written at the end of an epoch
             raise ValueError("it has no epoch" if not rows else "a line has too many values")
     except FileNotFoundError:
         return []
     except CORRUPTION_ERRORS as error:
+        refuse_unreadable(error, path)
         raise InputError(f"Cannot read {path}: {first_line(error)}. {remedy}") from error
     return [decode_record(EpochRecord, row, name=str(path), text=True, remedy=remedy) for row in rows]
 
@@ -321,7 +327,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 def read_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
     """Read all arrays of an ``.npz`` file, or those of some names; ValueError if it is damaged or holds objects."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with os.fdopen(open_regular(path), "rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in names or file.files}
     except CORRUPTION_ERRORS as error:
         # NumPy's advice for what it takes for a pickle, to allow pickles, is dangerous.

@@ -1,5 +1,6 @@
 """Model files: saved without an optimizer, loaded without running code from them."""
 
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -8,8 +9,12 @@ import keras
 import numpy as np
 
 from hpa_data.errors import InputError, first_line
+from hpa_data.system.files import open_regular, refuse_unreadable
 from hpa_model.nets import LAYERS
 from hpa_model.runs.folder import RunDescription
+
+# Forty times the largest network of the catalog.
+MAX_MODEL_BYTES = 2**33
 
 
 def save_model(network: keras.Model, path: Path) -> None:
@@ -20,6 +25,22 @@ def save_model(network: keras.Model, path: Path) -> None:
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def is_complete(path: Path) -> bool:
+    """Tell whether a model file exists and is a whole archive; InputError if it may not be read."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return os.fstat(file.fileno()).st_size <= MAX_MODEL_BYTES and zipfile.is_zipfile(file)
+    except (OSError, ValueError) as error:
+        refuse_unreadable(error, path)
+        return False
+
+
+def hash_model(path: Path) -> str:
+    """Return the SHA-256 of a model file, in hexadecimal."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_model(path: Path, description: RunDescription | None = None) -> keras.Model:
@@ -36,7 +57,7 @@ def load_model(path: Path, description: RunDescription | None = None) -> keras.M
     InputError
         If it is missing or damaged, has another input or output shape, or weights that are not finite.
     """
-    if not zipfile.is_zipfile(path):
+    if not is_complete(path):
         raise InputError(f"Cannot read model {path}: it is missing or incomplete. Train the run again.")
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import open_atomic
+from hpa_data.system.files import refuse_unreadable
 from hpa_model.metrics import find_wrong_row
 from hpa_model.runs.folder import CORRUPTION_ERRORS, OUT_OF_FOLD_FILE, read_arrays
 
@@ -67,6 +68,7 @@ def read_out_of_fold(run: Path) -> OutOfFold:
         )
         _check_rows(rows)
     except CORRUPTION_ERRORS as error:
+        refuse_unreadable(error, path)
         raise InputError(
             f"Cannot read {path}: {first_line(error)}. Remove it, and run the command that made the run again."
         ) from error

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from zipfile import is_zipfile
 
 import keras
 import numpy as np
 
 from hpa_data.system.atomic import open_atomic, write_atomic
+from hpa_data.system.files import read_regular
 from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig
 from hpa_model.predict import predict_probs
@@ -25,7 +25,7 @@ from hpa_model.runs.folder import (
     remove_partial_files,
     remove_results,
 )
-from hpa_model.runs.models import load_model
+from hpa_model.runs.models import MAX_MODEL_BYTES, is_complete, load_model
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.gather import gather_probs
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
@@ -44,7 +44,7 @@ def copy_folds(base: Path, run: OpenRun) -> None:
             for name in FOLD_FILES:
                 source = fold_folder(base, fold.number) / name
                 if source.exists():
-                    write_atomic(fold.folder / name, source.read_bytes())
+                    write_atomic(fold.folder / name, read_regular(source, max_bytes=MAX_MODEL_BYTES))
 
 
 def train_folds(
@@ -110,7 +110,7 @@ def _list_unfinished(run: OpenRun) -> list[Fold]:
 
 def _is_finished(fold: Fold, epochs: int) -> bool:
     """Return whether a fold has its model and its probabilities, after this many epochs; if not, remove the latter."""
-    finished = (fold.folder / PROBS_FILE).exists() and is_zipfile(fold.folder / BEST_FILE)
+    finished = (fold.folder / PROBS_FILE).exists() and is_complete(fold.folder / BEST_FILE)
     # Without a checkpoint it was copied, or trained by a version before 0.4.0.
     if finished and (fold.folder / CHECKPOINT_FILE).exists():
         finished = _read_state(fold).epoch >= epochs

@@ -1,6 +1,5 @@
 """The network of a fold before training: newly initialized, or from an earlier run with its backbone frozen."""
 
-import hashlib
 import random
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hpa_model.backend import on_tensorflow
 from hpa_model.config import TrainConfig
 from hpa_model.nets.head import freeze_backbone
 from hpa_model.runs.folder import BEST_FILE, PROBS_FILE, RunDescription, fold_folder
-from hpa_model.runs.models import load_model
+from hpa_model.runs.models import hash_model, load_model
 
 
 def build_network(description: RunDescription, *, fold: int) -> keras.Model:
@@ -65,7 +64,7 @@ def hash_models(run: Path, description: RunDescription, *, purpose: str) -> tupl
                 f"Cannot {purpose} {run}: fold {number} is not finished. Run the same `hpa train` command again; it "
                 "resumes."
             )
-        hashes.append(hashlib.sha256(model.read_bytes()).hexdigest())
+        hashes.append(hash_model(model))
     return tuple(hashes)
 
 

@@ -16,7 +16,7 @@ from hpa_data.folds.plan import FoldPlan, plan_training
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
-from hpa_data.system.files import refuse_linked_folders
+from hpa_data.system.files import MAX_TABLE_BYTES, read_regular, refuse_linked_folders, refuse_unreadable
 from hpa_data.system.lock import LOCK_NAME, hold_store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
@@ -301,8 +301,9 @@ def check_folds(run: Path, plan: FoldPlan, reader: Reader) -> None:
     """Refuse a run whose validation folds differ from a plan: a model would be scored on what it was trained on."""
     path = run / FOLDS_FILE
     try:
-        recorded = path.read_bytes()
-    except OSError as error:
+        recorded = read_regular(path, max_bytes=MAX_TABLE_BYTES)
+    except (OSError, ValueError) as error:
+        refuse_unreadable(error, path)
         raise InputError(f"Cannot read {path}: {first_line(error)}. Train again.") from error
     if recorded != _encode_folds(plan, reader):
         raise InputError(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
+from hpa_data.system.files import MAX_TEXT_BYTES, read_regular
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.records import Scores
@@ -69,7 +70,8 @@ def train(
         If the store or the settings cannot be used, or `out` is of another run; nothing is written then. If the loss
         becomes NaN or infinite.
     """
-    content = None if recipe is None else recipe.read_bytes()  # it may be in the folder that is replaced
+    # Now, since it may be in the folder that is replaced.
+    content = None if recipe is None else read_regular(recipe, max_bytes=MAX_TEXT_BYTES)
     prepare_backend(config)
     start = None if weights is None else open_weights(weights)
     make_network = build_network if start is None else start.build
