@@ -32,7 +32,7 @@ from tests.builders import assert_same_bytes, list_files
 FIXTURES = Path(__file__).parent / "fixtures" / "v0_1_0"
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected.json").read_text())
 # States that later versions of verify distinguish.
-NEW_STATES = {"unreadable_source": 0}
+NEW_STATES = {"unreadable_source": 0, "unreadable": 0}
 PARTS = ("augmented", "test", "train")
 FAILED_ID = "cell-08"
 # As in make_fixtures.py.

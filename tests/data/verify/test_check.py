@@ -57,7 +57,7 @@ def test_black_filled_and_failed_samples_are_distinguished(path: Path, source: P
         assert states(done) == {"s1": "black", "s2": "filled", "s3": "failed"}
         assert done.counts == {
             "ok": 3, "filled": 1, "black": 1, "missing": 0, "failed": 1, "corrupt": 0, "differs": 0,
-            "unreadable_source": 0,
+            "unreadable_source": 0, "unreadable": 0,
         }  # fmt: skip
         assert done.n_errors == 1
 
