@@ -157,13 +157,8 @@ def _follow(path: Path) -> Path | int:
 
 
 def _create(path: Path, flags: int = 0) -> int:
-    """Create a file and open it to write; what is there under its name is removed, not written to."""
-    flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o666)
-    except FileExistsError:  # of a killed process with the same numbers, or a link
-        path.unlink()
-        return os.open(path, flags, 0o666)
+    """Create a file and open it to write; FileExistsError if there is anything under its name, be it a link."""
+    return os.open(path, flags | os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 class _DirectFile:
