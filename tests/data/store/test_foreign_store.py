@@ -8,6 +8,7 @@ import zarr
 
 from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
+from hpa_data.format.arrays import SEAL_KEY
 from hpa_data.format.statistics import find_impossible_sums
 from hpa_data.store.store import Store, open_store
 from hpa_data.verify.check import verify_store
@@ -60,6 +61,7 @@ def test_sums_that_no_pixels_can_have_are_refused_in_one_line(store: Store):
         wrong = sums.copy()
         wrong[2, 1] = changed
         assert find_impossible_sums(wrong, pixels=256).tolist() == [False, False, True, False]
+    (store.path / "train" / SEAL_KEY).unlink()  # as a store of an earlier version
     zarr.open_array(store.path / "train" / "sums", mode="r+")[2, 1] = (256 * 100, 5)
     with pytest.raises(InputError, match=r"Cannot read sums of part 'train' .* 1 samples, for example 's-002'"):
         open_store(store.path).part("train").read_sums()
