@@ -17,6 +17,7 @@ import zarr
 from hpa_data.convert.execute import Conversion, convert_files
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import HPA_2018, Dataset, Sample
+from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.build import build_part
 from hpa_data.store.create import PartPlan, create_part
@@ -148,7 +149,9 @@ def assert_same_bytes(one: Path, other: Path) -> None:
     assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
 
 
-def build_store(path: Path, dataset: Dataset, labels: npt.ArrayLike, *, part: str = "train") -> Store:
+def build_store(
+    path: Path, dataset: Dataset, labels: npt.ArrayLike, *, part: str = "train", codec: CodecName = DEFAULT_CODEC
+) -> Store:
     """Write a part of any data set, with images that are drawn at random and smooth, as many as rows of `labels`."""
     rows = np.asarray(labels, np.uint8)
     rng = np.random.default_rng(len(rows))
@@ -157,7 +160,7 @@ def build_store(path: Path, dataset: Dataset, labels: npt.ArrayLike, *, part: st
     planes = [[cv2.resize(image[..., c], size) for c in range(image.shape[2])] for image in coarse]
     images = [np.stack(each, axis=-1) for each in planes]
     ids = tuple(f"s-{row:03}" for row in range(len(rows)))
-    plan = PartPlan(path=path, name=part, ids=ids, labels=rows, settings={}, dataset=dataset)
+    plan = PartPlan(path=path, name=part, ids=ids, labels=rows, settings={}, dataset=dataset, codec=codec)
     build_part(plan, images, lambda image: Sample(image=image), expected_bytes=lambda n: n)
     return open_store(path)
 

@@ -94,9 +94,11 @@ class Bench:
         self._server.stdout.close()
 
     def reset(self, template: Path) -> None:
-        """Make the folder a copy of another."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.copytree(template, self.folder, symlinks=True)
+        """Make the folder, which may be a disk of its own, a copy of another."""
+        self.folder.mkdir(exist_ok=True)
+        for path in self.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(template, self.folder, symlinks=True, dirs_exist_ok=True)
 
     def run(
         self,
@@ -104,6 +106,7 @@ class Bench:
         watch: tuple[str, ...] = (),
         site: Site | None = None,
         mode: Mode = "none",
+        kill_after_s: float | None = None,
         learn: bool = False,
     ) -> Ended:
         """Run a command in the folder; calls about what is in the folders `watch` are counted.
@@ -121,6 +124,7 @@ class Bench:
             "log": str(log),
             "out": str(out),
             "err": str(err),
+            "kill_after_s": kill_after_s,
             "modules": str(self._files / "modules") if learn else "",
         }
         assert self._server.stdin

@@ -31,7 +31,7 @@ def serve() -> None:
         if not child:
             become(request)
             return
-        print(wait(child), file=answers, flush=True)
+        print(wait(child, request["kill_after_s"]), file=answers, flush=True)
         if request["modules"]:
             import_all(Path(request["modules"]))
     sys.exit()
@@ -62,9 +62,9 @@ def become(request: dict[str, Any]) -> None:
     arm(*(request[name].encode() for name in ("roots", "site", "mode", "log")))
 
 
-def wait(child: int) -> int:
+def wait(child: int, kill_after_s: float | None) -> int:
     """Wait for a child and return how it ended: its exit status, the negative number of a signal, or `HANGS`."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + (LIMIT_S if kill_after_s is None else kill_after_s)
     while time.monotonic() < deadline:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -72,7 +72,7 @@ def wait(child: int) -> int:
         time.sleep(0.002)
     os.kill(child, 9)
     os.waitpid(child, 0)
-    return HANGS
+    return HANGS if kill_after_s is None else -9
 
 
 if __name__ == "__main__":

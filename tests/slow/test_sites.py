@@ -4,271 +4,28 @@ Each call that opens, makes, writes, syncs, renames or removes a file or a folde
 site. `make test-slow` runs all; the normal tests run a few of them.
 """
 
-import json
 import random
-import re
-import shutil
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
-from hpa_data.system.lock import LOCK_NAME
-from tests.builders import Ended, write_table
-from tests.slow.contents import digest_folder
-from tests.slow.faults import Bench, Mode, Site, build_library, can_build
-
-pytestmark = pytest.mark.skipif(not can_build(), reason="needs Linux and a C compiler")
-
-N_SAMPLES = 70
-"""Of which one cannot be read: two shards."""
-
-SIDE = 24
-
-NAMES = re.compile(r"/\S+")
-
-ATTEMPTS = 20
-"""Two threads make a folder: which finds that it exists differs from run to run, and with it some sites."""
-
-DATASET = """\
-name = "two"
-classes = ["nucleus", "rim"]
-height = 24
-width = 24
-[[channels]]
-name = "dna"
-[[channels]]
-name = "rna"
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attack:
-    """A command to disturb."""
-
-    words: tuple[str, ...]
-
-    watch: tuple[str, ...] = ("hpa.zarr",)
-    """The folders whose files its sites are about."""
-
-    status: int = 0
-    """With which it ends undisturbed."""
-
-    before: tuple[tuple[str, ...], ...] = ()
-    """The commands that make what it starts from."""
-
-    damages: bool = False
-    """Whether something of that is damaged then, and all files can be read; if not, one of them cannot."""
-
-    longest: int = 0
-    """Of more calls in a row that write one file, this many are disturbed, from the first to the last; 0 for all."""
-
-    modules: tuple[str, ...] = ()
-    """What the command imports."""
-
-
-CONVERT = (
-    *("convert", "source", "hpa.zarr", "--dataset", "two.toml", "--labels", "labels.csv"),
-    *("--codec", "lz4", "--threads", "2"),
-)
-TRAIN = (
-    *(
-        "train",
-        "hpa.zarr",
-        "--out",
-        "run",
-        "--folds",
-        "2",
-        "--epochs",
-        "2",
-        "--batch-size",
-        "35",
-        "--model",
-        "gapnet-pl",
-    ),
-    *("--set", "deterministic=true"),
-)
-DATA_MODULES = (
-    "hpa_data.convert.execute",
-    "hpa_data.augment.execute",
-    "hpa_data.verify.check",
-    "imgaug",
-    "zarr.storage",
-)
-MODEL_MODULES = ("hpa_model.training.train", "hpa_model.training.finetune", "hpa_model.evaluation.scores", "tensorflow")
-
-ATTACKS = {
-    "convert": Attack(words=CONVERT, status=1),
-    "convert --overwrite": Attack(words=(*CONVERT, "--overwrite"), status=1, before=(CONVERT,)),
-    "augment": Attack(words=("augment", "hpa.zarr", "--min-count", "60"), before=(CONVERT,)),
-    "verify --repair": Attack(
-        words=("verify", "hpa.zarr", "--source", "source", "--repair"), before=(CONVERT,), damages=True
-    ),
-    "train": Attack(words=TRAIN, watch=("hpa.zarr", "run"), before=(CONVERT,), modules=MODEL_MODULES, longest=3),
-}
-
-
-def write_source(folder: Path, *, all_good: bool) -> None:
-    """Write the files of a data set of two channels, one of which is not an image unless all are good."""
-    rng = np.random.default_rng(0)
-    (folder / "source").mkdir(parents=True)
-    (folder / "two.toml").write_text(DATASET)
-    for row in range(N_SAMPLES):
-        coarse = rng.integers(0, 250, (4, 4, 2), np.uint8)
-        for c, channel in enumerate(("dna", "rna")):
-            plane = cv2.resize(coarse[..., c], (SIDE, SIDE))
-            assert cv2.imwrite(str(folder / "source" / f"s{row:02}_{channel}.png"), plane)
-    if not all_good:
-        (folder / "source" / "s66_rna.png").write_bytes(b"not an image")
-    write_table(
-        folder / "labels.csv", {f"s{row:02}": ("nucleus", "nucleus", "rim")[row % 3] for row in range(N_SAMPLES)}
-    )
-
-
-def damage(store: Path) -> None:
-    """Change a byte of a shard and remove another one."""
-    shards = store / "train" / "images" / "c"
-    content = bytearray((shards / "0/0/0/0").read_bytes())
-    content[300] ^= 1
-    (shards / "0/0/0/0").write_bytes(content)
-    (shards / "1/0/0/0").unlink()
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_library(tmp_path_factory.mktemp("library"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """A command on a bench, what it starts from and what it ends with undisturbed."""
-
-    attack: Attack
-    bench: Bench
-    template: Path
-    sites: tuple[Site, ...]
-    wanted: dict[str, str]
-
-    messages: Counter[str] = field(default_factory=Counter)
-    """How often each message was the last one, without names of files."""
-
-    healed: set[str] = field(default_factory=set)
-    """Contents of the folder from which the command was seen to reach what is wanted: it need not show that again."""
-
-    @staticmethod
-    def set(name: str, bench: Bench, folder: Path) -> "Scene":
-        """Make what a command starts from, and run it undisturbed."""
-        attack, template = ATTACKS[name], folder / "template"
-        write_source(template, all_good=attack.damages)
-        bench.reset(template)
-        for words in attack.before:
-            assert bench.run(*words).status in {0, 1}
-        if attack.damages:
-            damage(bench.folder / "hpa.zarr")
-        shutil.rmtree(template)
-        shutil.copytree(bench.folder, template)
-        bench.run(*attack.words, learn=True)
-        bench.reset(template)
-        ended = bench.run(*attack.words, watch=attack.watch)
-        assert ended.status == attack.status, ended.err
-        return Scene(
-            attack=attack,
-            bench=bench,
-            template=template,
-            sites=tuple(choose(bench.list_sites(), attack.longest)),
-            wanted=digest_folder(bench.folder),
-        )
-
-    def disturb(self, site: Site, mode: Mode) -> str:
-        """Disturb the command at a site, then run it again; say what went wrong, or nothing."""
-        for _ in range(ATTEMPTS):
-            self.bench.reset(self.template)
-            first = self.bench.run(*self.attack.words, watch=self.attack.watch, site=site, mode=mode)
-            if site in self.bench.list_sites():
-                break
-        else:
-            return f"{mode} at {site}: not reached"
-        wrong = self._judge(first, mode)
-        if wrong:
-            return f"{mode} at {site}: {wrong}"
-        left = json.dumps(digest_folder(self.bench.folder))
-        if left in self.healed:
-            return ""
-        again = self.bench.run(*self.attack.words)
-        if again.status not in {0, 1}:
-            return f"{mode} at {site}: then status {again.status}, {again.err!r}"
-        different = compare(self.wanted, digest_folder(self.bench.folder))
-        if different:
-            return f"{mode} at {site}: status {first.status}, after the next run {different}"
-        self.healed.add(left)
-        return ""
-
-    def _judge(self, ended: Ended, mode: Mode) -> str:
-        """Say what is wrong with how a disturbed command ended, if anything is."""
-        if mode == "kill":
-            return "" if ended.status == -9 else f"not killed, status {ended.status}"
-        if ended.status == self.attack.status:  # it went on: rightly?
-            found = digest_folder(self.bench.folder)
-            # A lock file that could not be removed is held by nobody.
-            found = {name: value for name, value in found.items() if name.split("/")[-1] != LOCK_NAME}
-            different = compare(self.wanted, found)
-            return f"status {ended.status}, but {different}" if different else ""
-        last = ended.err.splitlines()[-1:]
-        self.messages[f"{mode}: {NAMES.sub('/…', last[0] if last else '')}"] += 1
-        if ended.status != 2 or not last or not last[0].startswith("Error: ") or "Traceback" in ended.err:
-            return f"status {ended.status}, {ended.err[-2000:]!r}"
-        return ""
-
-
-def choose(sites: list[Site], longest: int) -> list[Site]:
-    """Leave out most of the calls that write the same file in a row, if there are more than `longest`."""
-    if not longest:
-        return sites
-    of_file: dict[tuple[str, str], list[Site]] = defaultdict(list)
-    for site in sites:
-        of_file[site.call, site.path].append(site)
-    chosen = set()
-    for (call, _), found in of_file.items():
-        n = min(longest, len(found)) if call == "write" else len(found)
-        chosen |= {found[round(i * (len(found) - 1) / max(n - 1, 1))] for i in range(n)}
-    return [site for site in sites if site in chosen]
-
-
-def compare(wanted: dict[str, str], found: dict[str, str]) -> str:
-    """Name the first files that differ; an empty text if none does."""
-    different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-    return ", ".join(different[:5])
-
-
-@pytest.fixture
-def bench(library: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
-    attack = ATTACKS[request.param]
-    with Bench(tmp_path, library, *(attack.modules or DATA_MODULES)) as opened:
-        yield opened
-
+from tests.slow.faults import Mode
+from tests.slow.scenes import WITH_SITES, Scene
 
 MODES: tuple[Mode, ...] = ("EIO", "ENOSPC", "full", "kill")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("bench", "name"), [(name, name) for name in ATTACKS], indirect=["bench"], ids=list(ATTACKS))
+@pytest.mark.parametrize("scene", WITH_SITES, indirect=True)
 @pytest.mark.parametrize("mode", MODES)
-def test_every_call_may_fail_or_be_the_last(bench: Bench, name: str, mode: Mode, tmp_path: Path) -> None:
-    scene = Scene.set(name, bench, tmp_path)
+def test_every_call_may_fail_or_be_the_last(scene: Scene, mode: Mode) -> None:
     wrong = [line for site in scene.sites if (line := scene.disturb(site, mode))]
-    print(f"{name}, {mode}: {len(scene.sites)} sites, {len(wrong)} wrong")
+    print(f"{scene.attack.words[0]}, {mode}: {len(scene.sites)} sites, {len(wrong)} wrong")
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(("bench", "name"), [("convert", "convert")], indirect=["bench"])
-def test_some_calls_may_fail_or_be_the_last(bench: Bench, name: str, tmp_path: Path) -> None:
-    scene = Scene.set(name, bench, tmp_path)
+@pytest.mark.parametrize("scene", ["convert"], indirect=True)
+def test_some_calls_may_fail_or_be_the_last(scene: Scene) -> None:
     written = [site for site in scene.sites if site.call not in {"open", "mkdir"}]
-    chosen = random.Random(0).sample(written, 4)
-    modes: list[Mode] = ["EIO", "kill", "ENOSPC", "full"]
-    wrong = [scene.disturb(site, mode) for site, mode in zip(chosen, modes, strict=True)]
+    chosen = random.Random(0).sample(written, len(MODES))
+    wrong = [scene.disturb(site, mode) for site, mode in zip(chosen, MODES, strict=True)]
     assert not any(wrong), "\n".join(wrong)
