@@ -116,13 +116,14 @@ def write_source(folder: Path, *, all_good: bool) -> None:
     write_table(folder / "labels.csv", {f"s{row:02}": classes[row % 3] for row in range(N_SAMPLES)})
 
 
-def damage(store: Path) -> None:
-    """Change a byte of a shard and remove another one."""
+def damage(store: Path, *, lost: bool = True) -> None:
+    """Change a byte of a shard; and remove another one, which is `lost`."""
     shards = store / "train" / "images" / "c"
     content = bytearray((shards / "0/0/0/0").read_bytes())
     content[300] ^= 1
     (shards / "0/0/0/0").write_bytes(content)
-    (shards / "1/0/0/0").unlink()
+    if lost:
+        (shards / "1/0/0/0").unlink()
 
 
 @dataclass(frozen=True, kw_only=True)
