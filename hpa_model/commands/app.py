@@ -118,6 +118,8 @@ def _ending(options: dict[str, Any]) -> Iterator[None]:
 
 def run() -> int:
     """Run the command that the command line names, and return the exit status."""
+    # zarr reads several files at once and raises the first error. Python would report the others, with tracebacks.
+    logging.getLogger("asyncio").disabled = True
     try:
         with interrupts_as_exceptions():
             try:
@@ -132,8 +134,7 @@ def run() -> int:
     if status == CLOSED:
         _discard_output()
     if status in STOPPED:
-        # Python would report each task of zarr's event loop that was canceled.
-        logging.getLogger("asyncio").disabled = True
+        # Python would warn of each task of zarr's event loop that was canceled.
         warnings.simplefilter("ignore", RuntimeWarning)
     return status
 
