@@ -110,7 +110,9 @@ def build_part(
         check_disk(plan, expected_bytes, overwrite=overwrite)
         part = create_part(plan, overwrite=overwrite)
         progress.start(part.count_pending())
-        write_shards(part, items, read, workers=workers, stop_at_failure=stop_at_failure, progress=progress.part())
+        write_shards(
+            part, items, read, workers=workers, paths=paths, stop_at_failure=stop_at_failure, progress=progress.part()
+        )
         written = open_store(storage).part(plan.name)
         finish(written)
         seal_part(open_store(storage).part(plan.name))

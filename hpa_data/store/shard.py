@@ -65,6 +65,10 @@ class ShardJob:
         """Key of the shard's images."""
         return f"{self.part}/{find_shard(IMAGES.name, self.task.shard).as_posix()}"
 
+    def describe(self) -> str:
+        """Name it in messages."""
+        return f"shard {self.task.shard} of part {self.part!r}, rows {self.task.start} to {self.task.stop - 1}"
+
 
 def find_row_chunk(part: str, spec: ArraySpec, shard: int) -> str:
     """Return the key of a shard's chunk in an array with a row per sample."""

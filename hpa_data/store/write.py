@@ -59,6 +59,7 @@ def write_shards(
     *,
     rewrite: npt.NDArray[np.bool_] | None = None,
     workers: Parallelism | None = None,
+    paths: Sequence[str] = (),
     stop_at_failure: bool = False,
     progress: Progress = SILENT,
 ) -> list[Failure]:
@@ -78,6 +79,8 @@ def write_shards(
     rewrite : array of bool, shape (N,), optional
         The samples to write instead. The others in their shards stay as they are.
     workers : Parallelism, optional
+    paths : sequence of str
+        What `read` needs, for the proof of the workers of a cluster.
     stop_at_failure : bool
         Raise the first InputError instead; shards that are complete stay.
     progress : Progress, optional
@@ -112,7 +115,14 @@ def write_shards(
     if jobs:  # before anything is written; `seal_part` seals it again
         open_seal(storage, part.name, [job.task.shard for job in jobs])
     for _ in range(MAX_ROUNDS):
-        run_tasks(write_shard, jobs, workers=workers, on_done=report)
+        run_tasks(
+            write_shard,
+            jobs,
+            workers=workers,
+            on_done=report,
+            paths=[*paths, str(storage.location)],
+            describe=lambda job: job.describe(),
+        )
         if workers.scheduler:
             # No worker that was given up, and wakes now, can write from here on. What it has left is removed.
             storage.renew_lock()

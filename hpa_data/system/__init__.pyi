@@ -9,8 +9,11 @@ from . import lock as lock
 from . import memory as memory
 from . import os_errors as os_errors
 from . import outputs as outputs
+from . import patience as patience
+from . import placement as placement
 from . import progress as progress
 from . import records as records
 from . import stderr_guard as stderr_guard
 from . import threads as threads
+from . import watch as watch
 from . import worker as worker

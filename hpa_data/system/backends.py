@@ -1,4 +1,4 @@
-"""Where a Dask graph of one task is computed: a thread of this process, a worker process, or a Dask cluster."""
+"""Where a task is computed: in a thread of this process, or in a worker process. For clusters see `placement`."""
 
 import contextlib
 import multiprocessing
@@ -7,17 +7,15 @@ import pickle
 import signal
 import threading
 import traceback
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 import cloudpickle
 import dask
 
-from hpa_data.system.cluster import connect, count_threads
 from hpa_data.system.complaints import send_complaints
 from hpa_data.system.interrupts import block_interrupts
 from hpa_data.system.stderr_guard import is_guarded
@@ -26,32 +24,33 @@ from hpa_data.system.threads import ThreadTeam, sample_threads, single_threaded_
 Run = Callable[[Any, ThreadTeam], None]
 
 
-class Backend(ABC):
+class Backend(Protocol):
     """What `executor.run_tasks` needs of the place where tasks are computed."""
-
-    max_submitted: int
-    """Tasks to submit at a time, counting the running ones."""
 
     lost_worker: tuple[type[Exception], ...]
     """What the future of a task raises if its worker died."""
 
-    @abstractmethod
+    @property
+    def max_submitted(self) -> int:
+        """Tasks to submit at a time, counting the running ones."""
+
     def submit(self, run: Run, task: Any) -> Any:
         """Start a task and return its future, hashable; its `result` raises what the task raised."""
 
-    @abstractmethod
     def next_done(self) -> Any:
-        """Wait for a submitted future that is done; each is returned once."""
+        """Wait for a submitted future that is done; each is returned once. None if more tasks can be submitted."""
 
-    @abstractmethod
+    def drop_waiting(self) -> Sequence[Any]:
+        """Give up submitted tasks that have not begun; return their futures."""
+
     def close(self, *, wait: bool) -> None:
         """Release the workers, after their running tasks if asked to wait."""
 
 
-class _PoolBackend(Backend):
+class _PoolBackend:
     """A pool of this machine, and the futures of it that are done."""
 
-    lost_worker = (BrokenExecutor,)
+    lost_worker: tuple[type[Exception], ...] = (BrokenExecutor,)
 
     def __init__(self, pool: Executor, max_submitted: int) -> None:
         self.max_submitted = max_submitted
@@ -66,6 +65,10 @@ class _PoolBackend(Backend):
     def next_done(self) -> Future[None]:
         """Take the next one from the queue."""
         return self._done.get()
+
+    def drop_waiting(self) -> Sequence[Future[None]]:
+        """Give up none: there are no more tasks than workers."""
+        return ()
 
     def close(self, *, wait: bool) -> None:
         """Shut the pool down."""
@@ -109,34 +112,6 @@ class ProcessBackend(_PoolBackend):
         with block_interrupts():  # a new process inherits it, and would be interrupted while it loads libraries
             # As on a cluster; pickle itself does not take functions that were defined in a notebook.
             return self._submit(_compute_pickled, cloudpickle.dumps(graph))
-
-
-class ClusterBackend(Backend):
-    """The workers of a Dask cluster. Each task has one further thread for its samples."""
-
-    def __init__(self, address: str) -> None:
-        self._client = connect(address)
-        from distributed import CancelledError, KilledWorker, as_completed
-        from distributed.comm import CommClosedError
-
-        self.lost_worker = (KilledWorker, CancelledError, CommClosedError)
-        # Enough that no worker waits for us, and not more, so that an interrupt has not much to wait for.
-        self.max_submitted = 2 * max(count_threads(self._client), 1)
-        self._submitted = as_completed(loop=self._client.loop)
-
-    def submit(self, run: Run, task: Any) -> Any:
-        """Send the task to the scheduler."""
-        future = self._client.compute(_to_graph(partial(_run_alone, run, task, 1)))
-        self._submitted.add(future)
-        return future
-
-    def next_done(self) -> Any:
-        """Wait for a message from the scheduler."""
-        return next(self._submitted)
-
-    def close(self, *, wait: bool) -> None:
-        """Disconnect; the scheduler cancels what has not finished."""
-        self._client.close()
 
 
 def _to_graph(call: Callable[[], None]) -> Any:

@@ -10,12 +10,12 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpa_data.errors import InputError, first_line
-from hpa_data.system.worker import Mark, describe_folder, describe_process, prove
+from hpa_data.system.worker import Mark, count_running, describe_folder, describe_process, prove
 
 # Seconds to wait for the answer of a worker: its Python may be busy in a library for some of them.
 ANSWER_S = 30.0
@@ -88,13 +88,25 @@ def check_workers(client: Any, address: str, paths: Sequence[str]) -> None:
         )
     different = find_differences(client, list(workers), paths)
     if different:
-        worker, what = next(iter(different.items()))
+        worker, difference = next(iter(different.items()))
         others = len(different) - 1
         more = f" {others} more worker{'s are' if others > 1 else ' is'} refused, too." if others else ""
-        raise InputError(f"Cannot use the Dask cluster at {address}: worker {worker} {what}{more}")
+        raise InputError(f"Cannot use the Dask cluster at {address}: worker {worker} {difference.text}{more}")
 
 
-def find_differences(client: Any, workers: Iterable[str], paths: Sequence[str]) -> dict[str, str]:
+class Difference(NamedTuple):
+    """How a worker is not like this process."""
+
+    text: str
+    """What is different and what to do: the end of a sentence, and another."""
+
+    is_silent: bool = False
+    """Whether it only has not answered."""
+
+
+def find_differences(
+    client: Any, workers: Iterable[str], paths: Sequence[str], *, timeout: float = ANSWER_S
+) -> dict[str, Difference]:
     """Let workers prove that they are like this process: the same versions and code, and the same folders.
 
     Parameters
@@ -104,44 +116,55 @@ def find_differences(client: Any, workers: Iterable[str], paths: Sequence[str]) 
         Addresses.
     paths : sequence of str
         Files and folders that every worker must see. For a moment, a hidden file lies beside or in each.
+    timeout : float
+        Seconds to wait for a worker.
 
     Returns
     -------
-    dict of str to str
-        For each address of a worker that is not: what is different and what to do, the end of a sentence, and another.
+    dict of str to Difference
+        Of those that are not, by address.
     """
     addresses = list(workers)
     with _write_marks(paths) as marks:
-        answers = client.sync(_ask, client, addresses, marks)
-    found = {address: _compare(answer) for address, answer in zip(addresses, answers, strict=True)}
-    return {address: what for address, what in found.items() if what}
+        answers = client.sync(_ask, client, addresses, timeout, prove, marks)
+    found = {address: _compare(answer, timeout) for address, answer in zip(addresses, answers, strict=True)}
+    return {address: difference for address, difference in found.items() if difference is not None}
 
 
-async def _ask(client: Any, addresses: Sequence[str], marks: list[Mark]) -> list[Any]:
+def count_running_tasks(client: Any, workers: Iterable[str], *, timeout: float) -> int:
+    """Count the tasks that workers compute, given up ones included; those of a worker without an answer are none."""
+    answers = client.sync(_ask, client, list(workers), timeout, count_running, callback_timeout=2 * timeout)
+    return sum(answer for answer in answers if isinstance(answer, int))
+
+
+async def _ask(
+    client: Any, addresses: Sequence[str], timeout: float, function: Callable[..., Any], *arguments: Any
+) -> list[Any]:
+    """Call a function on workers; return what it returns on each, or the exception."""
+
     async def ask(address: str) -> Any:
-        answers = await asyncio.wait_for(
-            client._run(prove, marks, workers=[address], on_error="return"),  # the public `run` has no time limit
-            ANSWER_S,
-        )
-        return answers[address]
+        # The public `run` has no time limit.
+        call = client._run(function, *arguments, workers=[address], on_error="return")
+        return (await asyncio.wait_for(call, timeout))[address]
 
     return await asyncio.gather(*map(ask, addresses), return_exceptions=True)
 
 
-def _compare(answer: Any) -> str:
-    """Put into words how a worker differs from this process; empty if it does not."""
+def _compare(answer: Any, timeout: float) -> Difference | None:
+    """Put into words how a worker differs from this process; None if it does not."""
     ours = describe_process()
     if isinstance(answer, TimeoutError):
-        return f"has not answered for {ANSWER_S:.0f} s. Stop it, or start it again."
+        return Difference(f"has not answered for {timeout:.0f} s. Stop it, or start it again.", is_silent=True)
     if isinstance(answer, BaseException):
-        return f"cannot run hpa: {_unquote(answer)}. Install hpa {ours['hpa']} in its environment, and start it again."
+        reason = _unquote(answer)
+        is_gone = "Comm" in reason or "OSError" in reason  # it ended meanwhile
+        remedy = f"Install hpa {ours['hpa']} in its environment, and start it again."
+        return Difference(f"cannot run hpa: {reason}. {remedy}", is_silent=is_gone)
     theirs, missed = answer
     if missed:
-        return f"{missed[0]}. Use a path on a shared disk."
+        return Difference(f"{missed[0]}. Use a path on a shared disk.")
     differences = describe_differences(theirs, ours)
-    if differences:
-        return f"{differences}. Install the same there, and start the worker again."
-    return ""
+    return Difference(f"{differences}. Install the same there, and start it again.") if differences else None
 
 
 def describe_differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:

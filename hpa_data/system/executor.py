@@ -1,6 +1,6 @@
 """Run tasks in threads of this process, in processes of this machine, or on a Dask cluster; one Dask task each.
 
-Every task becomes a Dask graph of one task. A backend says where the graph is computed; `run_tasks` is the only loop.
+A backend says where a task is computed; `run_tasks` is the only loop.
 """
 
 import contextlib
@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError
-from hpa_data.system.backends import Backend, ClusterBackend, ProcessBackend, ThreadBackend
+from hpa_data.system.backends import Backend, ProcessBackend, ThreadBackend
 from hpa_data.system.cluster import check_workers, count_threads, open_client
 from hpa_data.system.interrupts import Interrupts, defer_interrupt
+from hpa_data.system.placement import GRACE_S, ClusterBackend
 from hpa_data.system.threads import ThreadTeam
 
 Task = TypeVar("Task")
@@ -34,6 +35,9 @@ class Parallelism:
     scheduler: str | None = None
     """Address of a Dask cluster, ``tcp://…``, whose workers see the same files under the same paths. Each of its
     threads takes one task; `threads` has no effect."""
+
+    worker_timeout_s: float = 600.0
+    """Seconds to wait for a cluster of which no worker can be given tasks, before giving up."""
 
     def __post_init__(self) -> None:
         """Check the numbers, and that only one backend is named."""
@@ -95,11 +99,13 @@ def run_tasks(
     *,
     workers: Parallelism,
     on_done: Callable[[Task], None],
+    paths: Sequence[str] = (),
+    describe: Callable[[Task], str] = str,
 ) -> None:
     """Run a function on each task.
 
-    The first interrupt (Ctrl-C or SIGTERM) lets running tasks finish and starts no other (a cluster also finishes those
-    that were already submitted, two for each of its threads); the second one stops at once.
+    The first interrupt (Ctrl-C or SIGTERM) lets running tasks finish, on a cluster for at most `placement.GRACE_S`
+    seconds, and starts no other; the second one stops at once.
 
     Parameters
     ----------
@@ -111,37 +117,53 @@ def run_tasks(
     workers : Parallelism
     on_done : function of a task
         Called after each task, in the calling thread.
+    paths : sequence of str
+        Files and folders that every worker of a cluster must see, also one that joins late.
+    describe : function of a task
+        Names it in messages.
 
     Raises
     ------
     KeyboardInterrupt
         After an interrupt.
     InputError
-        If the cluster cannot be reached, or a worker died.
+        If the cluster cannot be reached or has no worker for too long, or a worker died.
     Exception
         Whatever `run` raised first; the tasks that were running have finished by then.
     """
     if not tasks:
         return
-    with defer_interrupt("Interrupted: finishing the running tasks. Press Ctrl-C again to stop at once.") as interrupts:
-        backend = _open_backend(workers)
+    running_tasks = (
+        f"giving the running tasks {GRACE_S:.0f} s to finish" if workers.scheduler else "finishing the running tasks"
+    )
+    with defer_interrupt(f"Interrupted: {running_tasks}. Press Ctrl-C again to stop at once.") as interrupts:
+        backend = _open_backend(workers, interrupts, paths, describe)
         try:
-            _run_all(backend, run, tasks, on_done, interrupts)
-        except backend.lost_worker as error:
+            _run_all(backend, run, tasks, on_done, interrupts, describe=describe)
+        except _LostWorkerError as error:
             if interrupts.requested:  # worker processes received the signal, too
                 raise KeyboardInterrupt(interrupts.received[0]) from error
-            raise InputError(
-                "Cannot finish the work: a worker process died, perhaps out of memory. Run the same command again with "
-                "fewer workers."
-            ) from error
+            raise
         finally:
             with contextlib.suppress(KeyboardInterrupt):
                 backend.close(wait=interrupts.count < 2)
 
 
-def _open_backend(workers: Parallelism) -> Backend:
+class _LostWorkerError(InputError):
+    """A worker process of this machine died."""
+
+
+def _open_backend(
+    workers: Parallelism, interrupts: Interrupts, paths: Sequence[str], describe: Callable[[Any], str]
+) -> Backend:
     if workers.scheduler:
-        return ClusterBackend(workers.scheduler)
+        return ClusterBackend(
+            workers.scheduler,
+            paths=paths,
+            timeout_s=workers.worker_timeout_s,
+            interrupts=interrupts,
+            describe=describe,
+        )
     if workers.processes:
         return ProcessBackend(workers.processes, threads=workers.threads_per_task)
     return ThreadBackend(workers.max_concurrent_tasks, threads=workers.threads_per_task)
@@ -153,6 +175,8 @@ def _run_all(
     tasks: Sequence[Task],
     on_done: Callable[[Task], None],
     interrupts: Interrupts,
+    *,
+    describe: Callable[[Task], str],
 ) -> None:
     """Submit tasks as others finish, until all are done, or one failed and the running ones are done."""
     waiting = iter(tasks)
@@ -165,12 +189,29 @@ def _run_all(
         if not running:
             break
         future = backend.next_done()
+        if future is None:
+            continue
         task = running.pop(future)
         try:
             future.result()
+        except backend.lost_worker as raised:
+            error = error or _name_tasks(raised, [task, *running.values()], describe)
         except Exception as raised:
             error = error or raised
+            for dropped in backend.drop_waiting():
+                running.pop(dropped, None)
         else:
             on_done(task)
     if error is not None:
         raise error
+
+
+def _name_tasks(error: Exception, tasks: Sequence[Task], describe: Callable[[Task], str]) -> Exception:
+    """Return the error for a worker process that died; which task it computed is known only if there was one."""
+    named = " or ".join(map(describe, tasks))
+    lost = _LostWorkerError(
+        f"Cannot finish the work: a worker process died, perhaps out of memory, at {named}. Run the same command again "
+        "with fewer workers."
+    )
+    lost.__cause__ = error
+    return lost

@@ -31,10 +31,10 @@ def test_workers_of_another_version_without_hpa_or_on_another_disk_are_named_wit
         found = find_differences(client, workers.values(), [place])
         assert workers["alike"] not in found
         ours = describe_process()["code of hpa_data"]
-        assert f", here {ours}. Install the same there" in found[workers["altered"]]
-        assert found[workers["altered"]].startswith("has code of hpa_data ")
-        assert found[workers["bare"]].startswith("cannot run hpa: No module named 'hpa_data'. Install hpa ")
-        assert found[workers["elsewhere"]] == f"sees another disk at {place}. Use a path on a shared disk."
+        assert f", here {ours}. Install the same there" in found[workers["altered"]].text
+        assert found[workers["altered"]].text.startswith("has code of hpa_data ")
+        assert found[workers["bare"]].text.startswith("cannot run hpa: No module named 'hpa_data'. Install hpa ")
+        assert found[workers["elsewhere"]].text == f"sees another disk at {place}. Use a path on a shared disk."
         with pytest.raises(InputError, match=r"^Cannot use the Dask cluster at tcp://\S+: worker tcp://\S+ .*refused"):
             check_workers(client, cluster.scheduler_address, [place])
     assert not [name for name in os.listdir() if name.endswith(".part")]

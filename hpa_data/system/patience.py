@@ -1,0 +1,97 @@
+"""Waiting for a Dask cluster is never silent, and never without end."""
+
+import logging
+import time
+from collections import Counter
+
+from hpa_data.errors import InputError
+from hpa_data.system.watch import SILENCE_S, Snapshot
+
+# Seconds after which waiting is said for the first time, and between two times.
+FIRST_S, AGAIN_S = 30.0, 60.0
+
+# What a client is once it has tried in vain, for ten seconds, to connect again.
+_CLOSED = {"closed", "closing"}
+
+
+class Patience:
+    """Says for what a cluster is waited for, and when that takes too long."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._unusable_since: float | None = None
+        self._said = 0.0
+        self._finished_at = self._said_slow = time.monotonic()
+        self._troubled: dict[str, float] = {}
+
+    def troubled_since(self, snapshot: Snapshot) -> dict[str, float]:
+        """Return the seconds since when each worker cannot be given tasks, by address."""
+        now = time.monotonic()
+        self._troubled = {
+            address: self._troubled.get(address, now) for address, worker in snapshot.workers.items() if worker.trouble
+        }
+        return {address: now - since for address, since in self._troubled.items()}
+
+    def check(self, snapshot: Snapshot, status: str, *, doing: str, has_finished: bool) -> None:
+        """Say what is waited for, if it is time; InputError if it has lasted too long.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+        status : str
+            Of the client.
+        doing : str
+            The oldest task in flight and its worker, in words; empty if there is none.
+        has_finished : bool
+            Whether a task has ended since the last call.
+        """
+        if status in _CLOSED:
+            raise InputError(
+                f"Cannot finish the work: the connection to the scheduler at {self._address} is lost; it ended, or "
+                "cannot be reached any more. Start it again, and run the same command again."
+            )
+        now = time.monotonic()
+        trouble = self._describe_trouble(snapshot, now)
+        if trouble:
+            self._wait(trouble, now)
+            self._finished_at = self._said_slow = now
+            return
+        self._unusable_since = None
+        if has_finished:
+            self._finished_at = self._said_slow = now
+        elif doing and now - self._said_slow >= AGAIN_S:
+            self._said_slow = now
+            _say(f"Warning: no task has ended for {now - self._finished_at:.0f} s; the oldest is {doing}.")
+
+    def _wait(self, trouble: str, now: float) -> None:
+        if self._unusable_since is None:
+            self._unusable_since, self._said = now, now - AGAIN_S + FIRST_S
+        waited_s = now - self._unusable_since
+        if waited_s >= self._timeout_s:
+            raise InputError(
+                f"Cannot finish the work: {trouble}, for {waited_s:.0f} s now. Start workers that can go on with "
+                f"`dask worker {self._address}`, and run the same command again; --worker-timeout waits longer."
+            )
+        if now - self._said >= AGAIN_S:
+            self._said = now
+            _say(
+                f"Warning: {trouble}, for {waited_s:.0f} s now. Start one with `dask worker {self._address}`, or press "
+                f"Ctrl-C; the command ends after {self._timeout_s:.0f} s (--worker-timeout)."
+            )
+
+    def _describe_trouble(self, snapshot: Snapshot, now: float) -> str:
+        """Say why no worker of a cluster can be given tasks; empty if one can."""
+        if now - snapshot.at > SILENCE_S:
+            return f"the scheduler at {self._address} does not answer"
+        if snapshot.usable:
+            return ""
+        if not snapshot.workers:
+            return f"the Dask cluster at {self._address} has no worker"
+        reasons = Counter(worker.trouble for worker in snapshot.workers.values())
+        listed = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+        return f"the Dask cluster at {self._address} has no worker that can be given tasks ({listed})"
+
+
+def _say(line: str) -> None:
+    logging.getLogger(__name__).warning(line)
