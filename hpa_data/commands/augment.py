@@ -15,7 +15,8 @@ from hpa_data.commands.options import (
     Scheduler,
     Threads,
     Workers,
-    refuse_unused,
+    WorkerTimeout,
+    choose_workers,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def augment(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    worker_timeout: WorkerTimeout = 600,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -54,10 +56,8 @@ def augment(
     from hpa_data.augment.execute import augment_store, check_augmentation
     from hpa_data.augment.plan import plan_augmentation
     from hpa_data.store.store import open_store
-    from hpa_data.system.executor import Parallelism
 
-    refuse_unused(ctx, "threads", when=scheduler is not None, reason="with --scheduler")
-    parallelism = Parallelism(threads=threads, processes=workers, scheduler=scheduler)
+    parallelism = choose_workers(ctx, threads, workers, scheduler, worker_timeout)
     plan = plan_augmentation(
         open_store(store),
         parts=parts,

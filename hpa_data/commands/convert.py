@@ -8,7 +8,17 @@ import typer
 from hpa_data.commands.console import abbreviate, progress, resumable, show
 from hpa_data.commands.expand import expand_options
 from hpa_data.commands.import_options import LabelOptions, ReadingOptions
-from hpa_data.commands.options import DryRun, Json, Overwrite, Scheduler, Strict, Threads, Workers, refuse_unused
+from hpa_data.commands.options import (
+    DryRun,
+    Json,
+    Overwrite,
+    Scheduler,
+    Strict,
+    Threads,
+    Workers,
+    WorkerTimeout,
+    choose_workers,
+)
 from hpa_data.commands.understood import describe_understanding, list_findings
 from hpa_data.errors import InputError
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
@@ -36,6 +46,7 @@ def convert(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    worker_timeout: WorkerTimeout = 600,
     strict: Strict = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -48,10 +59,8 @@ def convert(
     from hpa_data.convert.estimate import estimate_conversion
     from hpa_data.convert.execute import convert_files
     from hpa_data.convert.plan import plan_conversion
-    from hpa_data.system.executor import Parallelism
 
-    refuse_unused(ctx, "threads", when=scheduler is not None, reason="with --scheduler")
-    parallelism = Parallelism(threads=threads, processes=workers, scheduler=scheduler)
+    parallelism = choose_workers(ctx, threads, workers, scheduler, worker_timeout)
     plan = plan_conversion(
         source,
         store,

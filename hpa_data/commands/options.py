@@ -18,6 +18,7 @@ from hpa_data.reader.limits import get_limits, set_limits
 
 if TYPE_CHECKING:
     from hpa_data.dataset import Dataset
+    from hpa_data.system.executor import Parallelism
     from hpa_data.tables.labels import TableOptions
 
 STORE = "A store, or its URL (s3://, gs://, https://)"
@@ -62,6 +63,16 @@ RetryMinutes = Annotated[
         callback=_set_retry_minutes,
         rich_help_panel=EXECUTION,
         help="For a store at a URL: minutes to try again when its server fails or is silent.",
+    ),
+]
+WorkerTimeout = Annotated[
+    float,
+    typer.Option(
+        "--worker-timeout",
+        metavar="SECONDS",
+        min=1,
+        rich_help_panel=EXECUTION,
+        help="With --scheduler: how long to wait while no worker can be given tasks.",
     ),
 ]
 
@@ -211,6 +222,17 @@ def _respell(args: Iterator[str], former: Mapping[str, str], valued: Collection[
             items = [item.strip() for item in given.split(",") if item.strip()] if form == "," else [form + given]
             for item in items or [given]:
                 yield from (option, item)
+
+
+def choose_workers(
+    ctx: typer.Context, threads: int | None, workers: int | None, scheduler: str | None, worker_timeout: float
+) -> "Parallelism":
+    """Return who does the work; InputError for options without an effect."""
+    from hpa_data.system.executor import Parallelism
+
+    refuse_unused(ctx, "threads", when=scheduler is not None, reason="with --scheduler")
+    refuse_unused(ctx, "worker_timeout", when=scheduler is None, reason="without --scheduler")
+    return Parallelism(threads=threads, processes=workers, scheduler=scheduler, worker_timeout_s=worker_timeout)
 
 
 def refuse_unused(ctx: typer.Context, *options: str, when: bool, reason: str) -> None:
