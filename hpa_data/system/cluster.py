@@ -157,7 +157,7 @@ def _compare(answer: Any, timeout: float) -> Difference | None:
         return Difference(f"has not answered for {timeout:.0f} s. Stop it, or start it again.", is_silent=True)
     if isinstance(answer, BaseException):
         reason = _unquote(answer)
-        is_gone = "Comm" in reason or "OSError" in reason  # it ended meanwhile
+        is_gone = isinstance(answer, OSError) or "Comm" in reason or "OSError" in reason  # it ended meanwhile
         remedy = f"Install hpa {ours['hpa']} in its environment, and start it again."
         return Difference(f"cannot run hpa: {reason}. {remedy}", is_silent=is_gone)
     theirs, missed = answer

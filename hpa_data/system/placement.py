@@ -125,6 +125,7 @@ class ClusterBackend:
         snapshot = self._watch.snapshot
         self._collect()
         self._leave_lost_workers(snapshot)
+        snapshot = self._watch.snapshot  # without those that are lost
         self._place(snapshot)
         now = time.monotonic()
         self._busy_s += (now - self._looked) * len(self._list_running(snapshot))
@@ -212,7 +213,7 @@ class ClusterBackend:
             if placed not in self._in_flight:
                 continue  # its worker was left meanwhile
             match placed.future.status:
-                case "finished":
+                case "finished" | "lost":  # lost is its result, which is nothing; what it has written is there
                     self._finish(placed)
                 case "error":
                     self._sort_out(placed, placed.future.exception(timeout=_PATIENCE_S))
@@ -227,7 +228,7 @@ class ClusterBackend:
         placed.future = None  # the scheduler may forget it
         self._finished.append(placed)
 
-    def _sort_out(self, placed: Placed, error: BaseException) -> None:
+    def _sort_out(self, placed: Placed, error: object) -> None:
         """Decide what becomes of a task that ended with an error."""
         if type(error).__name__ == "KilledWorker":  # the scheduler's word for a worker that died
             self._bury(placed.worker, self._watch.snapshot.workers.get(placed.worker, Worker(threads=1)))
@@ -238,7 +239,8 @@ class ClusterBackend:
             self._watch.distrust(placed.worker)
             self._in_flight.remove(placed)
             self._waiting.appendleft(placed)
-            self._count_death(placed, f"could not begin it: {first_line(error)}")
+            reason = first_line(error) if isinstance(error, BaseException) else "an error that cannot be read here"
+            self._count_death(placed, f"could not begin it: {reason}")
 
     def _leave_lost_workers(self, snapshot: Snapshot) -> None:
         """Take back the tasks of workers that are gone, and of those that others can replace."""
@@ -259,6 +261,10 @@ class ClusterBackend:
 
     def _bury(self, address: str, worker: Worker) -> None:
         """Take back the tasks of a worker that is gone; those that it was computing may have killed it."""
+        self._watch.distrust(address)  # the snapshot may be older than its end
+        for placed in [placed for placed in self._in_flight if placed.worker == address]:
+            if placed.future.status in {"finished", "lost"}:
+                self._finish(placed)
         taken = self._take_back(address)
         if worker.is_leaving:
             return

@@ -187,13 +187,16 @@ def run_task(payload: bytes, expected: dict[str, str]) -> None:
     # Not only when the worker joined: another one may have taken its place at the same address.
     if describe_process() != expected:
         raise TaskError("it is not like the client", differs=True)
+    failed: TaskError | None = None
     _RUNNING.add(1)
     try:
         cloudpickle.loads(payload)()
     except Exception as error:
-        raise _travel(error) from None
+        failed = _travel(error)
     finally:
         _RUNNING.add(-1)
+    if failed is not None:
+        raise failed  # here, where it has no context: Dask would send that along, and the client could not read it
 
 
 def _travel(error: Exception) -> TaskError:
