@@ -11,10 +11,56 @@ import keras
 import numpy.typing as npt
 from dask.system import CPU_COUNT
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, Notice
 from hpa_data.reader.batches import BatchReader, BatchSampler, count_symmetries, draw_orientations, iter_batches
 
 JAX_FLAG = "--xla_gpu_deterministic_ops=true"
+
+
+BACKENDS = ("tensorflow", "jax")
+# Settings of Keras that would change a result, with the values that all networks here are made for. The user's file
+# ~/.keras/keras.json and variables may say otherwise.
+KERAS_SETTINGS: dict[str, Any] = {
+    **{"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"},
+    **{"max_epochs": None, "max_steps_per_epoch": None},
+}
+_overridden: dict[str, Any] = {}
+
+
+def settle_keras() -> None:
+    """Give Keras the settings that networks are made for, whatever a file or a variable says.
+
+    Raises
+    ------
+    InputError
+        If its backend is neither TensorFlow nor JAX.
+    """
+    backend = str(keras.backend.backend())
+    if backend not in BACKENDS:
+        raise InputError(f"KERAS_BACKEND must be {' or '.join(BACKENDS)}. Received: {backend}. Set one of them.")
+    for name, value in KERAS_SETTINGS.items():
+        # Versions of Keras before 3.12 have no limits of epochs and steps.
+        found = getattr(keras.config, name, lambda: None)()
+        if found != value:
+            _overridden[name] = found
+            if name == "floatx" and keras.config.dtype_policy().name == found:
+                keras.config.set_dtype_policy(value)
+            getattr(keras.config, f"set_{name}")(value)
+
+
+def list_overridden() -> list[Notice]:
+    """Tell which settings of Keras `settle_keras` has changed in this process."""
+    if not _overridden:
+        return []
+    return [
+        Notice(
+            what="settings of Keras, from keras.json or a variable KERAS_…, are not used, as they would change results",
+            n=len(_overridden),
+            unit="setting",
+            examples=tuple(f"{name}={value} ({KERAS_SETTINGS[name]} is used)" for name, value in _overridden.items()),
+            remedy="Use --precision for another arithmetic, and --epochs for fewer epochs.",
+        )
+    ]
 
 
 def on_tensorflow() -> bool:

@@ -85,6 +85,8 @@ def explain(error: BaseException) -> tuple[int, str] | None:
             reason = f"Cannot run this command: {error.name} is not installed. Run: pip install '.[{extra}]'"
         case ImportError(name="torch" | "openvino"):  # a backend of Keras that is not installed
             reason = _name_backends()
+        case ValueError() if str(error).startswith("Invalid `") and "` configuration" in str(error):  # Keras's words
+            reason = f"Cannot start Keras: {first_line(error)}. Correct or remove ~/.keras/keras.json."
         case ValueError() if str(error).startswith("Unable to import backend"):  # Keras's words for an unknown one
             reason = _name_backends()
         case BrokenPipeError():

@@ -1,6 +1,9 @@
+from . import environment as environment
 from . import library as library
 from . import recipes as recipes
 from . import settings as settings
+from .environment import compare_environments as compare_environments
+from .environment import read_environment as read_environment
 from .library import find_recipe as find_recipe
 from .library import list_recipes as list_recipes
 from .recipes import format_image_size as format_image_size

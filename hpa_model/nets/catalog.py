@@ -9,6 +9,7 @@ import lazy_loader
 
 from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
+from hpa_model.backend import settle_keras
 from hpa_model.nets.deepyeast import build_deepyeast
 from hpa_model.nets.densenet import build_densenet121
 from hpa_model.nets.gapnet import build_gapnet, find_min_size
@@ -146,6 +147,7 @@ def build(
     if name not in NETS:
         raise InputError(f"model must be one of {', '.join(NETS)}. Received: model={name!r}. Choose one of them.")
     net = NETS[name]
+    settle_keras()
     chosen = _check_options(name, options or {})
     size = choose_size(image_size or min(net.image_size, *image_shape[:2]), image_shape)
     _check_min_size(name, size, chosen, image_shape)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.dataset import FAILED
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, Notice
 from hpa_data.reader.batches import BatchReader, BatchSampler, count_symmetries, iter_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.sources.samples import FolderReader
@@ -51,6 +51,15 @@ def name_models(run: Path, description: RunDescription, folds: Sequence[int]) ->
     """Return what messages call the models of some folds of a run: their files."""
     name = BEST_FILE if description.baseline is None else BASELINE_FILE
     return [f"model {fold_folder(run, fold) / name}" for fold in folds]
+
+
+def list_overridden_settings(models: "Sequence[keras.Model] | BaselinePredictor") -> list[Notice]:
+    """Tell which settings of Keras were not used to load models; a baseline does without Keras."""
+    if isinstance(models, BaselinePredictor):
+        return []
+    from hpa_model.backend import list_overridden
+
+    return list_overridden()
 
 
 def predict_probs(

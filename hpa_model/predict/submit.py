@@ -18,7 +18,7 @@ from hpa_data.system.outputs import check_distinct, check_output
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import first_duplicate
 from hpa_model.predict.ensemble import Ensemble, choose_models, notice_count
-from hpa_model.predict.models import load_models, name_models, predict_probs
+from hpa_model.predict.models import list_overridden_settings, load_models, name_models, predict_probs
 from hpa_model.predict.reading import Reading, find_reading
 from hpa_model.predict.seen import TrainingSamples, notice_seen
 from hpa_model.predict.source import Source, is_store, open_source
@@ -156,6 +156,7 @@ def predict_submission(
         if not readable.any():
             raise InputError(f"Cannot predict {source}: none of its samples is readable. Convert it again.")
         networks = load_models(run, description, models.folds)
+        before += list_overridden_settings(networks)
         progress.start(int(readable.sum()))
         rows = chosen[readable]
         found = predict_probs(

@@ -125,6 +125,9 @@ class RunDescription:
     origin: Origin | None = field(default=None, metadata={"absent": None})
     """When, where and how it was begun; None in runs of versions before 0.4.0. Says nothing about the results."""
 
+    environment: dict[str, str] | None = field(default=None, metadata={"absent": None})
+    """Variables that may change the numbers, as they were when it was begun; None in runs before 0.5.0."""
+
     baseline: BaselineSettings | None = field(default=None, metadata={"absent": None})
     """How the baseline was made, of a run of `hpa baseline`; None for networks."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.files import open_regular, refuse_unreadable
+from hpa_model.backend import settle_keras
 from hpa_model.nets import LAYERS
 from hpa_model.runs.folder import RunDescription
 
@@ -57,6 +58,7 @@ def load_model(path: Path, description: RunDescription | None = None) -> keras.M
     InputError
         If it is missing or damaged, has another input or output shape, or weights that are not finite.
     """
+    settle_keras()
     if not is_complete(path):
         raise InputError(f"Cannot read model {path}: it is missing or incomplete. Train the run again.")
     try:

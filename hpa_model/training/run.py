@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from hpa_data.dataset import is_readable
-from hpa_data.errors import InputError, first_line
+from hpa_data.errors import InputError, Notice, first_line
 from hpa_data.folds.options import DuplicateSearch
 from hpa_data.folds.plan import FoldPlan, plan_training
 from hpa_data.reader.reader import Reader
@@ -21,9 +21,9 @@ from hpa_data.system.lock import LOCK_NAME, hold_store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
 from hpa_data.tables import encode_table, first_duplicate
-from hpa_model.backend import check_devices, describe_device, make_deterministic
+from hpa_model.backend import check_devices, describe_device, list_overridden, make_deterministic, settle_keras
 from hpa_model.baseline.settings import BaselineSettings, compare_settings
-from hpa_model.config import DEFAULTS, TrainConfig
+from hpa_model.config import DEFAULTS, TrainConfig, compare_environments, read_environment
 from hpa_model.runs.folder import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
@@ -83,7 +83,8 @@ class BaseRun:
 
 
 def prepare_backend(config: TrainConfig) -> None:
-    """Select the devices and set determinism, before anything is computed; InputError if that is not possible."""
+    """Set up Keras, devices and determinism, before anything is computed; InputError if that is not possible."""
+    settle_keras()
     check_devices(config.devices)
     if config.deterministic:
         make_deterministic()
@@ -145,6 +146,10 @@ def open_run(
             summarize_data(store, config.parts).refuse_empty_parts()
         if base is not None:
             check_folds(base.folder, plan, reader)
+        for notice in (
+            [] if baseline is not None else _list_surroundings(None if is_new else read_run(out), description)
+        ):
+            progress.note(str(notice))
         progress.note(description.known_leak_check.describe())
         if before is None and config.duplicates == "auto":
             for notice in plan.leak_check.list_notices():
@@ -159,6 +164,12 @@ def open_run(
             write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader))
             _record_epochs(out, config.epochs)
             yield OpenRun(folder=out, description=description, plan=plan, reader=reader, is_new=is_new)
+
+
+def _list_surroundings(begun: RunDescription | None, wanted: RunDescription) -> list[Notice]:
+    """Tell what of the user's surroundings is not used, and what differs from when a run was begun."""
+    changed = None if begun is None else compare_environments(begun.environment, wanted.environment or {})
+    return list_overridden() + ([] if changed is None else [changed])
 
 
 def _repeat_search(description: RunDescription) -> DuplicateSearch:
@@ -187,6 +198,7 @@ def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescri
         versions=read_versions() | {"backend": str(keras.backend.backend())},
         dataset=first.dataset,
         origin=read_origin(describe_device(config.devices)),
+        environment=read_environment(),
         imports={name: settings for name, settings in imports.items() if settings is not None},
     )
 
