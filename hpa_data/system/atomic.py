@@ -125,7 +125,7 @@ def open_output(path: Path) -> Iterator[WritableFile]:
     OSError
         For example if the disk is full; a file is then unchanged.
     """
-    target = _follow(path)
+    target = follow_output(path)
     if isinstance(target, Path) and (not target.exists() or target.is_file() or target.is_dir()):
         with open_atomic(target) as file:
             yield file
@@ -144,7 +144,7 @@ def write_output(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _follow(path: Path) -> Path | int:
+def follow_output(path: Path) -> Path | int:
     """Follow a path that is a link; return the path that it leads to, or a descriptor of this process."""
     for _ in range(40):  # as often as Linux does
         folder = os.path.realpath(path.parent)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import name_temporary
+from hpa_data.system.atomic import follow_output, name_temporary
 from hpa_data.system.os_errors import describe_os_error
 
 # Larger files are only compared with the free space; up to this size the system is asked to reserve it.
@@ -24,7 +24,7 @@ def check_output(path: Path, *, option: str = "out", example: str = "", n_bytes:
     Parameters
     ----------
     path : Path
-        A file that will be written, or replaced, by `atomic.open_atomic`, which makes missing folders.
+        A file that will be written, or replaced, by `atomic.open_output`, which makes missing folders.
     option : str
         What the user calls it, for messages: the option without ``--``.
     example : str
@@ -40,12 +40,16 @@ def check_output(path: Path, *, option: str = "out", example: str = "", n_bytes:
     if path.is_dir():
         remedy = f"Pass {path / example}." if example else "Pass the path of a file."
         raise InputError(f"{option} must be a file. Received: {path}, a folder. {remedy}")
-    if path.exists() and not path.is_file():  # a device or a pipe: opening it to try would act on it
-        if not os.access(path, os.W_OK):
+    try:
+        target = follow_output(path)  # what a link leads to is written, and its folder counts
+    except OSError as error:
+        raise InputError(describe_os_error(error)) from error
+    if isinstance(target, int):  # the standard output
+        return
+    if target.exists() and not target.is_file():  # a device or a pipe: opening it to try would act on it
+        if not os.access(target, os.W_OK):
             raise InputError(describe_os_error(PermissionError(errno.EACCES, "", str(path))))
         return
-    # What a link points to is written, and its folder counts.
-    target = Path(os.path.realpath(path)) if path.is_symlink() else path
     existing = _find_existing(target.parent)
     if not existing.is_dir():
         raise InputError(f"Cannot write {path}: {existing} is not a folder. Pass another path.")

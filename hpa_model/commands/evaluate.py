@@ -189,18 +189,27 @@ def evaluate(
     Scores are computed with each of four ways to choose thresholds, overall and per class.
     """
     from hpa_data.store.store import open_store
-    from hpa_data.system.outputs import check_output, check_output_folder
     from hpa_model.evaluation.scores import score_run
-    from hpa_model.runs.folder import FIGURES_FOLDER, REPORT_FILE, read_run
 
-    read_run(run)
-    check_output(run / REPORT_FILE, option="report", n_bytes=REPORT_BYTES)
-    check_output_folder(run / FIGURES_FOLDER, option="figures")
+    _check_outputs(run)
     opened = None if store is None else open_store(store)
     scores = score_run(run)
     lines = [describe_classes(scores), "", describe_confusions(scores)]
     lines += ["", describe_scores(scores), "", write_report_file(run, opened, scores, files=True)]
     show(scores, as_json, "\n".join(lines))
+
+
+def _check_outputs(run: Path) -> None:
+    """Refuse a run in which an evaluation could not be written."""
+    from hpa_data.system.outputs import check_output, check_output_folder
+    from hpa_model.runs.folder import FIGURES_FOLDER, REPORT_FILE, SCORES_FILE, THRESHOLDS_FILE, read_run
+
+    read_run(run)
+    check_output_folder(run, option="run", n_bytes=REPORT_BYTES)
+    check_output_folder(run / FIGURES_FOLDER, option="figures")
+    for name in (REPORT_FILE, SCORES_FILE, THRESHOLDS_FILE):
+        if not (run / name).is_symlink():  # a link is replaced
+            check_output(run / name, option=name)
 
 
 def compare(
@@ -211,8 +220,9 @@ def compare(
 ) -> None:
     """Compare runs side by side, as in table 4.1 of the paper."""
     from hpa_data.system.atomic import write_output
-    from hpa_data.system.outputs import check_distinct, check_output
+    from hpa_data.system.outputs import check_distinct, check_output, check_output_folder
     from hpa_model.evaluation.compare import compare_runs, write_comparison
+    from hpa_model.runs.folder import read_run
 
     check_distinct({"out-csv": out_csv, "out-figure": out_figure})
     if out_csv is not None:
@@ -227,6 +237,9 @@ def compare(
         check_output(out_figure, option="out-figure")
         from hpa_model.evaluation.figure_runs import draw_comparison
         from hpa_model.evaluation.figure_style import render_file
+    for run in runs:
+        read_run(run)
+        check_output_folder(run, option="RUN")  # scores are written beside what they are of
     comparison = compare_runs(runs)
     if out_csv is not None:
         write_comparison(comparison, out_csv)
