@@ -17,6 +17,11 @@ from hpa_data.format.layout import Layout
 # Rows in one chunk of an array that is written when the part is created: every known data set has few chunks.
 ROWS_PER_CHUNK = 16_384
 
+# Ids differ: Zstandard needs a third of a byte for each, even if they are numbers in order.
+MAX_IDS_PER_BYTE = 16
+# Of the labels of a part, and of one chunk beside the images, in memory.
+MAX_LABEL_BYTES, MAX_CHUNK_ROWS = 2**32, 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArraySpec:
@@ -106,6 +111,32 @@ def check_arrays(group: zarr.Group, layout: Layout, *, n_classes: int) -> None:
         is_right &= not spec.per_shard or spec is IMAGES or array.chunks[0] == layout.shard_samples
         if not is_right:
             raise ValueError(f"{spec.name} does not have the type, shape or chunks that the manifest states")
+
+
+def check_sizes(group: zarr.Group, layout: Layout, *, n_classes: int, id_bytes: int) -> None:
+    """Refuse sizes that the files of a part cannot hold, before memory is taken for them: ValueError.
+
+    Parameters
+    ----------
+    group : zarr.Group
+    layout : Layout
+    n_classes : int
+    id_bytes : int
+        Of the files of the ids.
+    """
+    check_ids(layout.n_samples, id_bytes)
+    if layout.n_samples * n_classes > MAX_LABEL_BYTES:
+        raise ValueError(f"{layout.n_samples} samples of {n_classes} classes have more than {MAX_LABEL_BYTES} labels")
+    for spec in METADATA_ARRAYS:
+        array: Any = group.get(spec.name)
+        if array is not None and array.chunks[0] > max(MAX_CHUNK_ROWS, layout.n_samples):
+            raise ValueError(f"a chunk of {spec.name} has {array.chunks[0]} rows")
+
+
+def check_ids(n_samples: int, n_bytes: int) -> None:
+    """Refuse more samples than files of ids with so many bytes can hold: ValueError."""
+    if n_samples > MAX_IDS_PER_BYTE * n_bytes:
+        raise ValueError(f"its metadata promise {n_samples} samples, but its ids have only {n_bytes} bytes")
 
 
 def has_native_layout(images: zarr.Array[Any], layout: Layout, codec: Codec) -> bool:

@@ -6,19 +6,25 @@ them there; only images are read over the network.
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError, first_line
-from hpa_data.format.arrays import ARRAYS, IMAGES, SEAL_KEY
+from hpa_data.format.arrays import ARRAYS, IMAGES, SEAL_KEY, check_ids
+from hpa_data.reader.gate import MAX_METADATA_BYTES
 from hpa_data.reader.kvstore import import_tensorstore, make_retries
 from hpa_data.reader.remote import Server
 
 # In one array beside the images; the known data sets have some thousands.
 MAX_CHUNKS = 100_000
+# Of all that is downloaded, and of what is held in memory at once.
+MAX_BYTES, MAX_BYTES_AT_ONCE = 8 * 2**30, 256 * 2**20
+# Of a text, compressed: an id, a note, how a copy was made.
+TEXT_BYTES = 1024
+ITEM_BYTES = {"uint8": 1, "uint32": 4, "uint64": 8, "string": TEXT_BYTES}
 
 
 class Mirror:
@@ -27,6 +33,7 @@ class Mirror:
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url.rstrip("/")
         self.folder = folder
+        self._n_bytes = 0
         self._server = Server(url)
         tensorstore = import_tensorstore()
         context = tensorstore.Context(make_retries(self._server.spec["driver"]))
@@ -34,7 +41,7 @@ class Mirror:
 
     def fetch_root(self) -> bool:
         """Fetch the metadata of the store's group; False if there are none."""
-        return bool(self._fetch(["zarr.json"]))
+        return bool(self._fetch({"zarr.json": MAX_METADATA_BYTES}))
 
     def list_parts(self) -> list[str]:
         """List the names of all groups and arrays, which may be parts.
@@ -58,48 +65,86 @@ class Mirror:
         """Fetch everything of a part but the chunks of its images; False if it does not exist."""
         if (self.folder / name / "zarr.json").exists():
             return True
-        names = [spec.name for spec in ARRAYS]
         # The group's metadata come last: once they exist, the part has been fetched.
-        metadata = self._fetch([f"{name}/{array}/zarr.json" for array in names])
-        keys = []
-        for array in names:
-            content = metadata.get(f"{name}/{array}/zarr.json")
-            if content is not None and array != IMAGES.name:
-                keys += [f"{name}/{array}/{chunk}" for chunk in _list_chunks(content, f"{self.url}/{name}/{array}")]
-        self._fetch([*keys, f"{name}/{SEAL_KEY}"])
-        return bool(self._fetch([f"{name}/zarr.json"]))
+        known = [f"{name}/{spec.name}/zarr.json" for spec in ARRAYS]
+        found = self._fetch(dict.fromkeys([*known, f"{name}/id/c/0"], MAX_METADATA_BYTES))
+        arrays = [spec.name for spec in ARRAYS if spec is not IMAGES and f"{name}/{spec.name}/zarr.json" in found]
+        chunks = {array: self._list_chunks(f"{name}/{array}") for array in arrays}
+        # The ids before the rest: a part whose metadata promise more than it has is refused at once.
+        ids = dict(list(chunks.pop("id", {}).items())[1:])
+        for more in (dict[str, int](), ids) if f"{name}/images/zarr.json" in found else ():
+            found |= self._fetch(more) if more else {}
+            n_bytes = sum(size for key, size in found.items() if key.startswith(f"{name}/id/c/"))
+            self._check_ids(name, n_bytes if more is ids else n_bytes * (1 + len(ids)))
+        keys = {key: size for listed in chunks.values() for key, size in listed.items()}
+        self._fetch(keys | {f"{name}/{SEAL_KEY}": MAX_METADATA_BYTES})
+        return bool(self._fetch({f"{name}/zarr.json": MAX_METADATA_BYTES}))
 
-    def _fetch(self, keys: list[str]) -> dict[str, bytes]:
-        """Fetch objects concurrently, and write those that exist."""
-        found = {}
-        results = self._server.read([partial(self._store.read, key) for key in keys], f"the store {self.url}")
-        for key, result in zip(keys, results, strict=True):
-            if result.state == "value":
-                found[key] = bytes(result.value)
-                path = self.folder / key
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(found[key])
+    def _fetch(self, keys: Mapping[str, int]) -> dict[str, int]:
+        """Fetch objects concurrently, each of at most so many bytes, and write those that exist; return their sizes."""
+        found: dict[str, int] = {}
+        left = list(keys)
+        while left:
+            batch, n_bytes = [left.pop()], 0
+            while left and (n_bytes := n_bytes + keys[left[-1]]) <= MAX_BYTES_AT_ONCE:
+                batch.append(left.pop())
+            for key in batch:
+                self._server.allow(key, keys[key])
+            results = self._server.read([partial(self._store.read, key) for key in batch], f"the store {self.url}")
+            for key, result in zip(batch, results, strict=True):
+                if result.state == "value":
+                    self._write(key, bytes(result.value))
+                    found[key] = len(result.value)
         return found
+
+    def _write(self, key: str, content: bytes) -> None:
+        self._n_bytes += len(content)
+        if self._n_bytes > MAX_BYTES:
+            raise InputError(
+                f"Cannot read the store {self.url}: what it holds beside its images has more than {MAX_BYTES} bytes. "
+                "Check where it is from, or copy it to a folder."
+            )
+        path = self.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
     def _wait(self, start: Callable[[], Any]) -> Any:
         (result,) = self._server.read([start], f"the store {self.url}")
         return result
 
+    def _check_ids(self, name: str, n_bytes: int) -> None:
+        """Refuse a part that cannot have as many ids as its metadata promise: InputError."""
+        try:
+            check_ids(int(self._describe(f"{name}/images")["shape"][0]), n_bytes)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise InputError(
+                f"Cannot read part {name!r} of {self.url}: {error}. Check where the store is from."
+            ) from error
 
-def _list_chunks(metadata: bytes, url: str) -> list[str]:
-    """List the keys of an array's chunks from its metadata."""
-    try:
-        described = json.loads(metadata)
-        shape = [int(size) for size in described["shape"]]
-        chunks = [int(size) for size in described["chunk_grid"]["configuration"]["chunk_shape"]]
-        counts = [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)]
-    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
-        raise InputError(
-            f"Cannot read {url}: its metadata are damaged: {error!r}. Convert the part again with --overwrite."
-        ) from error
-    if any(count < 0 for count in counts) or math.prod(counts) > MAX_CHUNKS:
-        raise InputError(
-            f"Cannot read {url}: it has {math.prod(counts)} chunks, and at most {MAX_CHUNKS} are downloaded. Convert "
-            "the part again."
-        )
-    return ["/".join(["c", *map(str, position)]) for position in product(*map(range, counts))]
+    def _describe(self, array: str) -> dict[str, Any]:
+        """Return the metadata of an array that was fetched."""
+        described: dict[str, Any] = json.loads((self.folder / array / "zarr.json").read_bytes())
+        return described
+
+    def _list_chunks(self, array: str) -> dict[str, int]:
+        """List the keys of an array's chunks, each with the most bytes that it may have, from the array's metadata."""
+        try:
+            described = self._describe(array)
+            shape = [int(size) for size in described["shape"]]
+            chunk = [int(size) for size in described["chunk_grid"]["configuration"]["chunk_shape"]]
+            counts = [-(-size // step) for size, step in zip(shape, chunk, strict=True)]
+            n_bytes = math.prod(chunk) * ITEM_BYTES.get(str(described["data_type"]), TEXT_BYTES)
+        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
+            raise InputError(
+                f"Cannot read {self.url}/{array}: its metadata are damaged: {error!r}. Convert the part again with "
+                "--overwrite."
+            ) from error
+        if any(count < 0 for count in counts) or math.prod(counts) > MAX_CHUNKS:
+            raise InputError(
+                f"Cannot read {self.url}/{array}: it has {math.prod(counts)} chunks, and at most {MAX_CHUNKS} are "
+                "downloaded. Convert the part again."
+            )
+        # What does not compress grows a little.
+        allowed = min(n_bytes + n_bytes // 16 + 4096, MAX_BYTES_AT_ONCE)
+        keys = ("/".join([array, "c", *map(str, position)]) for position in product(*map(range, counts)))
+        return dict.fromkeys(keys, allowed)

@@ -9,7 +9,7 @@ import zarr
 
 from hpa_data.dataset import FILLED, PENDING
 from hpa_data.errors import InputError
-from hpa_data.format.arrays import IMAGES, check_arrays, encode_group, has_native_layout
+from hpa_data.format.arrays import IMAGES, check_arrays, check_sizes, encode_group, has_native_layout
 from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import Layout
 from hpa_data.format.manifest import Manifest, fingerprint
@@ -45,6 +45,7 @@ def open_part(storage: Storage, name: str, mirror: Mirror | None, *, compares_se
         image_shape=manifest.dataset.image_shape,
         shard_samples=int(manifest.settings["shard_samples"]),
     )
+    check_sizes(group, layout, n_classes=len(manifest.classes), id_bytes=storage.size(f"{name}/id/c"))
     part = Part(
         name=name,
         storage=storage,
