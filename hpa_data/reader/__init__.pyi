@@ -9,6 +9,7 @@ from . import mmap_engine as mmap_engine
 from . import reader as reader
 from . import remote as remote
 from . import tensorstore_engine as tensorstore_engine
+from . import upstream as upstream
 from .batches import BatchSampler as BatchSampler
 from .batches import iter_batches as iter_batches
 from .reader import Reader as Reader

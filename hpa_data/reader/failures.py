@@ -78,27 +78,27 @@ def explain_connection(error: Exception, *, answered: bool) -> Failure:
         Whether the server has answered before. One that never did is not waited for if its name is unknown, or if
         nothing listens there.
     """
-    patient: Literal["brief", "final"] = "brief" if answered else "final"
-    reason = first_line(error)
-    if isinstance(error, socket.gaierror):
-        remedy = LATER if answered else "Check the address and the network."
-        return Failure(what=f"its name is not known ({error.strerror or reason})", remedy=remedy, kind=patient)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        remedy = "Check the address and this machine's clock; name a certificate of your own in SSL_CERT_FILE."
-        return Failure(what=f"its certificate is refused ({error.verify_message})", remedy=remedy, kind="final")
-    if isinstance(error, TimeoutError):
-        what = f"it does not answer, or its data stall (limit {get_limits().stall_s:g} s)"
-        return Failure(what=what, remedy=LATER, kind="slow")
-    if isinstance(error, ConnectionRefusedError):
-        remedy = LATER if answered else "Check the address and the port."
-        return Failure(what="it refuses connections", remedy=remedy, kind=patient)
-    if isinstance(error, ssl.SSLError):
-        return Failure(
-            what=f"TLS fails ({error.reason or reason})",
-            remedy="Check whether it is https:// or http://.",
-            kind="final",
-        )
-    return Failure(what=f"the connection broke off ({reason})", remedy=LATER, kind="brief")
+    kind: Literal["brief", "slow", "final"] = "final"
+    match error:
+        case socket.gaierror():
+            what, remedy = f"its name is not known ({error.strerror})", "Check the address and the network."
+            kind = "brief" if answered else "final"
+        case ssl.SSLCertVerificationError():
+            what = f"its certificate is refused ({error.verify_message})"
+            remedy = "Check the address and this machine's clock; name a certificate of your own in SSL_CERT_FILE."
+        case TimeoutError():
+            what = f"it does not answer, or its data stall (limit {get_limits().stall_s:g} s)"
+            remedy, kind = LATER, "slow"
+        case ConnectionRefusedError():
+            what, remedy = "it refuses connections", "Check the address and the port, and whether the server runs."
+            kind = "brief" if answered else "final"
+        case ssl.SSLError():
+            what, remedy = f"TLS fails ({error.reason})", "Check whether it is https:// or http://."
+        case OSError():
+            what, remedy, kind = f"the connection broke off ({first_line(error)})", LATER, "brief"
+        case _:
+            what, remedy = first_line(error), "Check the address and the port."
+    return Failure(what=what, remedy=remedy, kind=kind)
 
 
 # What TensorStore says where no gate stands before it, and what it means. The first that is found counts.

@@ -6,7 +6,6 @@ from there: with limits of time, and with no body larger than the metadata allow
 """
 
 import contextlib
-import http.client
 import math
 import os
 import re
@@ -16,16 +15,14 @@ import time
 import urllib.parse
 import urllib.request
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from hpa_data.reader.failures import Failure, explain_connection, explain_status
 from hpa_data.reader.limits import get_limits
+from hpa_data.reader.upstream import MAX_HEAD_BYTES, Answer, Upstream
 
-# Forwarded at once.
-PIECE_BYTES = 256 * 1024
 # A body of which nobody said how large it may be: the metadata of a part, a page of a list.
 MAX_METADATA_BYTES = 16 * 2**20
 # What an error tells is in its beginning.
@@ -54,7 +51,7 @@ class _Refused(Exception):  # noqa: N818 - no error of ours, but what ends a req
 class _Request:
     """A request that is being forwarded."""
 
-    upstream: http.client.HTTPConnection
+    upstream: Upstream
     latest_s: float
     """When it must have ended."""
 
@@ -84,14 +81,11 @@ class Gate:
     """
 
     def __init__(self, origin: str) -> None:
-        parsed = urllib.parse.urlsplit(origin)
-        self.netloc = parsed.netloc.rpartition("@")[2]
+        self.netloc = urllib.parse.urlsplit(origin).netloc.rpartition("@")[2]
         self.has_answered = False
         self.heard_s = time.monotonic()
         self.failures: deque[tuple[float, Failure]] = deque(maxlen=64)
-        self._is_https = parsed.scheme == "https"
-        self._host, self._port = parsed.hostname or "", parsed.port
-        self._proxy = _find_proxy(parsed.scheme, self._host)
+        self._origin = origin
         self._allowed: dict[str, int] = {}
         # What was refused after its answer had begun, and when: TensorStore takes that for a break, and asks again.
         self._refused: dict[str, tuple[float, Failure]] = {}
@@ -128,18 +122,22 @@ class Gate:
             for request in late:
                 request.is_late = True
                 with contextlib.suppress(OSError, AttributeError):  # its own thread has closed it
-                    request.upstream.sock.shutdown(socket.SHUT_RDWR)
+                    request.upstream.shut()
 
     def _serve(self, client: socket.socket) -> None:
         """Forward the requests of one connection of TensorStore, one after the other, over one of our own."""
-        upstream = self._make_connection()
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with client, client.makefile("rb") as lines, contextlib.closing(upstream), contextlib.suppress(OSError):
+        with (
+            client,
+            client.makefile("rb") as lines,
+            Upstream(self._origin) as upstream,
+            contextlib.suppress(OSError),
+        ):
             while (head := _read_head(lines)) is not None and self._forward(client, upstream, *head):
                 pass
 
     def _forward(
-        self, client: socket.socket, upstream: http.client.HTTPConnection, method: str, target: str, headers: Any
+        self, client: socket.socket, upstream: Upstream, method: str, target: str, headers: dict[str, str]
     ) -> bool:
         """Forward one request; return False if TensorStore's connection has to be closed."""
         limits = get_limits()
@@ -148,10 +146,12 @@ class Gate:
             self._requests.add(request)
         try:
             n_allowed = self._count_allowed(target, headers.get("range", ""))
-            response = self._ask(upstream, method, target, headers)
-            request.latest_s = time.monotonic() + 2 * limits.stall_s + n_allowed / MIN_BYTES_PER_S
-            self._answer(client, request, response, n_allowed)
-        except Exception as error:  # whatever a hostile answer makes `http.client` raise
+            answer = upstream.ask(method, target, headers)
+            self.has_answered = True
+            self.heard_s = time.monotonic()
+            request.latest_s = self.heard_s + 2 * limits.stall_s + n_allowed / MIN_BYTES_PER_S
+            self._pass_on(client, request, answer, n_allowed)
+        except Exception as error:  # whatever a hostile answer makes of it
             upstream.close()
             failure = self._explain(TimeoutError() if request.is_late else error)
             self.failures.append((time.monotonic(), failure))
@@ -169,70 +169,39 @@ class Gate:
     def _explain(self, error: Exception) -> Failure:
         return error.failure if isinstance(error, _Refused) else explain_connection(error, answered=self.has_answered)
 
-    def _ask(self, upstream: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str]) -> Any:
-        """Send a request; return the response, its head read and its body not."""
-        if self._proxy is not None and not self._is_https:
-            target = f"http://{self.netloc}{target}"
-        while True:
-            is_fresh = upstream.sock is None
-            try:
-                if is_fresh:
-                    upstream.timeout = get_limits().connect_s
-                    upstream.connect()
-                    upstream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    upstream.sock.settimeout(get_limits().stall_s)
-                upstream.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-                upstream.putheader("Host", self.netloc)
-                for name, value in headers.items():
-                    if name not in DROPPED:
-                        upstream.putheader(name, value)
-                upstream.endheaders()
-                response = upstream.getresponse()
-            except ConnectionError:
-                upstream.close()
-                if is_fresh:
-                    raise
-                continue  # the server has closed the connection since the request before
-            self.has_answered = True
-            self.heard_s = time.monotonic()
-            return response
-
-    def _answer(self, client: socket.socket, request: _Request, response: Any, n_allowed: int) -> None:
-        """Forward a response to TensorStore piece by piece; raises _Refused if it is none that TensorStore may have."""
-        if response.status >= 300:
-            failure = explain_status(response.status, response.headers, response.read(ERROR_BYTES))
-            if not response.isclosed():
+    def _pass_on(self, client: socket.socket, request: _Request, answer: Answer, n_allowed: int) -> None:
+        """Pass an answer on to TensorStore piece by piece; raises _Refused if it is none that TensorStore may have."""
+        pieces = request.upstream.read_body(answer)
+        if answer.status >= 300:
+            body = b""
+            while len(body) < ERROR_BYTES and (piece := next(pieces, None)) is not None:
+                body += piece
+            if len(body) >= ERROR_BYTES:
                 request.upstream.close()  # whatever else it sends
+            failure = explain_status(answer.status, answer.headers, body)
             if failure is not None:
                 raise _Refused(failure)
-            client.sendall(_encode_head(response, 0))
+            client.sendall(_encode_head(answer, 0))
             return
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise _Refused(
-                Failure(
-                    what="it sends packed data, which were not asked for",
-                    remedy="Store the objects without Content-Encoding.",
-                    kind="final",
-                )
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
+            what, remedy = (
+                "it sends packed data, which were not asked for",
+                "Store the objects without Content-Encoding.",
             )
-        n_bytes = response.length
-        if n_bytes is not None and n_bytes > n_allowed:
-            raise _Refused(_describe_excess(n_bytes, n_allowed))
+            raise _Refused(Failure(what=what, remedy=remedy, kind="final"))
+        if answer.n_bytes is not None and answer.n_bytes > n_allowed:
+            raise _Refused(_describe_excess(f"{answer.n_bytes} bytes", n_allowed))
         request.is_begun = True
-        client.sendall(_encode_head(response, n_bytes))
+        client.sendall(_encode_head(answer, answer.n_bytes))
         n_read = 0
-        while piece := response.read1(PIECE_BYTES):
+        for piece in pieces:
             self.heard_s = time.monotonic()
             n_read += len(piece)
             if n_read > n_allowed:
-                raise _Refused(_describe_excess(None, n_allowed))
-            client.sendall(piece if n_bytes is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
-        if n_bytes is None:
+                raise _Refused(_describe_excess("data without end", n_allowed))
+            client.sendall(piece if answer.n_bytes is not None else b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
+        if answer.n_bytes is None:
             client.sendall(b"0\r\n\r\n")
-        elif n_read < n_bytes:
-            raise ConnectionError(f"{n_read} of {n_bytes} bytes arrived")
-        else:
-            response.read()  # `read1` does not free the connection for the next request
 
     def _count_allowed(self, target: str, ranges: str) -> int:
         """Return how large the body of a request may be; raises _Refused if there must be no request."""
@@ -254,15 +223,6 @@ class Gate:
             n_allowed = min(n_allowed, int(last) - int(first) + 1 if first else int(last))
         return n_allowed
 
-    def _make_connection(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._is_https else http.client.HTTPConnection
-        if self._proxy is None:
-            return kind(self._host, self._port)
-        connection = kind(self._proxy.hostname or "", self._proxy.port)
-        if self._is_https:
-            connection.set_tunnel(self._host, self._port)
-        return connection
-
 
 def open_gate(origin: str) -> Gate:
     """Return the gate of this process before a server."""
@@ -278,38 +238,28 @@ def _open_gate(origin: str, process: int) -> Gate:
     return Gate(origin)
 
 
-def _find_proxy(scheme: str, host: str) -> urllib.parse.SplitResult | None:
-    """Return the proxy that the environment names for a server."""
-    proxy = urllib.request.getproxies().get(scheme)
-    if proxy is None or urllib.request.proxy_bypass(host):
-        return None
-    return urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-
-
 def _read_head(lines: BinaryIO) -> tuple[str, str, dict[str, str]] | None:
     """Read the head of a request of TensorStore: method, target and headers; None at the end."""
-    first = lines.readline(PIECE_BYTES).decode("latin-1").split()
+    first = lines.readline(MAX_HEAD_BYTES).decode("latin-1").split()
     if len(first) != 3:
         return None
     headers = {}
-    while (line := lines.readline(PIECE_BYTES).decode("latin-1").strip()) != "":
+    while (line := lines.readline(MAX_HEAD_BYTES).decode("latin-1").strip()) != "":
         name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
+        if name.lower() not in DROPPED:
+            headers[name.lower()] = value.strip()
     return first[0], first[1], headers
 
 
-def _encode_head(response: Any, n_bytes: int | None) -> bytes:
-    """Return the head of a response for TensorStore; its body is chunked if its size is not known."""
-    lines = [f"HTTP/1.1 {response.status} Gate"]
-    for name, value in response.headers.items():
-        if name.lower() not in DROPPED:
-            lines.append(f"{name}: {' '.join(value.split())}")
+def _encode_head(answer: Answer, n_bytes: int | None) -> bytes:
+    """Return the head of an answer for TensorStore; its body is chunked if its size is not known."""
+    lines = [f"HTTP/1.1 {answer.status} Gate"]
+    lines += [f"{name}: {value}" for name, value in answer.headers.items() if name not in DROPPED]
     lines.append("Transfer-Encoding: chunked" if n_bytes is None else f"Content-Length: {n_bytes}")
-    return "\r\n".join([*lines, "\r\n"]).encode("latin-1", "replace")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _describe_excess(n_bytes: int | None, n_allowed: int) -> Failure:
-    sent = "without end" if n_bytes is None else f"{n_bytes} bytes"
+def _describe_excess(sent: str, n_allowed: int) -> Failure:
     return Failure(
         what=f"it sends {sent}, where at most {n_allowed} bytes are expected",
         remedy="Use a server that supports range requests, and do not trust this store.",

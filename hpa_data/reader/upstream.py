@@ -1,0 +1,201 @@
+"""One connection to a web server, over which objects are asked for one after the other.
+
+Why not `http.client` alone: it takes longer over the head of an answer than the machine does to move an image, and
+copies bodies twice more. It still connects, through TLS and through proxies.
+"""
+
+import http.client
+import re
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hpa_data.reader.limits import get_limits
+
+# Received at once, and forwarded at once.
+PIECE_BYTES = 256 * 1024
+# Of an answer, and of the trailer of a chunked body. Servers send a few hundred bytes.
+MAX_HEAD_BYTES = 64 * 1024
+# Answers that say only that one will follow.
+MAX_INTERIM = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The head of an answer."""
+
+    status: int
+
+    headers: Mapping[str, str]
+    """By names in lower case."""
+
+    n_bytes: int | None
+    """Of the body; None if it is not known before the end."""
+
+
+class Upstream:
+    """A connection to one server; a context manager."""
+
+    def __init__(self, origin: str) -> None:
+        parsed = urllib.parse.urlsplit(origin)
+        self.netloc = parsed.netloc.rpartition("@")[2]
+        self._is_https = parsed.scheme == "https"
+        self._proxy = _find_proxy(parsed.scheme, parsed.hostname or "")
+        kind = http.client.HTTPSConnection if self._is_https else http.client.HTTPConnection
+        if self._proxy is None:
+            self._connection = kind(parsed.hostname or "", parsed.port)
+        else:
+            self._connection = kind(self._proxy.hostname or "", self._proxy.port)
+            if self._is_https:
+                self._connection.set_tunnel(parsed.hostname or "", parsed.port)
+        self._buffer = memoryview(bytearray(PIECE_BYTES))
+        self._start = self._stop = 0  # what was received and not yet used
+        self._is_chunked = self._is_last = False
+
+    def __enter__(self) -> "Upstream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._socket is not None
+
+    @property
+    def _socket(self) -> socket.socket:
+        return self._connection.sock
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        self._connection.close()
+        self._start = self._stop = 0
+
+    def shut(self) -> None:
+        """End a wait of another thread for the server."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+
+    def ask(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+        """Send a request and read the head of the answer; OSError or ValueError if there is none."""
+        if self._proxy is not None and not self._is_https:
+            target = f"http://{self.netloc}{target}"
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self.netloc}", *map(": ".join, headers.items()), "", ""]
+        request = "\r\n".join(lines).encode("latin-1")
+        while True:
+            is_fresh = not self.is_open
+            try:
+                if is_fresh:
+                    self._connect()
+                self._socket.sendall(request)
+                return self._read_answer(method)
+            except ConnectionError:
+                self.close()
+                if is_fresh:
+                    raise
+                # The server has closed the connection since the request before.
+
+    def read_body(self, answer: Answer) -> Iterator[memoryview]:
+        """Yield the body piece by piece; each is valid until the next. ConnectionError if it is cut short."""
+        if self._is_chunked:
+            while (n_bytes := int(self._read_line().partition(b";")[0], 16)) > 0:
+                yield from self._read_bytes(n_bytes)
+                self._read_line()
+            while self._read_line():
+                pass
+        elif answer.n_bytes is None:
+            while piece := self._receive(PIECE_BYTES):
+                yield piece
+        else:
+            yield from self._read_bytes(answer.n_bytes)
+        if self._is_last or self._start < self._stop:
+            self.close()
+
+    def _connect(self) -> None:
+        limits = get_limits()
+        self._connection.timeout = limits.connect_s
+        self._connection.connect()
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(limits.stall_s)
+
+    def _read_answer(self, method: str) -> Answer:
+        for _ in range(MAX_INTERIM):
+            status_line, *lines = self._read_head()
+            match = re.fullmatch(r"HTTP/1\.([01]) (\d{3})( .*)?", status_line)
+            if match is None:
+                raise ValueError("its answer is not HTTP")
+            if match[2] >= "200":
+                break
+        else:
+            raise ValueError("it never begins its answer")
+        fields = (line.partition(":") for line in lines)
+        headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+        status = int(match[2])
+        self._is_last = match[1] == "0" or headers.get("connection", "").lower() == "close"
+        self._is_chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        length = headers.get("content-length", "")
+        if method == "HEAD" or status in {204, 304}:
+            self._is_chunked, length = False, "0"
+        if self._is_chunked or not length:
+            self._is_last |= not self._is_chunked
+            return Answer(status, headers, None)
+        if not re.fullmatch("[0-9]{1,18}", length):
+            raise ValueError("its Content-Length is no number")
+        return Answer(status, headers, int(length))
+
+    def _read_head(self) -> list[str]:
+        end = -1
+        while end < 0:
+            if self._stop - self._start > MAX_HEAD_BYTES:
+                raise ValueError("the head of its answer does not end")
+            self._fill()
+            received = bytes(self._buffer[self._start : self._stop])
+            end = received.find(b"\r\n\r\n")
+        self._start += end + 4
+        return received[:end].decode("latin-1").split("\r\n")
+
+    def _read_line(self) -> bytes:
+        """Read a line between the pieces of a chunked body."""
+        while (end := bytes(self._buffer[self._start : self._start + 1024]).find(b"\r\n")) < 0:
+            if self._stop - self._start > 1024:
+                raise ValueError("a line of its chunked answer does not end")
+            self._fill()
+        line = bytes(self._buffer[self._start : self._start + end])
+        self._start += end + 2
+        return line
+
+    def _read_bytes(self, n_bytes: int) -> Iterator[memoryview]:
+        while n_bytes:
+            piece = self._receive(n_bytes)
+            if not piece:
+                raise ConnectionError("its data were cut short")
+            n_bytes -= len(piece)
+            yield piece
+
+    def _receive(self, n_bytes: int) -> memoryview:
+        """Return some bytes, at most so many; none at the end."""
+        if self._start == self._stop:
+            self._start, self._stop = 0, self._socket.recv_into(self._buffer[:n_bytes])
+        piece = self._buffer[self._start : min(self._stop, self._start + n_bytes)]
+        self._start += len(piece)
+        return piece
+
+    def _fill(self) -> None:
+        """Receive more behind what is not yet used; ConnectionError at the end."""
+        n_left = self._stop - self._start
+        self._buffer[:n_left] = self._buffer[self._start : self._stop]
+        self._start, self._stop = 0, n_left
+        n_bytes = self._socket.recv_into(self._buffer[n_left:])
+        if not n_bytes:
+            raise ConnectionError("it closed the connection")
+        self._stop += n_bytes
+
+
+def _find_proxy(scheme: str, host: str) -> urllib.parse.SplitResult | None:
+    """Return the proxy that the environment names for a server."""
+    proxy = urllib.request.getproxies().get(scheme)
+    if proxy is None or urllib.request.proxy_bypass(host):
+        return None
+    return urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
