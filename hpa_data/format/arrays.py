@@ -17,8 +17,9 @@ from hpa_data.format.layout import Layout
 # Rows in one chunk of an array that is written when the part is created: every known data set has few chunks.
 ROWS_PER_CHUNK = 16_384
 
-# Ids differ: Zstandard needs a third of a byte for each, even if they are numbers in order.
-MAX_IDS_PER_BYTE = 16
+# Ids differ: Zstandard needs a third of a byte for each, even if they are numbers in order. Fewer samples than the
+# second number take little memory in any case, and the seal tells more exactly what is wrong.
+MAX_IDS_PER_BYTE, SMALL_N = 16, 100_000
 # Of the labels of a part, and of one chunk beside the images, in memory.
 MAX_LABEL_BYTES, MAX_CHUNK_ROWS = 2**32, 2**20
 
@@ -135,7 +136,7 @@ def check_sizes(group: zarr.Group, layout: Layout, *, n_classes: int, id_bytes: 
 
 def check_ids(n_samples: int, n_bytes: int) -> None:
     """Refuse more samples than files of ids with so many bytes can hold: ValueError."""
-    if n_samples > MAX_IDS_PER_BYTE * n_bytes:
+    if n_samples > max(SMALL_N, MAX_IDS_PER_BYTE * n_bytes):
         raise ValueError(f"its metadata promise {n_samples} samples, but its ids have only {n_bytes} bytes")
 
 
