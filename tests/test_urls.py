@@ -10,9 +10,14 @@ import pytest
 import cli
 from hpa_data.commands.options import refuse_urls
 from hpa_data.errors import InputError
+from hpa_data.reader.limits import get_limits, set_limits
 from hpa_data.store.storage import open_storage
-from tests.builders import Hpa
+from hpa_data.store.store import Store
+from tests.builders import Hpa, assert_refused
+from tests.web_server import web_server
 
+# Those that read a store at a URL.
+READERS = ("preview", "stats", "folds", "train", "finetune", "baseline", "evaluate", "predict", "io", "step")
 COMMANDS = {name: command for panel in (*cli.PANELS.values(), cli.BENCH) for name, command in panel.items()}
 
 
@@ -66,3 +71,16 @@ def test_a_url_as_output_is_refused_in_one_line_and_makes_nothing(
 def test_a_store_whose_url_became_a_path_is_not_made() -> None:
     with pytest.raises(InputError, match="only stores in a folder can be written"):
         open_storage(Path("s3://bucket/x.zarr"))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_command_that_reads_at_a_url_has_the_option_how_long(name: str) -> None:
+    assert "retry_minutes" in inspect.signature(COMMANDS[name]).parameters
+
+
+def test_the_option_ends_the_attempts(store: Store, hpa: Hpa) -> None:
+    before = get_limits()
+    with web_server(store.path, lambda handler: handler.answer(503)) as (url, _):
+        ended = hpa("stats", url, "--part", "train", "--retry-minutes", "0")
+    set_limits(before)
+    assert_refused(ended, "it is overloaded or out of order (503). Run the same command again later")

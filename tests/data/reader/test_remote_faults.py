@@ -2,21 +2,31 @@
 
 import gzip
 import itertools
+import os
+import re
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RemoteLimits, set_limits
 from hpa_data.store.store import Store, open_store
+from hpa_data.system.interrupts import defer_interrupt
 from tests.web_server import Handler, web_server
 
-SHORT = RemoteLimits(retry_s=0.5, connect_s=2.0, stall_s=0.4, notice_s=0.3, delay_s=0.1, max_delay_s=0.3)
+SHORT = RemoteLimits(retry_s=0.5, connect_s=5.0, stall_s=10.0, notice_s=0.3, delay_s=0.1, max_delay_s=0.3)
 PATIENT = replace(SHORT, retry_s=60.0)
+IMPATIENT = replace(SHORT, stall_s=0.4)
 MIB = 2**20
 Misbehave = Callable[[Handler], bool]
 
@@ -60,6 +70,7 @@ def stall_in_body(handler: Handler) -> bool:
 def test_a_server_that_stalls_is_given_up_with_a_line(
     store: Store, misbehave: Misbehave, when: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    set_limits(IMPATIENT)
     with web_server(store.path, misbehave if when == "at once" else of_images(misbehave)) as (url, _):
         with pytest.raises(InputError, match=r"Cannot read .*it does not answer, or its data stall.*--retry-minutes"):
             read_all(url)
@@ -68,7 +79,7 @@ def test_a_server_that_stalls_is_given_up_with_a_line(
 
 @pytest.mark.parametrize("fault", ["503", "reset", pytest.param("stall", marks=pytest.mark.slow)])
 def test_what_passes_is_repeated_until_it_has_passed(store: Store, oracle: np.ndarray, fault: str) -> None:
-    set_limits(PATIENT)
+    set_limits(replace(PATIENT, stall_s=0.4) if fault == "stall" else PATIENT)
     calls = itertools.count()
     faults = {"503": lambda handler: handler.answer(503), "reset": Handler.reset, "stall": stall}
     with web_server(store.path, lambda handler: next(calls) % 5 == 0 and faults[fault](handler)) as (url, _):
@@ -134,6 +145,8 @@ def test_packed_data_that_were_not_asked_for_are_refused_before_they_are_unpacke
 @pytest.mark.slow
 @pytest.mark.parametrize("head", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X-More: 1\r\n", b"x"])
 def test_a_head_without_end_is_refused(store: Store, head: bytes) -> None:
+    set_limits(IMPATIENT)
+
     def misbehave(handler: Handler) -> bool:
         if not head.startswith(b"HTTP"):
             handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
@@ -211,3 +224,38 @@ def test_a_missing_shard_is_told_with_the_advice_to_convert(store: Store) -> Non
         pytest.raises(InputError, match="Cannot read samples of part.*missing or damaged.*Convert the part again"),
     ):
         read_all(url)
+
+
+def test_an_interrupt_ends_a_wait_in_any_thread_at_once(store: Store) -> None:
+    set_limits(replace(PATIENT, stall_s=60.0))
+    # As in training: the signal arrives while another thread waits for the batch.
+    with web_server(store.path, of_images(stall)) as (url, _), ThreadPoolExecutor(1) as pool:
+        reader = open_store(url).reader()
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt), defer_interrupt():
+            pool.submit(reader.read, [0]).result(timeout=30)
+
+
+def test_a_request_to_s3_is_signed_for_the_server_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = []
+
+    def check(handler: Handler) -> bool:
+        names = re.search("SignedHeaders=([^,]*)", handler.headers["Authorization"])[1].split(";")  # type: ignore[index]
+        request = AWSRequest("GET", f"http://{host}{handler.path}", {name: handler.headers[name] for name in names})
+        request.context["timestamp"] = handler.headers["x-amz-date"]
+        auth = S3SigV4Auth(Credentials("key", "secret"), "s3", "eu-west-3")
+        canonical = auth.canonical_request(request)
+        expected = auth.signature(auth.string_to_sign(request, canonical), request)
+        signed.append(f"Signature={expected}" in handler.headers["Authorization"])
+        return False
+
+    settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-west-3"}
+    for name, value in (settings | {"AWS_EC2_METADATA_DISABLED": "true"}).items():
+        monkeypatch.setenv(name, value)
+    with web_server(store.path, check) as (url, _):
+        host = url.removeprefix("http://")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(InputError, match="it has no zarr.json"):  # the server has no buckets
+            open_store("s3://hpa-bucket/hpa.zarr")
+    assert signed
+    assert all(signed)
