@@ -20,8 +20,8 @@ IGNORED = {"started", "images_per_s", "seconds", "date_saved", "trained_s", "ela
 NUMBER = re.compile(rb'(?<=[a-z])_[0-9]+(?=")')
 """What Keras adds to the name of a layer: how many of its kind there were before, in this process."""
 
-TIME = re.compile(rb"<tr><th scope=\"row\">begun</th>.*")
-"""Where the report says when the run was begun."""
+TIME = re.compile(rb'<tr><th scope="row">(begun|training time)</th>.*')
+"""Where the report says when a run was begun, and how long it took."""
 
 
 def digest_folder(folder: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Every call of a command to the operating system fails once, or is the last before a kill; then it runs again.
 
 Each call that opens, makes, writes, syncs, renames or removes a file or a folder of the store, or of the run, is such a
-site. `make test-slow` runs all; the normal tests run a few of them.
+site. `make test-slow` runs nearly all, see `scenes.OF_FILE`; the normal tests run a few of them.
 """
 
 import random
@@ -19,7 +19,7 @@ MODES: tuple[Mode, ...] = ("EIO", "ENOSPC", "full", "kill")
 @pytest.mark.parametrize("mode", MODES)
 def test_every_call_may_fail_or_be_the_last(scene: Scene, mode: Mode) -> None:
     wrong = [line for site in scene.sites if (line := scene.disturb(site, mode))]
-    print(f"{scene.attack.words[0]}, {mode}: {len(scene.sites)} sites, {len(wrong)} wrong")
+    print(f"{scene.attack.words[0]}, {mode}: {len(scene.sites)} of {scene.n_sites} sites, {len(wrong)} wrong")
     assert not wrong, "\n".join(wrong)
 
 
