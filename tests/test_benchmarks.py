@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.coverage import measure_coverage
+from benchmarks.growth import ROWS
 from benchmarks.loaders.results import COLORS, Result, find_limit
 from benchmarks.no_skill import UNIFORM_FREQUENCY
 
@@ -109,6 +110,13 @@ def test_the_benchmark_of_a_large_store_prints_times_and_memory() -> None:
     text = run("open_large_store", "--samples", 2000, "--epochs", 2)
     assert "2000 samples in 32 shards: opened in" in text
     assert "Resident MB after each of 2 epochs of 1,000: " in text
+
+
+@pytest.mark.slow  # eight processes
+def test_the_benchmark_of_growth_measures_every_row_for_every_number_of_samples() -> None:
+    table = run("growth", "--samples", 20, 100)
+    assert [row.strip() for row in list_rows(table)] == [*ROWS, *ROWS]
+    assert [line.split()[-4] for line in table.splitlines()[1:]] == ["20"] * len(ROWS) + ["100"] * len(ROWS)
 
 
 def test_the_benchmark_of_small_images_checks_them_and_prints_every_row() -> None:

@@ -1,5 +1,6 @@
 from . import arrays as arrays
 from . import codecs as codecs
+from . import columns as columns
 from . import layout as layout
 from . import manifest as manifest
 from . import options as options

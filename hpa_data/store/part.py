@@ -20,12 +20,13 @@ from hpa_data.format.arrays import (
     ArraySpec,
 )
 from hpa_data.format.codecs import get_codec
+from hpa_data.format.columns import read_column
 from hpa_data.format.layout import Layout, find_shard
 from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance
 from hpa_data.format.statistics import find_impossible_sums
 from hpa_data.reader.engine import ReaderSpec
 from hpa_data.store.mirror import Mirror
-from hpa_data.store.seal import METADATA_KEY, Seal, find_damaged_chunks, is_manifest_sealed, read_seal
+from hpa_data.store.seal import METADATA_KEY, Seal, find_damaged_chunks, is_manifest_sealed, read_chunks, read_seal
 from hpa_data.store.storage import Storage
 from hpa_data.system.files import refuse_unreadable
 
@@ -187,24 +188,33 @@ class Part:
         """Refuse a manifest that is not the one that was sealed: InputError."""
         self._compare(lambda seal: [] if is_manifest_sealed(self.storage, self.name, seal) else [METADATA_KEY])
 
-    def _compare(self, find: Callable[[Seal], list[str]]) -> None:
-        """Refuse what is not as it was sealed: InputError. `find` lists it."""
+    def _compare(self, find: Callable[[Seal], list[str]]) -> Seal | None:
+        """Refuse what is not as it was sealed: InputError. `find` lists it. Returns the seal, if it was compared."""
         while self.compares_seal:
             seal = read_seal(self.storage, self.name)
             damaged = [] if seal is None else find(seal)
             if not damaged:
-                return
+                return seal
             if read_seal(self.storage, self.name) == seal:  # or the part is being written
                 raise InputError(
                     f"Cannot read part {self.name!r} of {self.path.parent}: {damaged[0]} fails its checksum in the "
                     "part's seal. Run `hpa verify` to see what is damaged; convert the part again with --overwrite."
                 )
+        return None
 
     def _read(self, name: str) -> Any:
         try:
             array: Any = self.group[name]
-            self._compare(lambda seal: list(find_damaged_chunks(self.storage, self.name, seal, array).values()))
-            return array[:]
+            chunks: dict[str, bytes] = {}
+
+            def find_damaged(seal: Seal) -> list[str]:
+                chunks.clear()
+                chunks.update(read_chunks(self.storage, self.name, array))
+                return list(find_damaged_chunks(self.storage, self.name, seal, array, chunks).values())
+
+            if self._compare(find_damaged) is None:  # without a seal, nothing was read
+                chunks.update(read_chunks(self.storage, self.name, array))
+            return read_column(array, chunks)
         except InputError:
             raise
         # Whatever a damaged chunk makes its codecs raise.

@@ -8,6 +8,7 @@ that is killed leaves a part whose unfinished objects are not sealed, and resumi
 Parts of versions before 0.5.0 have no seal, and get none unless `hpa verify --seal` adds it.
 """
 
+import contextlib
 import json
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -141,21 +142,35 @@ def open_seal(storage: Storage, part: str, shards: Collection[int] = ()) -> None
         write_seal(storage, part, opened)
 
 
-def find_damaged_chunks(storage: Storage, part: str, seal: Seal, array: zarr.Array[Any]) -> dict[int, str]:
+def read_chunks(storage: Storage, part: str, array: zarr.Array[Any]) -> dict[str, bytes]:
+    """Read the encoded chunks of an array, those that exist, by their keys within it."""
+    chunks = {}
+    for key in list_chunk_keys(array):
+        with contextlib.suppress(FileNotFoundError):
+            chunks[key] = storage.get(f"{part}/{array.basename}/{key}")
+    return chunks
+
+
+def find_damaged_chunks(
+    storage: Storage, part: str, seal: Seal, array: zarr.Array[Any], chunks: Mapping[str, bytes] | None = None
+) -> dict[int, str]:
     """Find the chunks of an array that are not those that were sealed: keys by their number.
 
-    Of the images, whose chunks are not sealed, the metadata alone are compared. Metadata have the number -1.
+    Of the images, whose chunks are not sealed, the metadata alone are compared. Metadata have the number -1. `chunks`
+    are those of the array, if they were read.
     """
     name = array.basename
     if _checksum(storage, f"{part}/{name}/{METADATA_KEY}") != seal.metadata.get(name):
         return {-1: f"{name}/{METADATA_KEY}"}
     if name == IMAGES.name:
         return {}
+    if chunks is None:
+        chunks = read_chunks(storage, part, array)
     sealed = zip(list_chunk_keys(array), seal.chunks[name], strict=True)
     return {
         number: f"{name}/{key}"
         for number, (key, value) in enumerate(sealed)
-        if value is not None and _checksum(storage, f"{part}/{name}/{key}") != value
+        if value is not None and zlib.crc32(chunks.get(key, b"")) != value
     }
 
 
