@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
-from hpa_data.tables import first_duplicate, read_columns, write_table
+from hpa_data.tables import disarm, first_duplicate, read_columns, write_table
 from hpa_data.tables.text import STRIPPED
 
 # Between names of classes, as in the tables of the Human Protein Atlas.
@@ -86,7 +86,7 @@ def write_submission(
     named = [NAME_SEPARATOR.join(dataset.classes[k] for k in row) for row in found]
     separator = find_separator(dataset)
     numbered = named if separator is None else [separator.join(map(str, row)) for row in found]
-    columns = {"Id": order, "Predicted": numbered} | ({"Names": named} if names else {})
+    columns = {"Id": order, "Predicted": numbered} | ({"Names": list(map(disarm, named))} if names else {})
     write_table(path, list(columns), zip(*columns.values(), strict=True))
 
 

@@ -53,7 +53,7 @@ def write_failures(storage: Storage, part: str) -> None:
     """
     rows = list(_list_all_failures(open_store(storage), part))
     if rows:
-        storage.put(FAILURES_NAME, encode_table(COLUMNS, rows))
+        storage.put(FAILURES_NAME, encode_table(COLUMNS, rows, for_people=True))
     else:
         storage.delete(FAILURES_NAME)
 

@@ -30,7 +30,8 @@ def hold_store(store: Path, *, what: str = "store") -> Iterator[None]:
     Parameters
     ----------
     store : Path
-        The store's folder. It is created if missing, and removed again if it is still empty afterwards.
+        The store's folder. It and those around it are created if missing, and removed again if they are still empty
+        afterwards, or if there is no lock.
     what : str
         What to call it in messages.
 
@@ -40,22 +41,24 @@ def hold_store(store: Path, *, what: str = "store") -> Iterator[None]:
         If another process holds the lock, which is named, the file system has no locks, or there is something else
         under the name of the lock file, which is left as it is.
     """
-    is_new = not store.exists()
-    if not is_new and not store.is_dir():
+    if store.exists() and not store.is_dir():
         raise InputError(f"Cannot write a {what} to {store}: it is not a folder. Pass another path.")
-    store.mkdir(parents=True, exist_ok=True)
+    new = [each for each in (store, *store.parents) if not each.exists()]
     path = store / LOCK_NAME
-    file = _lock(path, store, what)
     try:
-        yield
-    finally:
-        # Removed while it is still locked, so that no other process locks it in between.
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(file)
-        if is_new:
+        store.mkdir(parents=True, exist_ok=True)
+        file = _lock(path, store, what)
+        try:
+            yield
+        finally:
+            # Removed while it is still locked, so that no other process locks it in between.
             with contextlib.suppress(OSError):
-                store.rmdir()  # refused if there is anything in it
+                path.unlink()
+            os.close(file)
+    finally:
+        with contextlib.suppress(OSError):
+            for folder in new:
+                folder.rmdir()  # refused if there is anything in it
 
 
 def read_lock(store: Path) -> str:
@@ -113,6 +116,9 @@ def _lock(path: Path, store: Path, what: str) -> int:
                 f"Cannot write to the {what} {store}: {other} is writing to it. Wait for it, or stop it."
             ) from error
         except OSError as error:
+            if not os.fstat(file).st_size:  # nobody has ever locked it
+                with contextlib.suppress(OSError):
+                    path.unlink()
             os.close(file)
             raise InputError(
                 f"Cannot lock the {what} {store}: {error.strerror}. Use a disk whose file system has locks."

@@ -22,6 +22,7 @@ from .labels import TableOptions as TableOptions
 from .labels import count_labels as count_labels
 from .labels import read_label_table as read_label_table
 from .read import open_table as open_table
+from .write import disarm as disarm
 from .write import encode_table as encode_table
 from .write import first_duplicate as first_duplicate
 from .write import write_table as write_table

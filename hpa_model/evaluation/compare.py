@@ -184,4 +184,6 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
     """Write the table as CSV, one row per run."""
-    write_table(path, [field.name for field in fields(RunRow)], [astuple(row) for row in comparison.rows])
+    write_table(
+        path, [field.name for field in fields(RunRow)], [astuple(row) for row in comparison.rows], for_people=True
+    )

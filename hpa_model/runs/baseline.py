@@ -86,4 +86,4 @@ def write_importances(run: Path, names: tuple[str, ...], importances: npt.NDArra
     """Write how much each feature matters to the trees, (D,), the most important first, as a CSV table."""
     order = np.argsort(-importances, kind="stable")
     rows = [(names[k], f"{importances[k]:.6g}") for k in order]
-    write_atomic(run / IMPORTANCES_FILE, encode_table(["feature", "importance"], rows))
+    write_atomic(run / IMPORTANCES_FILE, encode_table(["feature", "importance"], rows, for_people=True))

@@ -323,7 +323,7 @@ def write_class_f1(folder: Path, classes: Sequence[str], class_f1: Sequence[Sequ
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write a CSV table of numbers, at least one row."""
-    content = encode_table(list(rows[0]), [[f"{value:.6g}" for value in row.values()] for row in rows])
+    content = encode_table(list(rows[0]), [[f"{value:.6g}" for value in row.values()] for row in rows], for_people=True)
     write_atomic(path, content)
 
 

@@ -1,5 +1,7 @@
 """A store has one writer at a time, and the lock of a dead one is ignored."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -37,6 +39,20 @@ def test_a_new_store_that_stays_empty_is_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyError), hold_store(tmp_path / "a" / "b.zarr"):
         raise KeyError
     assert not (tmp_path / "a" / "b.zarr").exists()
+
+
+def test_a_file_system_without_locks_is_refused_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / "old").mkdir()
+    for store in (tmp_path / "new" / "b.zarr", tmp_path / "old"):
+        with pytest.raises(InputError, match=r"Cannot lock the store .* Use a disk whose file system has locks\."):
+            hold_store(store).__enter__()
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
 
 
 def test_a_file_is_refused_as_a_store(tmp_path: Path) -> None:
