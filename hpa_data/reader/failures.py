@@ -50,7 +50,7 @@ def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> Fail
         return None
     code, region = (_find_element(name, body) for name in ("Code", "Region"))
     name = f"{status} {code}".strip()
-    region = headers.get("x-amz-bucket-region") or region
+    region = headers.get("x-amz-bucket-region", "")[:64] or region
     kind: Literal["brief", "final"] = "final"
     if status in BUSY or code == "SlowDown":
         what, remedy, kind = "it is overloaded or out of order", LATER, "brief"
@@ -61,7 +61,7 @@ def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> Fail
     elif status in {401, 403, 407}:
         what, remedy = "it refuses access", CREDENTIALS
     elif 300 <= status < 400:
-        what, remedy = f"it redirects to {headers.get('location', 'another address')}", "Use that address."
+        what, remedy = f"it redirects to {headers.get('location', 'another address')[:200]}", "Use that address."
     else:
         what, remedy = "it does not answer with data", "Check the address."
     return Failure(what=f"{what} ({name})", remedy=remedy, kind=kind)

@@ -43,7 +43,8 @@ class Server:
         self.name = "the disk"
         if is_url(location):
             self.spec, self.gate, self._key = _pass_gate(self.spec)
-            self.name = self.gate.netloc if self.gate else urllib.parse.urlsplit(str(location)).netloc
+            netloc = urllib.parse.urlsplit(str(location)).netloc
+            self.name = self.gate.netloc if self.gate else netloc.rpartition("@")[2]
 
     def allow(self, key: str, n_bytes: int) -> None:
         """Set how large an object, or each below that key, may be; see `Gate.allow`."""

@@ -4,6 +4,7 @@ Why not `http.client` alone: it takes longer over the head of an answer than the
 copies bodies twice more. It still connects, through TLS and through proxies.
 """
 
+import base64
 import http.client
 import re
 import socket
@@ -42,6 +43,7 @@ class Upstream:
         parsed = urllib.parse.urlsplit(origin)
         self.netloc = parsed.netloc.rpartition("@")[2]
         self._is_https = parsed.scheme == "https"
+        self._headers = {"Host": self.netloc} | _name_user(parsed, "Authorization")
         self._proxy = _find_proxy(parsed.scheme, parsed.hostname or "")
         kind = http.client.HTTPSConnection if self._is_https else http.client.HTTPConnection
         if self._proxy is None:
@@ -49,7 +51,10 @@ class Upstream:
         else:
             self._connection = kind(self._proxy.hostname or "", self._proxy.port)
             if self._is_https:
-                self._connection.set_tunnel(parsed.hostname or "", parsed.port)
+                headers = _name_user(self._proxy, "Proxy-Authorization")
+                self._connection.set_tunnel(parsed.hostname or "", parsed.port, headers)
+            else:
+                self._headers |= _name_user(self._proxy, "Proxy-Authorization")
         self._buffer = memoryview(bytearray(PIECE_BYTES))
         self._start = self._stop = 0  # what was received and not yet used
         self._is_chunked = self._is_last = False
@@ -82,8 +87,8 @@ class Upstream:
         """Send a request and read the head of the answer; OSError or ValueError if there is none."""
         if self._proxy is not None and not self._is_https:
             target = f"http://{self.netloc}{target}"
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self.netloc}", *map(": ".join, headers.items()), "", ""]
-        request = "\r\n".join(lines).encode("latin-1")
+        fields = (f"{name}: {value}" for name, value in (self._headers | dict(headers)).items())
+        request = "\r\n".join([f"{method} {target} HTTP/1.1", *fields, "", ""]).encode("latin-1")
         while True:
             is_fresh = not self.is_open
             try:
@@ -191,6 +196,14 @@ class Upstream:
         if not n_bytes:
             raise ConnectionError("it closed the connection")
         self._stop += n_bytes
+
+
+def _name_user(url: urllib.parse.SplitResult, header: str) -> dict[str, str]:
+    """Return the header with the user and password of a URL, if it has some."""
+    if url.username is None:
+        return {}
+    user = f"{urllib.parse.unquote(url.username)}:{urllib.parse.unquote(url.password or '')}"
+    return {header: f"Basic {base64.b64encode(user.encode()).decode()}"}
 
 
 def _find_proxy(scheme: str, host: str) -> urllib.parse.SplitResult | None:

@@ -1,5 +1,6 @@
 """Servers that stall, throttle, break off, send without end or refuse: each ends in the data or in one clear line."""
 
+import base64
 import gzip
 import itertools
 import os
@@ -259,3 +260,23 @@ def test_a_request_to_s3_is_signed_for_the_server_itself(store: Store, monkeypat
             open_store("s3://hpa-bucket/hpa.zarr")
     assert signed
     assert all(signed)
+
+
+def test_a_user_in_the_url_and_a_proxy_in_the_environment_are_used(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = []
+
+    def proxy(handler: Handler) -> bool:
+        users.append(handler.headers["Authorization"])
+        handler.path = handler.path.removeprefix("http://images.invalid:81")
+        return False
+
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    with web_server(store.path, proxy) as (url, paths):
+        monkeypatch.setenv("http_proxy", url)
+        with open_store("http://me:secret@images.invalid:81").reader() as reader:
+            assert reader.read([0]).shape[0] == 1
+    assert set(users) == {"Basic " + base64.b64encode(b"me:secret").decode()}
+    assert all(path.startswith("http://images.invalid:81/") for path in paths)
