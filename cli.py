@@ -43,9 +43,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names that the terminal's encoding lacks
+    from hpa_data.system.bus_errors import explain_bus_errors
     from hpa_data.system.stderr_guard import guard_stderr
     from hpa_model.commands.app import run
 
+    explain_bus_errors()
     with guard_stderr():
         status = run()
     if status in STOPPED:

@@ -64,8 +64,13 @@ class Layout:
 
     @property
     def max_shard_bytes(self) -> int:
-        """Upper bound of the size of a shard's file: its chunks, and an index of 16 bytes per chunk with a checksum."""
-        return self.task_bytes + 16 * self.shard_samples + 4
+        """Upper bound of the size of a shard's file."""
+        return self.task_bytes + self.index_bytes
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the index at the end of a shard: 16 per chunk, and a checksum."""
+        return 16 * self.shard_samples + 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_chunk, decode_shard_index
 from hpa_data.format.layout import find_shard
 from hpa_data.reader.engine import ReaderSpec, SampleRows
-from hpa_data.system.files import map_regular, refuse_unreadable
+from hpa_data.system.files import refuse_unreadable
+from hpa_data.system.mapping import MappedFile
 from hpa_data.system.os_errors import count_open_files
 from hpa_data.system.threads import Job, ThreadTeam
 
@@ -31,12 +32,13 @@ class MappedShards:
         mapped = [_map_shards(part) for part in parts]
         # For each sample: the range of its bytes, the file they are in, and their codec.
         self._bounds = np.concatenate([bounds for _, bounds in mapped])  # (N, 2)
-        self._files = [
-            files[sample // part.layout.shard_samples]
+        self._files: list[MappedFile] = [  # those without a readable sample are never asked for
+            files[sample // part.layout.shard_samples]  # type: ignore[misc]
             for part, (files, _) in zip(parts, mapped, strict=True)
             for sample in range(part.layout.n_samples)
         ]
         self._codecs = [part.codec for part in parts for _ in range(part.layout.n_samples)]
+        self._was_read = bytearray(len(self._files))
         # Batches are decoded in these threads only, even if there is only one: Blosc holds the GIL in the main thread.
         self._threads = ThreadTeam(threads)
 
@@ -64,7 +66,7 @@ class MappedShards:
     def encoded_chunk(self, sample: int) -> npt.NDArray[np.uint8]:
         """Return a view of the encoded bytes of a sample, uint8 (n_bytes,)."""
         start, stop = self._bounds[sample].tolist()
-        return self._files[sample][start:stop]
+        return self._files[sample].read(start, stop, is_first=True)
 
     def close(self) -> None:
         """Stop the threads and release the files."""
@@ -76,8 +78,10 @@ class MappedShards:
         files = self._files
         if not files:  # closed since the reader checked
             raise ValueError("Cannot read: the reader is closed. Open a new one.")
+        chunk = files[sample].read(start, stop, is_first=not self._was_read[sample])
+        self._was_read[sample] = 1
         try:
-            decode_chunk(files[sample][start:stop], out, self._codecs[sample])
+            decode_chunk(chunk, out, self._codecs[sample])
         except (RuntimeError, ValueError) as error:
             (number,), (row,) = (values.tolist() for values in self._rows.locate(np.array([sample])))
             part = self._parts[number]
@@ -107,24 +111,26 @@ def _raise_file_limit(n_files: int) -> None:
         )
 
 
-def _map_shards(part: ReaderSpec) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.int64]]:
-    """Map the shard files of a part: the bytes of each file, uint8 (n_bytes,), and of each sample, int64 (N, 2).
+def _map_shards(part: ReaderSpec) -> tuple[list[MappedFile | None], npt.NDArray[np.int64]]:
+    """Map the shard files of a part; return each, and the range of bytes of each sample, int64 (N, 2).
 
     The file of a shard without readable samples may be missing.
     """
-    files: list[npt.NDArray[np.uint8]] = []
+    files: list[MappedFile | None] = []
     size = part.layout.shard_samples
     bounds = np.zeros((part.layout.n_shards * size, 2), np.int64)
     readable = is_readable(part.status)
     for shard in range(part.layout.n_shards):
         expected = readable[shard * size : (shard + 1) * size]
         if not expected.any():
-            files.append(np.empty(0, np.uint8))
+            files.append(None)
             continue
         path = find_shard(part.images, shard)
         try:
-            mapped = map_regular(path, max_bytes=part.layout.max_shard_bytes)
-            index = decode_shard_index(mapped, shard_samples=size)
+            mapped = MappedFile(path, max_bytes=part.layout.max_shard_bytes)
+            n_bytes = len(mapped.content)
+            mapped.read(max(0, n_bytes - part.layout.index_bytes), n_bytes, is_first=True)
+            index = decode_shard_index(mapped.content, shard_samples=size)
             if (index[: len(expected), 0] == index[: len(expected), 1])[expected].any():
                 raise ValueError("a converted sample is missing from it")
         except (OSError, ValueError) as error:

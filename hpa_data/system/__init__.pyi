@@ -1,11 +1,13 @@
 from . import atomic as atomic
 from . import backends as backends
+from . import bus_errors as bus_errors
 from . import cluster as cluster
 from . import complaints as complaints
 from . import executor as executor
 from . import files as files
 from . import interrupts as interrupts
 from . import lock as lock
+from . import mapping as mapping
 from . import memory as memory
 from . import os_errors as os_errors
 from . import outputs as outputs

@@ -55,7 +55,7 @@ def read_regular(path: str | Path, *, max_bytes: int) -> bytes:
     file = open_regular(path)  # Python's own file objects take three times as long
     try:
         n_bytes = os.fstat(file).st_size
-        _check_size(n_bytes, max_bytes)
+        check_size(n_bytes, max_bytes)
         content = os.read(file, max(n_bytes, 1))  # so that a file that cannot be read is no empty one
         while len(content) < n_bytes and (more := os.read(file, n_bytes - len(content))):
             content += more
@@ -72,12 +72,13 @@ def read_text(path: str | Path) -> str:
 def map_regular(path: str | Path, *, max_bytes: int) -> npt.NDArray[np.uint8]:
     """Map a regular file that has at most `max_bytes` into memory, uint8 (n_bytes,); raises as `read_regular` does."""
     with os.fdopen(open_regular(path), "rb") as file:
-        _check_size(os.fstat(file.fileno()).st_size, max_bytes)
+        check_size(os.fstat(file.fileno()).st_size, max_bytes)
         file.read(1)  # what cannot be read says so here; under the map, it would end the process
         return np.memmap(file, np.uint8, "r")
 
 
-def _check_size(n_bytes: int, max_bytes: int) -> None:
+def check_size(n_bytes: int, max_bytes: int) -> None:
+    """Refuse a file that is larger than it can be: ValueError."""
     if n_bytes > max_bytes:
         raise ValueError(f"it has {n_bytes} bytes, more than {max_bytes}")
 
