@@ -1,12 +1,16 @@
 """Workers of a Dask cluster in processes of their own, which may be unlike this one."""
 
 import contextlib
+import itertools
+import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +46,71 @@ def start_worker(
             stdout=log,
             stderr=log,
         )
+
+
+def start_scheduler(folder: Path, port: int = 0) -> "tuple[subprocess.Popen[bytes], str]":
+    """Start a scheduler; return its process and its address."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"scheduler-{uuid.uuid4().hex}.json"
+    words = ["--port", str(port), "--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
+    with (folder / "scheduler.log").open("ab") as log:
+        process = subprocess.Popen(
+            [BARE_PYTHON, "-P", "-m", "distributed.cli.dask_scheduler", *words],
+            env=os.environ | {"PYTHONPATH": PACKAGES},
+            stdout=log,
+            stderr=log,
+        )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return process, json.loads(file.read_text())["address"]
+        time.sleep(0.05)
+    raise TimeoutError("the scheduler did not start")
+
+
+class Command:
+    """A command of `hpa` in a process of its own, and when it wrote each line of its errors and warnings."""
+
+    def __init__(self, *words: object, cwd: Path | None = None, prelude: str = "pass") -> None:
+        code = f"import sys; sys.argv[0] = 'hpa'; {prelude}; import cli; cli.main()"
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, words)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=cwd,
+        )
+        self.lines: list[tuple[float, str]] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append((time.monotonic() - self.started, line.rstrip("\n")))
+
+    def end(self, timeout: float = 900) -> int:
+        """Wait for the end; return the exit status."""
+        try:
+            status = self.process.wait(timeout)
+        finally:
+            self.process.kill()
+            self._reader.join()
+        self.ended = time.monotonic() - self.started
+        return status
+
+    @property
+    def errors(self) -> str:
+        return "\n".join(line for _, line in self.lines)
+
+    @property
+    def longest_silence(self) -> float:
+        """Seconds between two lines, or between one and the end."""
+        times = [0.0, *(at for at, _ in self.lines), self.ended]
+        return max(after - before for before, after in itertools.pairwise(times))
 
 
 def copy_code(to: Path, module: str, old: str, new: str) -> Path:

@@ -24,7 +24,7 @@ from hpa_data.system.interrupts import Interrupts
 from hpa_data.system.patience import Patience
 from hpa_data.system.threads import ThreadTeam, sample_threads
 from hpa_data.system.watch import Snapshot, Watch, Worker
-from hpa_data.system.worker import TaskError, describe_process, run_task
+from hpa_data.system.worker import TaskCall, TaskError
 
 # Seconds of work that each worker has before it. Adaptive clusters grow when it takes more than 5 s.
 _AHEAD_S = 15.0
@@ -198,9 +198,8 @@ class ClusterBackend:
     def _send(self, placed: Placed, address: str) -> None:
         placed.worker = address
         placed.future = self._client.submit(
-            run_task,
-            placed.payload,
-            describe_process(),
+            pickle.loads,
+            pickle.dumps(TaskCall(placed.payload)),
             key=f"hpa-{uuid.uuid4().hex}",  # a key of an earlier one would bring back its result
             workers=[address],
             pure=False,

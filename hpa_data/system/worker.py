@@ -9,6 +9,7 @@ import os
 import platform
 import threading
 import traceback
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -167,6 +168,21 @@ _RUNNING = _Running()
 def count_running() -> int:
     """Count the tasks that this process is computing."""
     return _RUNNING.n_tasks
+
+
+class TaskCall:
+    """A call of `run_task` that happens when this is unpickled.
+
+    Dask's scheduler unpickles the functions and classes of tasks. In this form it passes them on as bytes, and need not
+    have this package.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[bytes, dict[str, str]]]:
+        """Call it where it is unpickled."""
+        return run_task, (self._payload, describe_process())
 
 
 def run_task(payload: bytes, expected: dict[str, str]) -> None:
