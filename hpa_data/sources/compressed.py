@@ -13,6 +13,7 @@ from typing import Any
 from hpa_data.errors import InputError, first_line
 from hpa_data.sources.tar_archive import is_tar
 from hpa_data.sources.unpacked import Output, Readable
+from hpa_data.system.files import refuse_unreadable
 
 # Memory that xz may use. Its highest level, -9, needs 65 MiB.
 _MAX_XZ_BYTES = 2**30
@@ -126,6 +127,7 @@ def write_7z(path: str, output: Output) -> None:
         raise
     # For damage, py7zr raises whatever its steps happen to raise.
     except Exception as error:
+        refuse_unreadable(error, path)
         remedy = "Unpack it first with 7-Zip, which reads more than py7zr, or fetch it again"
         raise _damaged(path, "py7zr", error, remedy) from error
 

@@ -151,4 +151,6 @@ def damaged_file(file: str, n_bytes: int, error: Exception) -> InputError:
     """Return the error for an image file whose decoder failed."""
     # imageio's own message names only the plugin.
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    if isinstance(cause, MemoryError):
+        return cannot_decode(file, "there is not enough memory to decode it", "Close other programs, and try again.")
     return cannot_decode(file, f"it is damaged ({n_bytes} bytes: {first_line(cause)[:200]})", "Fetch the file again.")

@@ -106,8 +106,14 @@ class Output:
     def write(self, content: bytes) -> None:
         """Write bytes at the current place."""
         view = memoryview(content)
-        while view:
-            view = view[self.file.write(view) :]
+        try:
+            while view:
+                view = view[self.file.write(view) :]
+        except OSError as error:  # none of the archive, which would be called damaged
+            raise InputError(
+                f"Cannot unpack {self._archive} into {self._folder}: {error.strerror}. Set TMPDIR to a folder on "
+                "another disk, or unpack it first and pass the folder."
+            ) from error
 
 
 def _make_folder() -> str:

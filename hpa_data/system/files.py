@@ -30,6 +30,12 @@ _NO_ANSWER = {
     *(errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNRESET),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
 }
+_REMEDIES = {
+    **dict.fromkeys(_NO_PERMISSION, "Check its owner and permissions (ls -l)."),
+    errno.EMFILE: "Allow more open files (ulimit -n), and try again.",
+    errno.ENFILE: "Close other programs, and try again.",
+    errno.ENOMEM: "Close other programs, and try again.",
+}
 
 
 def open_regular(path: str | Path) -> int:
@@ -100,12 +106,19 @@ def refuse_unreadable(error: BaseException, place: str | Path = "") -> None:
         It, or what caused it.
     place : str or Path
         What was read, if the error does not name it.
+
+    Raises
+    ------
+    InputError
+        That names the file.
+    MemoryError
+        If that is what the error is, or what caused it.
     """
+    if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+        raise MemoryError from error
     cause = _find_cause(error)
     if cause is not None:
-        remedy = "Check the disk or the network, and try again."
-        if cause.errno in _NO_PERMISSION:
-            remedy = "Check its owner and permissions (ls -l)."
+        remedy = _REMEDIES.get(cause.errno or 0, "Check the disk or the network, and try again.")
         raise InputError(
             f"Cannot read {cause.filename or place}: {cause.strerror}. Its content may be good. {remedy}"
         ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpa_data.dataset import fold_name
 from hpa_data.errors import InputError, first_line
+from hpa_data.system.files import refuse_unreadable
 from hpa_data.tables.text import read_text
 from hpa_data.tables.workbook import read_parquet, read_workbook
 
@@ -93,6 +94,7 @@ def _read_rows(path: Path, known: frozenset[str]) -> Generator[tuple[int, list[s
     except InputError:
         raise
     except Exception as error:  # neither library says which errors a damaged file may raise
+        refuse_unreadable(error, path)
         raise InputError(f"Cannot read {path}: the file is damaged ({first_line(error)}). Save it again.") from error
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hpa_data.errors import InputError, first_line
+from hpa_data.errors import InputError, first_line, is_out_of_memory
 from hpa_data.system.files import open_regular, refuse_unreadable
+from hpa_data.system.os_errors import naming_file
 from hpa_model.backend import settle_keras
 from hpa_model.nets import LAYERS
 from hpa_model.runs.folder import RunDescription
@@ -22,9 +23,10 @@ def save_model(network: keras.Model, path: Path) -> None:
     """Save a network: atomic, and on the disk when it returns."""
     unfinished = path.with_name(f"unfinished-{path.name}")  # Keras requires the suffix
     unfinished.unlink(missing_ok=True)  # if it were a link, Keras would write to what it leads to
-    network.save(unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
+    with naming_file(path):
+        network.save(unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
     unfinished.replace(path)
 
 
@@ -64,6 +66,9 @@ def load_model(path: Path, description: RunDescription | None = None) -> keras.M
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS)
     except Exception as error:  # Keras and the file formats raise a dozen types
+        if is_out_of_memory(error):
+            raise
+        refuse_unreadable(error, path)
         raise InputError(f"Cannot read model {path}: {first_line(error)}. Train the run again.") from error
     if description is not None:
         shapes = (None, *description.image_shape), (None, len(description.classes))

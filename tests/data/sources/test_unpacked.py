@@ -17,6 +17,7 @@ from hpa_data.errors import InputError
 from hpa_data.sources import archives
 from hpa_data.sources.files import list_files, read_file
 from hpa_data.sources.members import HIDDEN, LINK, REPEATED, REPEATED_UNEQUAL, SPECIAL, PassedOver
+from hpa_data.sources.unpacked import Output
 from hpa_data.system.executor import Parallelism
 from tests.builders import assert_same_bytes, convert
 
@@ -274,3 +275,9 @@ def test_a_single_file_that_gzip_packed_is_no_archive(tmp_path: Path) -> None:
         InputError, match=r"a single file packed by gzip, not an archive\. Pass the folder that holds it"
     ):
         list_files(tmp_path / "a.tif.gz", nested=True)
+
+
+def test_a_full_disk_for_temporary_files_is_not_called_a_damaged_archive() -> None:
+    with io.FileIO("/dev/full", "w") as file, pytest.raises(InputError) as refused:
+        Output(file, "a.7z", "/var/tmp").write(b"x")
+    assert str(refused.value).startswith("Cannot unpack a.7z into /var/tmp: No space left on device. Set TMPDIR to ")

@@ -184,7 +184,8 @@ def test_only_regular_files_of_a_possible_size_are_read(tmp_path: Path, victim: 
 
 
 def test_what_may_not_be_read_is_not_called_damaged():
-    for number, remedy in ((13, "permissions"), (1, "permissions"), (5, "the disk or the network")):
+    remedies = {13: "permissions", 1: "permissions", 5: "the disk or the network", 24: "ulimit -n", 12: "Close other"}
+    for number, remedy in remedies.items():
         cause = OSError(number, os.strerror(number), "/store/train/status/c/0")
         with pytest.raises(InputError, match=f"Cannot read /store/train/status/c/0: .*may be good.*{remedy}"):
             refuse_unreadable(cause)
@@ -194,6 +195,9 @@ def test_what_may_not_be_read_is_not_called_damaged():
     wrapped.__cause__ = PermissionError(13, "Permission denied")
     with pytest.raises(InputError, match="Cannot read zarr.json: Permission denied"):
         refuse_unreadable(wrapped, "zarr.json")
+    wrapped.__cause__ = MemoryError()
+    with pytest.raises(MemoryError):
+        refuse_unreadable(wrapped)
 
 
 def test_small_files_are_written_where_the_user_linked_their_folder(tmp_path: Path):
