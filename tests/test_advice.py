@@ -24,14 +24,18 @@ FOREIGN = {"--new"}  # the examples of `options.respell`
 
 def list_texts(path: Path) -> Iterator[tuple[str, str]]:
     """Yield where a text of the source stands, and the text, with `VALUE` for what is filled in."""
-    pieces: set[int] = set()
-    for node in ast.walk(ast.parse(path.read_text())):  # a text before its pieces
-        if isinstance(node, ast.JoinedStr):
-            pieces.update(map(id, node.values))
+    is_help = path.parent.name == "commands"  # the docstring of a command is its help; no other one is shown
+    passed_over: set[int] = set()
+    for node in ast.walk(ast.parse(path.read_text())):  # a node before what is in it
+        place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Expr) and not is_help:
+            passed_over.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            passed_over.update(map(id, node.values))
             parts = [str(each.value) if isinstance(each, ast.Constant) else VALUE for each in node.values]
-            yield f"{path.relative_to(ROOT)}:{node.lineno}", "".join(parts)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in pieces:
-            yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
+            yield place, "".join(parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in passed_over:
+            yield place, node.value
 
 
 TEXTS = [found for path in SOURCES for found in list_texts(path)]
