@@ -232,6 +232,12 @@ def choose_workers(
 
     refuse_unused(ctx, "threads", when=scheduler is not None, reason="with --scheduler")
     refuse_unused(ctx, "worker_timeout", when=scheduler is None, reason="without --scheduler")
+    if scheduler is not None:
+        import dask
+
+        # What Dask logs of a lost connection, with tracebacks, we say in one line.
+        quiet = ("distributed", "distributed.client", "asyncio", "tornado.application")
+        dask.config.set(logging=dict.fromkeys(quiet, "critical"))
     return Parallelism(threads=threads, processes=workers, scheduler=scheduler, worker_timeout_s=worker_timeout)
 
 
