@@ -34,6 +34,15 @@ _PATIENCE_S = 2.0
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 # Of tracebacks, which are passed on whole. Their other lines are indented.
 _TRACEBACK = re.compile(r"\s|Traceback|Fatal |Current thread|Thread 0x|Extension modules|During handling|The above")
+# Lines of the logs of C++ libraries, without what ends a process: of TensorFlow and AWS (Abseil's form and the older
+# one), and of OpenCV. What they mean reaches us as exceptions.
+_LOG = re.compile(
+    r"[IWE]\d{4} [\d:.]{8,} +\d+ |\d{4}-\d\d-\d\d [\d:.]{8,}: [IWE] |\[ ?(?:WARN|ERROR|INFO):\d+@[\d.]+\] "
+)
+# Of such lines, the different ones that are kept for the case of a crash.
+_MAX_KEPT = 50
+# The last line of a command that does not crash.
+_END = MARK + b"end"
 
 
 @contextlib.contextmanager
@@ -58,6 +67,7 @@ def guard_stderr() -> Iterator[None]:
         own = sys.stderr
         with contextlib.suppress(OSError, ValueError):
             own.flush()
+            os.write(2, _END + b"\n")
             os.dup2(own.fileno(), 2)
         sys.stderr = shown
         _wait_for(guard)
@@ -147,17 +157,30 @@ class Lines:
         self._complaints: dict[tuple[str, str], _Kind] = {}
         self._seen: set[str] = set()
         self._repeated: _Kind | None = None
+        self._log: dict[str, str] = {}  # the first line of each kind
+        self._n_logged = 0
 
     def take(self, lines: Iterable[bytes]) -> Iterator[str]:
         """Yield each line of text made safe, but not what was there before; at their end, a summary of the rest."""
+        has_ended = False
         for line in lines:
+            if line == _END:
+                has_ended = True
+                continue
             complaint = Complaint.decode(line)
             if complaint is not None:
                 self._count(complaint)
                 continue
             text = escape(line.replace(MARK, b"").decode(errors="backslashreplace").replace("\t", "    ").rstrip())
-            if text and (_TRACEBACK.match(text) or self._is_new(text)):
+            if _LOG.match(text):
+                self._n_logged += 1
+                if len(self._log) < _MAX_KEPT:
+                    self._log.setdefault(_NUMBERS.sub("0", text), text)
+            elif text and (_TRACEBACK.match(text) or self._is_new(text)):
                 yield text
+        if not has_ended:  # it may be why
+            yield from self._log.values()
+            self._n_logged = 0
         yield from (escape(str(notice)) for notice in self.list_notices())
 
     def _is_new(self, text: str) -> bool:
@@ -198,14 +221,11 @@ class Lines:
             )
             for (library, _), kind in self._complaints.items()
         ]
+        remedy = f"Set {VARIABLE}=raw in the environment to see all."
+        if self._n_logged:
+            what, example = "lines of the logs of libraries are not shown", next(iter(self._log.values()))
+            notices.append(Notice(what=what, n=self._n_logged, unit="line", examples=(example,), remedy=remedy))
         if self._repeated is not None:
-            notices.append(
-                Notice(
-                    what="lines of libraries were left out, which they had printed before",
-                    n=self._repeated.n,
-                    unit="line",
-                    examples=(self._repeated.example,),
-                    remedy=f"Set {VARIABLE}=raw in the environment to see all.",
-                )
-            )
+            what, example = "lines of libraries are not shown again", self._repeated.example
+            notices.append(Notice(what=what, n=self._repeated.n, unit="line", examples=(example,), remedy=remedy))
         return notices

@@ -56,7 +56,7 @@ def test_a_flood_of_one_line_is_shown_once_and_counted_and_nobody_waits_for_it()
     status, text = run_guarded(FLOOD)
     first, rest = text.splitlines()
     assert (status, first) == (0, r"libpng warning: \x1b[31m")
-    assert rest.startswith("Warning: lines of libraries were left out, which they had printed before, 19999 lines")
+    assert rest.startswith("Warning: lines of libraries are not shown again, 19999 lines")
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,15 @@ def test_a_complaint_is_one_short_line_that_is_read_as_it_was_written() -> None:
     assert len(long) <= MAX_BYTES
     assert Complaint.decode(long) is not None
     assert Complaint.decode(b"libpng warning") is None
+
+
+def test_logs_of_libraries_are_one_line_unless_the_process_crashes() -> None:
+    log = [f"E1127 09:25:22.20397{i} 2108{i} aws.cc:6146] cannot \\x1b parse {i}" for i in range(3)]
+    log += ["2026-11-27 09:25:22.203979: W tensorflow/core/a.cc:1] slow", "[ WARN:0@0.013] global grfmt.cpp:1 bad"]
+    write = f"os.write(2, {chr(10).join(log)!r}.encode() + b'\\n')"
+    (line,) = run_guarded(write)[1].splitlines()
+    assert line.startswith(f"Warning: lines of the logs of libraries are not shown, 5 lines, for example {log[0]}.")
+    assert run_guarded(f"{write}; os.abort()")[1].splitlines() == [log[0], *log[3:]]
 
 
 def test_tracebacks_are_passed_on_whole() -> None:
