@@ -87,7 +87,7 @@ class Gate:
         self.failures: deque[tuple[float, Failure]] = deque(maxlen=64)
         self._origin = origin
         self._allowed: dict[str, int] = {}
-        # What was refused after its answer had begun, and when: TensorStore takes that for a break, and asks again.
+        # What failed after its answer had begun, and when: TensorStore takes that for a break, and asks again at once.
         self._refused: dict[str, tuple[float, Failure]] = {}
         self._n_pages = 0
         self._requests: set[_Request] = set()
@@ -156,7 +156,7 @@ class Gate:
             failure = self._explain(TimeoutError() if request.is_late else error)
             self.failures.append((time.monotonic(), failure))
             if request.is_begun:
-                if failure.kind == "final":
+                if failure.kind != "brief":
                     self._refused[target] = self.failures[-1]
                 return False
             status = REPEAT if failure.kind == "brief" else STOP

@@ -17,7 +17,7 @@ from hpa_data.system.interrupts import is_interrupted
 # How often a wait looks about.
 POLL_S = 0.2
 # The longest pause between two words on the screen.
-MAX_NOTICE_S = 60.0
+MAX_NOTICE_S = 40.0
 
 
 class Server:
@@ -123,7 +123,8 @@ class Server:
     def _wait(self, future: Any) -> Any:
         """Wait for one read. Says so where the server is silent; ends at once after an interrupt."""
         started_s = time.monotonic()
-        notice_s = get_limits().notice_s
+        pause_s = get_limits().notice_s
+        notice_s = started_s + pause_s
         while True:
             try:
                 return future.result(timeout=POLL_S)
@@ -132,9 +133,10 @@ class Server:
                     raise
             silent_s = time.monotonic() - max(started_s, self.gate.heard_s if self.gate else 0.0)
             self._check_interrupted(silent_s)
-            if silent_s >= notice_s:
+            if silent_s >= get_limits().notice_s and time.monotonic() >= notice_s:
                 _say(f"Waiting for {self.name}, {silent_s:.0f} s.")
-                notice_s += min(notice_s, MAX_NOTICE_S)
+                pause_s = min(2 * pause_s, MAX_NOTICE_S)
+                notice_s = time.monotonic() + pause_s
 
     def _pause(self, delay_s: float, failure: Failure) -> None:
         """Wait before a repetition."""
