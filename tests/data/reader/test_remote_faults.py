@@ -27,7 +27,7 @@ from tests.web_server import Handler, web_server
 
 SHORT = RemoteLimits(retry_s=0.5, connect_s=5.0, stall_s=10.0, notice_s=0.3, delay_s=0.1, max_delay_s=0.3)
 PATIENT = replace(SHORT, retry_s=60.0)
-IMPATIENT = replace(SHORT, stall_s=0.4)
+IMPATIENT = replace(SHORT, retry_s=0.0, stall_s=1.0)
 MIB = 2**20
 Misbehave = Callable[[Handler], bool]
 
