@@ -16,6 +16,9 @@ from numcodecs.vlen import VLenUTF8
 
 from hpa_data.format.codecs import BLOSC_HEADER
 
+# Of a text, in the mean of a chunk: ids and file names have at most some hundred. And of a chunk, beside that.
+MAX_TEXT_BYTES, SPARE_BYTES = 4096, 2**20
+
 # A grid of chunks like ours, but for their shape.
 _KEYS = {"name": "default", "configuration": {"separator": "/"}}
 
@@ -54,9 +57,10 @@ def read_column(array: zarr.Array[Any], chunks: Mapping[str, bytes]) -> npt.NDAr
         content = chunks.get("/".join(["c", str(number), *rest]))
         if content is None:
             continue
-        n_bytes = None if is_text else dtype.itemsize * int(np.prod(chunk_shape))
-        decoded = _decompress(content, n_bytes)
-        chunk = VLenUTF8().decode(decoded) if is_text else np.frombuffer(decoded, dtype)
+        if is_text:
+            chunk = _decode_texts(content, rows_per_chunk)
+        else:
+            chunk = np.frombuffer(_decompress(content, dtype.itemsize * int(np.prod(chunk_shape))), dtype)
         start = number * rows_per_chunk
         rows[start : start + rows_per_chunk] = chunk.reshape(chunk_shape)[: n_rows - start]
     return rows if is_text else rows.astype(array.dtype, copy=False)
@@ -77,12 +81,23 @@ def _is_native(array: zarr.Array[Any], metadata: dict[str, Any]) -> bool:
     )
 
 
-def _decompress(content: bytes, n_bytes: int | None) -> bytes:
+def _decode_texts(content: bytes, n_rows: int) -> npt.NDArray[Any]:
+    """Decode a chunk of texts; ValueError unless it has as many as the array's metadata say, and no more bytes."""
+    decoded = _decompress(content, None, at_most=SPARE_BYTES + MAX_TEXT_BYTES * n_rows)
+    # The codec trusts the number of texts that the bytes begin with, and takes the memory for them.
+    if int.from_bytes(decoded[:4], "little") != n_rows:
+        raise ValueError(f"a chunk of {n_rows} texts states another number")
+    return np.asarray(VLenUTF8().decode(decoded))
+
+
+def _decompress(content: bytes, n_bytes: int | None, *, at_most: int | None = None) -> bytes:
     """Decompress a chunk of `n_bytes`, if given. Blosc trusts its header: ValueError unless that fits."""
     if len(content) < BLOSC_HEADER.size:
         raise ValueError(f"a chunk has only {len(content)} bytes")
     _, decoded_bytes, _, encoded_bytes = BLOSC_HEADER.unpack_from(content)
     if encoded_bytes != len(content) or n_bytes not in {None, decoded_bytes}:
         raise ValueError(f"the header of a chunk does not fit its {len(content)} bytes")
+    if at_most is not None and decoded_bytes > at_most:
+        raise ValueError(f"a chunk unpacks to {decoded_bytes} bytes, more than {at_most}")
     decoded: bytes = numcodecs.blosc.decompress(content)
     return decoded

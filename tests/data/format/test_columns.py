@@ -1,5 +1,6 @@
 from typing import Any
 
+import numcodecs.blosc
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -84,3 +85,18 @@ def test_a_damaged_chunk_is_an_error(name: str) -> None:
     for damaged in (b"", content[:10], content[:-1], content + b"0", b"\xff" * len(content)):
         with pytest.raises((ValueError, RuntimeError)):
             read_column(array, {key: damaged})
+
+
+@pytest.mark.parametrize(
+    ("decoded", "message"),
+    [
+        (bytes(100 * 2**20), "a chunk unpacks to 104857600 bytes, more than"),
+        ((4 * 10**9).to_bytes(4, "little") + bytes(100), "a chunk of 4 texts states another number"),
+    ],
+)
+def test_texts_that_unpack_to_more_than_the_metadata_allow_take_no_memory(decoded: bytes, message: str) -> None:
+    layout = Layout(n_samples=4, image_shape=(2, 2, 3), shard_samples=4)
+    spec = next(spec for spec in METADATA_ARRAYS if spec.name == "id")
+    array = create_array(zarr.create_group(MemoryStore()), spec, layout, codec=get_codec("raw"), n_classes=5)
+    with pytest.raises(ValueError, match=message):
+        read_column(array, {"c/0": numcodecs.blosc.compress(decoded, b"zstd", 5, numcodecs.blosc.NOSHUFFLE)})
