@@ -36,6 +36,9 @@ class ReaderSpec:
     status: npt.NDArray[np.uint8]
     """Shape (N,)."""
 
+    checksums: npt.NDArray[np.uint32]
+    """Of the image of each sample, shape (N,); see `format.statistics.compute_checksum`."""
+
     dataset: Dataset
 
     copies: Provenance | None = None

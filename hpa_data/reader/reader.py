@@ -173,8 +173,8 @@ class Reader:
         IndexError
             If an index is out of range.
         InputError
-            If a sample is pending or failed, or its bytes are missing or cannot be decoded. Checksums are not
-            checked here, but by `hpa verify`.
+            If a sample is pending or failed, or its bytes are missing or damaged. Its checksum is compared when it is
+            read for the first time; `hpa verify` always does.
         ValueError
             If the reader is closed.
         """

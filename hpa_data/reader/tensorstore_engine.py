@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_data.format.statistics import compute_checksum
 from hpa_data.reader.engine import ReaderSpec, SampleRows
 from hpa_data.reader.kvstore import import_tensorstore, make_retries
 from hpa_data.reader.remote import Server
@@ -29,6 +31,7 @@ class TensorStoreImages:
     def __init__(self, parts: Sequence[ReaderSpec], *, threads: int) -> None:
         self._parts = tuple(parts)
         self._rows = SampleRows(parts)
+        self._was_read = np.zeros(sum(part.layout.n_samples for part in parts), bool)
         self._ts = import_tensorstore()
         settings = {
             "cache_pool": {"total_bytes_limit": CACHE_BYTES},
@@ -61,12 +64,33 @@ class TensorStoreImages:
                 return target[positions[in_part]].write(self._arrays[number][rows[in_part]])
 
             jobs.append(_PartRead(start, self._parts[number], self._servers[number]))
+            new = in_part & ~self._was_read[samples]
+            if new.any():
+                jobs[-1].then(partial(self._compare, number, samples[new], rows[new], batch, positions[new]))
         return jobs
 
     def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
         """Read one sample into `out`."""
         for job in self.read_async(np.array([sample]), out[None], np.zeros(1, np.int64)):
             job.result()
+
+    def _compare(
+        self,
+        number: int,
+        samples: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        batch: npt.NDArray[np.uint8],
+        positions: npt.NDArray[np.int64],
+    ) -> None:
+        """Compare samples that are read for the first time, `rows` of a part, with their checksums; InputError."""
+        part = self._parts[number]
+        for row, position in zip(rows.tolist(), positions.tolist(), strict=True):
+            if compute_checksum(batch[position]) != part.checksums[row]:
+                raise InputError(
+                    f"Cannot read sample {part.ids[row]!r} of part {part.name!r}: the image fails its checksum, its "
+                    f"bytes in {part.images} are damaged. Convert the part again."
+                )
+        self._was_read[samples] = True
 
     def close(self) -> None:
         """Release the arrays."""
@@ -119,6 +143,11 @@ class _PartRead:
         self._start = start
         self._part = part
         self._server = server
+        self._checks: list[Callable[[], None]] = []
+
+    def then(self, check: Callable[[], None]) -> None:
+        """Call a function when the samples are read."""
+        self._checks.append(check)
 
     def result(self) -> None:
         """Wait until the samples are read; InputError if they cannot be."""
@@ -130,3 +159,5 @@ class _PartRead:
             "or damaged",
             since_s=self._started_s,
         )
+        for check in self._checks:
+            check()

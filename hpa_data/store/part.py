@@ -175,6 +175,7 @@ class Part:
             ids=self.ids,
             labels=self.labels,
             status=self.read_status(),
+            checksums=self.read_checksums(),
             dataset=self.manifest.dataset,
             copies=self.copies,
         )

@@ -1,6 +1,7 @@
 """Reading any samples of any parts: the right images, memory that is reused, errors that name the sample."""
 
 import gc
+import random
 import re
 import subprocess
 import sys
@@ -14,13 +15,14 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.dataset import Sample
+from hpa_data.dataset import Channel, Dataset, Sample
 from hpa_data.errors import InputError
+from hpa_data.format.options import CodecName
 from hpa_data.reader.batches import BatchSampler, iter_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
-from tests.builders import begin, convert, draw_image
+from tests.builders import begin, build_store, convert, draw_image
 
 PAGE = 4096
 
@@ -98,8 +100,8 @@ def broken(kaggle: Path, tmp_path: Path) -> Path:
     return tmp_path / "a.zarr"
 
 
-def shard_path(store: Path) -> Path:
-    return store / "test" / "images" / "c" / "0" / "0" / "0" / "0"
+def shard_path(store: Path, part: str = "test") -> Path:
+    return store / part / "images" / "c" / "0" / "0" / "0" / "0"
 
 
 @pytest.mark.parametrize("keep", [0, 10, 5000, -1])
@@ -125,6 +127,27 @@ def test_a_damaged_chunk_is_refused_and_its_sample_named(broken: Path) -> None:
     assert (reader.read([1])[0] == draw_image(101)).all()
     with pytest.raises(InputError, match="Cannot read sample 'new-0' of part 'test': its bytes in .* are damaged"):
         reader.read([1, 0])
+
+
+@pytest.mark.parametrize("codec", ["raw", "lz4hc"])
+def test_a_flipped_bit_in_an_image_never_reaches_a_batch(tmp_path: Path, codec: CodecName) -> None:
+    dataset = Dataset(name="small", channels=(Channel(name="red"),), classes=("one",), height=40, width=40)
+    store = build_store(tmp_path / "a.zarr", dataset, [[1], [0], [1]], codec=codec)
+    with store.reader() as reader:
+        images = reader.read([0, 1, 2]).copy()
+    shard = shard_path(store.path, "train")
+    content, rng = shard.read_bytes(), random.Random(0)
+    n_refused = 0
+    for _ in range(60):
+        changed = bytearray(content)
+        changed[rng.randrange(len(content) - 64 * 16)] ^= 1 << rng.randrange(8)
+        shard.write_bytes(changed)
+        try:
+            with store.reader() as reader:
+                assert (reader.read([2, 1, 0]) == images[::-1]).all()
+        except InputError:
+            n_refused += 1
+    assert n_refused > 50
 
 
 def test_a_sample_that_failed_or_is_pending_is_never_a_black_image(tmp_path: Path) -> None:
