@@ -43,7 +43,7 @@ IDS = (
         "..",
         "-rf",
         "--help",
-        "=cmd|'/c calc'!A1",
+        "=cmd|'calc'!A1",
         "@SUM(1)",
         "+1",
         "a'b",
@@ -245,7 +245,7 @@ def test_bombs_and_odd_tables_end_in_one_line(bench: Bench) -> None:
         ended = bench.run(*words)
         if problem := judge(ended):
             wrong.append(f"{case}: {problem}")
-        if ended.status == 0 and case != "a PNG with a large text":
+        if ended.status == 0 and case not in {"a PNG with a large text", "a table: UTF-16"}:
             wrong.append(f"{case}: status 0, {ended.out[-500:]}")
         assert not list(bench.folder.parent.rglob("harm*"))
         assert not list(Path("/tmp").glob("harm*"))
