@@ -96,3 +96,56 @@ def read_store(path: Path) -> Any:
             images = reader.read(np.flatnonzero(is_readable(reader.status)).tolist()).tobytes()
         content.append((name, part.manifest, metadata, images))
     return content
+
+
+def flip_run(whole: Path, scratch: Path, *, n_flips: int, rng: random.Random, folds: int) -> Counter[str]:
+    """Flip bits in a run; `folds` is the number of folds whose models are read, too."""
+    from hpa_model.runs.check import verify_run
+
+    def is_found(path: Path) -> bool:
+        try:
+            return bool(verify_run(path).findings)
+        except InputError:
+            return True
+
+    known: dict[str, Any] = {}
+    return flip_bits(
+        whole, scratch, n_flips=n_flips, rng=rng, read=lambda run: read_run_files(run, folds, known), is_found=is_found
+    )
+
+
+def read_run_files(run: Path, folds: int, known: dict[str, Any]) -> Any:
+    """Read everything that is read from a run; `known` are the weights of files that were read before, by hash."""
+    from hpa_model.evaluation.results import read_results
+    from hpa_model.predict.ensemble import choose_models
+    from hpa_model.runs.baseline import read_baseline
+    from hpa_model.runs.checkpoint import read_state
+    from hpa_model.runs.folder import fold_folder, read_history, read_run
+    from hpa_model.runs.seal import hash_file, read_file
+
+    description = read_run(run)
+    if folds and description.baseline is None:
+        from hpa_model.runs.models import load_model
+    models = choose_models(run)
+    content: list[Any] = [description, models.decision.thresholds.tolist(), models.decision.temperatures.tolist()]
+    assert models.rows is not None
+    content += [models.rows.ids, models.rows.labels.tolist(), models.rows.probs.tolist(), models.rows.folds.tolist()]
+    content += [repr(history) for history in read_history(run, description.config.folds)]
+    if (run / "folds.csv").exists():
+        content.append(read_file(run / "folds.csv"))
+    for fold in range(folds):
+        folder = fold_folder(run, fold)
+        if description.baseline is not None:
+            arrays = read_baseline(run, fold, description).encode()
+            content.append({name: values.tolist() for name, values in arrays.items()})
+            continue
+        content.append(repr(read_state(folder / "checkpoint.npz")))
+        for name in ("best.keras", "last.keras"):
+            sha256 = hash_file(folder / name)
+            if sha256 not in known:
+                weights = load_model(folder / name, description).get_weights()
+                known[sha256] = [np.asarray(value).tobytes() for value in weights]
+            content.append(known[sha256])
+    if description.baseline is not None:
+        content.append(read_results(run).classifiers)
+    return content

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    store: Annotated[str, typer.Argument(help="A store in a folder.")],
+    store: Annotated[str, typer.Argument(help="A store in a folder, or a run folder.")],
     parts: Annotated[
         list[str] | None, typer.Option("--part", metavar="NAME", help="A part to check; repeatable. By default all.")
     ] = None,
@@ -32,12 +32,12 @@ def verify(
     ] = False,
     seal: Annotated[
         bool,
-        typer.Option("--seal", help="Add a seal to parts of versions before 0.5.0, if nothing else is wrong."),
+        typer.Option("--seal", help="Add a seal to what versions before 0.5.0 wrote, if nothing is wrong."),
     ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Check every sample against its checksum and its source files."""
+    """Check every sample of a store against its checksum and its source files, or a run against its seal."""
     from hpa_data.verify.check import verify_store
 
     with progress("samples") as shown:

@@ -7,3 +7,4 @@ from . import models as models
 from . import predict as predict
 from . import recipes as recipes
 from . import train as train
+from . import verify as verify

@@ -21,7 +21,6 @@ from hpa_data.commands.options import Command, refuse_urls
 from hpa_data.commands.preview import preview
 from hpa_data.commands.stats import stats
 from hpa_data.commands.synth import synth
-from hpa_data.commands.verify import verify
 from hpa_data.system.interrupts import interrupts_as_exceptions
 from hpa_data.system.os_errors import naming_file
 from hpa_model.commands.baseline import baseline
@@ -32,6 +31,7 @@ from hpa_model.commands.models import models
 from hpa_model.commands.predict import predict
 from hpa_model.commands.recipes import recipes
 from hpa_model.commands.train import finetune, train
+from hpa_model.commands.verify import verify
 
 # Each command with its name, in the panels and the order of the help text.
 PANELS: dict[str, dict[str, Callable[..., None]]] = {

@@ -30,6 +30,7 @@ from hpa_model.runs.folder import (
     read_run,
 )
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
+from hpa_model.runs.seal import check_file
 from hpa_model.thresholds import search_thresholds
 
 MAX_NEIGHBORS = 500  # folders beside a run that are looked into
@@ -122,6 +123,8 @@ def read_results(run: Path, scores: Scores | None = None) -> Results:
 def _read_classifiers(run: Path) -> Classifiers:
     scores: dict[str, float] = {}
     features: list[tuple[str, float]] = []
+    check_file(run / CLASSIFIERS_FILE)
+    check_file(run / IMPORTANCES_FILE)
     with contextlib.suppress(*CORRUPTION_ERRORS):
         saved = json.loads(read_text(run / CLASSIFIERS_FILE))
         scores = {IN_WORDS[name]: float(saved[name][HEADLINE.name]) for name in CLASSIFIERS}

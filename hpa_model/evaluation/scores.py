@@ -18,8 +18,9 @@ from hpa_model.metrics import confusion_counts, f1_per_class
 from hpa_model.metrics.ranking import rank_samples
 from hpa_model.runs.decision import Decision, write_decision
 from hpa_model.runs.decision import fit_decision as fit_decision  # noqa: PLC0414 - callers look for it here, too
-from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, read_run
+from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, THRESHOLDS_FILE, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
+from hpa_model.runs.seal import seal_files, unseal_files
 from hpa_model.thresholds.no_skill import choose_draws, measure_no_skill
 
 # Number of classes that are reported as the worst, and of classes that each is confused with.
@@ -52,8 +53,10 @@ def score_run(run: Path) -> Scores:
         legacy_leak=description.config.legacy_leak,
         leak_check=description.known_leak_check,
     )
+    unseal_files(run, [THRESHOLDS_FILE, SCORES_FILE])
     write_decision(run, fit_decision(rows, n_folds=description.config.folds), classes)
     write_atomic(run / SCORES_FILE, (json.dumps(asdict(scores), indent=2) + "\n").encode())
+    seal_files(run, [THRESHOLDS_FILE, SCORES_FILE])
     return scores
 
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from hpa_data.errors import N_EXAMPLES, InputError, Notice
 from hpa_model.runs.decision import Decision, fit_decision, read_decision
-from hpa_model.runs.folder import RunDescription, read_run
+from hpa_model.runs.folder import OUT_OF_FOLD_FILE, RunDescription, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
+from hpa_model.runs.seal import check_file
 
 # Predicted classes a sample are far off those of the training data: by this factor, over so many samples at least. Real
 # samples have 1.6, standard deviation 0.7.
@@ -72,6 +73,7 @@ def choose_models(run: Path, folds: Sequence[int] | None = None) -> Ensemble:
             "among them."
         )
     rows, notices = None, []
+    check_file(run / OUT_OF_FOLD_FILE)
     if len(chosen) == n_folds:
         with contextlib.suppress(InputError):  # predictions need its thresholds alone
             rows = read_out_of_fold(run)

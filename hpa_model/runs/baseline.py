@@ -13,6 +13,7 @@ from hpa_model.baseline.features import name_features
 from hpa_model.baseline.model import BaselineModel
 from hpa_model.baseline.settings import FEATURES_VERSION
 from hpa_model.runs.folder import CORRUPTION_ERRORS, RunDescription, fold_folder, read_arrays
+from hpa_model.runs.seal import check_file, unseal_files
 
 # In the run folder.
 FEATURES_FILE = "features.npz"
@@ -32,6 +33,7 @@ def write_features(run: Path, features: npt.NDArray[np.float32], is_measured: np
         In the order of the reader.
     is_measured : array of bool, shape (N,)
     """
+    unseal_files(run, [FEATURES_FILE])
     with open_atomic(run / FEATURES_FILE) as file:
         np.savez(file, features=features, is_measured=is_measured)
 
@@ -40,6 +42,7 @@ def read_features(run: Path, n_samples: int, n_features: int) -> tuple[npt.NDArr
     """Read what `write_features` wrote; nothing is measured if there is no such file, or a damaged one."""
     shape = n_samples, n_features
     try:
+        check_file(run / FEATURES_FILE)
         arrays = read_arrays(run / FEATURES_FILE)
         features, is_measured = arrays["features"], arrays["is_measured"]
         if features.shape == shape and features.dtype == np.float32 and is_measured.shape == shape[:1]:
@@ -72,6 +75,7 @@ def read_baseline(run: Path, fold: int, description: RunDescription) -> Baseline
             f"Cannot use run {run}: its classifiers are of features in version {settings.features_version}, this "
             f"version of hpa computes version {FEATURES_VERSION}. Run `hpa baseline` again, with --overwrite."
         )
+    check_file(path)
     n_features = len(name_features(description.full_dataset.channels))
     try:
         return BaselineModel.decode(read_arrays(path), n_features=n_features, n_classes=len(description.classes))
@@ -86,4 +90,5 @@ def write_importances(run: Path, names: tuple[str, ...], importances: npt.NDArra
     """Write how much each feature matters to the trees, (D,), the most important first, as a CSV table."""
     order = np.argsort(-importances, kind="stable")
     rows = [(names[k], f"{importances[k]:.6g}") for k in order]
+    unseal_files(run, [IMPORTANCES_FILE])
     write_atomic(run / IMPORTANCES_FILE, encode_table(["feature", "importance"], rows, for_people=True))

@@ -16,6 +16,7 @@ from hpa_data.system.atomic import open_atomic
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.records import decode_record, encode_record
 from hpa_model.runs.folder import CORRUPTION_ERRORS, EpochRecord, read_arrays
+from hpa_model.runs.seal import check_file
 
 # What some fields are called in the file.
 DISK_NAMES = {"elapsed_s": "trained_s", "epochs_since_best": "since_lower"}
@@ -165,6 +166,7 @@ def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer
 
 def _read_checkpoint(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
     """Read all arrays of a checkpoint, or those of some names."""
+    check_file(path)
     try:
         return read_arrays(path, *names)
     except ValueError as error:

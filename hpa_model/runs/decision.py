@@ -13,6 +13,7 @@ from hpa_data.system.files import read_text, refuse_unreadable
 from hpa_model.metrics import predict_classes
 from hpa_model.runs.folder import CORRUPTION_ERRORS, THRESHOLDS_FILE
 from hpa_model.runs.out_of_fold import OutOfFold, check_finished
+from hpa_model.runs.seal import check_file, unseal_files
 from hpa_model.thresholds import NEVER, apply_temperatures, fill_empty_rows, fit_temperatures, search_thresholds
 
 
@@ -68,6 +69,7 @@ def write_decision(run: Path, decision: Decision, classes: tuple[str, ...]) -> N
         "temperatures": decision.temperatures.tolist(),
         "fill": decision.fill,
     }
+    unseal_files(run, [THRESHOLDS_FILE])
     write_atomic(run / THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -75,6 +77,7 @@ def read_decision(run: Path, classes: tuple[str, ...], n_folds: int) -> Decision
     """Read the decision of a run; InputError if it is not finished, or the file does not fit."""
     path = run / THRESHOLDS_FILE
     check_finished(run, path)
+    check_file(path)
     try:
         saved = json.loads(read_text(path))
         if not isinstance(saved.get("thresholds"), dict):  # before 0.4.0: thresholds alone, by class

@@ -6,13 +6,9 @@ import io
 import json
 import math
 import os
-import shlex
-import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -30,6 +26,8 @@ from hpa_data.system.records import decode_record, encode_record
 from hpa_data.tables import encode_table
 from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import Keep, TrainConfig
+from hpa_model.runs.origin import Origin
+from hpa_model.runs.seal import check_file, unseal_files
 
 CONFIG_FILE = "config.json"
 RECIPE_FILE = "recipe.toml"
@@ -48,28 +46,19 @@ CHECKPOINT_FILE = "checkpoint.npz"
 PROBS_FILE = "probs.npz"
 TENSORBOARD_FOLDER = "tensorboard"
 
-# The packages that the results depend on.
-RECORDED_PACKAGES = ("hpa", "keras", "tensorflow", "jax", "numpy", "zarr", "numcodecs")
+# The files of a run that are sealed, those of each fold, and those of a baseline's.
+SEALED_FILES = (CONFIG_FILE, FOLDS_FILE, RECIPE_FILE, OUT_OF_FOLD_FILE, THRESHOLDS_FILE, SCORES_FILE)
+SEALED_BASELINE_FILES = ("features.npz", "importances.csv", "classifiers.json")
+SEALED_FOLD_FILES = (
+    *(HISTORY_FILE, CLASS_F1_FILE, LAST_FILE, BEST_FILE, CHECKPOINT_FILE, PROBS_FILE),
+    "baseline.npz",
+)
 
 # What reading a damaged file of a run may raise, from JSON and CSV to compressed arrays.
 CORRUPTION_ERRORS = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
     *(EOFError, RuntimeError, csv.Error, BadZipFile, zlib.error),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """When, where and how a run was begun."""
-
-    started: str
-    """Date and time in UTC, as in ISO 8601."""
-
-    device: str
-    """What it is computed on, and the backend, in words."""
-
-    command: str = ""
-    """The command line; empty for a run from Python."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,9 +169,21 @@ def fold_folder(run: Path, fold: int) -> Path:
     return run / f"fold{fold}"
 
 
-def read_run(run: Path) -> RunDescription:
+def list_fold_files(fold: int) -> list[str]:
+    """List the files of a fold that are sealed, by their names in the run; some runs lack some of them."""
+    return [f"fold{fold}/{name}" for name in SEALED_FOLD_FILES]
+
+
+def list_sealed(folds: Iterable[int]) -> list[str]:
+    """List the files of a run that are sealed, with those of some folds, by name; some runs lack some of them."""
+    return [*SEALED_FILES, *SEALED_BASELINE_FILES, *(name for fold in folds for name in list_fold_files(fold))]
+
+
+def read_run(run: Path, *, compares_seal: bool = True) -> RunDescription:
     """Read the description of a run; InputError if the folder is not a run, or its description is damaged."""
     path = run / CONFIG_FILE
+    if compares_seal:
+        check_file(path)
     try:
         raw = json.loads(read_text(path))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -196,27 +197,6 @@ def read_run(run: Path) -> RunDescription:
     with contextlib.suppress(LookupError, TypeError):
         version = str(raw["versions"]["hpa"])
     return decode_record(RunDescription, raw, name=str(path), version=version, remedy="Train again.")
-
-
-def read_versions() -> dict[str, str]:
-    """Return the versions of the packages whose versions a run records."""
-    versions = {}
-    for name in RECORDED_PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
-
-
-def read_origin(device: str) -> Origin:
-    """Return when and how this process begins a run, on a device."""
-    program, *words = sys.argv
-    return Origin(
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        device=device,
-        command=shlex.join(["hpa", *words]) if Path(program).stem in {"hpa", "cli"} else "",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +283,7 @@ def find_kept(history: Sequence[EpochRecord], keep: Keep) -> EpochRecord:
 def _read_epochs(path: Path) -> list[EpochRecord]:
     """Read the history of a fold."""
     remedy = "Remove the file: only learning curves and speeds are read from it."
+    check_file(path)
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
         if not rows or any(None in row for row in rows):  # it is first written at the end of an epoch
@@ -339,7 +320,9 @@ def read_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
 
 def remove_results(run: Path) -> None:
     """Remove out-of-fold rows, thresholds and scores from a run folder, until its models are trained."""
-    for name in (THRESHOLDS_FILE, SCORES_FILE, OUT_OF_FOLD_FILE):
+    names = (THRESHOLDS_FILE, SCORES_FILE, OUT_OF_FOLD_FILE)
+    unseal_files(run, names)
+    for name in names:
         (run / name).unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ from hpa_data.system.os_errors import naming_file
 from hpa_model.backend import settle_keras
 from hpa_model.nets import LAYERS
 from hpa_model.runs.folder import RunDescription
+from hpa_model.runs.seal import check_file
 
 # Forty times the largest network of the catalog.
 MAX_MODEL_BYTES = 2**33
@@ -58,11 +59,13 @@ def load_model(path: Path, description: RunDescription | None = None) -> keras.M
     Raises
     ------
     InputError
-        If it is missing or damaged, has another input or output shape, or weights that are not finite.
+        If it is missing, damaged or not as it was sealed, or has another input or output shape, or weights that are
+        not finite.
     """
     settle_keras()
     if not is_complete(path):
         raise InputError(f"Cannot read model {path}: it is missing or incomplete. Train the run again.")
+    check_file(path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS)
     except Exception as error:  # Keras and the file formats raise a dozen types

@@ -11,6 +11,7 @@ from hpa_data.system.atomic import open_atomic
 from hpa_data.system.files import refuse_unreadable
 from hpa_model.metrics import find_wrong_row
 from hpa_model.runs.folder import CORRUPTION_ERRORS, OUT_OF_FOLD_FILE, read_arrays
+from hpa_model.runs.seal import check_file, unseal_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ def write_out_of_fold(run: Path, rows: OutOfFold) -> None:
         arrays["parts"] = np.array(rows.parts, str)
     if rows.groups is not None:
         arrays["groups"] = rows.groups
+    unseal_files(run, [OUT_OF_FOLD_FILE])
     with open_atomic(run / OUT_OF_FOLD_FILE) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -56,6 +58,7 @@ def read_out_of_fold(run: Path) -> OutOfFold:
     """Read the out-of-fold rows of a run folder; InputError if it has none."""
     path = run / OUT_OF_FOLD_FILE
     check_finished(run, path)
+    check_file(path)
     try:
         arrays = read_arrays(path)
         rows = OutOfFold(

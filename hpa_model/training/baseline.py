@@ -34,8 +34,9 @@ from hpa_model.runs.baseline import (
     write_features,
     write_importances,
 )
-from hpa_model.runs.folder import PROBS_FILE, fold_folder, read_arrays
+from hpa_model.runs.folder import PROBS_FILE, fold_folder, list_fold_files, list_sealed, read_arrays
 from hpa_model.runs.out_of_fold import read_out_of_fold
+from hpa_model.runs.seal import check_file, seal_files, unseal_files
 from hpa_model.training.gather import gather_probs
 from hpa_model.training.run import OpenRun, open_run
 
@@ -115,12 +116,14 @@ def train_baseline(
         progress.note(f"Fitting {config.folds} folds to {features.shape[1]} features")
         for fold in range(config.folds):
             _fit_fold(run, settings, fold, features, threads=n_threads)
+            seal_files(out, list_sealed([fold]))
         gather_probs(run)
         names = name_features(run.reader.dataset.channels)
         models = [read_baseline(out, fold, run.description) for fold in range(config.folds)]
         write_importances(out, names, np.mean([model.trees.importances for model in models], axis=0))
     scores = score_run(out)
     alone = _score_alone(out)
+    seal_files(out, list_sealed(range(config.folds)))
     return FinishedBaseline(run=out, scores=scores, alone=alone)
 
 
@@ -164,6 +167,7 @@ def _fit_fold(
             f"Cannot fit fold {fold}: none of its {len(training)} training samples has a class. Convert with a label "
             "table that names classes."
         )
+    unseal_files(run.folder, list_fold_files(fold))
     seed = int(np.random.SeedSequence([run.description.config.seed, fold]).generate_state(1)[0])
     model = fit_model(features[training], labels, settings, seed=seed, threads=threads)
     write_baseline(run.folder, fold, model)
@@ -188,6 +192,7 @@ def _score_alone(run: Path) -> dict[str, dict[str, float]]:
         probs = np.zeros_like(rows.probs)
         for fold in np.unique(rows.folds):
             path = fold_folder(run, int(fold)) / PROBS_FILE
+            check_file(path)
             try:
                 probs[rows.folds == fold] = found = read_arrays(path)[name]
                 if find_wrong_row(found) is not None:
@@ -200,5 +205,6 @@ def _score_alone(run: Path) -> dict[str, dict[str, float]]:
         of_classifier = replace(rows, probs=probs)
         predictions = predict_rows(of_classifier, fit_decision(of_classifier, n_folds=int(rows.folds.max()) + 1))
         alone[name] = {kind: float(f1_per_class(rows.labels, found).mean()) for kind, found in predictions.items()}
+    unseal_files(run, [CLASSIFIERS_FILE])
     write_atomic(run / CLASSIFIERS_FILE, (json.dumps(alone, indent=2) + "\n").encode())
     return alone

@@ -12,7 +12,6 @@ from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import read_run
 from hpa_model.training.folds import copy_folds, train_folds
 from hpa_model.training.job import Checkpointing, EpochReport, ignore_epoch
-from hpa_model.training.network import load_frozen
 from hpa_model.training.run import open_base, open_run, prepare_backend
 from hpa_model.training.train import train
 
@@ -151,7 +150,7 @@ def finetune(
         copy_folds(run, opened)
         train_folds(
             opened,
-            lambda fold: load_frozen(run, trained, fold=fold),
+            base.load,
             progress=progress,
             on_epoch=on_epoch,
             checkpointing=checkpointing,

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from hpa_data.system.atomic import open_atomic, write_atomic
-from hpa_data.system.files import read_regular
 from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig
 from hpa_model.predict import predict_probs
@@ -22,13 +21,17 @@ from hpa_model.runs.folder import (
     LAST_FILE,
     PROBS_FILE,
     fold_folder,
+    list_fold_files,
+    list_sealed,
     remove_partial_files,
     remove_results,
 )
-from hpa_model.runs.models import MAX_MODEL_BYTES, is_complete, load_model
+from hpa_model.runs.models import is_complete, load_model
+from hpa_model.runs.seal import read_file, seal_files, unseal_files
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.gather import gather_probs
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
+from hpa_model.training.network import check_model
 from hpa_model.training.overview import describe_start, describe_training
 from hpa_model.training.run import OpenRun
 from hpa_model.training.tensorboard import no_log, open_log
@@ -43,8 +46,11 @@ def copy_folds(base: Path, run: OpenRun) -> None:
         if fold.number not in run.description.trained_folds:
             for name in FOLD_FILES:
                 source = fold_folder(base, fold.number) / name
+                if name == BEST_FILE:
+                    sha256 = run.description.base_models[fold.number]
+                    check_model(base, fold.number, sha256, purpose="copy")
                 if source.exists():
-                    write_atomic(fold.folder / name, read_regular(source, max_bytes=MAX_MODEL_BYTES))
+                    write_atomic(fold.folder / name, read_file(source))
 
 
 def train_folds(
@@ -92,7 +98,9 @@ def train_folds(
                     progress.note(line)
             fit_fold(network, job)
             _write_probs(run, fold)
+            seal_files(run.folder, list_sealed([fold.number]))
     gather_probs(run)
+    seal_files(run.folder, list_sealed(range(run.plan.n_folds)))
 
 
 def _list_unfinished(run: OpenRun) -> list[Fold]:
@@ -115,6 +123,7 @@ def _is_finished(fold: Fold, epochs: int) -> bool:
     if finished and (fold.folder / CHECKPOINT_FILE).exists():
         finished = _read_state(fold).epoch >= epochs
     if not finished:
+        unseal_files(fold.folder.parent, list_fold_files(fold.number))
         (fold.folder / PROBS_FILE).unlink(missing_ok=True)
     return finished
 

@@ -7,6 +7,7 @@ from hpa_data.errors import InputError, first_line
 from hpa_model.metrics import find_wrong_row
 from hpa_model.runs.folder import PROBS_FILE, fold_folder, read_arrays
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
+from hpa_model.runs.seal import check_file
 from hpa_model.training.run import OpenRun, name_parts
 
 
@@ -19,6 +20,7 @@ def gather_probs(run: OpenRun) -> None:
     for number in range(plan.n_folds):
         _, validation = plan.split(number)
         path = fold_folder(run.folder, number) / PROBS_FILE
+        check_file(path)
         try:
             of_fold = read_arrays(path)["probs"]
             if of_fold.shape != (len(validation), labels.shape[1]):

@@ -12,7 +12,7 @@ from hpa_model.backend import on_tensorflow
 from hpa_model.config import TrainConfig
 from hpa_model.nets.head import freeze_backbone
 from hpa_model.runs.folder import BEST_FILE, PROBS_FILE, RunDescription, fold_folder
-from hpa_model.runs.models import hash_model, load_model
+from hpa_model.runs.models import hash_model, is_complete, load_model
 
 
 def build_network(description: RunDescription, *, fold: int) -> keras.Model:
@@ -66,6 +66,19 @@ def hash_models(run: Path, description: RunDescription, *, purpose: str) -> tupl
             )
         hashes.append(hash_model(model))
     return tuple(hashes)
+
+
+def check_model(run: Path, fold: int, sha256: str, *, purpose: str) -> None:
+    """Refuse the best model of a fold if it is not the one that was found when `hash_models` looked at it: InputError.
+
+    The other folds may have taken days since, and a model that was trained again may know what this one is scored on.
+    """
+    model = fold_folder(run, fold) / BEST_FILE
+    if not is_complete(model) or hash_model(model) != sha256:
+        raise InputError(
+            f"Cannot {purpose} {model}: it is another file than when this run was begun. Put it back from a copy, or "
+            "begin again with --overwrite."
+        )
 
 
 def seed_fold(config: TrainConfig, fold: int) -> None:

@@ -16,7 +16,7 @@ from hpa_data.folds.plan import FoldPlan, plan_training
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
-from hpa_data.system.files import MAX_TABLE_BYTES, read_regular, refuse_linked_folders, refuse_unreadable
+from hpa_data.system.files import refuse_linked_folders, refuse_unreadable
 from hpa_data.system.lock import LOCK_NAME, hold_store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
@@ -31,13 +31,13 @@ from hpa_model.runs.folder import (
     PROBS_FILE,
     RunDescription,
     fold_folder,
-    read_origin,
     read_run,
-    read_versions,
     remove_partial_files,
 )
+from hpa_model.runs.origin import read_origin, read_versions
+from hpa_model.runs.seal import SEAL_FILE, begin_seal, read_file, unseal_files
 from hpa_model.training.data import summarize_data
-from hpa_model.training.network import build_network, hash_models
+from hpa_model.training.network import build_network, check_model, hash_models, load_frozen
 from hpa_model.training.weights import Weights, describe_seen
 
 
@@ -66,6 +66,11 @@ class BaseRun:
 
     models: tuple[str, ...]
     """SHA-256 of the best models, in hexadecimal, one per fold."""
+
+    def load(self, fold: int) -> keras.Model:
+        """Load the network of a fold with a frozen backbone; InputError if it is another one than at the beginning."""
+        check_model(self.folder, fold, self.models[fold], purpose="fine-tune")
+        return load_frozen(self.folder, self.description, fold=fold)
 
     def extend(self, description: RunDescription, store: Store) -> RunDescription:
         """Add to the description of a run that it is fine-tuned; InputError if it is of other data than the base."""
@@ -209,10 +214,15 @@ def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iter
     with hold_store(out, what="run"):
         refuse_linked_folders(out)  # before anything is deleted
         if check_run_folder(out, description, overwrite=overwrite):
+            begin_seal(out)  # nothing of the old run is sealed, whenever the process is killed
             for path in out.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
-                elif path.name not in {LOCK_NAME, CONFIG_FILE}:  # without the latter it could not be replaced later
+                elif path.name not in {
+                    LOCK_NAME,
+                    SEAL_FILE,
+                    CONFIG_FILE,
+                }:  # without the latter it could not be replaced later
                     path.unlink()
             description.write(out)
         remove_partial_files(out)
@@ -221,9 +231,9 @@ def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iter
 
 def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool) -> bool:
     """Return whether a run folder has to be created; false to resume it. InputError if it is of another run."""
-    if not out.is_dir() or all(path.name == LOCK_NAME or path.match(".*.part") for path in out.iterdir()):
+    if not out.is_dir() or all(path.name in {LOCK_NAME, SEAL_FILE} or path.match(".*.part") for path in out.iterdir()):
         return True
-    existing = read_run(out)  # refuses a folder that is not a run
+    existing = read_run(out, compares_seal=not overwrite)  # refuses a folder that is not a run
     if overwrite:
         return True
     differences = _compare(existing, description)
@@ -260,6 +270,7 @@ def _record_epochs(out: Path, epochs: int) -> None:
     """Record that a run is trained for more epochs than before, if it is."""
     existing = read_run(out)
     if existing.config.epochs != epochs:
+        unseal_files(out, [CONFIG_FILE])
         replace(existing, config=replace(existing.config, epochs=epochs)).write(out)
 
 
@@ -313,7 +324,7 @@ def check_folds(run: Path, plan: FoldPlan, reader: Reader) -> None:
     """Refuse a run whose validation folds differ from a plan: a model would be scored on what it was trained on."""
     path = run / FOLDS_FILE
     try:
-        recorded = read_regular(path, max_bytes=MAX_TABLE_BYTES)
+        recorded = read_file(path)
     except (OSError, ValueError) as error:
         refuse_unreadable(error, path)
         raise InputError(f"Cannot read {path}: {first_line(error)}. Train again.") from error

@@ -10,6 +10,7 @@ from hpa_model.config import TrainConfig
 from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import RECIPE_FILE
+from hpa_model.runs.seal import unseal_files
 from hpa_model.training.folds import train_folds
 from hpa_model.training.job import Checkpointing, EpochReport, ignore_epoch
 from hpa_model.training.network import build_network
@@ -86,6 +87,7 @@ def train(
         allow_unlabeled=allow_unlabeled,
     ) as run:
         if content is not None:
+            unseal_files(out, [RECIPE_FILE])
             write_atomic(out / RECIPE_FILE, content)
         train_folds(
             run,

@@ -17,7 +17,8 @@ from hpa_data.tables import read_columns
 from hpa_model.nets.head import HEAD
 from hpa_model.runs.folder import BEST_FILE, FOLDS_FILE, RunDescription, fold_folder, read_run
 from hpa_model.runs.models import load_model
-from hpa_model.training.network import build_network, hash_models
+from hpa_model.runs.seal import check_file
+from hpa_model.training.network import build_network, check_model, hash_models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Weights:
             If the networks differ.
         """
         network = build_network(description, fold=fold)
+        check_model(self.folder, fold, self.models[fold], purpose="start from")
         source = load_model(fold_folder(self.folder, fold) / BEST_FILE, self.description)
         same_classes = self.description.classes == description.classes
         of_both = [[layer for layer in model.layers if layer.weights] for model in (network, source)]
@@ -75,6 +77,7 @@ class Weights:
         Samples are the same if their ids are, or their pixels, which are compared by checksums where the store of that
         run can still be read.
         """
+        check_file(self.folder / FOLDS_FILE)
         validated = {name: int(fold) for name, fold in read_columns(self.folder / FOLDS_FILE, ("id", "fold"))}
         known: dict[object, set[int]] = defaultdict(set)  # by id and by pixels, the folds that validated them there
         for name, fold in validated.items():

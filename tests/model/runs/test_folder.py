@@ -16,8 +16,9 @@ from hpa_model.evaluation.compare import compare_runs
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs import folder
 from hpa_model.runs.decision import read_decision
-from hpa_model.runs.folder import EpochRecord, read_history, read_origin, read_run, write_history
+from hpa_model.runs.folder import EpochRecord, read_history, read_run, write_history
 from hpa_model.runs.models import load_model, save_model
+from hpa_model.runs.origin import read_origin
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from tests.builders import RUN_CLASSES, make_rows, make_run
 

@@ -11,8 +11,11 @@ from hpa_data.store.store import Store, open_store
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
+from hpa_model.runs.seal import begin_seal
 from hpa_model.training.finetune import finetune, name_finetuned, train_and_finetune
 from hpa_model.training.job import Checkpointing
+from hpa_model.training.run import open_base
+from hpa_model.training.weights import open_weights
 from tests.builders import convert
 from tests.model.stopping import CONFIG, Killed, stop_at
 
@@ -107,3 +110,39 @@ def test_a_training_is_followed_by_fine_tuning_if_the_settings_say_so(run: Path,
     settings = [read_run(trained.run).config for trained in done[1:]]
     assert [(each.loss, each.epochs, each.finetunings) for each in settings] == [("focal", 2, ()), ("f1", 1, ())]
     assert [read_run(trained.run).finetuned_from for trained in done[1:]] == [str(source)] * 2
+
+
+def test_a_base_that_is_exchanged_before_its_fold_is_tuned_or_copied_is_refused(run: Path, tmp_path: Path) -> None:
+    """Its model of fold 1 is replaced by that of fold 0, as if it were trained again while fold 0 was tuned."""
+    source = Path(shutil.copytree(run, tmp_path / "run"))
+    base = open_base(source, (0, 1))
+    base.load(1)
+    shutil.copy(source / "fold0" / "best.keras", source / "fold1" / "best.keras")
+    base.load(0)
+    with pytest.raises(InputError, match=r"Cannot fine-tune .*fold1/best.keras: it is another file than when this run"):
+        base.load(1)
+    with pytest.raises(InputError, match=r"Cannot use .*fold1/best.keras: it is not as it was sealed in seal.json\."):
+        finetune(source, out=tmp_path / "new", folds="all")
+
+
+@pytest.mark.slow
+def test_a_base_that_is_exchanged_while_another_fold_is_tuned_ends_the_tuning(run: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(run, tmp_path / "run"))
+
+    def exchange(fold: int, *_: object) -> None:
+        if fold == 0:
+            begin_seal(source)  # as a training that begins the run again
+            shutil.copy(source / "fold0" / "best.keras", source / "fold1" / "best.keras")
+
+    with pytest.raises(InputError, match=r"Cannot fine-tune .*fold1/best.keras: it is another file"):
+        finetune(source, out=tmp_path / "new", folds="all", epochs=1, on_epoch=exchange)
+    assert not (tmp_path / "new" / "fold1" / "best.keras").exists()
+
+
+def test_a_run_to_start_from_that_is_exchanged_is_refused(run: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(run, tmp_path / "run"))
+    weights = open_weights(source)
+    begin_seal(source)
+    shutil.copy(source / "fold0" / "best.keras", source / "fold1" / "best.keras")
+    with pytest.raises(InputError, match=r"Cannot start from .*fold1/best.keras: it is another file"):
+        weights.build(read_run(source), fold=1)

@@ -1,0 +1,51 @@
+"""The command `hpa verify`, of stores and runs."""
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from hpa_data.commands import verify as stores
+from hpa_data.commands.console import abbreviate, escape, show
+from hpa_data.errors import N_EXAMPLES, InputError, Notice
+
+if TYPE_CHECKING:
+    from hpa_model.runs.check import RunVerification
+
+# In a run folder.
+CONFIG_FILE = "config.json"
+
+
+@functools.wraps(stores.verify)
+def verify(store: str, **options: Any) -> None:
+    """Check a store, or a run folder, which is told by its config.json."""
+    if not Path(store, CONFIG_FILE).is_file():
+        stores.verify(store, **options)
+        return
+    from hpa_model.runs.check import verify_run
+
+    for option, flag in {"parts": "--part", "source": "--source", "repair": "--repair", "threads": "--threads"}.items():
+        if options[option]:
+            raise InputError(f"{flag} must be given for a store alone. Received: a run, {store}. Leave it out.")
+    report = verify_run(Path(store), seal=options["seal"])
+    show(report, options["as_json"], describe_run(report))
+    if report.findings:
+        raise typer.Exit(1)
+
+
+def describe_run(report: "RunVerification") -> str:
+    """Describe what the check of a run found."""
+    lines = [f"{report.run}: {report.n_files} files compared with the seal"]
+    if report.n_sealed:
+        lines.append(f"Sealed: {report.n_sealed} files")
+    if report.unsealed:
+        notice = Notice(
+            what="no seal: a changed byte may go unnoticed",
+            n=len(report.unsealed),
+            unit="file",
+            examples=report.unsealed[:N_EXAMPLES],
+            remedy="Pass --seal to add one to a finished run; finish an unfinished one first.",
+        )
+        lines.append(str(notice))
+    return escape("\n".join([*lines, *abbreviate(list(report.findings))]))

@@ -1,0 +1,52 @@
+"""A thousand single bits are flipped in the files of a part, of a run and of a baseline (`make test-slow`)."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from hpa_data.store.store import Store, open_store
+from hpa_data.synth import write_samples
+from hpa_model.baseline.settings import BaselineSettings
+from hpa_model.config import TrainConfig
+from hpa_model.training.baseline import train_baseline
+from hpa_model.training.train import train
+from tests.builders import convert
+from tests.flips import flip_run, flip_store
+
+pytestmark = pytest.mark.slow
+
+N_FLIPS = 1000
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Write a store of 70 samples of 32 pixels."""
+    folder = tmp_path_factory.mktemp("flips")
+    write_samples(folder / "samples", n_samples=70, seed=0, size=32)
+    convert(folder / "samples" / "train", folder / "a.zarr", labels=folder / "samples" / "train.csv")
+    return open_store(folder / "a.zarr")
+
+
+def test_no_bit_of_a_part_changes_what_is_read_in_silence(store: Store, tmp_path: Path) -> None:
+    counts = flip_store(store.path, tmp_path / "a.zarr", n_flips=N_FLIPS, rng=random.Random(21))
+    print(f"part: {dict(counts)}")
+    assert sum(counts.values()) == N_FLIPS
+    assert counts["silent"] == 0
+
+
+def test_no_bit_of_a_run_changes_what_is_read_in_silence(store: Store, tmp_path: Path) -> None:
+    config = TrainConfig(model="deepyeast", folds=2, epochs=1, batch_size=16, image_size=32)
+    train(store, config, tmp_path / "run")
+    counts = flip_run(tmp_path / "run", tmp_path / "scratch", n_flips=N_FLIPS, rng=random.Random(22), folds=2)
+    print(f"run: {dict(counts)}")
+    assert sum(counts.values()) == N_FLIPS
+    assert counts["silent"] == 0
+
+
+def test_no_bit_of_a_baseline_changes_what_is_read_in_silence(store: Store, tmp_path: Path) -> None:
+    train_baseline(store, TrainConfig(folds=2), tmp_path / "run", settings=BaselineSettings(n_trees=20, image_size=32))
+    counts = flip_run(tmp_path / "run", tmp_path / "scratch", n_flips=N_FLIPS, rng=random.Random(23), folds=2)
+    print(f"baseline: {dict(counts)}")
+    assert sum(counts.values()) == N_FLIPS
+    assert counts["silent"] == 0
