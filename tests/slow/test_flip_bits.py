@@ -3,15 +3,16 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hpa_data.store.store import Store, open_store
-from hpa_data.synth import write_samples
+from hpa_data.dataset import HPA_2018
+from hpa_data.store.store import Store
 from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import TrainConfig
 from hpa_model.training.baseline import train_baseline
 from hpa_model.training.train import train
-from tests.builders import convert
+from tests.builders import build_store
 from tests.flips import flip_run, flip_store
 
 pytestmark = pytest.mark.slow
@@ -21,11 +22,9 @@ N_FLIPS = 1000
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Write a store of 70 samples of 32 pixels."""
-    folder = tmp_path_factory.mktemp("flips")
-    write_samples(folder / "samples", n_samples=70, seed=0, size=32)
-    convert(folder / "samples" / "train", folder / "a.zarr", labels=folder / "samples" / "train.csv")
-    return open_store(folder / "a.zarr")
+    """Write a store of 70 samples of 32 pixels, in two shards."""
+    labels = np.random.default_rng(0).random((70, 28)) < 0.2
+    return build_store(tmp_path_factory.mktemp("flips") / "a.zarr", HPA_2018.resized(32, 32), labels)
 
 
 def test_no_bit_of_a_part_changes_what_is_read_in_silence(store: Store, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hpa_model.evaluation.compare import compare_runs
 from hpa_model.evaluation.scores import score_run
 from hpa_model.losses import loss_of_set
 from hpa_model.nets import NETS
+from hpa_model.runs.check import verify_run
 from hpa_model.runs.folder import read_history
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
@@ -65,6 +66,8 @@ def test_five_kills_at_random_steps_change_no_weight(synthetic: Path, tmp_path: 
             killed += 1
         assert process.wait() in {0, -signal.SIGKILL}
     subprocess.run([*command, "--out", out], check=True, capture_output=True)
+    done = verify_run(out)
+    assert (done.findings, done.unsealed) == ((), ())
     for fold in range(2):
         for name in ("last.keras", "best.keras"):
             one, other = (load_model(run / f"fold{fold}" / name).get_weights() for run in (tmp_path / "whole", out))
