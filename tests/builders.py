@@ -17,6 +17,7 @@ import zarr
 from hpa_data.convert.execute import Conversion, convert_files
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import HPA_2018, Dataset, Sample
+from hpa_data.format.arrays import SEAL_KEY
 from hpa_data.format.options import DEFAULT_CODEC, CodecName
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.build import build_part
@@ -147,6 +148,12 @@ def assert_same_bytes(one: Path, other: Path) -> None:
     files = list_files(one)
     assert files == list_files(other)
     assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
+
+
+def unseal(store: Path, part: str = "train") -> Path:
+    """Make a part as versions before 0.5.0 wrote it, to change it then; return the store."""
+    (store / part / SEAL_KEY).unlink()
+    return store
 
 
 def build_store(

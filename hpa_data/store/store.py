@@ -21,6 +21,9 @@ from hpa_data.store.storage import Storage, open_storage
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.tables import first_duplicate
 
+# What damaged metadata make zarr-python raise.
+DAMAGE = (OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ArithmeticError, MemoryError)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
@@ -73,7 +76,7 @@ class Store:
             )
         try:
             return open_part(self.storage, name, self.mirror, compares_seal=compares_seal)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        except DAMAGE as error:
             if isinstance(error, InputError):
                 raise
             refuse_unreadable(error, f"part {name!r} of {self.location}")
@@ -165,7 +168,7 @@ def open_store(path: str | Path | Storage) -> Store:
     store = Store(storage=storage)
     try:
         store.parts()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+    except DAMAGE as error:
         refuse_unreadable(error, storage.location)
         raise InputError(
             f"Cannot open the store {storage.location}: it is not a folder written by `hpa convert` "

@@ -10,9 +10,10 @@ from hpa_model.config import DEFAULTS, FoldChoice, Loss, TrainConfig
 from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import read_run
+from hpa_model.training.base import open_base
 from hpa_model.training.folds import copy_folds, train_folds
 from hpa_model.training.job import Checkpointing, EpochReport, ignore_epoch
-from hpa_model.training.run import open_base, open_run, prepare_backend
+from hpa_model.training.run import open_run, prepare_backend
 from hpa_model.training.train import train
 
 

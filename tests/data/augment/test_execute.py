@@ -20,7 +20,7 @@ from hpa_data.store.store import open_store
 from hpa_data.system.executor import Parallelism
 from hpa_data.system.lock import hold_store
 from hpa_data.verify.check import verify_store
-from tests.builders import assert_same_bytes, convert, list_files, write_table
+from tests.builders import assert_same_bytes, convert, list_files, unseal, write_table
 
 
 def test_each_copy_is_its_transform_applied_to_its_parent(originals: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_part_given_twice_is_refused(originals: Path) -> None:
 
 def test_a_lost_array_of_transforms_is_found(originals: Path) -> None:
     augment_store(plan_augmentation(open_store(originals), min_count=9))
-    shutil.rmtree(originals / "augmented" / "recipe" / "c")
+    shutil.rmtree(unseal(originals, "augmented") / "augmented" / "recipe" / "c")
     with pytest.raises(InputError, match="ids, labels or settings are not those"):
         open_store(originals).part("augmented")
 
@@ -214,6 +214,7 @@ def test_copies_whose_settings_do_not_name_their_parents_are_refused(originals: 
     settings = part.manifest.settings | {"parents": parents}
     changed = fingerprint(settings, part.ids, part.labels, part.copies)
     manifest = replace(part.manifest, settings=settings, fingerprint=changed)
+    unseal(originals, "augmented")
     zarr.open_group(part.path, mode="r+").attrs.put(manifest.encode())
     with pytest.raises(InputError, match="whose copies are out of date"):
         open_store(originals).reader(["train", "augmented"])

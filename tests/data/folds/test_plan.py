@@ -11,7 +11,7 @@ from hpa_data.errors import InputError
 from hpa_data.folds.leakage import audit_store_folds
 from hpa_data.folds.plan import plan_folds
 from hpa_data.store.store import open_store
-from tests.builders import convert
+from tests.builders import convert, unseal
 
 
 def test_failed_samples_and_their_copies_are_not_used(related: Path, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_parts_without_labels_or_with_pending_samples_are_refused(related: Path,
         pytest.raises(InputError, match="a part was converted without a label table"),
     ):
         plan_folds(reader, 2)
-    shutil.rmtree(related / "train" / "status" / "c")
+    shutil.rmtree(unseal(related) / "train" / "status" / "c")
     with (
         open_store(related).reader(["train"]) as reader,
         pytest.raises(InputError, match="12 of them are still pending"),

@@ -20,7 +20,7 @@ from hpa_data.store.create import PartPlan
 from hpa_data.store.seal import read_seal
 from hpa_data.store.store import Store, open_store
 from hpa_data.verify.check import verify_store
-from tests.builders import assert_same_bytes, list_files
+from tests.builders import assert_same_bytes, list_files, unseal
 from tests.flips import flip_store, read_store
 
 DATASET = HPA_2018.resized(16, 16)
@@ -50,12 +50,6 @@ def build(path: Path, read: Callable[[int], Sample] = read) -> Store:
     )
     build_part(plan, range(N_SAMPLES), read, expected_bytes=lambda n: n)
     return open_store(path)
-
-
-def unseal(path: Path) -> Path:
-    """Make a part as versions before 0.5.0 wrote it."""
-    (path / "train" / SEAL_KEY).unlink()
-    return path
 
 
 @pytest.fixture(scope="module")

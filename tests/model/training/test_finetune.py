@@ -12,9 +12,9 @@ from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.runs.seal import begin_seal
+from hpa_model.training.base import open_base
 from hpa_model.training.finetune import finetune, name_finetuned, train_and_finetune
 from hpa_model.training.job import Checkpointing
-from hpa_model.training.run import open_base
 from hpa_model.training.weights import open_weights
 from tests.builders import convert
 from tests.model.stopping import CONFIG, Killed, stop_at
