@@ -28,6 +28,7 @@ from hpa_data.system.executor import Parallelism
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import EpochRecord, RunDescription, write_history
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
+from hpa_model.runs.seal import SEAL_FILE
 
 if TYPE_CHECKING:
     import keras
@@ -154,6 +155,12 @@ def unseal(store: Path, part: str = "train") -> Path:
     """Make a part as versions before 0.5.0 wrote it, to change it then; return the store."""
     (store / part / SEAL_KEY).unlink()
     return store
+
+
+def unseal_run(run: Path) -> Path:
+    """Make a run as versions before 0.5.0 wrote it, to change it then; return it."""
+    (run / SEAL_FILE).unlink()
+    return run
 
 
 def build_store(

@@ -161,6 +161,7 @@ class RunDescription:
 
     def write(self, run: Path) -> None:
         """Write the description into a run folder."""
+        unseal_files(run, [CONFIG_FILE])
         write_atomic(run / CONFIG_FILE, (json.dumps(encode_record(self), indent=2) + "\n").encode())
 
 

@@ -27,7 +27,9 @@ AGAIN = "Remove it, and run the command that made the run again."
 # By name, for files that can be made again without training.
 REMEDIES = {
     **dict.fromkeys(("thresholds.json", "scores.json"), "Run `hpa evaluate` on the run, which makes it again."),
-    **dict.fromkeys(("out_of_fold.npz", "folds.csv", "probs.npz", "importances.csv", "classifiers.json"), AGAIN),
+    **dict.fromkeys(
+        ("out_of_fold.npz", "folds.csv", "probs.npz", "baseline.npz", "importances.csv", "classifiers.json"), AGAIN
+    ),
     **dict.fromkeys(("history.csv", "class_f1.csv"), "Remove it: only learning curves and speeds are read from it."),
 }
 

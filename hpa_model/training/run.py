@@ -35,7 +35,7 @@ from hpa_model.runs.folder import (
     remove_partial_files,
 )
 from hpa_model.runs.origin import read_origin, read_versions
-from hpa_model.runs.seal import SEAL_FILE, begin_seal, read_file, unseal_files
+from hpa_model.runs.seal import SEAL_FILE, begin_seal, read_file
 from hpa_model.training.base import BaseRun
 from hpa_model.training.data import summarize_data
 from hpa_model.training.network import build_network
@@ -231,7 +231,6 @@ def _record_epochs(out: Path, epochs: int) -> None:
     """Record that a run is trained for more epochs than before, if it is."""
     existing = read_run(out)
     if existing.config.epochs != epochs:
-        unseal_files(out, [CONFIG_FILE])
         replace(existing, config=replace(existing.config, epochs=epochs)).write(out)
 
 

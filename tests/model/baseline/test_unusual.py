@@ -18,7 +18,7 @@ from hpa_model.runs.folder import read_run
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training import baseline
 from hpa_model.training.baseline import FinishedBaseline, train_baseline
-from tests.builders import Hpa, assert_same_bytes, build_store, convert
+from tests.builders import Hpa, assert_same_bytes, build_store, convert, unseal_run
 
 CONFIG = TrainConfig(folds=2, duplicates="ignore")
 SETTINGS = BaselineSettings(n_trees=5)
@@ -92,7 +92,7 @@ def test_damaged_features_are_measured_again_and_damaged_classifiers_are_refused
     scores = fit(store, run).scores
     (run / FEATURES_FILE).write_bytes(b"damaged")
     assert fit(store, run).scores == scores
-    path = run / "fold1" / "baseline.npz"
+    path = unseal_run(run) / "fold1" / "baseline.npz"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"Cannot read .*baseline.npz: .* Remove it, and run the same `hpa baseline`"):
         read_baseline(run, 1, read_run(run))

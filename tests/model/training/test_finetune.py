@@ -16,7 +16,7 @@ from hpa_model.training.base import open_base
 from hpa_model.training.finetune import finetune, name_finetuned, train_and_finetune
 from hpa_model.training.job import Checkpointing
 from hpa_model.training.weights import open_weights
-from tests.builders import convert
+from tests.builders import convert, unseal_run
 from tests.model.stopping import CONFIG, Killed, stop_at
 
 
@@ -90,7 +90,7 @@ def test_fine_tuning_is_not_resumed_from_other_base_models(run: Path, store: Sto
     shutil.move(source, tmp_path / "moved")  # the same models in another folder
     with pytest.raises(Killed):
         finetune(tmp_path / "moved", epochs=1, folds="all", out=out, progress=stop_at(1))
-    shutil.copy(run / "fold1" / "last.keras", tmp_path / "moved" / "fold1" / "best.keras")
+    shutil.copy(run / "fold1" / "last.keras", unseal_run(tmp_path / "moved") / "fold1" / "best.keras")
     with pytest.raises(InputError, match=r"differs in the models to fine-tune \(they were trained again"):
         finetune(tmp_path / "moved", epochs=1, folds="all", out=out)
     (tmp_path / "moved" / "fold0" / "probs.npz").unlink()

@@ -18,7 +18,7 @@ from hpa_model.predict import predict_submission
 from hpa_model.runs.folder import read_run
 from hpa_model.training.run import open_run
 from hpa_model.training.train import train
-from tests.builders import begin, convert
+from tests.builders import begin, convert, unseal_run
 from tests.model.stopping import CONFIG, Killed, stop_at
 
 
@@ -126,7 +126,7 @@ def test_data_and_settings_that_cannot_be_used_are_refused_before_anything_is_wr
 def test_a_folder_without_a_run_and_a_damaged_run_are_refused(run: Path, store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Cannot read run .* has no config.json"):
         read_run(tmp_path)
-    shutil.copytree(run, tmp_path / "run")
+    unseal_run(Path(shutil.copytree(run, tmp_path / "run")))
     (tmp_path / "run" / "fold1" / "best.keras").write_bytes(b"PK\x03\x04 no model")
     with pytest.raises(InputError, match=r"Cannot read model .*fold1"):
         predict_submission(tmp_path / "run", store.path, tmp_path / "out.csv")
@@ -143,8 +143,7 @@ def test_a_folder_without_a_run_and_a_damaged_run_are_refused(run: Path, store: 
 
 
 def test_a_run_of_a_version_that_lacked_a_setting_goes_on_as_it_began(run: Path, store: Store, tmp_path: Path) -> None:
-    older = tmp_path / "run"
-    shutil.copytree(run, older)
+    older = unseal_run(Path(shutil.copytree(run, tmp_path / "run")))
     description = json.loads((older / "config.json").read_text())
     assert description["config"].pop("weight_decay_of") == "kernels"
     (older / "config.json").write_text(json.dumps(description))
