@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -70,17 +71,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def web_server(folder: Path, misbehave: Callable[[Handler], bool] = lambda _: False) -> Iterator[tuple[str, list[str]]]:
-    """Serve a folder; yield the URL, and the list of the paths that were asked for."""
+def web_server(
+    folder: Path, misbehave: Callable[[Handler], bool] = lambda _: False, *, certificate: Path | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Serve a folder; yield the URL, and the list of the paths that were asked for.
+
+    With a certificate, a file with its key, by https.
+    """
     paths: list[str] = []
     kind = type("Served", (Handler,), {"folder": folder, "paths": paths, "misbehave": staticmethod(misbehave)})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     server.block_on_close = False
     server.handle_error = lambda *_: None  # type: ignore[method-assign] # a client that has gone
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", paths
+        yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_port}", paths
     finally:
         server.shutdown()
         server.server_close()

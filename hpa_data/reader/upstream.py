@@ -6,12 +6,15 @@ copies bodies twice more. It still connects, through TLS and through proxies.
 
 import base64
 import http.client
+import os
 import re
 import socket
+import ssl
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hpa_data.reader.limits import get_limits
 
@@ -19,6 +22,8 @@ from hpa_data.reader.limits import get_limits
 PIECE_BYTES = 256 * 1024
 # Of an answer, and of the trailer of a chunked body. Servers send a few hundred bytes.
 MAX_HEAD_BYTES = 64 * 1024
+# Variables that name files of certificates to accept beside those of the system.
+CERTIFICATES = ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "TENSORSTORE_CA_BUNDLE")
 # Answers that say only that one will follow.
 MAX_INTERIM = 8
 
@@ -45,16 +50,10 @@ class Upstream:
         self._is_https = parsed.scheme == "https"
         self._headers = {"Host": self.netloc} | _name_user(parsed, "Authorization")
         self._proxy = _find_proxy(parsed.scheme, parsed.hostname or "")
-        kind = http.client.HTTPSConnection if self._is_https else http.client.HTTPConnection
-        if self._proxy is None:
-            self._connection = kind(parsed.hostname or "", parsed.port)
-        else:
-            self._connection = kind(self._proxy.hostname or "", self._proxy.port)
-            if self._is_https:
-                headers = _name_user(self._proxy, "Proxy-Authorization")
-                self._connection.set_tunnel(parsed.hostname or "", parsed.port, headers)
-            else:
-                self._headers |= _name_user(self._proxy, "Proxy-Authorization")
+        self._host, self._port = parsed.hostname or "", parsed.port
+        if self._proxy is not None and not self._is_https:
+            self._headers |= _name_user(self._proxy, "Proxy-Authorization")
+        self._connection: http.client.HTTPConnection | None = None
         self._buffer = memoryview(bytearray(PIECE_BYTES))
         self._start = self._stop = 0  # what was received and not yet used
         self._is_chunked = self._is_last = False
@@ -68,15 +67,19 @@ class Upstream:
     @property
     def is_open(self) -> bool:
         """Whether there is a connection."""
-        return self._socket is not None
+        return self._connection is not None
 
     @property
     def _socket(self) -> socket.socket:
+        if self._connection is None:
+            raise ConnectionError("it is not connected")
         return self._connection.sock
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
         self._start = self._stop = 0
 
     def shut(self) -> None:
@@ -120,8 +123,15 @@ class Upstream:
 
     def _connect(self) -> None:
         limits = get_limits()
-        self._connection.timeout = limits.connect_s
-        self._connection.connect()
+        place = (self._host, self._port) if self._proxy is None else (self._proxy.hostname or "", self._proxy.port)
+        connection = http.client.HTTPConnection(*place, timeout=limits.connect_s)
+        if self._is_https:
+            context = _trust(*map(os.environ.get, CERTIFICATES))
+            connection = http.client.HTTPSConnection(*place, timeout=limits.connect_s, context=context)
+            if self._proxy is not None:
+                connection.set_tunnel(self._host, self._port, _name_user(self._proxy, "Proxy-Authorization"))
+        connection.connect()
+        self._connection = connection
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(limits.stall_s)
 
@@ -196,6 +206,15 @@ class Upstream:
         if not n_bytes:
             raise ConnectionError("it closed the connection")
         self._stop += n_bytes
+
+
+@lru_cache
+def _trust(*files: str | None) -> ssl.SSLContext:
+    """Return what decides which certificates are accepted: those of the system, and of these files."""
+    context = ssl.create_default_context()
+    for file in filter(None, files):
+        context.load_verify_locations(file)
+    return context
 
 
 def _name_user(url: urllib.parse.SplitResult, header: str) -> dict[str, str]:

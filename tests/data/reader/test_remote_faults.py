@@ -1,7 +1,9 @@
 """Servers that stall, throttle, break off, send without end or refuse: each ends in the data or in one clear line."""
 
 import base64
+import datetime
 import gzip
+import ipaddress
 import itertools
 import os
 import re
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -18,6 +21,9 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RemoteLimits, set_limits
@@ -280,3 +286,32 @@ def test_a_user_in_the_url_and_a_proxy_in_the_environment_are_used(
             assert reader.read([0]).shape[0] == 1
     assert set(users) == {"Basic " + base64.b64encode(b"me:secret").decode()}
     assert all(path.startswith("http://images.invalid:81/") for path in paths)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Make a certificate for 127.0.0.1 that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hpa")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    secret = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "server.pem").write_bytes(secret + made.public_bytes(encoding))
+    return tmp_path / "server.pem"
+
+
+def test_https_is_read_if_the_certificate_is_trusted_and_refused_else(
+    store: Store, oracle: np.ndarray, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with web_server(store.path, certificate=certificate) as (url, _):
+        with pytest.raises(InputError, match="its certificate is refused.*SSL_CERT_FILE"):
+            open_store(url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert (read_all(url) == oracle[:12]).all()
