@@ -149,11 +149,18 @@ def follow_output(path: Path) -> Path | int:
     for _ in range(40):  # as often as Linux does
         folder = os.path.realpath(path.parent)
         if folder == f"/proc/{os.getpid()}/fd" and path.name.isdecimal():  # /dev/stdout leads there
-            return int(path.name)
+            return _find_own(int(path.name))
         if not path.is_symlink():
             return path
         path = path.parent / path.readlink()
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _find_own(number: int) -> int:
+    """Return the descriptor that our own lines go to where another is guarded, see `stderr_guard`."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        return sys.stderr.fileno() if number == 2 else number
+    return number
 
 
 def _create(path: Path, flags: int = 0) -> int:

@@ -122,6 +122,6 @@ def _take_warning(  # noqa: PLR0917 - Python's order
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Send a warning on, with the package whose code gave it."""
+    """Send a warning on, with the package whose code gave it; many name the line of ours that called them."""
     _, found, inside = filename.rpartition("site-packages/")
-    _send(inside.partition("/")[0].removesuffix(".py") if found else "Python", f"{category.__name__}: {message}")
+    _send(inside.partition("/")[0].removesuffix(".py") if found else "a library", f"{category.__name__}: {message}")

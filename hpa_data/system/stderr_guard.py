@@ -31,7 +31,7 @@ _MAX_FILES = 100_000
 _MAX_DESCRIPTORS = 1 << 16
 # Seconds that a command waits at its end for the last lines. Worker processes that outlive it keep the pipe open.
 _PATIENCE_S = 2.0
-_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
+_NUMBERS = re.compile(r"\w*\d\w*")  # also hexadecimal ones
 # Of tracebacks, which are passed on whole. Their other lines are indented.
 _TRACEBACK = re.compile(r"\s|Traceback|Fatal |Current thread|Thread 0x|Extension modules|During handling|The above")
 # Lines of the logs of C++ libraries, without what ends a process: of TensorFlow and AWS (Abseil's form and the older

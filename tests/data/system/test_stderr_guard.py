@@ -97,9 +97,16 @@ def test_warnings_and_log_lines_of_python_are_one_line_each_and_counted() -> Non
     remedy = "The command went on; report it if the result looks wrong."
     assert run_guarded(code)[1].splitlines() == [
         r"own \x1b",
-        f"Warning: Python says: UserWarning: glyph 0, 3 times. {remedy}",
+        f"Warning: a library says: UserWarning: glyph 0, 3 times. {remedy}",
         rf"Warning: a says: bad \x1b, 1 time. {remedy}",
     ]
+
+
+def test_a_table_that_is_written_to_the_standard_error_comes_as_it_is() -> None:
+    write = (
+        "from hpa_data.system.atomic import write_output; import pathlib; write_output(pathlib.Path('/dev/stderr'), "
+    )
+    assert run_guarded(rf"{write} b'a\x1b\n' * 2)") == (0, "a\x1b\n" * 2)
 
 
 def test_the_guard_is_left_out_when_it_is_asked_for() -> None:
