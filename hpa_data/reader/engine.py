@@ -80,6 +80,10 @@ class Engine(Protocol):
         """Read one sample into `out`, uint8 (Y, X, C), in the calling thread."""
         ...
 
+    def release(self, samples: npt.NDArray[np.int64]) -> None:
+        """Give back memory that the files of `samples` take; they can be read again."""
+        ...
+
     def close(self) -> None:
         """Stop the threads and release the files."""
         ...

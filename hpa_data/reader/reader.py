@@ -210,6 +210,15 @@ class Reader:
         self._engine.read_one(int(self._check([index])[0]), image)
         return image
 
+    def release(self, indices: npt.ArrayLike) -> None:
+        """Give back memory that the files of these samples take, for a pass over the whole store.
+
+        They are mapped, so the pages that were read count as memory of the process. The system would take them back
+        when it needs them, but a batch system with a memory limit may not wait for that. They can be read again.
+        """
+        self._check_open()
+        self._engine.release(self._check(indices))
+
     def encoded_chunk(self, index: int) -> npt.NDArray[np.uint8] | None:
         """Return a view of the encoded bytes of a sample, uint8 (n_bytes,); None if the engine is not ``mapped``.
 

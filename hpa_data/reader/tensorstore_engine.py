@@ -92,6 +92,9 @@ class TensorStoreImages:
                 )
         self._was_read[samples] = True
 
+    def release(self, samples: npt.NDArray[np.int64]) -> None:
+        """Nothing is kept."""
+
     def close(self) -> None:
         """Release the arrays."""
         self._arrays = []

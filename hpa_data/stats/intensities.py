@@ -89,6 +89,7 @@ def measure_intensities(
                 batch = rows[start : start + n_batch]
                 # No name refers to the images, so the reader reuses their memory for the next batch.
                 total += sum(pool.map(histogram, reader.read(batch)))  # (B, Y, X, C) to (C, 256)
+                reader.release(batch)
                 progress.advance(len(batch))
     return intensity_statistics(total, part=part, channels=channels, n_samples=len(rows))
 

@@ -28,6 +28,9 @@ CHECK_S = 0.01
 
 _POPULATE_READ = 22
 
+# Of a file that is mapped to read, the pages stay in the page cache. Not on Windows.
+_FORGET = getattr(mmap, "MADV_DONTNEED", None)
+
 # File systems of networks and of processes of users, as Linux names them.
 _REMOTE = re.compile(r"nfs4?|cifs|smb3?|smbfs|9p|ceph|lustre|gpfs|beegfs|afs|virtiofs|fuse.*|orangefs|glusterfs")
 
@@ -88,6 +91,11 @@ class MappedFile:
             if self._populate(self._address + first, stop - first, _POPULATE_READ) and ctypes.get_errno() in _LOST:
                 raise InputError(self.describe_loss() or self._describe_failure())
         return self.content[start:stop]
+
+    def release(self) -> None:
+        """Let the system take back the memory of the pages that were touched; they can be touched again."""
+        if _FORGET is not None:
+            self._map.madvise(_FORGET)
 
     def describe_loss(self) -> str:
         """Describe that the file is shorter than it was, as a message; empty if it is not."""

@@ -268,3 +268,10 @@ def test_an_export_is_found_whatever_the_channels_and_the_shape(n_channels: int,
     again = np.stack([hashes[3], perceptual_hash(encode_jpeg(images[5], 90))])
     found = find_near_duplicates(np.concatenate([hashes, again]))
     assert found.tolist() == [[3, 20], [5, 21]]
+
+
+def test_hashes_of_a_batch_are_those_of_each_image() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 40, 40, 5), np.uint8)
+    images[::3, ..., 1] = 7
+    found = duplicates._hash_coefficients(np.stack([duplicates._low_frequencies(image) for image in images]))
+    np.testing.assert_array_equal(found, [perceptual_hash(image) for image in images])
