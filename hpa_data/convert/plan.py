@@ -22,6 +22,7 @@ from hpa_data.sources.options import ImportOptions
 from hpa_data.store.create import PartPlan
 from hpa_data.store.storage import Storage, open_storage
 from hpa_data.store.store import open_store
+from hpa_data.system.memory import pause_collection
 from hpa_data.system.records import list_absent
 from hpa_data.tables import LabelCounts, LabelTable, TableOptions, count_labels, read_label_table
 
@@ -70,6 +71,7 @@ class ConversionPlan:
         return [str(next(parent for parent in (path, *path.parents) if parent.exists())) for path in paths]
 
 
+@pause_collection()
 def plan_conversion(
     source: str | Path,
     store: str | Path,

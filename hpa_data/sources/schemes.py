@@ -244,10 +244,17 @@ def _index_channels(names: tuple[str, ...]) -> tuple[dict[str, int], tuple[int, 
 
 def split_extension(name: str) -> tuple[str, str]:
     """Split a name into stem and extension, lower case; ``.ome.tif`` is one extension."""
-    stem, extension = os.path.splitext(name)
-    if stem.rpartition("/")[2].startswith("._"):  # metadata that macOS leaves beside each file on foreign disks
-        return "", ""
-    return re.sub(r"\.ome$", "", stem, flags=re.IGNORECASE), extension.lower()
+    # Without `os.path.splitext` and without a pattern where possible: a source may have millions of files.
+    start, dot = name.rfind("/") + 1, name.rfind(".")
+    if dot <= start or name[start] == ".":
+        stem, extension = os.path.splitext(name)
+        if stem.rpartition("/")[2].startswith("._"):  # metadata that macOS leaves beside each file on foreign disks
+            return "", ""
+    else:
+        stem, extension = name[:dot], name[dot:]
+    if ".ome" in stem[-5:].lower():
+        stem = re.sub(r"\.ome$", "", stem, flags=re.IGNORECASE)
+    return stem, extension.lower()
 
 
 def split_plane(name: str, dataset: Dataset, *, exact: bool = False) -> tuple[str, int] | None:
