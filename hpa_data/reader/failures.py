@@ -15,6 +15,7 @@ CREDENTIALS = (
     "AWS_SKIP_SIGNATURE=true)."
 )
 LATER = "Run the same command again later, or wait longer with --retry-minutes."
+NETWORK = "Check the address and the network."
 CONVERT = "Convert the part again."
 # What servers answer when they have too much to do, or when a part of them is down.
 BUSY = {408, 425, 429, 500, 502, 503, 504, 509}
@@ -81,7 +82,7 @@ def explain_connection(error: Exception, *, answered: bool) -> Failure:
     kind: Literal["brief", "slow", "final"] = "final"
     match error:
         case socket.gaierror():
-            what, remedy = f"its name is not known ({error.strerror})", "Check the address and the network."
+            what, remedy = f"its name is not known ({error.strerror})", NETWORK
             kind = "brief" if answered else "final"
         case ssl.SSLCertVerificationError():
             what = f"its certificate is refused ({error.verify_message})"
@@ -109,19 +110,31 @@ _WORDS: tuple[tuple[str, Failure], ...] = (
         "PERMISSION_DENIED|UNAUTHENTICATED|AccessDenied|[Cc]redential",
         Failure(what="", remedy=CREDENTIALS, kind="final"),
     ),
-    ("Could ?n.t resolve", Failure(what="", remedy="Check the address and the network.", kind="final")),
-    ("certificate|SSL", Failure(what="", remedy="Check the address and this machine's clock.", kind="final")),
+    ("Could ?n.t resolve|Could not resolve", Failure(what="", remedy=NETWORK, kind="final")),
+    ("certificate", Failure(what="", remedy="Check the address and this machine's clock.", kind="final")),
     ("DEADLINE_EXCEEDED|[Tt]imed? ?out", Failure(what="", remedy=LATER, kind="slow")),
     ("retry attempts failed|UNAVAILABLE|ABORTED|CURL error", Failure(what="", remedy=LATER, kind="brief")),
 )
 
 
-def explain_text(error: Exception) -> Failure:
-    """Explain an error of TensorStore by its text; the remedy is `CONVERT` if the data are to blame."""
+def explain_text(error: Exception, *, is_local: bool = False, answered: bool = False) -> Failure:
+    """Explain an error of TensorStore by its text; the remedy is `CONVERT` if the data are to blame.
+
+    Parameters
+    ----------
+    error : Exception
+    is_local : bool
+        Whether it is about files.
+    answered : bool
+        Whether the server has answered before: then its name is known, and the network may come back.
+    """
     reason = first_line(error)
-    for pattern, failure in _WORDS:
+    if is_local and "PERMISSION_DENIED" in reason:
+        return Failure(what=reason, remedy="Check its permissions.", kind="final")
+    for pattern, failure in _WORDS if not is_local else ():
         if re.search(pattern, reason):
-            return Failure(what=reason, remedy=failure.remedy, kind=failure.kind)
+            kind = "brief" if answered and failure.remedy == NETWORK else failure.kind
+            return Failure(what=reason, remedy=failure.remedy, kind=kind)
     return Failure(what=reason, remedy=CONVERT, kind="final")
 
 

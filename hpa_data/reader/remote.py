@@ -40,6 +40,7 @@ class Server:
         self.spec = make_kvstore(location)
         self.gate: Gate | None = None
         self._key = ""
+        self._has_answered = False
         self.name = "the disk"
         if is_url(location):
             self.spec, self.gate, self._key = _pass_gate(self.spec)
@@ -89,6 +90,7 @@ class Server:
             for index, future in futures.items():
                 try:
                     results[index] = self._wait(future)
+                    self._has_answered = True
                 except (ValueError, OSError, NotImplementedError) as error:
                     if isinstance(error, InputError):
                         raise
@@ -118,7 +120,9 @@ class Server:
         known = [] if self.gate is None else list(self.gate.failures)
         failures = [failure for failed_s, failure in known if failed_s >= since_s]
         final = [failure for failure in failures if failure.kind == "final"]
-        return (final or failures or [explain_text(error)])[-1]
+        return (
+            final or failures or [explain_text(error, is_local=not is_url(self.location), answered=self._has_answered)]
+        )[-1]
 
     def _wait(self, future: Any) -> Any:
         """Wait for one read. Says so where the server is silent; ends at once after an interrupt."""
