@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -64,6 +65,7 @@ class Seal:
         return json.dumps({"seal": record, "checksum": _checksum_record(record)}, separators=(",", ":")).encode()
 
     @staticmethod
+    @lru_cache(maxsize=4)  # it is read with every array, so that a part that is being written is not called damaged
     def decode(content: bytes) -> "Seal":
         """Read a seal; ValueError if it is damaged, InputError if a newer version wrote it."""
         raw = json.loads(content)

@@ -37,7 +37,7 @@ def read(index: int, *, failed: int | None = 2) -> Sample:
     return Sample(image=image, note="another color" if index == 7 else "", origin="PNG")
 
 
-def build(path: Path, read: Callable[[int], Sample] = read) -> Store:
+def build(path: Path, read: Callable[[int], Sample] = read, *, overwrite: bool = False) -> Store:
     labels = np.eye(N_SAMPLES, 28, dtype=np.uint8)
     plan = PartPlan(
         path=path,
@@ -48,7 +48,7 @@ def build(path: Path, read: Callable[[int], Sample] = read) -> Store:
         dataset=DATASET,
         shard_samples=SHARD_SAMPLES,
     )
-    build_part(plan, range(N_SAMPLES), read, expected_bytes=lambda n: n)
+    build_part(plan, range(N_SAMPLES), read, expected_bytes=lambda n: n, overwrite=overwrite)
     return open_store(path)
 
 
@@ -220,6 +220,14 @@ def test_random_bits_are_found_refused_or_without_effect(whole: Path, tmp_path: 
     counts = flip_store(whole, tmp_path / "a.zarr", n_flips=30, rng=random.Random(5))
     assert sum(counts.values()) == 30
     assert counts["silent"] == 0
+
+
+def test_a_damaged_part_is_replaced_with_overwrite(path: Path, whole: Path) -> None:
+    (path / "train" / "class" / "c" / "0").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="class/c/0 fails its checksum"):
+        build(path)
+    build(path, overwrite=True)
+    assert_same_bytes(path, whole)
 
 
 def test_a_seal_of_the_same_part_has_the_same_bytes(whole: Path, tmp_path: Path) -> None:
