@@ -73,9 +73,9 @@ def explain(error: BaseException) -> tuple[int, str] | None:
             return INTERRUPTED, "Interrupted."
         case InputError():
             reason = str(error)
-        case Exception() if is_out_of_memory(error):
+        case Exception() if any(map(is_out_of_memory, list_causes(error))):
             reason = "Cannot finish: there is not enough memory. Close other programs, or use a larger machine."
-        case RuntimeError() if str(error) == "can't start new thread":
+        case Exception() if any(str(cause) == "can't start new thread" for cause in list_causes(error)):
             reason = (
                 "Cannot start a thread: the limit of processes and threads, or the memory, is used up. Raise it "
                 "(ulimit -u), or close other programs."
@@ -106,14 +106,15 @@ def _name_backends() -> str:
 
 def _find_interrupt(error: BaseException) -> KeyboardInterrupt | None:
     """Return the interrupt that caused an error: libraries that are being imported make others of it."""
-    for cause in _list_causes(error):
+    for cause in list_causes(error):
         if isinstance(cause, KeyboardInterrupt):
             return cause
     received = received_signal()
     return KeyboardInterrupt(received) if received is not None else None
 
 
-def _list_causes(error: BaseException) -> Iterator[BaseException]:
+def list_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what caused it: libraries make others of a lack of memory, and of an interrupt."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

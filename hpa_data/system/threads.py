@@ -92,14 +92,12 @@ class ThreadTeam:
         self._end: weakref.finalize[[SimpleQueue[Job | None], int], ThreadTeam] | None = None
 
     def _start(self) -> None:
-        self._threads = [
-            threading.Thread(target=_run_jobs, args=(self._queue,), name=f"{self._name}-{number}", daemon=True)
-            for number in range(self._n_threads)
-        ]
-        for thread in self._threads:
-            thread.start()
         self._end = weakref.finalize(self, _stop_threads, self._queue, self._n_threads)
         self._end.atexit = False
+        for number in range(self._n_threads):
+            thread = threading.Thread(target=_run_jobs, args=(self._queue,), name=f"{self._name}-{number}", daemon=True)
+            thread.start()  # may fail; the others can be closed even so
+            self._threads.append(thread)
 
     def start(self, task: Callable[[int], None], n_items: int) -> Job:
         """Start calling `task` with 0 to `n_items` - 1, each once, after the jobs that were started before.

@@ -18,6 +18,7 @@ from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.files import refuse_linked_folders, refuse_unreadable
 from hpa_data.system.lock import LOCK_NAME, hold_store
+from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
 from hpa_data.tables import encode_table, first_duplicate
@@ -95,6 +96,7 @@ def open_run(
         if not overwrite:
             description = _keep_older_settings(out, description)
         is_new = check_run_folder(out, description, overwrite=overwrite)
+        check_output_folder(out)  # before every image is read to find duplicates
         before = base.description if base is not None else None if is_new else read_run(out)
         plan = plan_training(
             store,

@@ -41,6 +41,8 @@ def caused(error: Exception, cause: BaseException) -> Exception:
         (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "Error: Cannot finish: there is not enough memory."),
         (ImportError("libtensorflow.so: failed to map segment from shared object"), 2, "there is not enough memory"),
         (ImportError("x.so: cannot allocate memory in static TLS block"), 2, "there is not enough memory"),
+        (caused(RuntimeError("no binary"), ImportError("x.so: failed to map segment")), 2, "not enough memory."),
+        (caused(RuntimeError("no join"), RuntimeError("can't start new thread")), 2, "Error: Cannot start a thread: "),
         (RuntimeError("can't start new thread"), 2, "Error: Cannot start a thread: the limit of processes and threads"),
         (KeyboardInterrupt(), 130, "Interrupted."),
         (KeyboardInterrupt(signal.SIGTERM), 143, "Terminated."),

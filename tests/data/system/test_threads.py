@@ -149,3 +149,17 @@ def test_python_exits_after_started_jobs_and_starts_no_others() -> None:
     )
     assert ended.stdout.startswith("9 done\nCannot start a job: the threads are closed.")
     assert not ended.stderr
+
+
+def test_threads_that_the_system_does_not_start_are_told_and_the_others_end() -> None:
+    code = (
+        "import resource\n"
+        "from hpa_data.system.threads import ThreadTeam\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 30 * 2**20,) * 2)\n"
+        "ThreadTeam(100).start(print, 100)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("RuntimeError: can't start new thread\n")
+    assert "atexit" not in ended.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store, open_store
-from hpa_data.system.progress import Progress
+from hpa_data.system.progress import SILENT, Progress
 from hpa_data.verify.check import verify_store
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.scores import score_run
@@ -155,3 +155,21 @@ def test_a_run_of_a_version_that_lacked_a_setting_goes_on_as_it_began(run: Path,
         open_run(store, dataclasses.replace(CONFIG, loss_over_classes="sum"), older, **options),
     ):
         pass
+
+
+def test_a_folder_that_cannot_be_made_is_known_before_duplicates_are_looked_for(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    started: list[int] = []
+    with (
+        pytest.raises(InputError, match="out must be a folder. Received: .*file/run; .*file is a file. Pass another"),
+        open_run(
+            store,
+            CONFIG,
+            tmp_path / "file" / "run",
+            overwrite=False,
+            cache_bytes=0,
+            progress=dataclasses.replace(SILENT, start=started.append),
+        ),
+    ):
+        pass
+    assert started == []
