@@ -7,8 +7,8 @@ from collections import Counter
 from hpa_data.errors import InputError
 from hpa_data.system.watch import SILENCE_S, Snapshot
 
-# Seconds after which waiting is said for the first time, and between two times.
-FIRST_S, AGAIN_S = 30.0, 60.0
+# Seconds after which waiting is said for the first time, and that are never exceeded without a word: under a minute.
+FIRST_S, AGAIN_S = 30.0, 55.0
 
 # What a client is once it has tried in vain, for ten seconds, to connect again.
 _CLOSED = {"closed", "closing"}
@@ -21,8 +21,8 @@ class Patience:
         self._address = address
         self._timeout_s = timeout_s
         self._unusable_since: float | None = None
-        self._said = 0.0
-        self._finished_at = self._said_slow = time.monotonic()
+        self._is_said = False  # that no worker can be given tasks, since then
+        self._finished_at = self._last_word = time.monotonic()
         self._troubled: dict[str, float] = {}
 
     def troubled_since(self, snapshot: Snapshot) -> dict[str, float]:
@@ -52,33 +52,36 @@ class Patience:
                 "cannot be reached any more. Start it again, and run the same command again."
             )
         now = time.monotonic()
+        if has_finished:  # which the progress shows
+            self._finished_at = self._last_word = now
         trouble = self._describe_trouble(snapshot, now)
         if trouble:
             self._wait(trouble, now)
-            self._finished_at = self._said_slow = now
             return
         self._unusable_since = None
-        if has_finished:
-            self._finished_at = self._said_slow = now
-        elif doing and now - self._said_slow >= AGAIN_S:
-            self._said_slow = now
-            _say(f"Warning: no task has ended for {now - self._finished_at:.0f} s; the oldest is {doing}.")
+        if doing and now - self._last_word >= AGAIN_S:
+            self._say(f"Warning: no task has ended for {now - self._finished_at:.0f} s; the oldest is {doing}.", now)
 
     def _wait(self, trouble: str, now: float) -> None:
         if self._unusable_since is None:
-            self._unusable_since, self._said = now, now - AGAIN_S + FIRST_S
+            self._unusable_since, self._is_said = now, False
         waited_s = now - self._unusable_since
         if waited_s >= self._timeout_s:
             raise InputError(
                 f"Cannot finish the work: {trouble}, for {waited_s:.0f} s now. Start workers that can go on with "
                 f"`dask worker {self._address}`, and run the same command again; --worker-timeout waits longer."
             )
-        if now - self._said >= AGAIN_S:
-            self._said = now
-            _say(
+        if (waited_s >= FIRST_S and not self._is_said) or now - self._last_word >= AGAIN_S:
+            self._is_said = True
+            self._say(
                 f"Warning: {trouble}, for {waited_s:.0f} s now. Start one with `dask worker {self._address}`, or press "
-                f"Ctrl-C; the command ends after {self._timeout_s:.0f} s (--worker-timeout)."
+                f"Ctrl-C; the command ends after {self._timeout_s:.0f} s (--worker-timeout).",
+                now,
             )
+
+    def _say(self, line: str, now: float) -> None:
+        self._last_word = now
+        logging.getLogger(__name__).warning(line)
 
     def _describe_trouble(self, snapshot: Snapshot, now: float) -> str:
         """Say why no worker of a cluster can be given tasks; empty if one can."""
@@ -91,7 +94,3 @@ class Patience:
         reasons = Counter(worker.trouble for worker in snapshot.workers.values())
         listed = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
         return f"the Dask cluster at {self._address} has no worker that can be given tasks ({listed})"
-
-
-def _say(line: str) -> None:
-    logging.getLogger(__name__).warning(line)

@@ -15,7 +15,7 @@ from tests.slow.cluster.commands import N_SAMPLES, Cluster, convert
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write 768 labeled samples with 12 different images, two of which cannot be read."""
+    """Write 512 labeled samples with 12 different images, two of which cannot be read."""
     folder = tmp_path_factory.mktemp("cluster")
     for index in range(12):
         coarse = np.random.default_rng(index).integers(0, 256, (16, 16, 4), np.uint8)
@@ -24,7 +24,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(N_SAMPLES):
         for channel in HPA_2018.channel_names:
             os.link(folder / "first" / f"a{index % 12}_{channel}.png", folder / "train" / f"s{index:04}_{channel}.png")
-    for index in (100, 500):
+    for index in (100, 300):
         file = folder / "train" / f"s{index:04}_green.png"
         file.unlink()
         file.write_bytes(b"not an image")

@@ -7,12 +7,18 @@ for more than a minute.
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.builders import assert_same_bytes
+from hpa_data.dataset import HPA_2018
+from hpa_data.sources.options import ImportOptions
+from hpa_data.system.executor import Parallelism
+from tests import builders
+from tests.builders import assert_same_bytes, write_sample
 from tests.slow.cluster.commands import (
     N_SHARDS,
     QUICKLY,
@@ -66,7 +72,7 @@ def test_a_killed_command_is_resumed_and_the_tasks_that_it_left_write_nothing(
     assert_done(convert(source, store, "--scheduler", cluster.address), store, local)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_worker_that_is_suspended_and_wakes_late_changes_nothing(
     source: Path, local: Path, cluster: Cluster, tmp_path: Path, seed: int
 ) -> None:
@@ -99,6 +105,46 @@ def test_a_worker_that_is_suspended_and_wakes_late_changes_nothing(
     cluster.signal("a", signal.SIGCONT)
     time.sleep(3)
     assert_same_bytes(local, store)
+
+
+def test_twenty_suspended_workers_that_wake_at_random_moments_change_nothing(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Small images: the moments fall into every step of writing a shard, not only into decoding."""
+    monkeypatch.setattr("hpa_data.system.watch.SILENCE_S", 1.5)
+    monkeypatch.setattr("hpa_data.system.placement._PATIENCE_S", 1.0)
+    rng = random.Random(5)
+    images = [rng.randbytes(64 * 64 * 4) for _ in range(5)]
+    for index, image in enumerate(images):
+        write_sample(tmp_path / "first", f"a{index}", np.frombuffer(image, np.uint8).reshape(64, 64, 4))
+    small = tmp_path / "small"
+    small.mkdir()
+    for index in range(30 * 64):
+        for channel in HPA_2018.channel_names:
+            os.link(tmp_path / "first" / f"a{index % 5}_{channel}.png", small / f"s{index:04}_{channel}.png")
+    settings = ImportOptions(native=True)
+    builders.convert(small, tmp_path / "local.zarr", settings=settings)
+    slept: list[float] = []
+    for number in range(20):
+        store = tmp_path / f"{number}.zarr"
+
+        def suspend(store: Path = store) -> None:
+            while count_shards(store) < rng.randrange(1, 25):
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.2)
+            cluster.signal("a", signal.SIGSTOP)
+            slept.append(rng.choice([0.5, 2.0, 4.0, 8.0]))
+            time.sleep(slept[-1])
+            cluster.signal("a", signal.SIGCONT)
+
+        sleeping = threading.Thread(target=suspend)
+        sleeping.start()
+        builders.convert(small, store, settings=settings, workers=Parallelism(scheduler=cluster.address))
+        assert_same_bytes(tmp_path / "local.zarr", store)
+        sleeping.join()
+        time.sleep(1)
+        assert_same_bytes(tmp_path / "local.zarr", store)
+    print(f"slept {slept} s; {caplog.text.count('its tasks go to others')} times left for others")
 
 
 def test_workers_unlike_this_process_are_refused_before_anything_is_written(
