@@ -50,6 +50,7 @@ def test_a_run_folder_describes_the_training(run: Path, store: Store) -> None:
         "folds.csv",
         "out_of_fold.npz",
         "scores.json",
+        "seal.json",
         "thresholds.json",
     }
 
