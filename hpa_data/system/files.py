@@ -66,6 +66,9 @@ def read_regular(path: str | Path, *, max_bytes: int) -> bytes:
         while len(content) < n_bytes and (more := os.read(file, n_bytes - len(content))):
             content += more
         return content
+    except OSError as error:
+        error.filename = os.fspath(path)  # errors of `read` come without one
+        raise
     finally:
         os.close(file)
 

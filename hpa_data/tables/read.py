@@ -9,6 +9,7 @@ from pathlib import Path
 from hpa_data.dataset import fold_name
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.files import refuse_unreadable
+from hpa_data.system.os_errors import naming_file
 from hpa_data.tables.text import read_text
 from hpa_data.tables.workbook import read_parquet, read_workbook
 
@@ -76,6 +77,11 @@ def open_table(path: Path, known: Collection[str]) -> Generator[Table]:
 
 
 def _read_rows(path: Path, known: frozenset[str]) -> Generator[tuple[int, list[str]]]:
+    with naming_file(path):
+        yield from _read_content(path, known)
+
+
+def _read_content(path: Path, known: frozenset[str]) -> Generator[tuple[int, list[str]]]:
     with path.open("rb") as file:
         start = file.read(64)
     for magic, (what, remedy) in _OTHERS.items():

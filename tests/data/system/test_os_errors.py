@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from hpa_data.system.atomic import name_temporary, open_atomic, write_atomic
+from hpa_data.system.files import read_regular
 from hpa_data.system.os_errors import describe_os_error, naming_file
+from hpa_data.tables import read_columns
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,12 @@ def test_too_many_open_files_says_how_many_there_are_and_the_command_that_allows
         rf"Cannot open /dev/null: this process has \d+ files open and may open {most} \(ulimit -n\). Run `ulimit -n "
     )
     assert re.match(start, described)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file whose reading fails")
+def test_a_file_that_fails_while_it_is_read_is_named() -> None:
+    """Nothing is mapped at the first address of a process, so that reading it is an input/output error."""
+    for read in (lambda path: read_regular(path, max_bytes=9), lambda path: read_columns(path, ("Id",))):
+        with pytest.raises(OSError, match="Input/output error") as raised:
+            read(Path("/proc/self/mem"))
+        assert describe_os_error(raised.value).startswith("Cannot read or write /proc/self/mem: the disk failed (input")
