@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from hpa_model.runs.folder import CHECKPOINT_FILE, CONFIG_FILE, HISTORY_FILE, REPORT_FILE
+from hpa_model.runs.seal import SEAL_FILE
 
 IGNORED = {"started", "images_per_s", "seconds", "date_saved", "trained_s", "elapsed_s", "shared_object_id"}
 """Names of what a run records of its own time, and of where Keras had an object in memory."""
@@ -40,9 +41,16 @@ def _read(path: Path) -> bytes:
     """Read a file, without what is ignored; a damaged one as it is."""
     content = path.read_bytes()
     try:
+        if path.name == SEAL_FILE and b'"files"' in content:  # of a run: its files hold times
+            sealed = json.loads(content)["files"]
+            return _encode({name: value == _hash(path.parent / name) for name, value in sealed.items()})
         return _strip(path.name, content)
     except (ValueError, LookupError, OSError, zipfile.BadZipFile):
         return content
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _strip(name: str, content: bytes) -> bytes:

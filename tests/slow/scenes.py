@@ -91,6 +91,7 @@ ATTACKS = {
     "evaluate": Attack(words=("evaluate", "run"), **TRAINED),  # type: ignore[arg-type]
     "predict": Attack(
         words=("predict", "run", "hpa.zarr", "--part", "train", "--out", "out/a.csv", "--probs", "out/a.npz"),
+        status=1,
         **TRAINED,  # type: ignore[arg-type]
     ),
     "preview": Attack(words=("preview", "hpa.zarr", "--out", "out/a.png"), before=(CONVERT,), watch=("out",)),

@@ -55,7 +55,7 @@ IDS = (
         "a\nb",
         "a\rb",
     ),
-    *(ESCAPE, "<script>alert(1)</script>", "a\u202eb"),
+    *(ESCAPE, "<script>alert(1)<script>", "a\u202eb"),
 )
 """Ids of samples, as names of files can be."""
 
