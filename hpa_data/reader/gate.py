@@ -88,7 +88,7 @@ class Gate:
         self._origin = origin
         self._allowed: dict[str, int] = {}
         # What failed after its answer had begun, and when: TensorStore takes that for a break, and asks again at once.
-        self._refused: dict[str, tuple[float, Failure]] = {}
+        self._refused: dict[tuple[str, str], tuple[float, Failure]] = {}
         self._n_pages = 0
         self._requests: set[_Request] = set()
         self._lock = threading.Lock()
@@ -141,11 +141,12 @@ class Gate:
     ) -> bool:
         """Forward one request; return False if TensorStore's connection has to be closed."""
         limits = get_limits()
+        ranges = headers.get("range", "")
         request = _Request(upstream, time.monotonic() + limits.connect_s + 2 * limits.stall_s)
         with self._lock:
             self._requests.add(request)
         try:
-            n_allowed = self._count_allowed(target, headers.get("range", ""))
+            n_allowed = self._count_allowed(target, ranges)
             answer = upstream.ask(method, target, headers)
             self.has_answered = True
             self.heard_s = time.monotonic()
@@ -157,7 +158,7 @@ class Gate:
             self.failures.append((time.monotonic(), failure))
             if request.is_begun:
                 if failure.kind != "brief":
-                    self._refused[target] = self.failures[-1]
+                    self._refused[target, ranges] = self.failures[-1]
                 return False
             status = REPEAT if failure.kind == "brief" else STOP
             client.sendall(f"HTTP/1.1 {status} Gate\r\nContent-Length: 0\r\n\r\n".encode())
@@ -184,11 +185,8 @@ class Gate:
             client.sendall(_encode_head(answer, 0))
             return
         if answer.headers.get("content-encoding", "identity").lower() != "identity":
-            what, remedy = (
-                "it sends packed data, which were not asked for",
-                "Store the objects without Content-Encoding.",
-            )
-            raise _Refused(Failure(what=what, remedy=remedy, kind="final"))
+            what = "it sends packed data, which were not asked for"
+            raise _Refused(Failure(what=what, remedy="Store the objects without Content-Encoding.", kind="final"))
         if answer.n_bytes is not None and answer.n_bytes > n_allowed:
             raise _Refused(_describe_excess(f"{answer.n_bytes} bytes", n_allowed))
         request.is_begun = True
@@ -205,7 +203,7 @@ class Gate:
 
     def _count_allowed(self, target: str, ranges: str) -> int:
         """Return how large the body of a request may be; raises _Refused if there must be no request."""
-        refused_s, failure = self._refused.pop(target, (-math.inf, None))
+        refused_s, failure = self._refused.pop((target, ranges), (-math.inf, None))
         if failure is not None and time.monotonic() < refused_s + REFUSED_S:
             raise _Refused(failure)
         path, _, query = target.partition("?")
