@@ -37,7 +37,7 @@ def verify(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Check every sample of a store against its checksum and its source files, or a run against its seal."""
+    """Check each sample by checksum and source, or a run by its seal."""
     from hpa_data.verify.check import verify_store
 
     with progress("samples") as shown:

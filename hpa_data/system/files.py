@@ -11,11 +11,13 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from hpa_data.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MAX_TEXT_BYTES = 64 * 2**20
 """Of a file of settings, JSON or TOML: those of 65,536 classes with long names take a quarter of it."""
@@ -78,11 +80,13 @@ def read_text(path: str | Path) -> str:
     return read_regular(path, max_bytes=MAX_TEXT_BYTES).decode()
 
 
-def map_regular(path: str | Path, *, max_bytes: int) -> npt.NDArray[np.uint8]:
+def map_regular(path: str | Path, *, max_bytes: int) -> "npt.NDArray[np.uint8]":
     """Map a regular file that has at most `max_bytes` into memory, uint8 (n_bytes,); raises as `read_regular` does."""
     with os.fdopen(open_regular(path), "rb") as file:
         check_size(os.fstat(file.fileno()).st_size, max_bytes)
         file.read(1)  # what cannot be read says so here; under the map, it would end the process
+        import numpy as np  # which `hpa --help` does without
+
         return np.memmap(file, np.uint8, "r")
 
 
