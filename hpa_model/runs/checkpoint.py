@@ -125,7 +125,8 @@ def save_checkpoint(path: Path, state: TrainingState, network: keras.Model, opti
         if not np.isfinite(value).all():
             raise InputError(
                 f"Cannot train {path.parent.name} further: {variable.path} has NaN or infinity before epoch "
-                f"{state.epoch + 1}, step {state.step + 1}. Lower the learning rate, or clip gradients (clip_norm)."
+                f"{state.epoch + 1}, step {state.step + 1}. Lower the learning rate or clip gradients "
+                "(--learning-rate, clip_norm), with --overwrite."
             )
     raw = {DISK_NAMES.get(name, name): value for name, value in encode_record(state).items()}
     with open_atomic(path) as file:

@@ -21,7 +21,7 @@ from hpa_model.thresholds import search_thresholds
 from hpa_model.thresholds.no_skill import measure_best_without_skill
 from hpa_model.training.job import FoldJob
 
-REMEDY = "Lower the learning rate, or clip gradients (clip_norm)."
+REMEDY = "Lower the learning rate or clip gradients (--learning-rate, clip_norm), with --overwrite."
 
 
 @dataclass(frozen=True, kw_only=True)
