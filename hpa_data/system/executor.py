@@ -184,7 +184,7 @@ def _run_all(
     error: Exception | None = None
     while True:
         if error is None and not interrupts.requested:
-            for task in islice(waiting, backend.max_submitted - len(running)):
+            for task in islice(waiting, max(backend.max_submitted - len(running), 0)):
                 running[backend.submit(run, task)] = task
         if not running:
             break
