@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-LIMIT_S = 180
+LIMIT_S = 900
 """Seconds after which a command hangs."""
 
 HANGS = 1000
