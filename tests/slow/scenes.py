@@ -225,6 +225,8 @@ class Scene:
             and ("corrupt: " in ended.out or "unreadable: " in ended.out)
         ):
             return ""  # something is wrong, and said
+        if ended.status == 1 and "Failed: " in ended.out:
+            return ""  # samples that could not be read are listed, and are tried again
         if ended.status != 2 or not last or not last[0].startswith("Error: ") or "Traceback" in ended.err:
             return repr(ended.err[-2000:])
         return ""
