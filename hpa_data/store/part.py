@@ -61,6 +61,11 @@ class Part:
         """The group's folder."""
         return Path(self.storage.location, self.name)
 
+    @property
+    def store_location(self) -> Path | str:
+        """Folder or URL of the store."""
+        return self.mirror.url if self.mirror else self.path.parent
+
     @cached_property
     def group(self) -> zarr.Group:
         """The part as zarr-python reads it."""
@@ -198,7 +203,7 @@ class Part:
                 return seal
             if read_seal(self.storage, self.name) == seal:  # or the part is being written
                 raise InputError(
-                    f"Cannot read part {self.name!r} of {self.path.parent}: {damaged[0]} fails its checksum in the "
+                    f"Cannot read part {self.name!r} of {self.store_location}: {damaged[0]} fails its checksum in the "
                     "part's seal. Run `hpa verify` to see what is damaged; convert the part again with --overwrite."
                 )
         return None

@@ -1,15 +1,19 @@
 """Stores at a URL: on an S3 server, and behind a plain web server."""
 
+import contextlib
 import functools
 import gc
 import http.server
 import os
+import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import numpy as np
 import pytest
+import zarr
 from moto.server import ThreadedMotoServer
 
 from hpa_data.augment.plan import plan_augmentation
@@ -120,6 +124,13 @@ def test_a_part_that_is_not_at_the_url_is_refused(s3_url: str) -> None:
 @pytest.fixture(scope="module")
 def http_url(store: Store) -> Iterator[str]:
     """Serve the store by a plain web server."""
+    with serve(store.path.parent) as url:
+        yield f"{url}/{store.path.name}"
+
+
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder by a plain web server."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -128,11 +139,19 @@ def http_url(store: Store) -> Iterator[str]:
         def list_directory(self, path: object) -> None:
             self.send_error(403)
 
-    handler = functools.partial(Handler, directory=str(store.path.parent))
+    handler = functools.partial(Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/{store.path.name}"
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_a_changed_name_in_a_store_at_a_url_is_refused(store: Store, tmp_path: Path) -> None:
+    shutil.copytree(store.path, tmp_path / "a.zarr")
+    names = zarr.open_array(tmp_path / "a.zarr" / "train" / "class", mode="r+")
+    names[:] = np.asarray(names[:])[::-1]
+    with serve(tmp_path) as url, pytest.raises(InputError, match=f"of {url}/a.zarr: class/c/0 fails its checksum"):
+        open_store(f"{url}/a.zarr").part("train")
 
 
 def test_a_store_behind_a_web_server_is_read_though_its_parts_are_not_listed(http_url: str, store: Store) -> None:
