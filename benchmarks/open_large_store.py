@@ -16,6 +16,7 @@ import psutil
 import zarr
 
 from hpa_data.dataset import OK, Sample
+from hpa_data.format.statistics import compute_checksum
 from hpa_data.reader.batches import BatchSampler, iter_batches
 from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.part import Part
@@ -36,6 +37,7 @@ def make_store(path: Path, n_samples: int) -> Part:
         target = part.shard_path(shard)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(first.shard_path(0), target)
+    zarr.open_array(part.path / "checksum", mode="r+")[:] = compute_checksum(image)
     zarr.open_array(part.path / "status", mode="r+")[:] = OK
     return part
 

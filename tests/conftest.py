@@ -16,6 +16,10 @@ collect_ignore_glob = ["fixtures/*"]
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 N_SAMPLES = 12
 
+# Whoever starts the tests in the background of a shell lets them ignore Ctrl-C, and commands would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs the real samples where there are none."""

@@ -99,7 +99,7 @@ def run_all(run: Commands, options: Sequence[object], *, model: str, n_samples: 
 
 
 # Each takes seconds, most of them to build networks.
-QUICK = ("many-classes", "rectangles")
+QUICK = ("rectangles",)
 
 
 @pytest.mark.parametrize(

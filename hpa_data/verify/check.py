@@ -16,6 +16,7 @@ from hpa_data.errors import InputError
 from hpa_data.format.codecs import Codec, decode_chunk, decode_shard_index, get_codec
 from hpa_data.format.layout import ShardTask, plan_shards
 from hpa_data.format.statistics import compute_checksum, sum_pixels
+from hpa_data.reader.kvstore import find_url
 from hpa_data.store.opening import seal_part
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
@@ -87,9 +88,9 @@ def verify_store(
     InputError
         If the store cannot be opened or is not in a folder, or the source does not fit the parts.
     """
+    if find_url(Path(path)):  # before its server is asked for anything
+        raise InputError(f"Cannot verify {path}: it is not in a folder. Verify a copy, or where it was made.")
     store = open_store(path)
-    if store.mirror:  # before the parts are listed, which not every server can
-        raise InputError(f"Cannot verify {store.location}: it is not in a folder. Verify a copy, or where it was made.")
     names = list(dict.fromkeys(parts)) or store.parts()
     _check_arguments(store, names, parts, source, repair=repair)
     findings: list[Finding] = []

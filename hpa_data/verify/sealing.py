@@ -16,6 +16,7 @@ from hpa_data.store.seal import (
     read_seal,
     write_seal,
 )
+from hpa_data.system.files import is_unreadable
 
 _PER_SHARD = {spec.name for spec in SHARD_ARRAYS}
 
@@ -46,6 +47,8 @@ def check_seal(part: Part) -> SealCheck:
     try:
         seal = read_seal(storage, name)
     except InputError as error:
+        if is_unreadable(error):
+            raise
         return SealCheck(is_damaged=True, reasons=(str(error),))
     if seal is None:
         return SealCheck()

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hpa_data.store.store import open_store
 from tests.builders import Hpa
@@ -42,6 +43,7 @@ def test_a_folder_is_predicted_by_the_settings_that_the_run_was_trained_with(tmp
         assert np.array_equal(files["folder"][key], files["store"][key])
 
 
+@pytest.mark.slow  # tests/model/training/test_data.py has a quicker one
 def test_the_same_ids_in_two_parts_are_trained_and_scored_or_refused_at_once(tmp_path: Path, hpa: Hpa) -> None:
     samples = "abcdefgh"
     write_planes(tmp_path / "train", samples)

@@ -20,13 +20,14 @@ from hpa_model.runs.models import load_model, save_model
 from hpa_model.runs.out_of_fold import read_out_of_fold, write_out_of_fold
 from hpa_model.training.finetune import finetune
 from hpa_model.training.train import train
+from tests.builders import unseal_run
 from tests.model.stopping import CONFIG
 
 
 @pytest.fixture
 def copied(run: Path, tmp_path: Path) -> Path:
     """A run that may be changed."""
-    return Path(shutil.copytree(run, tmp_path / "run"))
+    return unseal_run(Path(shutil.copytree(run, tmp_path / "run")))
 
 
 def change_model(path: Path, change: Callable[[keras.Model], None]) -> None:

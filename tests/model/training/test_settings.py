@@ -41,6 +41,7 @@ def test_a_plateau_lowers_the_learning_rate(store: Store, tmp_path: Path) -> Non
     assert history[-1].learning_rate < 0.3
 
 
+@pytest.mark.slow
 def test_a_cosine_lowers_the_learning_rate_in_each_epoch_also_when_resumed_and_the_last_model_is_kept(
     store: Store, tmp_path: Path
 ) -> None:
