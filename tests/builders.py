@@ -2,6 +2,7 @@
 
 import csv
 import filecmp
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 import zarr
 
 from hpa_data.convert.execute import Conversion, convert_files
@@ -141,6 +143,18 @@ def begin(path: Path, ids: Iterable[str], *, shard_samples: int = 64, **wanted: 
     return create_part(PartPlan(path=path, name="train", ids=tuple(ids), shard_samples=shard_samples, **plan))
 
 
+def link_samples(folder: Path, n_samples: int) -> None:
+    """Write a table, and labeled samples ``s0000``… in ``train``, which are links to 12 images of flat squares."""
+    for index in range(12):
+        coarse = np.random.default_rng(index).integers(0, 256, (16, 16, 4), np.uint8)
+        write_sample(folder / "first", f"a{index}", cv2.resize(coarse, (512, 512), interpolation=cv2.INTER_NEAREST))
+    (folder / "train").mkdir()
+    for index in range(n_samples):
+        for channel in HPA_2018.channel_names:
+            os.link(folder / "first" / f"a{index % 12}_{channel}.png", folder / "train" / f"s{index:04}_{channel}.png")
+    write_table(folder / "train.csv", {f"s{index:04}": str(index % 28) for index in range(n_samples)})
+
+
 def list_files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -149,6 +163,24 @@ def assert_same_bytes(one: Path, other: Path) -> None:
     files = list_files(one)
     assert files == list_files(other)
     assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
+
+
+class Killed(BaseException):
+    """Stops a command at once, as a kill does: nothing below catches it."""
+
+
+def kill_at_rename(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function that sets after how many more renames of files `Killed` is raised; 0 for never."""
+    left = [0]
+
+    def replace(source: Path, target: Path) -> None:
+        os.replace(source, target)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+
+    monkeypatch.setattr(Path, "replace", replace)
+    return lambda renames: left.__setitem__(0, renames)
 
 
 def unseal(store: Path, part: str = "train") -> Path:

@@ -196,24 +196,8 @@ static int decide_at(const char *call, int folder, const char *path)
 /* Opening. "create" is one that makes a file, "open" any other. */
 static const char *name_open(int flags) { return flags & O_CREAT ? "create" : "open"; }
 
-#define OPEN(name) \
-    int name(const char *path, int flags, ...) \
-    { \
-        REAL(int, name); \
-        va_list rest; \
-        va_start(rest, flags); \
-        mode_t bits = flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
-        va_end(rest); \
-        int act = decide_at(name_open(flags), AT_FDCWD, path); \
-        if (act == FAIL) \
-            return fail(); \
-        int result = real(path, flags, bits), saved = errno; \
-        end_if(act); \
-        errno = saved; \
-        return result; \
-    }
-#define OPENAT(name) \
-    int name(int folder, const char *path, int flags, ...) \
+#define OPEN(name, parameters, folder, arguments) \
+    int name parameters \
     { \
         REAL(int, name); \
         va_list rest; \
@@ -223,15 +207,15 @@ static const char *name_open(int flags) { return flags & O_CREAT ? "create" : "o
         int act = decide_at(name_open(flags), folder, path); \
         if (act == FAIL) \
             return fail(); \
-        int result = real(folder, path, flags, bits), saved = errno; \
+        int result = real arguments, saved = errno; \
         end_if(act); \
         errno = saved; \
         return result; \
     }
-OPEN(open)
-OPEN(open64)
-OPENAT(openat)
-OPENAT(openat64)
+OPEN(open, (const char *path, int flags, ...), AT_FDCWD, (path, flags, bits))
+OPEN(open64, (const char *path, int flags, ...), AT_FDCWD, (path, flags, bits))
+OPEN(openat, (int folder, const char *path, int flags, ...), folder, (folder, path, flags, bits))
+OPEN(openat64, (int folder, const char *path, int flags, ...), folder, (folder, path, flags, bits))
 WRAP(int, -1, creat, (const char *path, mode_t bits), (path, bits), decide_at("create", AT_FDCWD, path))
 WRAP(int, -1, creat64, (const char *path, mode_t bits), (path, bits), decide_at("create", AT_FDCWD, path))
 WRAP(FILE *, NULL, fopen, (const char *path, const char *how), (path, how), decide_at(*how == 'r' ? "open" : "create", AT_FDCWD, path))

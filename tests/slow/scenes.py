@@ -1,11 +1,13 @@
 """Commands to disturb: what each starts from, and what it ends with undisturbed."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -248,3 +250,16 @@ def compare(wanted: dict[str, str], found: dict[str, str]) -> str:
     """Name the first files that differ; an empty text if none does."""
     different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     return ", ".join(different[:5])
+
+
+@contextlib.contextmanager
+def bench_with_store(folder: Path, library: Path, *modules: str) -> Iterator[Bench]:
+    """Open a bench; the folder ``template`` beside it holds the files of a data set and a store of them."""
+    template = folder / "template"
+    with Bench(folder, library, *modules) as bench:
+        write_source(template, all_good=True)
+        bench.reset(template)
+        assert bench.run(*CONVERT, learn=True).status == 0
+        shutil.rmtree(template)
+        shutil.copytree(bench.folder, template)
+        yield bench

@@ -15,7 +15,7 @@ import pytest
 from tests.builders import Ended
 from tests.slow.contents import digest_folder
 from tests.slow.faults import Bench
-from tests.slow.scenes import ATTACKS, CONVERT, TRAIN, write_source
+from tests.slow.scenes import ATTACKS, CONVERT, TRAIN, bench_with_store, write_source
 
 pytestmark = pytest.mark.slow
 
@@ -49,13 +49,7 @@ CHANGES: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
 @pytest.fixture(scope="module")
 def bench(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Make a bench whose template holds a store."""
-    folder = tmp_path_factory.mktemp("crafted")
-    with Bench(folder, library, *ATTACKS["convert"].modules) as bench:
-        write_source(folder / "template", all_good=True)
-        bench.reset(folder / "template")
-        assert bench.run(*CONVERT, learn=True).status == 0
-        shutil.rmtree(folder / "template")
-        shutil.copytree(bench.folder, folder / "template")
+    with bench_with_store(tmp_path_factory.mktemp("crafted"), library, *ATTACKS["convert"].modules) as bench:
         yield bench
 
 

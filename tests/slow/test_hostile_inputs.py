@@ -13,7 +13,7 @@ import pytest
 
 from tests.slow.contents import digest_folder
 from tests.slow.faults import Bench
-from tests.slow.scenes import ATTACKS, CONVERT, DATASET, TRAIN, write_source
+from tests.slow.scenes import ATTACKS, CONVERT, DATASET, TRAIN, bench_with_store
 from tests.slow.test_crafted_stores import judge
 
 pytestmark = pytest.mark.slow
@@ -65,13 +65,7 @@ CLASSES = ("<script>alert(1)</script>", ESCAPE, "=1+1", "a\u202eb", "{{ 7 * 7 }}
 @pytest.fixture(scope="module")
 def bench(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Make a bench on which training can be called, whose template holds the files and a store."""
-    folder = tmp_path_factory.mktemp("hostile")
-    with Bench(folder, library, *ATTACKS["train"].modules) as bench:
-        write_source(folder / "template", all_good=True)
-        bench.reset(folder / "template")
-        assert bench.run(*CONVERT, learn=True).status == 0
-        shutil.rmtree(folder / "template")
-        shutil.copytree(bench.folder, folder / "template")
+    with bench_with_store(tmp_path_factory.mktemp("hostile"), library, *ATTACKS["train"].modules) as bench:
         bench.run(*TRAIN, learn=True)
         yield bench
 

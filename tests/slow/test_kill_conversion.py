@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import imagecodecs
 import numpy as np
 import psutil
@@ -24,7 +23,7 @@ from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import HPA_2018
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import open_store
-from tests.builders import assert_same_bytes, write_sample, write_table
+from tests.builders import assert_same_bytes, link_samples, write_table
 
 pytestmark = pytest.mark.slow
 
@@ -36,20 +35,12 @@ N_SAMPLES = 2000
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write 2,000 labeled samples with 12 different images; 5 of them cannot be read."""
     folder = tmp_path_factory.mktemp("kills") / "source"
-    for index in range(12):
-        # Flat squares, so that the store is small.
-        coarse = np.random.default_rng(index).integers(0, 256, (16, 16, 4), np.uint8)
-        write_sample(folder / "first", f"a{index}", cv2.resize(coarse, (512, 512), interpolation=cv2.INTER_NEAREST))
-    (folder / "train").mkdir()
-    for index in range(N_SAMPLES):
-        for channel in HPA_2018.channel_names:
-            os.link(folder / "first" / f"a{index % 12}_{channel}.png", folder / "train" / f"s{index:04}_{channel}.png")
+    link_samples(folder, N_SAMPLES)
     for index in range(0, N_SAMPLES, 400):
         file = folder / "train" / f"s{index:04}_green.png"
         content = file.read_bytes()
         file.unlink()
         file.write_bytes(content[:1000])
-    write_table(folder / "train.csv", {f"s{index:04}": str(index % 28) for index in range(N_SAMPLES)})
     return folder
 
 

@@ -1,7 +1,5 @@
 """A baseline that is killed after each of its writes in turn: the seal of the run is healed (`make test-slow`)."""
 
-import itertools
-import os
 import shutil
 from pathlib import Path
 
@@ -16,13 +14,9 @@ from hpa_model.runs.check import verify_run
 from hpa_model.runs.folder import CONFIG_FILE
 from hpa_model.runs.seal import SEAL_FILE
 from hpa_model.training.baseline import train_baseline
-from tests.builders import build_store, list_files
+from tests.builders import Killed, build_store, kill_at_rename, list_files
 
 pytestmark = pytest.mark.slow
-
-
-class Killed(BaseException):
-    """What a kill leaves is what was written before."""
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -41,27 +35,20 @@ def test_a_run_that_is_killed_after_any_write_is_sealed_whole_once_it_is_resumed
     make(whole)
     done = verify_run(whole)
     assert (done.findings, done.unsealed) == ((), ())
-    renamed, last = itertools.count(1), 0
-
-    def kill(source: Path, target: Path) -> None:
-        os.replace(source, target)
-        if next(renamed) == last:
-            raise Killed
-
-    monkeypatch.setattr(Path, "replace", kill)
+    kill_after = kill_at_rename(monkeypatch)
     n_kills = 0
     while True:
         out = tmp_path / f"run{n_kills}"
         if overwrite:
             shutil.copytree(tmp_path / "other", out)
-        renamed, last = itertools.count(1), n_kills + 1
+        kill_after(n_kills + 1)
         try:
             make(out, again=overwrite)
         except Killed:
             n_kills += 1
         else:
             break
-        last = 0
+        kill_after(0)
         assert verify_run(out).findings == () or not (out / CONFIG_FILE).exists()
         try:
             make(out)

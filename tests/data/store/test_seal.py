@@ -1,8 +1,6 @@
 """The seal of a part: what is changed in a part is refused when it is read, and found by `hpa verify`."""
 
-import itertools
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -20,7 +18,7 @@ from hpa_data.store.create import PartPlan
 from hpa_data.store.seal import read_seal
 from hpa_data.store.store import Store, open_store
 from hpa_data.verify.check import verify_store
-from tests.builders import assert_same_bytes, list_files, unseal
+from tests.builders import Killed, assert_same_bytes, kill_at_rename, list_files, unseal
 from tests.flips import flip_store, read_store
 
 DATASET = HPA_2018.resized(16, 16)
@@ -168,10 +166,6 @@ def test_a_repair_does_not_seal_what_was_damaged_before(path: Path, whole: Path)
     assert_same_bytes(path, whole)
 
 
-class Killed(BaseException):
-    """What a kill leaves is what was written before."""
-
-
 @pytest.mark.parametrize("retry", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_kill_after_any_write_leaves_a_part_that_opens_and_resumes_to_the_same_bytes(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry: bool
@@ -186,19 +180,11 @@ def test_a_kill_after_any_write_leaves_a_part_that_opens_and_resumes_to_the_same
 
     undisturbed = start(tmp_path / "whole.zarr")
     make(undisturbed)
-    renamed = itertools.count(1)
-    last = 0
-
-    def kill(source: Path, target: Path) -> None:
-        os.replace(source, target)
-        if next(renamed) == last:
-            raise Killed
-
-    monkeypatch.setattr(Path, "replace", kill)
+    kill_after = kill_at_rename(monkeypatch)
     n_kills = 0
     while True:
         path = start(tmp_path / f"{n_kills}.zarr")
-        renamed, last = itertools.count(1), n_kills + 1
+        kill_after(n_kills + 1)
         try:
             make(path)
         except Killed:
@@ -209,7 +195,7 @@ def test_a_kill_after_any_write_leaves_a_part_that_opens_and_resumes_to_the_same
             open_store(path).part("train").read_metadata()
             reasons = {finding.reason for finding in verify_store(path).findings if finding.state == "corrupt"}
             assert reasons <= {"its channel statistics are not those of its samples"}
-        last = 0
+        kill_after(0)
         make(path)
         assert_same_bytes(path, undisturbed)
         shutil.rmtree(path)
