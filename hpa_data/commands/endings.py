@@ -164,9 +164,9 @@ def _find_version() -> str:
 
 
 def _name_command() -> str:
-    """Return the words before the first option: arguments may hold names of patients, options keys."""
+    """Return the name of the command alone: arguments may hold names of patients, options keys."""
     words = [word for word in sys.argv[1:3] if word.isalpha()]
-    return " ".join(["hpa", *words])
+    return " ".join(["hpa", *words[: 2 if words[:1] == ["bench"] else 1]])
 
 
 def _format_traceback(error: BaseException) -> str:

@@ -27,7 +27,7 @@ from hpa_data.sources.members import (
     packed_names,
     split_listing,
 )
-from hpa_data.system.files import is_unreadable, read_regular
+from hpa_data.system.files import check_size, is_unreadable, read_regular
 
 # The largest known file, a 16-bit stack of 7 channels at 4096 x 4096, has 235 MB.
 MAX_FILE_BYTES = 512 * 2**20
@@ -112,11 +112,11 @@ def read_file(root: str, name: str) -> bytes:
     archive = _find_archive(root)
     try:
         try:
-            return _read_member(*archive, name) if archive else _read_path(f"{root}/{name}")
+            return _read_content(root, archive, name)
         except (FileNotFoundError, KeyError):
             for packed in packed_names(name):
                 try:
-                    return _unpack(_read_member(*archive, packed) if archive else _read_path(f"{root}/{packed}"))
+                    return _unpack(_read_content(root, archive, packed))
                 except (FileNotFoundError, KeyError):
                     continue
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
@@ -132,13 +132,8 @@ def read_file(root: str, name: str) -> bytes:
 def _unpack(content: bytes) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
         unpacked = file.read(MAX_FILE_BYTES + 1)
-    _check_size(len(unpacked))
+    check_size(len(unpacked), MAX_FILE_BYTES)
     return unpacked
-
-
-def _check_size(n_bytes: int) -> None:
-    if n_bytes > MAX_FILE_BYTES:
-        raise ValueError(f"it has {n_bytes} bytes, more than {MAX_FILE_BYTES}")
 
 
 def _walk(root: str, nested: bool, others: list[PassedOver]) -> Iterator[str]:
@@ -174,10 +169,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself: reading it will fail
         return False
-
-
-def _read_path(path: str) -> bytes:
-    return read_regular(path, max_bytes=MAX_FILE_BYTES)
 
 
 # Found once per source: read_file asks for each file.
@@ -219,8 +210,11 @@ def _describe_missing(archive: str, inner: str, names: Iterable[str]) -> str:
     return f"Cannot find the folder {inner[:-1]} in {archive}. {listed}."
 
 
-def _read_member(archive: str, inner: str, name: str) -> bytes:
-    opened = open_archive(archive)
+def _read_content(root: str, archive: tuple[str, str] | None, name: str) -> bytes:
+    if archive is None:
+        return read_regular(f"{root}/{name}", max_bytes=MAX_FILE_BYTES)
+    path, inner = archive
+    opened = open_archive(path)
     member = opened.files[inner + name]
-    _check_size(member.n_bytes)
+    check_size(member.n_bytes, MAX_FILE_BYTES)
     return opened.read(member)

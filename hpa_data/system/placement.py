@@ -331,5 +331,6 @@ def _open_error(error: TaskError, worker: str) -> Exception:
         )
     if isinstance(opened, OSError) and opened.strerror:
         opened.strerror = f"{opened.strerror} (on worker {worker})"
+    opened.add_note(f"On worker {worker}:\n{error.where}")
     opened.__cause__ = error
     return opened
