@@ -24,7 +24,7 @@ UNDERSTOOD = {200, 204, 206, 304, 404, 410, 412, 416}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class ReadFailure:
     """Why a read failed."""
 
     what: str
@@ -36,7 +36,7 @@ class Failure:
     """Whether a repetition may help: at once or in seconds; only later, since the attempt took long; never."""
 
 
-def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> Failure | None:
+def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> ReadFailure | None:
     """Explain an answer of a server; None if there is nothing to explain.
 
     Parameters
@@ -65,10 +65,10 @@ def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> Fail
         what, remedy = f"it redirects to {headers.get('location', 'another address')[:200]}", "Use that address."
     else:
         what, remedy = "it does not answer with data", "Check the address."
-    return Failure(what=f"{what} ({name})", remedy=remedy, kind=kind)
+    return ReadFailure(what=f"{what} ({name})", remedy=remedy, kind=kind)
 
 
-def explain_connection(error: Exception, *, answered: bool) -> Failure:
+def explain_connection(error: Exception, *, answered: bool) -> ReadFailure:
     """Explain an error of a connection.
 
     Parameters
@@ -99,25 +99,25 @@ def explain_connection(error: Exception, *, answered: bool) -> Failure:
             what, remedy, kind = f"the connection broke off ({first_line(error)})", LATER, "brief"
         case _:
             what, remedy = first_line(error), "Check the address and the port."
-    return Failure(what=what, remedy=remedy, kind=kind)
+    return ReadFailure(what=what, remedy=remedy, kind=kind)
 
 
 # What TensorStore says where no gate stands before it, and what it means. The first that is found counts.
-_WORDS: tuple[tuple[str, Failure], ...] = (
-    ("byte range", Failure(what="", remedy="Use a server that supports range requests.", kind="final")),
-    ("AuthorizationHeaderMalformed|PermanentRedirect", Failure(what="", remedy="Set AWS_REGION.", kind="final")),
+_WORDS: tuple[tuple[str, ReadFailure], ...] = (
+    ("byte range", ReadFailure(what="", remedy="Use a server that supports range requests.", kind="final")),
+    ("AuthorizationHeaderMalformed|PermanentRedirect", ReadFailure(what="", remedy="Set AWS_REGION.", kind="final")),
     (
         "PERMISSION_DENIED|UNAUTHENTICATED|AccessDenied|[Cc]redential",
-        Failure(what="", remedy=CREDENTIALS, kind="final"),
+        ReadFailure(what="", remedy=CREDENTIALS, kind="final"),
     ),
-    ("Could ?n.t resolve|Could not resolve", Failure(what="", remedy=NETWORK, kind="final")),
-    ("certificate", Failure(what="", remedy="Check the address and this machine's clock.", kind="final")),
-    ("DEADLINE_EXCEEDED|[Tt]imed? ?out", Failure(what="", remedy=LATER, kind="slow")),
-    ("retry attempts failed|UNAVAILABLE|ABORTED|CURL error", Failure(what="", remedy=LATER, kind="brief")),
+    ("Could ?n.t resolve|Could not resolve", ReadFailure(what="", remedy=NETWORK, kind="final")),
+    ("certificate", ReadFailure(what="", remedy="Check the address and this machine's clock.", kind="final")),
+    ("DEADLINE_EXCEEDED|[Tt]imed? ?out", ReadFailure(what="", remedy=LATER, kind="slow")),
+    ("retry attempts failed|UNAVAILABLE|ABORTED|CURL error", ReadFailure(what="", remedy=LATER, kind="brief")),
 )
 
 
-def explain_text(error: Exception, *, is_local: bool = False, answered: bool = False) -> Failure:
+def explain_text(error: Exception, *, is_local: bool = False, answered: bool = False) -> ReadFailure:
     """Explain an error of TensorStore by its text; the remedy is `CONVERT` if the data are to blame.
 
     Parameters
@@ -130,12 +130,12 @@ def explain_text(error: Exception, *, is_local: bool = False, answered: bool = F
     """
     reason = first_line(error)
     if is_local and "PERMISSION_DENIED" in reason:
-        return Failure(what=reason, remedy="Check its permissions.", kind="final")
+        return ReadFailure(what=reason, remedy="Check its permissions.", kind="final")
     for pattern, failure in _WORDS if not is_local else ():
         if re.search(pattern, reason):
             kind = "brief" if answered and failure.remedy == NETWORK else failure.kind
-            return Failure(what=reason, remedy=failure.remedy, kind=kind)
-    return Failure(what=reason, remedy=CONVERT, kind="final")
+            return ReadFailure(what=reason, remedy=failure.remedy, kind=kind)
+    return ReadFailure(what=reason, remedy=CONVERT, kind="final")
 
 
 def _find_element(name: str, body: bytes) -> str:

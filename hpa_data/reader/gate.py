@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
 
-from hpa_data.reader.failures import Failure, explain_connection, explain_status
+from hpa_data.reader.failures import ReadFailure, explain_connection, explain_status
 from hpa_data.reader.limits import get_limits
 from hpa_data.reader.upstream import MAX_HEAD_BYTES, Answer, Upstream
 
@@ -42,7 +42,7 @@ REPEAT, STOP = 503, 400
 class _Refused(Exception):  # noqa: N818 - no error of ours, but what ends a request
     """Ends a request for a reason."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: ReadFailure) -> None:
         super().__init__(failure.what)
         self.failure = failure
 
@@ -76,7 +76,7 @@ class Gate:
         Whether the server ever answered.
     heard_s : float
         When bytes arrived last, by `time.monotonic`.
-    failures : deque of (float, Failure)
+    failures : deque of (float, ReadFailure)
         The latest ones, and when they happened.
     """
 
@@ -84,11 +84,11 @@ class Gate:
         self.netloc = urllib.parse.urlsplit(origin).netloc.rpartition("@")[2]
         self.has_answered = False
         self.heard_s = time.monotonic()
-        self.failures: deque[tuple[float, Failure]] = deque(maxlen=64)
+        self.failures: deque[tuple[float, ReadFailure]] = deque(maxlen=64)
         self._origin = origin
         self._allowed: dict[str, int] = {}
         # What failed after its answer had begun, and when: TensorStore takes that for a break, and asks again at once.
-        self._refused: dict[tuple[str, str], tuple[float, Failure]] = {}
+        self._refused: dict[tuple[str, str], tuple[float, ReadFailure]] = {}
         self._n_pages = 0
         self._requests: set[_Request] = set()
         self._lock = threading.Lock()
@@ -167,7 +167,7 @@ class Gate:
                 self._requests.discard(request)
         return True
 
-    def _explain(self, error: Exception) -> Failure:
+    def _explain(self, error: Exception) -> ReadFailure:
         return error.failure if isinstance(error, _Refused) else explain_connection(error, answered=self.has_answered)
 
     def _pass_on(self, client: socket.socket, request: _Request, answer: Answer, n_allowed: int) -> None:
@@ -186,7 +186,7 @@ class Gate:
             return
         if answer.headers.get("content-encoding", "identity").lower() != "identity":
             what = "it sends packed data, which were not asked for"
-            raise _Refused(Failure(what=what, remedy="Store the objects without Content-Encoding.", kind="final"))
+            raise _Refused(ReadFailure(what=what, remedy="Store the objects without Content-Encoding.", kind="final"))
         if answer.n_bytes is not None and answer.n_bytes > n_allowed:
             raise _Refused(_describe_excess(f"{answer.n_bytes} bytes", n_allowed))
         request.is_begun = True
@@ -211,7 +211,7 @@ class Gate:
             self._n_pages += 1
             if self._n_pages > MAX_LIST_PAGES:
                 what = f"it lists more than {MAX_LIST_PAGES} pages of objects"
-                raise _Refused(Failure(what=what, remedy="Name the parts.", kind="final"))
+                raise _Refused(ReadFailure(what=what, remedy="Name the parts.", kind="final"))
         path = urllib.parse.unquote(path)
         while path and path not in self._allowed:
             path = path.rpartition("/")[0]
@@ -257,8 +257,8 @@ def _encode_head(answer: Answer, n_bytes: int | None) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _describe_excess(sent: str, n_allowed: int) -> Failure:
-    return Failure(
+def _describe_excess(sent: str, n_allowed: int) -> ReadFailure:
+    return ReadFailure(
         what=f"it sends {sent}, where at most {n_allowed} bytes are expected",
         remedy="Use a server that supports range requests, and do not trust this store.",
         kind="final",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError
-from hpa_data.reader.failures import CONVERT, Failure, explain_text
+from hpa_data.reader.failures import CONVERT, ReadFailure, explain_text
 from hpa_data.reader.gate import Gate, open_gate
 from hpa_data.reader.kvstore import is_url, make_kvstore
 from hpa_data.reader.limits import get_limits
@@ -116,7 +116,7 @@ class Server:
         (keys,) = self.read([store.list], f"the list of the objects at {self.location}")
         return keys
 
-    def _explain(self, error: Exception, since_s: float) -> Failure:
+    def _explain(self, error: Exception, since_s: float) -> ReadFailure:
         known = [] if self.gate is None else list(self.gate.failures)
         failures = [failure for failed_s, failure in known if failed_s >= since_s]
         final = [failure for failure in failures if failure.kind == "final"]
@@ -142,7 +142,7 @@ class Server:
                 pause_s = min(2 * pause_s, MAX_NOTICE_S)
                 notice_s = time.monotonic() + pause_s
 
-    def _pause(self, delay_s: float, failure: Failure) -> None:
+    def _pause(self, delay_s: float, failure: ReadFailure) -> None:
         """Wait before a repetition."""
         if delay_s >= 2 * get_limits().delay_s:  # not for what passes at once
             _say(f"Waiting for {self.name}: {failure.what}. Next attempt in {delay_s:.0f} s.")

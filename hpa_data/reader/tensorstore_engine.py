@@ -123,8 +123,8 @@ class TensorStoreImages:
                 f"{tuple(array.shape)} instead of uint8 of shape {expected}. Convert the part again."
             )
         # A request is for the index of a shard, or for samples of it, which grow a little if they do not compress.
-        samples = math.prod(array.chunk_layout.write_chunk.shape)
-        server.allow("c", samples + samples // 16 + INDEX_BYTES * array.chunk_layout.write_chunk.shape[0])
+        n_bytes = math.prod(array.chunk_layout.write_chunk.shape)
+        server.allow("c", n_bytes + n_bytes // 16 + INDEX_BYTES * array.chunk_layout.write_chunk.shape[0])
         return array
 
 

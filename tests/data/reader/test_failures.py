@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import tensorstore as ts
 
-from hpa_data.reader.failures import CONVERT, CREDENTIALS, LATER, NETWORK, Failure, explain_text
+from hpa_data.reader.failures import CONVERT, CREDENTIALS, LATER, NETWORK, ReadFailure, explain_text
 from tests.web_server import Handler, web_server
 
 RETRIES = {"max_retries": 1, "initial_delay": "1ms", "max_delay": "2ms"}
 
 
-def fail_to_read(spec: dict[str, Any], **options: Any) -> Failure:
+def fail_to_read(spec: dict[str, Any], **options: Any) -> ReadFailure:
     """Read some bytes by TensorStore alone, and explain why that failed."""
     context = ts.Context({"http_request_retries": RETRIES})
     store = ts.KvStore.open(spec, context=context).result()
@@ -63,4 +63,4 @@ def test_an_unknown_name_is_final_unless_the_server_has_answered_before() -> Non
     ],
 )
 def test_a_local_file_has_no_credentials_and_no_network(text: str, remedy: str) -> None:
-    assert explain_text(ValueError(text), is_local=True) == Failure(what=text, remedy=remedy, kind="final")
+    assert explain_text(ValueError(text), is_local=True) == ReadFailure(what=text, remedy=remedy, kind="final")
