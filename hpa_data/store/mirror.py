@@ -6,7 +6,7 @@ them there; only images are read over the network.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -37,7 +37,8 @@ class Mirror:
         self._server = Server(url)
         tensorstore = import_tensorstore()
         context = tensorstore.Context(make_retries(self._server.spec["driver"]))
-        self._store = self._wait(lambda: tensorstore.KvStore.open(self._server.spec, context=context))
+        open_server = partial(tensorstore.KvStore.open, self._server.spec, context=context)
+        (self._store,) = self._server.read([open_server], f"the store {self.url}")
 
     def fetch_root(self) -> bool:
         """Fetch the metadata of the store's group; False if there are none."""
@@ -83,11 +84,7 @@ class Mirror:
     def _fetch(self, keys: Mapping[str, int]) -> dict[str, int]:
         """Fetch objects concurrently, each of at most so many bytes, and write those that exist; return their sizes."""
         found: dict[str, int] = {}
-        left = list(keys)
-        while left:
-            batch, n_bytes = [left.pop()], 0
-            while left and (n_bytes := n_bytes + keys[left[-1]]) <= MAX_BYTES_AT_ONCE:
-                batch.append(left.pop())
+        for batch in split_objects(keys, MAX_BYTES_AT_ONCE):
             for key in batch:
                 self._server.allow(key, keys[key])
             results = self._server.read([partial(self._store.read, key) for key in batch], f"the store {self.url}")
@@ -107,10 +104,6 @@ class Mirror:
         path = self.folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-    def _wait(self, start: Callable[[], Any]) -> Any:
-        (result,) = self._server.read([start], f"the store {self.url}")
-        return result
 
     def _check_ids(self, name: str, n_bytes: int) -> None:
         """Refuse a part that cannot have as many ids as its metadata promise: InputError."""
@@ -148,3 +141,23 @@ class Mirror:
         allowed = min(n_bytes + n_bytes // 16 + 4096, MAX_BYTES_AT_ONCE)
         keys = ("/".join([array, "c", *map(str, position)]) for position in product(*map(range, counts)))
         return dict.fromkeys(keys, allowed)
+
+
+def split_objects(sizes: Mapping[str, int], n_bytes: int) -> Iterator[list[str]]:
+    """Split objects of the given sizes into batches of at most `n_bytes`; a larger object is alone.
+
+    Examples
+    --------
+    >>> list(split_objects({"a": 3, "b": 3, "c": 2, "d": 9, "e": 1}, 5))
+    [['a'], ['b', 'c'], ['d'], ['e']]
+    """
+    batch: list[str] = []
+    n_left = n_bytes
+    for key, size in sizes.items():
+        if batch and size > n_left:
+            yield batch
+            batch, n_left = [], n_bytes
+        batch.append(key)
+        n_left -= size
+    if batch:
+        yield batch
