@@ -99,8 +99,9 @@ class Server:
                 return results
             first = next(iter(errors.values()))
             failure = self._explain(first, started_s)
-            failed_s = started_s if failed_s is None or len(errors) < len(left) else failed_s
-            if failure.kind == "final" or time.monotonic() + delay_s > failed_s + get_limits().retry_s:
+            now_s = time.monotonic()
+            failed_s = now_s if failed_s is None or len(errors) < len(left) else failed_s
+            if failure.kind == "final" or now_s + delay_s > failed_s + get_limits().retry_s:
                 begin = damaged if failure.remedy == CONVERT and damaged else f"Cannot read {what}"
                 raise InputError(f"{begin}: {failure.what}. {failure.remedy}") from first
             self._pause(delay_s, failure)

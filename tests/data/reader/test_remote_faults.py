@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import tensorstore as ts
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -27,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RemoteLimits, set_limits
+from hpa_data.reader.remote import Server
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.interrupts import defer_interrupt
 from tests.web_server import Handler, web_server
@@ -99,6 +102,20 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(store: Store, oracle: n
     busy = of_images(lambda handler: time.monotonic() < ends and handler.answer(503))
     with web_server(store.path, busy) as (url, _):
         assert (read_all(url) == oracle[:12]).all()
+
+
+def test_a_batch_that_was_prefetched_long_ago_is_repeated_as_others_are() -> None:
+    answers = iter([ValueError("UNAVAILABLE: for a moment"), None])
+
+    def start() -> Any:
+        promise, future = ts.Promise.new()
+        error = next(answers)
+        promise.set_result("read") if error is None else promise.set_exception(error)
+        return future
+
+    set_limits(PATIENT)
+    server = Server("gs://hpa-bucket/hpa.zarr")
+    assert server.read([start], "samples", since_s=time.monotonic() - 2 * PATIENT.retry_s) == ["read"]
 
 
 def test_a_server_that_throttles_for_longer_is_given_up_and_named(store: Store) -> None:
