@@ -33,6 +33,8 @@ MIN_BYTES_PER_S = 1000
 MAX_LIST_PAGES = 3000
 # TensorStore asks again within this time, users do not.
 REFUSED_S = 5.0
+# Until another connection is accepted, if one could not be served.
+PAUSE_S = 0.1
 # What belongs to one connection; and what would let the server pack its answer.
 DROPPED = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "accept-encoding"}
 # Answers to TensorStore: it repeats the request within seconds, or not at all.
@@ -68,6 +70,11 @@ class Gate:
     origin : str
         Scheme, host and port of the server: ``https://host:8080``.
 
+    Raises
+    ------
+    ValueError
+        If that is no address, or that of its proxy is none.
+
     Attributes
     ----------
     address : str
@@ -86,6 +93,7 @@ class Gate:
         self.heard_s = time.monotonic()
         self.failures: deque[tuple[float, ReadFailure]] = deque(maxlen=64)
         self._origin = origin
+        Upstream(origin)  # raises here what no thread of the gate could tell
         self._allowed: dict[str, int] = {}
         # What failed after its answer had begun, and when: TensorStore takes that for a break, and asks again at once.
         self._refused: dict[tuple[str, str], tuple[float, ReadFailure]] = {}
@@ -114,9 +122,16 @@ class Gate:
 
     def _accept(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
+            client = None
+            try:
                 client, _ = self._listener.accept()
                 threading.Thread(target=self._serve, args=(client,), name="hpa-gate", daemon=True).start()
+            except TimeoutError:  # nobody has come
+                pass
+            except (OSError, RuntimeError):  # no file descriptor or no thread is free; TensorStore asks again
+                if client is not None:
+                    client.close()
+                time.sleep(PAUSE_S)
             with self._lock:
                 late = [request for request in self._requests if time.monotonic() > request.latest_s]
             for request in late:
@@ -126,15 +141,11 @@ class Gate:
 
     def _serve(self, client: socket.socket) -> None:
         """Forward the requests of one connection of TensorStore, one after the other, over one of our own."""
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with (
-            client,
-            client.makefile("rb") as lines,
-            Upstream(self._origin) as upstream,
-            contextlib.suppress(OSError),
-        ):
-            while (head := _read_head(lines)) is not None and self._forward(client, upstream, *head):
-                pass
+        with client, contextlib.suppress(OSError):
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with client.makefile("rb") as lines, Upstream(self._origin) as upstream:
+                while (head := _read_head(lines)) is not None and self._forward(client, upstream, *head):
+                    pass
 
     def _forward(
         self, client: socket.socket, upstream: Upstream, method: str, target: str, headers: dict[str, str]
@@ -158,7 +169,7 @@ class Gate:
             self.failures.append((time.monotonic(), failure))
             if request.is_begun:
                 if failure.kind != "brief":
-                    self._refused[target, ranges] = self.failures[-1]
+                    self._refuse(target, ranges, failure)
                 return False
             status = REPEAT if failure.kind == "brief" else STOP
             client.sendall(f"HTTP/1.1 {status} Gate\r\nContent-Length: 0\r\n\r\n".encode())
@@ -166,6 +177,13 @@ class Gate:
             with self._lock:
                 self._requests.discard(request)
         return True
+
+    def _refuse(self, target: str, ranges: str, failure: ReadFailure) -> None:
+        """Refuse a request when it comes again, and forget those that did not come again."""
+        now_s = time.monotonic()
+        with self._lock:
+            known = {key: refused for key, refused in self._refused.items() if refused[0] > now_s - REFUSED_S}
+            self._refused = known | {(target, ranges): (now_s, failure)}
 
     def _explain(self, error: Exception) -> ReadFailure:
         return error.failure if isinstance(error, _Refused) else explain_connection(error, answered=self.has_answered)
@@ -203,7 +221,8 @@ class Gate:
 
     def _count_allowed(self, target: str, ranges: str) -> int:
         """Return how large the body of a request may be; raises _Refused if there must be no request."""
-        refused_s, failure = self._refused.pop((target, ranges), (-math.inf, None))
+        with self._lock:
+            refused_s, failure = self._refused.pop((target, ranges), (-math.inf, None))
         if failure is not None and time.monotonic() < refused_s + REFUSED_S:
             raise _Refused(failure)
         path, _, query = target.partition("?")
@@ -232,7 +251,8 @@ def _open_gate(origin: str, process: int) -> Gate:
     """Open a gate. A forked process has none of the threads of its parent, and opens its own."""
     if urllib.request.getproxies():  # TensorStore must not ask a proxy for an address of this process
         for name in ("no_proxy", "NO_PROXY"):
-            os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
+            hosts = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
+            os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1"]))
     return Gate(origin)
 
 

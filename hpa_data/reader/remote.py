@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_data.reader.failures import CONVERT, ReadFailure, explain_text
 from hpa_data.reader.gate import Gate, open_gate
 from hpa_data.reader.kvstore import is_url, make_kvstore
@@ -33,6 +33,11 @@ class Server:
     spec : dict
         TensorStore's specification of it.
     gate : Gate or None
+
+    Raises
+    ------
+    InputError
+        If a URL or the address of a proxy is none.
     """
 
     def __init__(self, location: str | Path) -> None:
@@ -43,8 +48,13 @@ class Server:
         self._has_answered = False
         self.name = "the disk"
         if is_url(location):
-            self.spec, self.gate, self._key = _pass_gate(self.spec)
-            netloc = urllib.parse.urlsplit(str(location)).netloc
+            try:
+                self.spec, self.gate, self._key = _pass_gate(self.spec)
+                netloc = urllib.parse.urlsplit(str(location)).netloc
+            except ValueError as error:
+                raise InputError(
+                    f"Cannot read {location}: {first_line(error)}. Check the address, and the proxy in the environment."
+                ) from error
             self.name = self.gate.netloc if self.gate else netloc.rpartition("@")[2]
 
     def allow(self, key: str, n_bytes: int) -> None:
