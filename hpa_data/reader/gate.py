@@ -3,12 +3,19 @@
 TensorStore keeps what a server sends until it ends, unpacks it if the server says that it is packed, and does not stop
 a request that nobody waits for any longer. So it is given an address of this process, and its requests are forwarded
 from there: with limits of time, and with no body larger than the metadata allow.
+
+Every program of the machine can connect to that address, and a web page can make a browser do it. So the gate forwards
+reading only, and only for those who know its password, which TensorStore gets with the address. Requests that are
+signed for S3 have no room for it; their signature is checked by the server itself.
 """
 
+import base64
 import contextlib
+import hmac
 import math
 import os
 import re
+import secrets
 import socket
 import threading
 import time
@@ -36,7 +43,9 @@ REFUSED_S = 5.0
 # Until another connection is accepted, if one could not be served.
 PAUSE_S = 0.1
 # What belongs to one connection; and what would let the server pack its answer.
-DROPPED = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "accept-encoding"}
+DROPPED = {"connection", "keep-alive", "transfer-encoding", "content-length", "accept-encoding"}
+# What TensorStore needs to read.
+METHODS = {"GET", "HEAD"}
 # Answers to TensorStore: it repeats the request within seconds, or not at all.
 REPEAT, STOP = 503, 400
 
@@ -69,6 +78,8 @@ class Gate:
     ----------
     origin : str
         Scheme, host and port of the server: ``https://host:8080``.
+    is_signed : bool
+        Whether requests with a signature of S3, for the server's own name, are forwarded.
 
     Raises
     ------
@@ -78,7 +89,9 @@ class Gate:
     Attributes
     ----------
     address : str
-        Where TensorStore finds the gate: ``http://127.0.0.1:…``.
+        Where TensorStore finds the gate: ``http://PASSWORD@127.0.0.1:…``.
+    public_address : str
+        Of the server, without a user: for messages.
     has_answered : bool
         Whether the server ever answered.
     heard_s : float
@@ -87,12 +100,17 @@ class Gate:
         The latest ones, and when they happened.
     """
 
-    def __init__(self, origin: str) -> None:
-        self.netloc = urllib.parse.urlsplit(origin).netloc.rpartition("@")[2]
+    def __init__(self, origin: str, *, is_signed: bool = False) -> None:
+        scheme, netloc, *_ = urllib.parse.urlsplit(origin)
+        self.netloc = netloc.rpartition("@")[2]
+        self.public_address = f"{scheme}://{self.netloc}"
         self.has_answered = False
         self.heard_s = time.monotonic()
         self.failures: deque[tuple[float, ReadFailure]] = deque(maxlen=64)
         self._origin = origin
+        self._is_signed = is_signed
+        password = secrets.token_urlsafe(32)
+        self._authorization = b"Basic " + base64.b64encode(f"{password}:".encode())
         Upstream(origin)  # raises here what no thread of the gate could tell
         self._allowed: dict[str, int] = {}
         # What failed after its answer had begun, and when: TensorStore takes that for a break, and asks again at once.
@@ -102,7 +120,7 @@ class Gate:
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._listener.settimeout(1.0)
-        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.address = f"http://{password}@127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, name="hpa-gate", daemon=True).start()
 
     def allow(self, path: str, n_bytes: int) -> None:
@@ -144,8 +162,22 @@ class Gate:
         with client, contextlib.suppress(OSError):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with client.makefile("rb") as lines, Upstream(self._origin) as upstream:
-                while (head := _read_head(lines)) is not None and self._forward(client, upstream, *head):
-                    pass
+                while (head := _read_head(lines)) is not None:
+                    method, target, headers = head
+                    if method not in METHODS or not self._admit(headers):
+                        client.sendall(b"HTTP/1.1 403 Gate\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                        return
+                    if not self._forward(client, upstream, method, target, headers):
+                        return
+
+    def _admit(self, headers: dict[str, str]) -> bool:
+        """Return whether a request is TensorStore's, and take what shows it out of its headers."""
+        host, given = headers.pop("host", ""), headers.get("authorization", "")
+        if hmac.compare_digest(given.encode("latin-1"), self._authorization):
+            del headers["authorization"]
+            return True
+        # The name shows that it is no web page, whose browser would send the gate's own or the page's.
+        return self._is_signed and host == self.netloc and given.startswith("AWS4-")
 
     def _forward(
         self, client: socket.socket, upstream: Upstream, method: str, target: str, headers: dict[str, str]
@@ -241,19 +273,19 @@ class Gate:
         return n_allowed
 
 
-def open_gate(origin: str) -> Gate:
-    """Return the gate of this process before a server."""
-    return _open_gate(origin, os.getpid())
+def open_gate(origin: str, *, is_signed: bool = False) -> Gate:
+    """Return the gate of this process before a server; see `Gate`."""
+    return _open_gate(origin, is_signed, os.getpid())
 
 
 @cache
-def _open_gate(origin: str, process: int) -> Gate:
+def _open_gate(origin: str, is_signed: bool, process: int) -> Gate:
     """Open a gate. A forked process has none of the threads of its parent, and opens its own."""
     if urllib.request.getproxies():  # TensorStore must not ask a proxy for an address of this process
         for name in ("no_proxy", "NO_PROXY"):
             hosts = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
             os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1"]))
-    return Gate(origin)
+    return Gate(origin, is_signed=is_signed)
 
 
 def _read_head(lines: BinaryIO) -> tuple[str, str, dict[str, str]] | None:

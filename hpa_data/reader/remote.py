@@ -4,6 +4,7 @@ import logging
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,12 @@ class Server:
         known = [] if self.gate is None else list(self.gate.failures)
         failures = [failure for failed_s, failure in known if failed_s >= since_s]
         final = [failure for failure in failures if failure.kind == "final"]
-        return (
-            final or failures or [explain_text(error, is_local=not is_url(self.location), answered=self._has_answered)]
-        )[-1]
+        if failures:
+            return (final or failures)[-1]
+        text = explain_text(error, is_local=not is_url(self.location), answered=self._has_answered)
+        if self.gate:
+            text = replace(text, what=text.what.replace(self.gate.address, self.gate.public_address))
+        return text
 
     def _wait(self, future: Any) -> Any:
         """Wait for one read. Says so where the server is silent; ends at once after an interrupt."""
@@ -180,8 +184,8 @@ def _pass_gate(spec: dict[str, Any]) -> tuple[dict[str, Any], Gate | None, str]:
         return spec | {"base_url": base}, gate, urllib.parse.unquote(url.path) + spec["path"]
     if spec["driver"] == "s3" and "endpoint" in spec:
         url = urllib.parse.urlsplit(spec["endpoint"])
-        gate = open_gate(f"{url.scheme}://{url.netloc}")
-        # The request is signed for the server's own name.
+        # Requests are signed for the server's own name, unless there are no credentials.
+        gate = open_gate(f"{url.scheme}://{url.netloc}", is_signed="aws_credentials" not in spec)
         changed = spec | {"endpoint": gate.address + url.path.rstrip("/"), "host_header": gate.netloc}
         return changed, gate, f"{url.path.rstrip('/')}/{spec['bucket']}/{spec['path']}"
     return spec, None, ""

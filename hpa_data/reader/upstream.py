@@ -48,11 +48,11 @@ class Upstream:
         parsed = urllib.parse.urlsplit(origin)
         self.netloc = parsed.netloc.rpartition("@")[2]
         self._is_https = parsed.scheme == "https"
-        self._headers = {"Host": self.netloc} | _name_user(parsed, "Authorization")
+        self._headers = {"host": self.netloc} | _name_user(parsed, "authorization")
         self._proxy = _find_proxy(parsed.scheme, parsed.hostname or "")
         self._host, self._port = parsed.hostname or "", parsed.port
         if self._proxy is not None and not self._is_https:
-            self._headers |= _name_user(self._proxy, "Proxy-Authorization")
+            self._headers |= _name_user(self._proxy, "proxy-authorization")
         self._connection: http.client.HTTPConnection | None = None
         self._buffer = memoryview(bytearray(PIECE_BYTES))
         self._start = self._stop = 0  # what was received and not yet used

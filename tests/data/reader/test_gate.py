@@ -1,5 +1,6 @@
 """The gate: whom it serves, what it survives, and what it forgets."""
 
+import base64
 import contextlib
 import os
 import resource
@@ -10,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tensorstore as ts
 
 from hpa_data.errors import InputError
 from hpa_data.reader.remote import Server
-from tests.web_server import web_server
+from hpa_data.store.store import open_store
+from tests.web_server import Handler, web_server
 
 
 @contextlib.contextmanager
@@ -73,3 +76,70 @@ def test_the_gate_of_another_server_does_not_name_this_machine_again(monkeypatch
     for number in range(3):
         Server(f"http://host-{number}.invalid/a.zarr")
     assert os.environ["no_proxy"] == "localhost,127.0.0.1"
+
+
+def ask(server: Server, request: str) -> bytes:
+    """Send a request to the gate before a server, and return the beginning of its answer."""
+    assert server.gate
+    with socket.create_connection(("127.0.0.1", int(server.gate.address.rpartition(":")[2])), timeout=10) as client:
+        client.sendall(request.encode())
+        return client.recv(12)
+
+
+SIGNED = "authorization: AWS4-HMAC-SHA256 Credential=key"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET /a/x HTTP/1.1\r\n\r\n",
+        "GET /a/x HTTP/1.1\r\nAuthorization: Basic eDo=\r\n\r\n",
+        "PUT /a/x HTTP/1.1\r\nAuthorization: {password}\r\n\r\n",
+        "DELETE /a/x HTTP/1.1\r\nHost: {host}\r\n" + SIGNED + "\r\n\r\n",
+        "GET /a/x HTTP/1.1\r\nHost: rebound.example\r\n" + SIGNED + "\r\n\r\n",
+        "GET /a/x HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "s3"])
+def test_what_is_not_of_this_process_does_not_pass_the_gate(
+    scheme: str, request_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with web_server(tmp_path) as (url, paths):
+        host = url.removeprefix("http://")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://me:secret@{host}")
+        server = Server(f"http://me:secret@{host}/a" if scheme == "http" else "s3://hpa-bucket/a")
+        assert server.gate
+        password = "Basic " + base64.b64encode(server.gate.address[7:].partition("@")[0].encode() + b":").decode()
+        assert ask(server, request_.format(host=host, password=password)) == b"HTTP/1.1 403"
+        assert paths == []
+        assert ask(server, f"GET /a/x HTTP/1.1\r\nAuthorization: {password}\r\n\r\n") == b"HTTP/1.1 404"
+
+
+def test_a_store_on_s3_is_read_without_credentials_and_its_gate_forwards_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def answer(handler: Handler) -> bool:
+        given.append(handler.headers.get_all("Authorization"))
+        return False
+
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    with web_server(tmp_path, answer) as (url, _):
+        for user in ("", "me:secret@"):
+            monkeypatch.setenv("AWS_ENDPOINT_URL", url.replace("//", f"//{user}"))
+            with pytest.raises(InputError, match="it has no zarr.json"):
+                open_store("s3://hpa-bucket/a.zarr")
+            server = Server("s3://hpa-bucket/a.zarr")
+            assert ask(server, f"GET /a HTTP/1.1\r\nHost: {url[7:]}\r\n{SIGNED}\r\n\r\n") == b"HTTP/1.1 403"
+    assert given[0] is None
+    assert given[-1] == ["Basic " + base64.b64encode(b"me:secret").decode()]
+
+
+def test_a_message_names_the_server_and_not_its_gate(tmp_path: Path) -> None:
+    (tmp_path / "zarr.json").write_text("{}")
+    with web_server(tmp_path) as (url, _):
+        server = Server(url)
+        with pytest.raises(InputError, match=f"{url}/zarr.json") as error:
+            server.read([lambda: ts.open({"driver": "zarr3", "kvstore": server.spec}, open=True)], "the array")
+    assert "@" not in str(error.value)
