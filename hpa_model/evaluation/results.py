@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.system.files import read_text
+from hpa_data.system.files import MAX_TEXT_BYTES
 from hpa_model.baseline.settings import CLASSIFIERS, IN_WORDS
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.scores import predict_rows, score_run
@@ -30,7 +30,7 @@ from hpa_model.runs.folder import (
     read_run,
 )
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
-from hpa_model.runs.seal import check_file
+from hpa_model.runs.seal import SealError, read_file
 from hpa_model.thresholds import search_thresholds
 
 MAX_NEIGHBORS = 500  # folders beside a run that are looked into
@@ -123,15 +123,24 @@ def read_results(run: Path, scores: Scores | None = None) -> Results:
 def _read_classifiers(run: Path) -> Classifiers:
     scores: dict[str, float] = {}
     features: list[tuple[str, float]] = []
-    check_file(run / CLASSIFIERS_FILE)
-    check_file(run / IMPORTANCES_FILE)
+    classifiers, importances = _read_if_whole(run / CLASSIFIERS_FILE), _read_if_whole(run / IMPORTANCES_FILE)
     with contextlib.suppress(*CORRUPTION_ERRORS):
-        saved = json.loads(read_text(run / CLASSIFIERS_FILE))
+        saved = json.loads(classifiers)
         scores = {IN_WORDS[name]: float(saved[name][HEADLINE.name]) for name in CLASSIFIERS}
     with contextlib.suppress(*CORRUPTION_ERRORS):
-        file = io.StringIO(read_text(run / IMPORTANCES_FILE), newline="")
+        file = io.StringIO(importances.decode(), newline="")
         features = [(row["feature"], float(row["importance"])) for row in itertools.islice(csv.DictReader(file), 15)]
     return Classifiers(scores=scores, features=tuple(features))
+
+
+def _read_if_whole(path: Path) -> bytes:
+    """Read a file that a report can do without; SealError if it is not as it was sealed."""
+    try:
+        return read_file(path, max_bytes=MAX_TEXT_BYTES)
+    except SealError:
+        raise
+    except (OSError, ValueError):
+        return b""
 
 
 def resample_f1(

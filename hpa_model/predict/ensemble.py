@@ -1,6 +1,5 @@
 """The models of a run that predict together, and what is known of them."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +9,9 @@ import numpy.typing as npt
 
 from hpa_data.errors import N_EXAMPLES, InputError, Notice
 from hpa_model.runs.decision import Decision, fit_decision, read_decision
-from hpa_model.runs.folder import OUT_OF_FOLD_FILE, RunDescription, read_run
+from hpa_model.runs.folder import RunDescription, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
-from hpa_model.runs.seal import check_file
+from hpa_model.runs.seal import SealError
 
 # Predicted classes a sample are far off those of the training data: by this factor, over so many samples at least. Real
 # samples have 1.6, standard deviation 0.7.
@@ -72,11 +71,14 @@ def choose_models(run: Path, folds: Sequence[int] | None = None) -> Ensemble:
             f"fold must be from 0 to {n_folds - 1}, as the run has {n_folds}. Received: {_list(folds or ())}. Choose "
             "among them."
         )
-    rows, notices = None, []
-    check_file(run / OUT_OF_FOLD_FILE)
+    notices: list[Notice] = []
     if len(chosen) == n_folds:
-        with contextlib.suppress(InputError):  # predictions need its thresholds alone
+        try:
             rows = read_out_of_fold(run)
+        except SealError:
+            raise
+        except InputError:
+            rows = None  # predictions need its thresholds alone
     else:
         rows = read_out_of_fold(run)
         of_folds = np.isin(rows.folds, chosen)

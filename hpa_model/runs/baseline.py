@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import InputError, first_line
+from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic, write_atomic
-from hpa_data.system.files import refuse_unreadable
 from hpa_data.tables import encode_table
 from hpa_model.baseline.features import name_features
 from hpa_model.baseline.model import BaselineModel
 from hpa_model.baseline.settings import FEATURES_VERSION
-from hpa_model.runs.folder import CORRUPTION_ERRORS, RunDescription, fold_folder, read_arrays
-from hpa_model.runs.seal import check_file, unseal_files
+from hpa_model.runs.folder import CORRUPTION_ERRORS, RunDescription, fold_folder, read_arrays, refuse_damage
+from hpa_model.runs.seal import unseal_files
 
 # In the run folder.
 FEATURES_FILE = "features.npz"
@@ -42,7 +41,6 @@ def read_features(run: Path, n_samples: int, n_features: int) -> tuple[npt.NDArr
     """Read what `write_features` wrote; nothing is measured if there is no such file, or a damaged one."""
     shape = n_samples, n_features
     try:
-        check_file(run / FEATURES_FILE)
         arrays = read_arrays(run / FEATURES_FILE)
         features, is_measured = arrays["features"], arrays["is_measured"]
         if features.shape == shape and features.dtype == np.float32 and is_measured.shape == shape[:1]:
@@ -58,7 +56,7 @@ def write_baseline(run: Path, fold: int, model: BaselineModel) -> None:
         np.savez_compressed(file, **model.encode())  # type: ignore[arg-type]
 
 
-def read_baseline(run: Path, fold: int, description: RunDescription) -> BaselineModel:
+def read_baseline(run: Path, fold: int, description: RunDescription, *, compares_seal: bool = True) -> BaselineModel:
     """Read the classifiers of a fold.
 
     Raises
@@ -75,15 +73,10 @@ def read_baseline(run: Path, fold: int, description: RunDescription) -> Baseline
             f"Cannot use run {run}: its classifiers are of features in version {settings.features_version}, this "
             f"version of hpa computes version {FEATURES_VERSION}. Run `hpa baseline` again, with --overwrite."
         )
-    check_file(path)
     n_features = len(name_features(description.full_dataset.channels))
-    try:
-        return BaselineModel.decode(read_arrays(path), n_features=n_features, n_classes=len(description.classes))
-    except CORRUPTION_ERRORS as error:
-        refuse_unreadable(error, path)
-        raise InputError(
-            f"Cannot read {path}: {first_line(error)}. Remove it, and run the same `hpa baseline` command again."
-        ) from error
+    with refuse_damage(path, "Remove it, and run the same `hpa baseline` command again."):
+        arrays = read_arrays(path, compares_seal=compares_seal)
+        return BaselineModel.decode(arrays, n_features=n_features, n_classes=len(description.classes))
 
 
 def write_importances(run: Path, names: tuple[str, ...], importances: npt.NDArray[np.float64]) -> None:

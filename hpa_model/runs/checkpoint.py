@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from hpa_data.errors import InputError, first_line
+from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic
-from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.records import decode_record, encode_record
-from hpa_model.runs.folder import CORRUPTION_ERRORS, EpochRecord, read_arrays
-from hpa_model.runs.seal import check_file
+from hpa_model.runs.folder import EpochRecord, read_arrays, refuse_damage
 
 # What some fields are called in the file.
 DISK_NAMES = {"elapsed_s": "trained_s", "epochs_since_best": "since_lower"}
@@ -135,7 +134,7 @@ def save_checkpoint(path: Path, state: TrainingState, network: keras.Model, opti
 
 def read_state(path: Path) -> TrainingState:
     """Read the state of a checkpoint; InputError if it is damaged."""
-    return _decode_state(_read_checkpoint(path, "state"), path)
+    return read_checkpoint(path, "state")[0]
 
 
 def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer) -> TrainingState:
@@ -147,9 +146,8 @@ def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer
         If the file is damaged, or of another network or optimizer. Both are unchanged then.
     """
     variables = _list_variables(network, optimizer)
-    arrays = _read_checkpoint(path)
-    state = _decode_state(arrays, path)
-    try:
+    state, arrays = read_checkpoint(path)
+    with _refuse_damage(path):
         values = [arrays.pop(f"v{i}") for i in range(len(variables))]
         if arrays:
             raise ValueError(f"it has {len(arrays)} arrays too many")
@@ -158,31 +156,24 @@ def load_checkpoint(path: Path, network: keras.Model, optimizer: keras.Optimizer
                 raise ValueError(f"it has {variable.path} of shape {value.shape} and type {value.dtype}")
             if not np.isfinite(value).all():
                 raise ValueError(f"it has {variable.path} with NaN or infinity")
-    except CORRUPTION_ERRORS as error:
-        raise InputError(f"Cannot read checkpoint {path}: {first_line(error)}. {REMEDY}") from error
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return state
 
 
-def _read_checkpoint(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
-    """Read all arrays of a checkpoint, or those of some names."""
-    check_file(path)
-    try:
-        return read_arrays(path, *names)
-    except ValueError as error:
-        refuse_unreadable(error, path)
-        raise InputError(f"Cannot read checkpoint {path}: {error}. {REMEDY}") from error
-
-
-def _decode_state(arrays: dict[str, npt.NDArray[Any]], path: Path) -> TrainingState:
-    """Take the state out of the arrays of a checkpoint."""
+def read_checkpoint(
+    path: Path, *names: str, compares_seal: bool = True
+) -> tuple[TrainingState, dict[str, npt.NDArray[Any]]]:
+    """Read the state of a checkpoint, and its other arrays, or those of some names; InputError if it is damaged."""
     fields = {name: field for field, name in DISK_NAMES.items()}
-    try:
+    with _refuse_damage(path):
+        arrays = read_arrays(path, *names, compares_seal=compares_seal)
         raw = {fields.get(name, name): value for name, value in json.loads(str(arrays.pop("state"))).items()}
-    except CORRUPTION_ERRORS as error:
-        raise InputError(f"Cannot read checkpoint {path}: {first_line(error)}. {REMEDY}") from error
-    return decode_record(TrainingState, raw, name=f"checkpoint {path}", remedy=REMEDY)
+    return decode_record(TrainingState, raw, name=f"checkpoint {path}", remedy=REMEDY), arrays
+
+
+def _refuse_damage(path: Path) -> AbstractContextManager[None]:
+    return refuse_damage(path, REMEDY, name=f"checkpoint {path}")
 
 
 def _list_variables(network: keras.Model, optimizer: keras.Optimizer) -> list[Any]:

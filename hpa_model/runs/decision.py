@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import write_atomic
-from hpa_data.system.files import read_text, refuse_unreadable
+from hpa_data.system.files import MAX_TEXT_BYTES
 from hpa_model.metrics import predict_classes
-from hpa_model.runs.folder import CORRUPTION_ERRORS, THRESHOLDS_FILE
+from hpa_model.runs.folder import THRESHOLDS_FILE, refuse_damage
 from hpa_model.runs.out_of_fold import OutOfFold, check_finished
-from hpa_model.runs.seal import check_file, unseal_files
+from hpa_model.runs.seal import read_file, unseal_files
 from hpa_model.thresholds import NEVER, apply_temperatures, fill_empty_rows, fit_temperatures, search_thresholds
 
 
@@ -73,13 +72,12 @@ def write_decision(run: Path, decision: Decision, classes: tuple[str, ...]) -> N
     write_atomic(run / THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def read_decision(run: Path, classes: tuple[str, ...], n_folds: int) -> Decision:
+def read_decision(run: Path, classes: tuple[str, ...], n_folds: int, *, compares_seal: bool = True) -> Decision:
     """Read the decision of a run; InputError if it is not finished, or the file does not fit."""
     path = run / THRESHOLDS_FILE
     check_finished(run, path)
-    check_file(path)
-    try:
-        saved = json.loads(read_text(path))
+    with refuse_damage(path, f"Run `hpa evaluate {run}`.", name=f"{path}, a threshold for each class"):
+        saved = json.loads(read_file(path, max_bytes=MAX_TEXT_BYTES, compares_seal=compares_seal))
         if not isinstance(saved.get("thresholds"), dict):  # before 0.4.0: thresholds alone, by class
             saved = {"thresholds": saved, "temperatures": [1.0] * n_folds, "fill": True}
         thresholds = np.array([float(saved["thresholds"][name]) for name in classes])
@@ -90,9 +88,4 @@ def read_decision(run: Path, classes: tuple[str, ...], n_folds: int) -> Decision
             raise ValueError(f"it must have {n_folds} temperatures above 0")
         if not isinstance(saved["fill"], bool):
             raise ValueError("fill is neither true nor false")
-    except CORRUPTION_ERRORS as error:
-        refuse_unreadable(error, path)
-        raise InputError(
-            f"Cannot read {path}, a threshold for each class: {first_line(error)}. Run `hpa evaluate {run}`."
-        ) from error
     return Decision(thresholds=thresholds, temperatures=temperatures, fill=saved["fill"])

@@ -5,9 +5,8 @@ import csv
 import io
 import json
 import math
-import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,13 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.folds.leak_check import LeakCheck
 from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
-from hpa_data.system.files import open_regular, read_text, refuse_unreadable
+from hpa_data.system.files import MAX_TEXT_BYTES, refuse_unreadable
 from hpa_data.system.records import decode_record, encode_record
 from hpa_data.tables import encode_table
 from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import Keep, TrainConfig
 from hpa_model.runs.origin import Origin
-from hpa_model.runs.seal import check_file, unseal_files
+from hpa_model.runs.seal import open_file, read_file, unseal_files
 
 CONFIG_FILE = "config.json"
 RECIPE_FILE = "recipe.toml"
@@ -183,17 +182,13 @@ def list_sealed(folds: Iterable[int]) -> list[str]:
 def read_run(run: Path, *, compares_seal: bool = True) -> RunDescription:
     """Read the description of a run; InputError if the folder is not a run, or its description is damaged."""
     path = run / CONFIG_FILE
-    if compares_seal:
-        check_file(path)
-    try:
-        raw = json.loads(read_text(path))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            f"Cannot read run {run}: it has no {CONFIG_FILE}. Pass a folder that `hpa train` wrote."
-        ) from error
-    except CORRUPTION_ERRORS as error:
-        refuse_unreadable(error, path)
-        raise InputError(f"Cannot read {path}: {first_line(error)}. Train again.") from error
+    with refuse_damage(path, "Train again."):
+        try:
+            raw = json.loads(read_file(path, max_bytes=MAX_TEXT_BYTES, compares_seal=compares_seal))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError(
+                f"Cannot read run {run}: it has no {CONFIG_FILE}. Pass a folder that `hpa train` wrote."
+            ) from error
     version = ""
     with contextlib.suppress(LookupError, TypeError):
         version = str(raw["versions"]["hpa"])
@@ -273,28 +268,27 @@ def read_history(run: Path, folds: int) -> list[list[EpochRecord]]:
     InputError
         If a table is damaged, or has a column that this version does not know.
     """
-    return [_read_epochs(fold_folder(run, fold) / HISTORY_FILE) for fold in range(folds)]
+    return [read_epochs(fold_folder(run, fold)) for fold in range(folds)]
+
+
+def read_epochs(folder: Path, *, compares_seal: bool = True) -> list[EpochRecord]:
+    """Read the history of one fold, by its folder; raises as `read_history` does."""
+    path = folder / HISTORY_FILE
+    remedy = "Remove the file: only learning curves and speeds are read from it."
+    with refuse_damage(path, remedy):
+        try:
+            content = read_file(path, max_bytes=MAX_TEXT_BYTES, compares_seal=compares_seal)
+        except FileNotFoundError:
+            return []
+        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+        if not rows or any(None in row for row in rows):  # it is first written at the end of an epoch
+            raise ValueError("it has no epoch" if not rows else "a line has too many values")
+    return [decode_record(EpochRecord, row, name=str(path), text=True, remedy=remedy) for row in rows]
 
 
 def find_kept(history: Sequence[EpochRecord], keep: Keep) -> EpochRecord:
     """Return the epoch of a history, not empty, whose model is kept."""
     return history[-1] if keep == "last" else min(history, key=lambda record: record.val_loss)
-
-
-def _read_epochs(path: Path) -> list[EpochRecord]:
-    """Read the history of a fold."""
-    remedy = "Remove the file: only learning curves and speeds are read from it."
-    check_file(path)
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
-        if not rows or any(None in row for row in rows):  # it is first written at the end of an epoch
-            raise ValueError("it has no epoch" if not rows else "a line has too many values")
-    except FileNotFoundError:
-        return []
-    except CORRUPTION_ERRORS as error:
-        refuse_unreadable(error, path)
-        raise InputError(f"Cannot read {path}: {first_line(error)}. {remedy}") from error
-    return [decode_record(EpochRecord, row, name=str(path), text=True, remedy=remedy) for row in rows]
 
 
 def write_class_f1(folder: Path, classes: Sequence[str], class_f1: Sequence[Sequence[float]]) -> None:
@@ -309,14 +303,46 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     write_atomic(path, content)
 
 
-def read_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
-    """Read all arrays of an ``.npz`` file, or those of some names; ValueError if it is damaged or holds objects."""
+def read_arrays(path: Path, *names: str, compares_seal: bool = True) -> dict[str, npt.NDArray[Any]]:
+    """Read all arrays of an ``.npz`` file, or those of some names.
+
+    Raises
+    ------
+    SealError
+        If it is not as it was sealed.
+    OSError, ValueError
+        If it is missing, damaged or holds objects.
+    """
+    with open_file(path, compares_seal=compares_seal) as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as file:
+                return {name: file[name] for name in names or file.files}
+        except CORRUPTION_ERRORS as error:
+            # NumPy's advice for what it takes for a pickle, to allow pickles, is dangerous.
+            reason = "it is not an archive of arrays" if "pickle" in str(error) else first_line(error)
+            raise ValueError(reason) from error
+
+
+@contextlib.contextmanager
+def refuse_damage(path: Path, remedy: str, *, name: str = "") -> Iterator[None]:
+    """Raise InputError for what reading a damaged file raises, but let one that says what to do pass.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file that is read.
+    remedy : str
+        What to do about a damaged file, one sentence.
+    name : str
+        What to call it in the message, if not by its path.
+    """
     try:
-        with os.fdopen(open_regular(path), "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in names or file.files}
+        yield
+    except InputError:
+        raise
     except CORRUPTION_ERRORS as error:
-        # NumPy's advice for what it takes for a pickle, to allow pickles, is dangerous.
-        raise ValueError("it is not an archive of arrays" if "pickle" in str(error) else first_line(error)) from error
+        refuse_unreadable(error, path)
+        raise InputError(f"Cannot read {name or path}: {first_line(error)}. {remedy}") from error
 
 
 def remove_results(run: Path) -> None:

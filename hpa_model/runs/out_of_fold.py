@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import InputError, first_line
+from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic
-from hpa_data.system.files import refuse_unreadable
 from hpa_model.metrics import find_wrong_row
-from hpa_model.runs.folder import CORRUPTION_ERRORS, OUT_OF_FOLD_FILE, read_arrays
-from hpa_model.runs.seal import check_file, unseal_files
+from hpa_model.runs.folder import OUT_OF_FOLD_FILE, read_arrays, refuse_damage
+from hpa_model.runs.seal import AGAIN, unseal_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +53,12 @@ def write_out_of_fold(run: Path, rows: OutOfFold) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_out_of_fold(run: Path) -> OutOfFold:
+def read_out_of_fold(run: Path, *, compares_seal: bool = True) -> OutOfFold:
     """Read the out-of-fold rows of a run folder; InputError if it has none."""
     path = run / OUT_OF_FOLD_FILE
     check_finished(run, path)
-    check_file(path)
-    try:
-        arrays = read_arrays(path)
+    with refuse_damage(path, AGAIN):
+        arrays = read_arrays(path, compares_seal=compares_seal)
         rows = OutOfFold(
             ids=arrays["ids"].tolist(),
             labels=arrays["labels"],
@@ -70,11 +68,6 @@ def read_out_of_fold(run: Path) -> OutOfFold:
             groups=arrays.get("groups"),
         )
         _check_rows(rows)
-    except CORRUPTION_ERRORS as error:
-        refuse_unreadable(error, path)
-        raise InputError(
-            f"Cannot read {path}: {first_line(error)}. Remove it, and run the command that made the run again."
-        ) from error
     return rows
 
 

@@ -8,6 +8,7 @@ no seal, and get none unless `hpa verify --seal` adds it.
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import write_atomic
-from hpa_data.system.files import open_regular, read_regular, read_text, refuse_unreadable
+from hpa_data.system.files import MAX_TEXT_BYTES, check_size, open_regular, read_regular, read_text, refuse_unreadable
 
 SEAL_FILE = "seal.json"
 
@@ -34,6 +35,11 @@ REMEDIES = {
 }
 
 Files = dict[str, str]
+BinaryFile = io.BytesIO | io.BufferedReader
+
+
+class SealError(InputError):
+    """A file of a run is not as it was sealed, or the seal itself is damaged."""
 
 
 def begin_seal(run: Path) -> None:
@@ -42,7 +48,7 @@ def begin_seal(run: Path) -> None:
 
 
 def read_seal(run: Path) -> Files | None:
-    """Read the SHA-256 of the sealed files of a run by name; None if it has no seal, InputError if that is damaged."""
+    """Read the SHA-256 of the sealed files of a run by name; None if it has no seal, SealError if that is damaged."""
     path = run / SEAL_FILE
     try:
         raw = json.loads(read_text(path))
@@ -52,7 +58,7 @@ def read_seal(run: Path) -> Files | None:
         return None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         refuse_unreadable(error, path)
-        raise InputError(
+        raise SealError(
             f"Cannot read {path}: {first_line(error)}. Run `hpa verify` on the run with --seal, which checks it and "
             "seals it again."
         ) from error
@@ -78,7 +84,10 @@ def unseal_files(run: Path, names: Iterable[str]) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file of a run, or of one of its folds, that is not as it was sealed: InputError."""
+    """Refuse a file of a run, or of one of its folds, that is not as it was sealed: SealError.
+
+    For files that a library opens by their path; what is read otherwise is compared by `read_file` or `open_file`.
+    """
     try:
         os.close(open_regular(path))
     except (OSError, ValueError):
@@ -86,17 +95,42 @@ def check_file(path: Path) -> None:
     _compare(path, lambda: hash_file(path))
 
 
-def read_file(path: Path) -> bytes:
-    """Read a file of a run, or of one of its folds; InputError if it is not as it was sealed."""
-    content = read_regular(path, max_bytes=MAX_FILE_BYTES)
-    _compare(path, lambda: hashlib.sha256(content).hexdigest())
+def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES, compares_seal: bool = True) -> bytes:
+    """Read a file of a run, or of one of its folds; SealError if it is not as it was sealed.
+
+    Otherwise raises as `read_regular` does.
+    """
+    content = read_regular(path, max_bytes=max_bytes)
+    if compares_seal:
+        _compare(path, lambda: hashlib.sha256(content).hexdigest())
     return content
+
+
+@contextlib.contextmanager
+def open_file(path: Path, *, compares_seal: bool = True) -> Iterator[BinaryFile]:
+    """Open a file of a run, or of one of its folds, that may be too large for memory; raises as `read_file` does.
+
+    A small one is read at once. Of a large one, the open file is compared, whatever gets its name meanwhile.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        check_size(n_bytes, MAX_FILE_BYTES)
+        content: BinaryFile = io.BytesIO(file.read()) if n_bytes <= MAX_TEXT_BYTES else file
+        if compares_seal:
+            _compare(path, lambda: _hash(content))
+            content.seek(0)
+        yield content
 
 
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with os.fdopen(open_regular(path), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return _hash(file)
+
+
+def _hash(file: BinaryFile) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _compare(path: Path, compute: Callable[[], str]) -> None:
@@ -107,7 +141,7 @@ def _compare(path: Path, compute: Callable[[], str]) -> None:
         if seal is None or name not in seal or compute() == seal[name]:
             return
         if read_seal(run) == seal:  # or it is being written
-            raise InputError(
+            raise SealError(
                 f"Cannot use {path}: it is not as it was sealed in {SEAL_FILE}. {REMEDIES.get(path.name, RESTORE)}"
             )
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dask.system import CPU_COUNT
 
 from hpa_data.dataset import is_readable
-from hpa_data.errors import InputError, first_line
+from hpa_data.errors import InputError
 from hpa_data.reader.batches import BatchSampler, iter_batches
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import open_atomic, write_atomic
@@ -34,9 +34,9 @@ from hpa_model.runs.baseline import (
     write_features,
     write_importances,
 )
-from hpa_model.runs.folder import PROBS_FILE, fold_folder, list_fold_files, list_sealed, read_arrays
+from hpa_model.runs.folder import PROBS_FILE, fold_folder, list_fold_files, list_sealed, read_arrays, refuse_damage
 from hpa_model.runs.out_of_fold import read_out_of_fold
-from hpa_model.runs.seal import check_file, seal_files, unseal_files
+from hpa_model.runs.seal import seal_files, unseal_files
 from hpa_model.training.gather import gather_probs
 from hpa_model.training.run import OpenRun, open_run
 
@@ -192,16 +192,10 @@ def _score_alone(run: Path) -> dict[str, dict[str, float]]:
         probs = np.zeros_like(rows.probs)
         for fold in np.unique(rows.folds):
             path = fold_folder(run, int(fold)) / PROBS_FILE
-            check_file(path)
-            try:
+            with refuse_damage(path, "Remove it, and run the same `hpa baseline` command again."):
                 probs[rows.folds == fold] = found = read_arrays(path)[name]
                 if find_wrong_row(found) is not None:
                     raise ValueError(f"for the classifier {name} it has {find_wrong_row(found)}")
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"Cannot read {path}: {first_line(error)}. Remove it, and run the same `hpa baseline` command "
-                    "again."
-                ) from error
         of_classifier = replace(rows, probs=probs)
         predictions = predict_rows(of_classifier, fit_decision(of_classifier, n_folds=int(rows.folds.max()) + 1))
         alone[name] = {kind: float(f1_per_class(rows.labels, found).mean()) for kind, found in predictions.items()}

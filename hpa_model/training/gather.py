@@ -3,11 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import InputError, first_line
 from hpa_model.metrics import find_wrong_row
-from hpa_model.runs.folder import PROBS_FILE, fold_folder, read_arrays
+from hpa_model.runs.folder import PROBS_FILE, fold_folder, read_arrays, refuse_damage
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
-from hpa_model.runs.seal import check_file
 from hpa_model.training.run import OpenRun, name_parts
 
 
@@ -20,16 +18,13 @@ def gather_probs(run: OpenRun) -> None:
     for number in range(plan.n_folds):
         _, validation = plan.split(number)
         path = fold_folder(run.folder, number) / PROBS_FILE
-        check_file(path)
-        try:
+        with refuse_damage(path, "Remove it and train again."):
             of_fold = read_arrays(path)["probs"]
             if of_fold.shape != (len(validation), labels.shape[1]):
                 raise ValueError(f"it does not hold probabilities of {len(validation)} samples")
             wrong = find_wrong_row(of_fold)
             if wrong is not None:
                 raise ValueError(f"for sample {reader.ids[int(validation[wrong.row])]!r} it has {wrong}")
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"Cannot read {path}: {first_line(error)}. Remove it and train again.") from error
         probs[validation] = of_fold
     rows = OutOfFold(
         ids=[reader.ids[index] for index in validated],

@@ -10,13 +10,13 @@ import keras
 import numpy as np
 
 from hpa_data.dataset import is_readable
-from hpa_data.errors import InputError, Notice, first_line
+from hpa_data.errors import InputError, Notice
 from hpa_data.folds.options import DuplicateSearch
 from hpa_data.folds.plan import FoldPlan, plan_training
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
-from hpa_data.system.files import refuse_linked_folders, refuse_unreadable
+from hpa_data.system.files import MAX_TABLE_BYTES, refuse_linked_folders
 from hpa_data.system.lock import LOCK_NAME, hold_store
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import SILENT, Progress
@@ -33,6 +33,7 @@ from hpa_model.runs.folder import (
     RunDescription,
     fold_folder,
     read_run,
+    refuse_damage,
     remove_partial_files,
 )
 from hpa_model.runs.origin import read_origin, read_versions
@@ -285,11 +286,8 @@ def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
 def check_folds(run: Path, plan: FoldPlan, reader: Reader) -> None:
     """Refuse a run whose validation folds differ from a plan: a model would be scored on what it was trained on."""
     path = run / FOLDS_FILE
-    try:
-        recorded = read_file(path)
-    except (OSError, ValueError) as error:
-        refuse_unreadable(error, path)
-        raise InputError(f"Cannot read {path}: {first_line(error)}. Train again.") from error
+    with refuse_damage(path, "Train again."):
+        recorded = read_file(path, max_bytes=MAX_TABLE_BYTES)
     if recorded != _encode_folds(plan, reader):
         raise InputError(
             f"Cannot use run {run}: samples of the store are in other folds now than in {FOLDS_FILE}, because one "

@@ -17,6 +17,7 @@ from hpa_model.runs.decision import read_decision
 from hpa_model.runs.folder import list_sealed, read_run
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.runs.seal import SEAL_FILE, begin_seal, read_seal, seal_files, unseal_files
+from hpa_model.training.run import check_folds
 from tests.builders import Hpa, assert_refused, make_rows, make_run
 from tests.flips import flip_run
 
@@ -67,6 +68,14 @@ def test_a_changed_file_is_refused_by_whatever_reads_it(run: Path, name: str, re
     with pytest.raises(InputError, match=rf"Cannot use .*{name}: {DAMAGED} [A-Z].*\.$"):
         read(run)
     assert verify_run(run).findings == (f"{name} is not as it was sealed",)
+
+
+def test_folds_that_were_changed_are_not_called_unreadable(run: Path) -> None:
+    (run / "folds.csv").write_text("id,fold\na,1\n")
+    seal_files(run, ["folds.csv"])
+    flip(run / "folds.csv")
+    with pytest.raises(InputError, match=rf"^Cannot use .*folds.csv: {DAMAGED} Remove it, and run "):
+        check_folds(run, None, None)  # type: ignore[arg-type] # it is refused before
 
 
 def test_thresholds_that_are_damaged_are_made_again_by_an_evaluation(run: Path, whole: Path) -> None:
