@@ -6,4 +6,5 @@ from . import folder as folder
 from . import models as models
 from . import origin as origin
 from . import out_of_fold as out_of_fold
+from . import readers as readers
 from . import seal as seal

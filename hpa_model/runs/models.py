@@ -47,7 +47,7 @@ def hash_model(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_model(path: Path, description: RunDescription | None = None) -> keras.Model:
+def load_model(path: Path, description: RunDescription | None = None, *, compares_seal: bool = True) -> keras.Model:
     """Load a model for predictions, without running code from the file.
 
     Parameters
@@ -55,6 +55,8 @@ def load_model(path: Path, description: RunDescription | None = None) -> keras.M
     path : Path
     description : RunDescription, optional
         The run whose image shape and classes it must have.
+    compares_seal : bool
+        Refuse a file that is not as it was sealed.
 
     Raises
     ------
@@ -65,7 +67,8 @@ def load_model(path: Path, description: RunDescription | None = None) -> keras.M
     settle_keras()
     if not is_complete(path):
         raise InputError(f"Cannot read model {path}: it is missing or incomplete. Train the run again.")
-    check_file(path)
+    if compares_seal:
+        check_file(path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS)
     except Exception as error:  # Keras and the file formats raise a dozen types

@@ -31,6 +31,7 @@ REMEDIES = {
     **dict.fromkeys(
         ("out_of_fold.npz", "folds.csv", "probs.npz", "baseline.npz", "importances.csv", "classifiers.json"), AGAIN
     ),
+    **dict.fromkeys(("features.npz", "recipe.toml"), AGAIN),
     **dict.fromkeys(("history.csv", "class_f1.csv"), "Remove it: only learning curves and speeds are read from it."),
 }
 
@@ -75,6 +76,11 @@ def seal_files(run: Path, names: Iterable[str]) -> None:
         return files | {name: hash_file(run / name) for name in names if name not in files and (run / name).is_file()}
 
     _change(run, add)
+
+
+def seal_hashes(run: Path, hashes: Files) -> None:
+    """Seal files of a run by their known SHA-256, as `seal_files` does."""
+    _change(run, lambda files: hashes | files)
 
 
 def unseal_files(run: Path, names: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hpa_data.errors import InputError
@@ -16,9 +17,10 @@ from hpa_model.runs.check import verify_run
 from hpa_model.runs.decision import read_decision
 from hpa_model.runs.folder import list_sealed, read_run
 from hpa_model.runs.out_of_fold import read_out_of_fold
+from hpa_model.runs.readers import list_readers
 from hpa_model.runs.seal import SEAL_FILE, begin_seal, read_seal, seal_files, unseal_files
 from hpa_model.training.run import check_folds
-from tests.builders import Hpa, assert_refused, make_rows, make_run
+from tests.builders import RUN_CLASSES, Hpa, assert_refused, make_rows, make_run
 from tests.flips import flip_run
 
 DAMAGED = r"it is not as it was sealed in seal.json\."
@@ -46,6 +48,12 @@ def flip(path: Path) -> None:
     at = digits[len(digits) // 2] if path.suffix in {".json", ".csv"} else len(content) // 2
     content[at] ^= 1
     path.write_bytes(content)
+
+
+def damage_seal(run: Path) -> bytes:
+    """Change a name in the seal, and return what it is then."""
+    (run / SEAL_FILE).write_text((run / SEAL_FILE).read_text().replace("config.json", "konfig.json"))
+    return (run / SEAL_FILE).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -126,12 +134,42 @@ def test_a_damaged_run_is_not_sealed(run: Path, hpa: Hpa) -> None:
 
 def test_a_damaged_seal_is_refused_and_made_again(run: Path, whole: Path, hpa: Hpa) -> None:
     content = (run / SEAL_FILE).read_text()
-    (run / SEAL_FILE).write_text(content.replace("config.json", "konfig.json"))
+    damage_seal(run)
     with pytest.raises(InputError, match=r"Cannot read .*seal.json: it is damaged. Run `hpa verify` on the run with"):
         read_run(run)
     assert hpa("verify", run).status == 1
     assert hpa("verify", run, "--seal").status == 0
     assert (run / SEAL_FILE).read_text() == content == (whole / SEAL_FILE).read_text()
+
+
+# By file, what hpa cannot have written: of another run, or with a value that is impossible.
+WRONG: dict[str, Callable[[Path], object]] = {
+    "scores.json": lambda path: path.write_text('{"classes": [], "n_samples": 3, "macro_f1": 0.5}'),
+    "folds.csv": lambda path: path.write_text("id,fold\nsample0,1\n"),
+    "fold0/class_f1.csv": lambda path: path.write_text("epoch,a,b,c\n1,0.5,2,0.5\n"),
+    "features.npz": lambda path: np.savez(path, features=np.zeros((3, 2), np.float32), is_measured=np.ones(3, bool)),
+    "importances.csv": lambda path: path.write_text("feature,importance\nother,0.5\n"),
+    "classifiers.json": lambda path: path.write_text('{"trees": {"at_half": 0.5}}'),
+    "fold0/probs.npz": lambda path: np.savez(path, probs=np.zeros((1, len(RUN_CLASSES)), np.float32)),
+    "fold0/history.csv": lambda path: path.write_text("epoch\n1\n"),
+    "thresholds.json": lambda path: path.write_text('{"a": 0.5}'),
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(list_sealed([0])) - {"config.json"}))
+def test_every_file_is_read_before_it_is_sealed_again(run: Path, name: str) -> None:
+    before = damage_seal(run)
+    for write in filter(None, (lambda path: path.write_bytes(b"\0\xff"), WRONG.get(name))):
+        write(run / name)
+        of_seal, *others = verify_run(run, seal=True).findings
+        assert SEAL_FILE in of_seal
+        assert others
+        assert any(name in text for text in others)
+        assert (run / SEAL_FILE).read_bytes() == before
+
+
+def test_each_file_that_is_sealed_has_a_reader(run: Path) -> None:
+    assert list_readers(run, read_run(run)).keys() == set(list_sealed(range(3)))
 
 
 def test_options_of_stores_are_refused_for_a_run(run: Path, hpa: Hpa) -> None:

@@ -1,0 +1,207 @@
+"""What reads each file of a run that is sealed, to check one that has no seal."""
+
+import csv
+import functools
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpa_data.errors import InputError
+from hpa_data.system.files import MAX_TABLE_BYTES, MAX_TEXT_BYTES
+from hpa_data.tables import disarm
+from hpa_model.baseline.features import name_features
+from hpa_model.baseline.settings import CLASSIFIERS
+from hpa_model.config import read_recipe
+from hpa_model.metrics import find_wrong_row
+from hpa_model.runs.baseline import BASELINE_FILE, CLASSIFIERS_FILE, FEATURES_FILE, IMPORTANCES_FILE, read_baseline
+from hpa_model.runs.decision import read_decision
+from hpa_model.runs.folder import (
+    BEST_FILE,
+    CHECKPOINT_FILE,
+    CLASS_F1_FILE,
+    CONFIG_FILE,
+    FOLDS_FILE,
+    HISTORY_FILE,
+    LAST_FILE,
+    OUT_OF_FOLD_FILE,
+    PROBS_FILE,
+    RECIPE_FILE,
+    SCORES_FILE,
+    THRESHOLDS_FILE,
+    RunDescription,
+    fold_folder,
+    read_arrays,
+    read_epochs,
+    read_run,
+    refuse_damage,
+)
+from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
+from hpa_model.runs.seal import REMEDIES, read_file
+
+Readers = dict[str, Callable[[], object]]
+
+
+def list_readers(run: Path, description: RunDescription) -> Readers:
+    """List what reads each file of a run, by the names of `folder.list_sealed`.
+
+    Each reads all of its file, which must exist, without comparing it with the seal. It raises InputError if hpa cannot
+    have written the file, or OSError if it cannot be read.
+    """
+    n_folds = description.config.folds
+
+    @functools.cache
+    def find_rows() -> OutOfFold | None:
+        try:
+            return read_out_of_fold(run, compares_seal=False)
+        except (InputError, OSError):
+            return None  # which its own reader says
+
+    readers: Readers = {
+        CONFIG_FILE: lambda: read_run(run, compares_seal=False),
+        FOLDS_FILE: lambda: _read_folds(run / FOLDS_FILE, n_folds, find_rows()),
+        RECIPE_FILE: lambda: read_recipe(run / RECIPE_FILE),
+        OUT_OF_FOLD_FILE: lambda: _read_rows(run, description),
+        THRESHOLDS_FILE: lambda: read_decision(run, description.classes, n_folds, compares_seal=False),
+        SCORES_FILE: lambda: _read_scores(run / SCORES_FILE, description.classes, find_rows()),
+        FEATURES_FILE: lambda: _read_features(run / FEATURES_FILE, description),
+        IMPORTANCES_FILE: lambda: _read_importances(run / IMPORTANCES_FILE, description),
+        CLASSIFIERS_FILE: lambda: _read_classifiers(run / CLASSIFIERS_FILE),
+    }
+    for fold in range(n_folds):
+        for name, read in _list_fold_readers(run, description, fold, find_rows).items():
+            readers[f"fold{fold}/{name}"] = read
+    return readers
+
+
+def _list_fold_readers(
+    run: Path, description: RunDescription, fold: int, find_rows: Callable[[], OutOfFold | None]
+) -> Readers:
+    folder = fold_folder(run, fold)
+
+    def read_model(name: str) -> None:
+        from hpa_model.runs.models import load_model
+
+        load_model(folder / name, description, compares_seal=False)
+
+    def read_checkpoint() -> None:
+        from hpa_model.runs import checkpoint
+
+        checkpoint.read_checkpoint(folder / CHECKPOINT_FILE, compares_seal=False)
+
+    return {
+        HISTORY_FILE: lambda: read_epochs(folder, compares_seal=False),
+        CLASS_F1_FILE: lambda: _read_class_f1(folder / CLASS_F1_FILE, description.classes),
+        BEST_FILE: lambda: read_model(BEST_FILE),
+        LAST_FILE: lambda: read_model(LAST_FILE),
+        CHECKPOINT_FILE: read_checkpoint,
+        PROBS_FILE: lambda: _read_probs(folder / PROBS_FILE, fold, description.classes, find_rows()),
+        BASELINE_FILE: lambda: read_baseline(run, fold, description, compares_seal=False),
+    }
+
+
+def _read_rows(run: Path, description: RunDescription) -> None:
+    rows = read_out_of_fold(run, compares_seal=False)
+    with refuse_damage(run / OUT_OF_FOLD_FILE, REMEDIES[OUT_OF_FOLD_FILE]):
+        if rows.labels.shape[1] != len(description.classes):
+            raise ValueError(f"it has {rows.labels.shape[1]} columns for {len(description.classes)} classes")
+        if not np.isin(rows.folds, range(description.config.folds)).all():
+            raise ValueError("it has a fold that the run has not")
+
+
+def _read_probs(path: Path, fold: int, classes: tuple[str, ...], rows: OutOfFold | None) -> None:
+    with refuse_damage(path, REMEDIES[path.name]):
+        arrays = read_arrays(path, compares_seal=False)
+        shape = arrays["probs"].shape
+        for name, probs in arrays.items():  # of a baseline, those of each classifier, too
+            if len(shape) != 2 or probs.shape != shape or shape[1] != len(classes) or find_wrong_row(probs) is not None:
+                raise ValueError(f"{name} does not hold probabilities of {len(classes)} classes")
+        if rows is not None and not np.array_equal(arrays["probs"], rows.probs[rows.folds == fold]):
+            raise ValueError(f"{OUT_OF_FOLD_FILE} has other probabilities")
+
+
+def _read_folds(path: Path, n_folds: int, rows: OutOfFold | None) -> None:
+    with refuse_damage(path, REMEDIES[path.name]):
+        table = _read_table(path, ("id", "fold", "part"), ("id", "fold"))
+        found = [(row.get("part", ""), row["id"], int(row["fold"])) for row in table]
+        if not all(0 <= fold < n_folds for *_, fold in found):
+            raise ValueError(f"it has a fold that is not from 0 to {n_folds - 1}")
+        if rows is not None and found != [
+            (part, name, fold) for (part, name), fold in zip(rows.keys, rows.folds.tolist(), strict=True)
+        ]:
+            raise ValueError(f"{OUT_OF_FOLD_FILE} has other samples or folds")
+
+
+def _read_class_f1(path: Path, classes: tuple[str, ...]) -> None:
+    with refuse_damage(path, REMEDIES[path.name]):
+        table = _read_table(path, tuple(dict.fromkeys(("epoch", *map(disarm, classes)))))
+        for epoch, row in enumerate(table, start=1):
+            numbers = [float(value) for value in row.values()]
+            if "epoch" not in classes and numbers[0] != epoch:
+                raise ValueError(f"line {epoch} is of another epoch")
+            if not all(0 <= f1 <= 1 for f1 in numbers[1:]):
+                raise ValueError(f"epoch {epoch} has an F1 score that is not from 0 to 1")
+
+
+def _read_scores(path: Path, classes: tuple[str, ...], rows: OutOfFold | None) -> None:
+    """Read the scores of any version: what their names have in common."""
+    with refuse_damage(path, REMEDIES[path.name]):
+        saved = _read_json(path)
+        if [of_class["name"] for of_class in saved["classes"]] != list(classes):
+            raise ValueError("it has other classes than the run")
+        if rows is not None and saved["n_samples"] != len(rows.ids):
+            raise ValueError(f"it is of {saved['n_samples']} samples, {OUT_OF_FOLD_FILE} has {len(rows.ids)}")
+        scores = [value for name, value in saved.items() if name.startswith("macro_") and value is not None]
+        if not scores or not all(0 <= score <= 1 for score in scores):
+            raise ValueError("it has a score that is not from 0 to 1")
+
+
+def _read_features(path: Path, description: RunDescription) -> None:
+    with refuse_damage(path, REMEDIES[path.name]):
+        arrays = read_arrays(path, compares_seal=False)
+        features, is_measured = arrays["features"], arrays["is_measured"]
+        n_features = len(name_features(description.full_dataset.channels))
+        if features.dtype != np.float32 or features.shape != (len(is_measured), n_features):
+            raise ValueError(f"its features are not {n_features} of each sample")
+        if is_measured.dtype != np.bool_ or is_measured.ndim != 1:
+            raise ValueError("it does not tell which samples are measured")
+
+
+def _read_importances(path: Path, description: RunDescription) -> None:
+    with refuse_damage(path, REMEDIES[path.name]):
+        table = _read_table(path, ("feature", "importance"))
+        names = map(disarm, name_features(description.full_dataset.channels))
+        if sorted(row["feature"] for row in table) != sorted(names):
+            raise ValueError("it has other features than the run")
+        if not all(math.isfinite(float(row["importance"])) for row in table):
+            raise ValueError("an importance is not finite")
+
+
+def _read_classifiers(path: Path) -> None:
+    with refuse_damage(path, REMEDIES[path.name]):
+        saved = _read_json(path)
+        if saved.keys() != set(CLASSIFIERS) or not all(0 <= f1 <= 1 for each in saved.values() for f1 in each.values()):
+            raise ValueError("it has no macro-F1 of each classifier")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    saved = json.loads(read_file(path, max_bytes=MAX_TEXT_BYTES, compares_seal=False))
+    if not isinstance(saved, dict):
+        raise ValueError("it is not a table")
+    return saved
+
+
+def _read_table(path: Path, *headers: tuple[str, ...]) -> list[dict[str, str]]:
+    """Read a CSV table that has one of these headers and at least one row."""
+    text = read_file(path, max_bytes=MAX_TABLE_BYTES, compares_seal=False).decode()
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows = list(table)
+    if table.fieldnames is None or tuple(table.fieldnames) not in headers:
+        raise ValueError(f"its header is not {' or '.join(','.join(header) for header in headers)}")
+    if not rows or any(None in row or None in row.values() for row in rows):
+        raise ValueError("it has no row" if not rows else "a line has too many or too few values")
+    return rows
