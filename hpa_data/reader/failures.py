@@ -19,6 +19,8 @@ NETWORK = "Check the address and the network."
 CONVERT = "Convert the part again."
 # What servers answer when they have too much to do, or when a part of them is down.
 BUSY = {408, 425, 429, 500, 502, 503, 504, 509}
+# What S3 answers with 400, as if the request were wrong.
+BAD_TOKENS = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 # What TensorStore understands itself: done, absent, unchanged, beyond the end.
 UNDERSTOOD = {200, 204, 206, 304, 404, 410, 412, 416}
 
@@ -34,6 +36,14 @@ class ReadFailure:
 
     kind: Literal["brief", "slow", "final"]
     """Whether a repetition may help: at once or in seconds; only later, since the attempt took long; never."""
+
+
+class Refused(Exception):  # noqa: N818 - no error of ours, but what ends a request
+    """Ends a request for a reason."""
+
+    def __init__(self, failure: ReadFailure) -> None:
+        super().__init__(failure.what)
+        self.failure = failure
 
 
 def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> ReadFailure | None:
@@ -59,7 +69,7 @@ def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> Read
         what, remedy = "the bucket is in another region", f"Set AWS_REGION={region}."
     elif code == "RequestTimeTooSkewed":
         what, remedy = "its clock and that of this machine differ", "Set this machine's clock."
-    elif status in {401, 403, 407}:
+    elif status in {401, 403, 407} or code in BAD_TOKENS:
         what, remedy = "it refuses access", CREDENTIALS
     elif 300 <= status < 400:
         what, remedy = f"it redirects to {headers.get('location', 'another address')[:200]}", "Use that address."
@@ -93,6 +103,8 @@ def explain_connection(error: Exception, *, answered: bool) -> ReadFailure:
         case ConnectionRefusedError():
             what, remedy = "it refuses connections", "Check the address and the port, and whether the server runs."
             kind = "brief" if answered else "final"
+        case ssl.SSLEOFError() if answered:
+            what, remedy, kind = "the connection broke off before TLS was ready", LATER, "brief"
         case ssl.SSLError():
             what, remedy = f"TLS fails ({error.reason})", "Check whether it is https:// or http://."
         case OSError():
@@ -107,10 +119,11 @@ _WORDS: tuple[tuple[str, ReadFailure], ...] = (
     ("byte range", ReadFailure(what="", remedy="Use a server that supports range requests.", kind="final")),
     ("AuthorizationHeaderMalformed|PermanentRedirect", ReadFailure(what="", remedy="Set AWS_REGION.", kind="final")),
     (
-        "PERMISSION_DENIED|UNAUTHENTICATED|AccessDenied|[Cc]redential",
+        f"PERMISSION_DENIED|UNAUTHENTICATED|AccessDenied|[Cc]redential|{'|'.join(sorted(BAD_TOKENS))}",
         ReadFailure(what="", remedy=CREDENTIALS, kind="final"),
     ),
     ("Could ?n.t resolve|Could not resolve", ReadFailure(what="", remedy=NETWORK, kind="final")),
+    ("SSL CA cert", ReadFailure(what="", remedy="Correct SSL_CERT_FILE or TENSORSTORE_CA_BUNDLE.", kind="final")),
     ("certificate", ReadFailure(what="", remedy="Check the address and this machine's clock.", kind="final")),
     ("DEADLINE_EXCEEDED|[Tt]imed? ?out", ReadFailure(what="", remedy=LATER, kind="slow")),
     ("retry attempts failed|UNAVAILABLE|ABORTED|CURL error", ReadFailure(what="", remedy=LATER, kind="brief")),

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
 
-from hpa_data.reader.failures import ReadFailure, explain_connection, explain_status
+from hpa_data.reader.failures import ReadFailure, Refused, explain_connection, explain_status
 from hpa_data.reader.limits import get_limits
 from hpa_data.reader.upstream import MAX_HEAD_BYTES, Answer, Upstream
 
@@ -48,14 +48,6 @@ DROPPED = {"connection", "keep-alive", "transfer-encoding", "content-length", "a
 METHODS = {"GET", "HEAD"}
 # Answers to TensorStore: it repeats the request within seconds, or not at all.
 REPEAT, STOP = 503, 400
-
-
-class _Refused(Exception):  # noqa: N818 - no error of ours, but what ends a request
-    """Ends a request for a reason."""
-
-    def __init__(self, failure: ReadFailure) -> None:
-        super().__init__(failure.what)
-        self.failure = failure
 
 
 @dataclass(eq=False)
@@ -218,10 +210,10 @@ class Gate:
             self._refused = known | {(target, ranges): (now_s, failure)}
 
     def _explain(self, error: Exception) -> ReadFailure:
-        return error.failure if isinstance(error, _Refused) else explain_connection(error, answered=self.has_answered)
+        return error.failure if isinstance(error, Refused) else explain_connection(error, answered=self.has_answered)
 
     def _pass_on(self, client: socket.socket, request: _Request, answer: Answer, n_allowed: int) -> None:
-        """Pass an answer on to TensorStore piece by piece; raises _Refused if it is none that TensorStore may have."""
+        """Pass an answer on to TensorStore piece by piece; raises Refused if it is none that TensorStore may have."""
         pieces = request.upstream.read_body(answer)
         if answer.status >= 300:
             body = b""
@@ -231,14 +223,14 @@ class Gate:
                 request.upstream.close()  # whatever else it sends
             failure = explain_status(answer.status, answer.headers, body)
             if failure is not None:
-                raise _Refused(failure)
+                raise Refused(failure)
             client.sendall(_encode_head(answer, 0))
             return
         if answer.headers.get("content-encoding", "identity").lower() != "identity":
             what = "it sends packed data, which were not asked for"
-            raise _Refused(ReadFailure(what=what, remedy="Store the objects without Content-Encoding.", kind="final"))
+            raise Refused(ReadFailure(what=what, remedy="Store the objects without Content-Encoding.", kind="final"))
         if answer.n_bytes is not None and answer.n_bytes > n_allowed:
-            raise _Refused(_describe_excess(f"{answer.n_bytes} bytes", n_allowed))
+            raise Refused(_describe_excess(f"{answer.n_bytes} bytes", n_allowed))
         request.is_begun = True
         client.sendall(_encode_head(answer, answer.n_bytes))
         n_read = 0
@@ -246,23 +238,23 @@ class Gate:
             self.heard_s = time.monotonic()
             n_read += len(piece)
             if n_read > n_allowed:
-                raise _Refused(_describe_excess("data without end", n_allowed))
+                raise Refused(_describe_excess("data without end", n_allowed))
             client.sendall(piece if answer.n_bytes is not None else b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
         if answer.n_bytes is None:
             client.sendall(b"0\r\n\r\n")
 
     def _count_allowed(self, target: str, ranges: str) -> int:
-        """Return how large the body of a request may be; raises _Refused if there must be no request."""
+        """Return how large the body of a request may be; raises Refused if there must be no request."""
         with self._lock:
             refused_s, failure = self._refused.pop((target, ranges), (-math.inf, None))
         if failure is not None and time.monotonic() < refused_s + REFUSED_S:
-            raise _Refused(failure)
+            raise Refused(failure)
         path, _, query = target.partition("?")
         if "list-type=" in query:
             self._n_pages += 1
             if self._n_pages > MAX_LIST_PAGES:
                 what = f"it lists more than {MAX_LIST_PAGES} pages of objects"
-                raise _Refused(ReadFailure(what=what, remedy="Name the parts.", kind="final"))
+                raise Refused(ReadFailure(what=what, remedy="Name the parts.", kind="final"))
         path = urllib.parse.unquote(path)
         while path and path not in self._allowed:
             path = path.rpartition("/")[0]

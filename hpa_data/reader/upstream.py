@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hpa_data.reader.failures import ReadFailure, Refused
 from hpa_data.reader.limits import get_limits
 
 # Received at once, and forwarded at once.
@@ -99,7 +100,7 @@ class Upstream:
                     self._connect()
                 self._socket.sendall(request)
                 return self._read_answer(method)
-            except ConnectionError:
+            except (ConnectionError, ssl.SSLEOFError):
                 self.close()
                 if is_fresh:
                     raise
@@ -126,7 +127,7 @@ class Upstream:
         place = (self._host, self._port) if self._proxy is None else (self._proxy.hostname or "", self._proxy.port)
         connection = http.client.HTTPConnection(*place, timeout=limits.connect_s)
         if self._is_https:
-            context = _trust(*map(os.environ.get, CERTIFICATES))
+            context = _trust(*((name, os.environ.get(name)) for name in CERTIFICATES))
             connection = http.client.HTTPSConnection(*place, timeout=limits.connect_s, context=context)
             if self._proxy is not None:
                 connection.set_tunnel(self._host, self._port, _name_user(self._proxy, "Proxy-Authorization"))
@@ -209,11 +210,17 @@ class Upstream:
 
 
 @lru_cache
-def _trust(*files: str | None) -> ssl.SSLContext:
-    """Return what decides which certificates are accepted: those of the system, and of these files."""
+def _trust(*files: tuple[str, str | None]) -> ssl.SSLContext:
+    """Return what decides which certificates are accepted: those of the system, and of the files of these variables."""
     context = ssl.create_default_context()
-    for file in filter(None, files):
-        context.load_verify_locations(file)
+    for name, file in files:
+        try:
+            if file:
+                context.load_verify_locations(file)
+        except OSError as error:
+            reason = "it holds none" if isinstance(error, ssl.SSLError) else error.strerror
+            what = f"the certificates in {file} cannot be read: {reason}"
+            raise Refused(ReadFailure(what=what, remedy=f"Correct {name}.", kind="final")) from error
     return context
 
 

@@ -332,3 +332,17 @@ def test_https_is_read_if_the_certificate_is_trusted_and_refused_else(
             open_store(url)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert (read_all(url) == oracle[:12]).all()
+
+
+def test_a_file_of_certificates_that_cannot_be_read_is_named_at_once(
+    tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_limits(PATIENT)
+    (tmp_path / "empty.pem").touch()
+    with web_server(tmp_path, certificate=certificate) as (url, _):
+        for name, reason in (("none.pem", "No such file or directory"), ("empty.pem", "it holds none")):
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / name))
+            with pytest.raises(
+                InputError, match=f"certificates in {tmp_path / name} cannot be read.*{reason}.*SSL_CERT_FILE"
+            ):
+                open_store(url)
