@@ -40,6 +40,8 @@ MIN_BYTES_PER_S = 1000
 MAX_LIST_PAGES = 3000
 # TensorStore asks again within this time, users do not.
 REFUSED_S = 5.0
+# Kept, of all who read at the server.
+MAX_FAILURES = 256
 # Until another connection is accepted, if one could not be served.
 PAUSE_S = 0.1
 # What belongs to one connection; and what would let the server pack its answer.
@@ -88,8 +90,6 @@ class Gate:
         Whether the server ever answered.
     heard_s : float
         When bytes arrived last, by `time.monotonic`.
-    failures : deque of (float, ReadFailure)
-        The latest ones, and when they happened.
     """
 
     def __init__(self, origin: str, *, is_signed: bool = False) -> None:
@@ -98,7 +98,7 @@ class Gate:
         self.public_address = f"{scheme}://{self.netloc}"
         self.has_answered = False
         self.heard_s = time.monotonic()
-        self.failures: deque[tuple[float, ReadFailure]] = deque(maxlen=64)
+        self._failures: deque[tuple[float, str, ReadFailure]] = deque(maxlen=MAX_FAILURES)
         self._origin = origin
         self._is_signed = is_signed
         password = secrets.token_urlsafe(32)
@@ -125,6 +125,24 @@ class Gate:
         n_bytes : int
         """
         self._allowed[path.rstrip("/")] = n_bytes
+
+    def list_failures(self, path: str, since_s: float) -> list[ReadFailure]:
+        """List the latest failures of what is at a path, below it or above it.
+
+        Parameters
+        ----------
+        path : str
+            With a slash at its start, not quoted.
+        since_s : float
+            When the first of them happened, by `time.monotonic`.
+        """
+        with self._lock:
+            known = list(self._failures)
+        return [
+            failure
+            for failed_s, place, failure in known
+            if failed_s >= since_s and (place.startswith(path) or path.startswith(f"{place.rstrip('/')}/"))
+        ]
 
     def begin_list(self) -> None:
         """Count the pages of a list from now on."""
@@ -190,7 +208,8 @@ class Gate:
         except Exception as error:  # whatever a hostile answer makes of it
             upstream.close()
             failure = self._explain(TimeoutError() if request.is_late else error)
-            self.failures.append((time.monotonic(), failure))
+            with self._lock:
+                self._failures.append((time.monotonic(), _find_place(target), failure))
             if request.is_begun:
                 if failure.kind != "brief":
                     self._refuse(target, ranges, failure)
@@ -278,6 +297,13 @@ def _open_gate(origin: str, is_signed: bool, process: int) -> Gate:
             hosts = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
             os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1"]))
     return Gate(origin, is_signed=is_signed)
+
+
+def _find_place(target: str) -> str:
+    """Return the path that a request is about; of a list, where its objects are."""
+    path, _, query = target.partition("?")
+    prefix = urllib.parse.parse_qs(query).get("prefix", [""])[0] if "list-type=" in query else ""
+    return urllib.parse.unquote(path) + prefix
 
 
 def _read_head(lines: BinaryIO) -> tuple[str, str, dict[str, str]] | None:

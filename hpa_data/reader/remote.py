@@ -63,6 +63,10 @@ class Server:
         if self.gate:
             self.gate.allow(f"{self._key}{key}", n_bytes)
 
+    def list_failures(self, since_s: float) -> list[ReadFailure]:
+        """List what failed since then, by `time.monotonic`; see `Gate.list_failures`."""
+        return self.gate.list_failures(self._key, since_s) if self.gate else []
+
     def read(
         self,
         starts: Sequence[Callable[[], Any]],
@@ -129,8 +133,7 @@ class Server:
         return keys
 
     def _explain(self, error: Exception, since_s: float) -> ReadFailure:
-        known = [] if self.gate is None else list(self.gate.failures)
-        failures = [failure for failed_s, failure in known if failed_s >= since_s]
+        failures = self.list_failures(since_s)
         final = [failure for failure in failures if failure.kind == "final"]
         if failures:
             return (final or failures)[-1]
@@ -187,5 +190,5 @@ def _pass_gate(spec: dict[str, Any]) -> tuple[dict[str, Any], Gate | None, str]:
         # Requests are signed for the server's own name, unless there are no credentials.
         gate = open_gate(f"{url.scheme}://{url.netloc}", is_signed="aws_credentials" not in spec)
         changed = spec | {"endpoint": gate.address + url.path.rstrip("/"), "host_header": gate.netloc}
-        return changed, gate, f"{url.path.rstrip('/')}/{spec['bucket']}/{spec['path']}"
+        return changed, gate, f"{url.path.rstrip('/')}/{spec['bucket']}/{spec.get('path', '')}"
     return spec, None, ""

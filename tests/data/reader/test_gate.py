@@ -143,3 +143,29 @@ def test_a_message_names_the_server_and_not_its_gate(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"{url}/zarr.json") as error:
             server.read([lambda: ts.open({"driver": "zarr3", "kvstore": server.spec}, open=True)], "the array")
     assert "@" not in str(error.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "s3"])
+def test_a_failure_is_told_to_whom_it_concerns(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    with web_server(tmp_path, lambda handler: handler.answer(403)) as (url, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        base = f"{url}/hpa-bucket" if scheme == "http" else "s3://hpa-bucket"
+        whole, one, other = (Server(f"{base}/{path}") for path in ("a b.zarr", "a b.zarr/train", "a b.zarr/test"))
+        assert whole.gate is one.gate is other.gate
+        store = ts.KvStore.open(one.spec).result()
+        with pytest.raises(InputError, match="it refuses access"):
+            one.read([lambda: store.read("x")], "the part")
+        assert [len(server.list_failures(0.0)) for server in (whole, one, other)] == [1, 1, 0]
+        if scheme == "s3":
+            with pytest.raises(InputError, match="it refuses access"):
+                one.list(store)
+            assert [len(server.list_failures(0.0)) for server in (whole, one, other)] == [2, 2, 0]
+
+
+def test_a_bucket_without_a_path_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    with web_server(tmp_path) as (url, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(InputError, match="it has no zarr.json"):
+            open_store("s3://hpa-bucket")
