@@ -12,7 +12,7 @@ from hpa_data.reader.limits import get_limits
 
 CREDENTIALS = (
     "Check the rights and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE; for a public bucket, "
-    "AWS_SKIP_SIGNATURE=true)."
+    "AWS_SKIP_SIGNATURE=true; of Google, GOOGLE_APPLICATION_CREDENTIALS)."
 )
 LATER = "Run the same command again later, or wait longer with --retry-minutes."
 NETWORK = "Check the address and the network."

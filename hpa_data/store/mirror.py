@@ -90,11 +90,16 @@ class Mirror:
             results = self._server.read([partial(self._store.read, key) for key in batch], f"the store {self.url}")
             for key, result in zip(batch, results, strict=True):
                 if result.state == "value":
-                    self._write(key, bytes(result.value))
+                    self._write(key, bytes(result.value), keys[key])
                     found[key] = len(result.value)
         return found
 
-    def _write(self, key: str, content: bytes) -> None:
+    def _write(self, key: str, content: bytes, n_allowed: int) -> None:
+        if len(content) > n_allowed:  # where no gate stopped it
+            raise InputError(
+                f"Cannot read {self.url}/{key}: it has {len(content)} bytes, where at most {n_allowed} are expected. "
+                "Check where the store is from."
+            )
         self._n_bytes += len(content)
         if self._n_bytes > MAX_BYTES:
             raise InputError(
