@@ -1,6 +1,5 @@
 """Model files: saved without an optimizer, loaded without running code from them."""
 
-import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -14,10 +13,7 @@ from hpa_data.system.os_errors import naming_file
 from hpa_model.backend import settle_keras
 from hpa_model.nets import LAYERS
 from hpa_model.runs.folder import RunDescription
-from hpa_model.runs.seal import check_file
-
-# Forty times the largest network of the catalog.
-MAX_MODEL_BYTES = 2**33
+from hpa_model.runs.seal import MAX_FILE_BYTES, check_file
 
 
 def save_model(network: keras.Model, path: Path) -> None:
@@ -35,19 +31,15 @@ def is_complete(path: Path) -> bool:
     """Tell whether a model file exists and is a whole archive; InputError if it may not be read."""
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            return os.fstat(file.fileno()).st_size <= MAX_MODEL_BYTES and zipfile.is_zipfile(file)
+            return os.fstat(file.fileno()).st_size <= MAX_FILE_BYTES and zipfile.is_zipfile(file)
     except (OSError, ValueError) as error:
         refuse_unreadable(error, path)
         return False
 
 
-def hash_model(path: Path) -> str:
-    """Return the SHA-256 of a model file, in hexadecimal."""
-    with os.fdopen(open_regular(path), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def load_model(path: Path, description: RunDescription | None = None, *, compares_seal: bool = True) -> keras.Model:
+def load_model(
+    path: Path, description: RunDescription | None = None, *, sha256: str = "", compares_seal: bool = True
+) -> keras.Model:
     """Load a model for predictions, without running code from the file.
 
     Parameters
@@ -55,6 +47,8 @@ def load_model(path: Path, description: RunDescription | None = None, *, compare
     path : Path
     description : RunDescription, optional
         The run whose image shape and classes it must have.
+    sha256 : str
+        Of the file, in hexadecimal, if it was just computed.
     compares_seal : bool
         Refuse a file that is not as it was sealed.
 
@@ -68,7 +62,7 @@ def load_model(path: Path, description: RunDescription | None = None, *, compare
     if not is_complete(path):
         raise InputError(f"Cannot read model {path}: it is missing or incomplete. Train the run again.")
     if compares_seal:
-        check_file(path)
+        check_file(path, sha256)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS)
     except Exception as error:  # Keras and the file formats raise a dozen types

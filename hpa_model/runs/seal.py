@@ -89,16 +89,17 @@ def unseal_files(run: Path, names: Iterable[str]) -> None:
     _change(run, lambda files: {name: value for name, value in files.items() if name not in gone})
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, sha256: str = "") -> None:
     """Refuse a file of a run, or of one of its folds, that is not as it was sealed: SealError.
 
-    For files that a library opens by their path; what is read otherwise is compared by `read_file` or `open_file`.
+    For files that a library opens by their path; what is read otherwise is compared by `read_file` or `open_file`. The
+    SHA-256 of the file is computed unless it is given.
     """
     try:
         os.close(open_regular(path))
     except (OSError, ValueError):
         return  # what cannot be read at all is for its reader to say
-    _compare(path, lambda: hash_file(path))
+    _compare(path, lambda: sha256 or hash_file(path))
 
 
 def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES, compares_seal: bool = True) -> bytes:

@@ -27,7 +27,7 @@ class BaseRun:
     def load(self, fold: int) -> keras.Model:
         """Load the network of a fold with a frozen backbone; InputError if it is another one than at the beginning."""
         check_model(self.folder, fold, self.models[fold], purpose="fine-tune")
-        return load_frozen(self.folder, self.description, fold=fold)
+        return load_frozen(self.folder, self.description, fold=fold, sha256=self.models[fold])
 
     def extend(self, description: RunDescription, store: Store) -> RunDescription:
         """Add to the description of a run that it is fine-tuned; InputError if it is of other data than the base."""

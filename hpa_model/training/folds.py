@@ -46,11 +46,12 @@ def copy_folds(base: Path, run: OpenRun) -> None:
         if fold.number not in run.description.trained_folds:
             for name in FOLD_FILES:
                 source = fold_folder(base, fold.number) / name
+                content = read_file(source) if source.exists() else None
                 if name == BEST_FILE:
                     sha256 = run.description.base_models[fold.number]
-                    check_model(base, fold.number, sha256, purpose="copy")
-                if source.exists():
-                    write_atomic(fold.folder / name, read_file(source))
+                    check_model(base, fold.number, sha256, purpose="copy", content=content)
+                if content is not None:
+                    write_atomic(fold.folder / name, content)
 
 
 def train_folds(

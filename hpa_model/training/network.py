@@ -1,5 +1,6 @@
 """The network of a fold before training: newly initialized, or from an earlier run with its backbone frozen."""
 
+import hashlib
 import random
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hpa_model.backend import on_tensorflow
 from hpa_model.config import TrainConfig
 from hpa_model.nets.head import freeze_backbone
 from hpa_model.runs.folder import BEST_FILE, PROBS_FILE, RunDescription, fold_folder
-from hpa_model.runs.models import hash_model, is_complete, load_model
+from hpa_model.runs.models import is_complete, load_model
+from hpa_model.runs.seal import hash_file
 
 
 def build_network(description: RunDescription, *, fold: int) -> keras.Model:
@@ -30,10 +32,13 @@ def build_network(description: RunDescription, *, fold: int) -> keras.Model:
     )
 
 
-def load_frozen(run: Path, description: RunDescription, *, fold: int) -> keras.Model:
-    """Load the best network of a fold of a run, with all layers but the classification head frozen."""
+def load_frozen(run: Path, description: RunDescription, *, fold: int, sha256: str = "") -> keras.Model:
+    """Load the best network of a fold of a run, with all layers but the classification head frozen.
+
+    `sha256` is that of its file, as for `load_model`.
+    """
     seed_fold(description.config, fold)
-    network = load_model(fold_folder(run, fold) / BEST_FILE, description)
+    network = load_model(fold_folder(run, fold) / BEST_FILE, description, sha256=sha256)
     freeze_backbone(network)
     return network
 
@@ -58,23 +63,29 @@ def hash_models(run: Path, description: RunDescription, *, purpose: str) -> tupl
     hashes = []
     for number in range(description.config.folds):
         model = fold_folder(run, number) / BEST_FILE
-        load_model(model, description)
+        sha256 = hash_file(model) if is_complete(model) else ""
+        load_model(model, description, sha256=sha256)
         if not model.with_name(PROBS_FILE).exists():
             raise InputError(
                 f"Cannot {purpose} {run}: fold {number} is not finished. Run the same `hpa train` command again; it "
                 "resumes."
             )
-        hashes.append(hash_model(model))
+        hashes.append(sha256)
     return tuple(hashes)
 
 
-def check_model(run: Path, fold: int, sha256: str, *, purpose: str) -> None:
+def check_model(run: Path, fold: int, sha256: str, *, purpose: str, content: bytes | None = None) -> None:
     """Refuse the best model of a fold if it is not the one that was found when `hash_models` looked at it: InputError.
 
     The other folds may have taken days since, and a model that was trained again may know what this one is scored on.
+    `content` is that of the file, if it was read.
     """
     model = fold_folder(run, fold) / BEST_FILE
-    if not is_complete(model) or hash_model(model) != sha256:
+    if content is not None:
+        is_same = hashlib.sha256(content).hexdigest() == sha256
+    else:
+        is_same = is_complete(model) and hash_file(model) == sha256
+    if not is_same:
         raise InputError(
             f"Cannot {purpose} {model}: it is another file than when this run was begun. Put it back from a copy, or "
             "begin again with --overwrite."

@@ -43,7 +43,8 @@ class Weights:
         """
         network = build_network(description, fold=fold)
         check_model(self.folder, fold, self.models[fold], purpose="start from")
-        source = load_model(fold_folder(self.folder, fold) / BEST_FILE, self.description)
+        best = fold_folder(self.folder, fold) / BEST_FILE
+        source = load_model(best, self.description, sha256=self.models[fold])
         same_classes = self.description.classes == description.classes
         of_both = [[layer for layer in model.layers if layer.weights] for model in (network, source)]
         if len(of_both[0]) != len(of_both[1]):

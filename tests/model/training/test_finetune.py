@@ -11,10 +11,11 @@ from hpa_data.store.store import Store, open_store
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
-from hpa_model.runs.seal import begin_seal
+from hpa_model.runs.seal import begin_seal, hash_file
 from hpa_model.training.base import open_base
 from hpa_model.training.finetune import finetune, name_finetuned, train_and_finetune
 from hpa_model.training.job import Checkpointing
+from hpa_model.training.network import check_model
 from hpa_model.training.weights import open_weights
 from tests.builders import convert, unseal_run
 from tests.model.stopping import CONFIG, Killed, stop_at
@@ -123,6 +124,14 @@ def test_a_base_that_is_exchanged_before_its_fold_is_tuned_or_copied_is_refused(
         base.load(1)
     with pytest.raises(InputError, match=r"Cannot use .*fold1/best.keras: it is not as it was sealed in seal.json\."):
         finetune(source, out=tmp_path / "new", folds="all")
+
+
+def test_a_model_that_is_copied_is_compared_as_it_was_read(run: Path) -> None:
+    content = (run / "fold0" / "best.keras").read_bytes()
+    sha256 = hash_file(run / "fold0" / "best.keras")
+    check_model(run, 0, sha256, purpose="copy", content=content)
+    with pytest.raises(InputError, match=r"Cannot copy .*fold0/best.keras: it is another file than when this run"):
+        check_model(run, 0, sha256, purpose="copy", content=content[:-1])
 
 
 @pytest.mark.slow
