@@ -15,7 +15,8 @@ from hpa_data.store.store import open_store
 from hpa_model.config import format_image_size, make_config, merge_settings, parse_image_size, read_recipe
 from hpa_model.evaluation.records import HEADLINE
 from hpa_model.evaluation.scores import score_run
-from hpa_model.runs.folder import read_history, read_run
+from hpa_model.runs.folder import read_run
+from hpa_model.runs.history import read_history
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.finetune import train_and_finetune
 

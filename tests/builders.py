@@ -28,7 +28,8 @@ from hpa_data.store.part import Part
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.executor import Parallelism
 from hpa_model.config import TrainConfig
-from hpa_model.runs.folder import EpochRecord, RunDescription, write_history
+from hpa_model.runs.folder import RunDescription
+from hpa_model.runs.history import EpochRecord, write_history
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
 from hpa_model.runs.seal import SEAL_FILE
 

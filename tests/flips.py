@@ -120,7 +120,8 @@ def read_run_files(run: Path, folds: int, known: dict[str, Any]) -> Any:
     from hpa_model.predict.ensemble import choose_models
     from hpa_model.runs.baseline import read_baseline
     from hpa_model.runs.checkpoint import read_state
-    from hpa_model.runs.folder import fold_folder, read_history, read_run
+    from hpa_model.runs.folder import fold_folder, read_run
+    from hpa_model.runs.history import read_history
     from hpa_model.runs.seal import hash_file, read_file
 
     description = read_run(run)

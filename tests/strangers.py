@@ -72,7 +72,8 @@ def read_store(path: Path) -> list[str]:
 def read_run_folder(path: Path) -> list[str]:
     """Read all of a run; return what was said."""
     from hpa_model.runs.decision import read_decision
-    from hpa_model.runs.folder import read_history, read_run
+    from hpa_model.runs.folder import read_run
+    from hpa_model.runs.history import read_history
     from hpa_model.runs.out_of_fold import read_out_of_fold
 
     said = []

@@ -305,7 +305,7 @@ def test_a_finished_run_is_not_changed(runs: Path) -> None:
 
 def test_an_unfinished_run_resumes_within_an_epoch_and_ends_as_it_would_have(runs: Path) -> None:
     from hpa_model.config import make_config, read_recipe
-    from hpa_model.runs.folder import read_history
+    from hpa_model.runs.history import read_history
     from hpa_model.runs.out_of_fold import read_out_of_fold
     from hpa_model.training.train import train
 

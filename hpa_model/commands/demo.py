@@ -14,7 +14,7 @@ from hpa_data.commands.options import Json, Seed
 if TYPE_CHECKING:
     from hpa_model.demo import Demo
     from hpa_model.metrics import Interval
-    from hpa_model.runs.folder import EpochRecord
+    from hpa_model.runs.history import EpochRecord
 
 # Columns of the text, so that no terminal breaks its lines.
 WIDTH = 80

@@ -19,7 +19,7 @@ from hpa_model.config import FoldChoice, Loss, Precision, TrainConfig
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
     from hpa_model.evaluation.records import Scores
-    from hpa_model.runs.folder import EpochRecord
+    from hpa_model.runs.history import EpochRecord
 
 # Panels of the help texts.
 SETTINGS, RESOURCES = "Settings of the recipe", "Memory and checkpoints"

@@ -13,7 +13,8 @@ from hpa_model.config import format_image_size
 from hpa_model.evaluation.difference import Difference, compare_rows
 from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, Scores
 from hpa_model.evaluation.scores import score_run
-from hpa_model.runs.folder import RunDescription, read_history, read_run
+from hpa_model.runs.folder import RunDescription, read_run
+from hpa_model.runs.history import read_history
 from hpa_model.runs.out_of_fold import read_out_of_fold
 
 # Macro-F1 that Madeira and Parreira (2018) report for each network before oversampling, that of `gapnet` on Kaggle's

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from hpa_data.stats.style import BLUE, RED
 from hpa_model.config import Keep
 from hpa_model.evaluation.figure_style import BAND, INK, NARROW, SOFT, WIDE, legend_height, style_figure
-from hpa_model.runs.folder import EpochRecord, find_kept
+from hpa_model.runs.history import EpochRecord, find_kept
 from hpa_model.thresholds import NoSkill
 
 # Rows of panels: title, and the metrics in it with line and color, the most important first.

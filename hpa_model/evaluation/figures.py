@@ -13,7 +13,8 @@ from hpa_model.evaluation.confusion import ConfusionMap, map_confusion
 from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
 from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, Scores
 from hpa_model.evaluation.results import Results, score_change
-from hpa_model.runs.folder import FIGURES_FOLDER, find_kept
+from hpa_model.runs.folder import FIGURES_FOLDER
+from hpa_model.runs.history import find_kept
 
 # Figures that cannot be drawn for a phone: it scrolls over them.
 SCROLLED = {"confusion"}

@@ -24,11 +24,10 @@ from hpa_model.runs.folder import (
     CONFIG_FILE,
     CORRUPTION_ERRORS,
     REPORT_FILE,
-    EpochRecord,
     RunDescription,
-    read_history,
     read_run,
 )
+from hpa_model.runs.history import EpochRecord, read_history
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
 from hpa_model.runs.seal import SealError, read_file
 from hpa_model.thresholds import search_thresholds

@@ -15,7 +15,8 @@ from keras import ops
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic
 from hpa_data.system.records import decode_record, encode_record
-from hpa_model.runs.folder import EpochRecord, read_arrays, refuse_damage
+from hpa_model.runs.folder import read_arrays, refuse_damage
+from hpa_model.runs.history import EpochRecord
 
 # What some fields are called in the file.
 DISK_NAMES = {"elapsed_s": "trained_s", "epochs_since_best": "since_lower"}

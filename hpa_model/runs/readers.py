@@ -36,10 +36,10 @@ from hpa_model.runs.folder import (
     RunDescription,
     fold_folder,
     read_arrays,
-    read_epochs,
     read_run,
     refuse_damage,
 )
+from hpa_model.runs.history import read_epochs
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
 from hpa_model.runs.seal import REMEDIES, read_file
 

@@ -32,7 +32,9 @@ REMEDIES = {
         ("out_of_fold.npz", "folds.csv", "probs.npz", "baseline.npz", "importances.csv", "classifiers.json"), AGAIN
     ),
     **dict.fromkeys(("features.npz", "recipe.toml"), AGAIN),
-    **dict.fromkeys(("history.csv", "class_f1.csv"), "Remove it: only learning curves and speeds are read from it."),
+    **dict.fromkeys(
+        ("history.csv", "class_f1.csv"), "Remove the file: only learning curves and speeds are read from it."
+    ),
 }
 
 Files = dict[str, str]

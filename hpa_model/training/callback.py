@@ -15,7 +15,8 @@ from hpa_model.losses import loss_of_set
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
 from hpa_model.predict import predict_probs
 from hpa_model.runs.checkpoint import TrainingState, save_checkpoint
-from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE, EpochRecord, write_class_f1, write_history
+from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE
+from hpa_model.runs.history import EpochRecord, write_class_f1, write_history
 from hpa_model.runs.models import save_model
 from hpa_model.thresholds import search_thresholds
 from hpa_model.thresholds.no_skill import measure_best_without_skill

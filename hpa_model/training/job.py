@@ -11,7 +11,7 @@ from hpa_data.reader.batches import count_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
-from hpa_model.runs.folder import EpochRecord
+from hpa_model.runs.history import EpochRecord
 from hpa_model.training.tensorboard import EpochLogger, no_log
 
 EpochReport = Callable[[int, EpochRecord, bool], None]

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from hpa_data.errors import InputError
 from hpa_model.config import TrainConfig, format_image_size
-from hpa_model.runs.folder import TENSORBOARD_FOLDER, EpochRecord
+from hpa_model.runs.folder import TENSORBOARD_FOLDER
+from hpa_model.runs.history import EpochRecord
 
 # The metrics that TensorBoard lists beside the settings of a run.
 LISTED = ("val_loss", "val_macro_f1_best")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.recipes import tabulate_runs
 from hpa_model.evaluation.scores import score_run
-from hpa_model.runs.folder import read_history
+from hpa_model.runs.history import read_history
 
 
 def test_the_table_of_recipes_shows_what_a_run_saw_and_scored(run: Path) -> None:

@@ -19,7 +19,7 @@ from hpa_model.evaluation.scores import score_run
 from hpa_model.losses import loss_of_set
 from hpa_model.nets import NETS
 from hpa_model.runs.check import verify_run
-from hpa_model.runs.folder import read_history
+from hpa_model.runs.history import read_history
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.fit import fit_fold

@@ -19,7 +19,8 @@ from hpa_model.evaluation.records import THRESHOLDINGS
 from hpa_model.evaluation.results import read_results, resample_f1
 from hpa_model.evaluation.scores import find_confusion, predict_headline, score_rows
 from hpa_model.metrics import f1_per_class, predict_classes
-from hpa_model.runs.folder import read_history, read_run
+from hpa_model.runs.folder import read_run
+from hpa_model.runs.history import read_history
 from tests.builders import RUN_CLASSES, make_rows, make_run
 
 

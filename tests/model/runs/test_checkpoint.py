@@ -15,7 +15,7 @@ from hpa_data.errors import InputError
 from hpa_model import nets
 from hpa_model.config import TrainConfig
 from hpa_model.runs.checkpoint import START, load_checkpoint, read_state, save_checkpoint
-from hpa_model.runs.folder import EpochRecord
+from hpa_model.runs.history import EpochRecord
 from hpa_model.training.optimizer import make_optimizer
 
 # Every metric has a value: NaN, the default of those that were added later, does not equal itself.

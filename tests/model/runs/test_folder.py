@@ -14,9 +14,10 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_model.evaluation.compare import compare_runs
 from hpa_model.evaluation.scores import score_run
-from hpa_model.runs import folder
+from hpa_model.runs import history
 from hpa_model.runs.decision import read_decision
-from hpa_model.runs.folder import EpochRecord, read_history, read_run, write_history
+from hpa_model.runs.folder import read_run
+from hpa_model.runs.history import EpochRecord, read_history, write_history
 from hpa_model.runs.models import load_model, save_model
 from hpa_model.runs.origin import read_origin
 from hpa_model.runs.out_of_fold import read_out_of_fold
@@ -111,7 +112,7 @@ class NewerRecord(EpochRecord):
 
 def test_a_metric_that_an_older_run_did_not_measure_is_nan(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read_history(run, 3)
-    monkeypatch.setattr(folder, "EpochRecord", NewerRecord)
+    monkeypatch.setattr(history, "EpochRecord", NewerRecord)
     after = read_history(run, 3)
     assert [[record.val_loss for record in fold] for fold in after] == [[r.val_loss for r in fold] for fold in before]
     assert all(np.isnan(record.val_map) for fold in after for record in fold)  # type: ignore[attr-defined]
@@ -120,7 +121,7 @@ def test_a_metric_that_an_older_run_did_not_measure_is_nan(run: Path, monkeypatc
 def test_a_history_that_a_newer_version_resumed_is_read_again(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "EpochRecord", NewerRecord)
+    monkeypatch.setattr(history, "EpochRecord", NewerRecord)
     (old, *_) = read_history(run, 3)
     resumed = [old[0], replace(old[1], val_map=0.25)]  # type: ignore[call-arg]
     (tmp_path / "fold0").mkdir()

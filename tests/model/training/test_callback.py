@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpa_data.store.store import Store
-from hpa_model.runs.folder import read_history
+from hpa_model.runs.history import read_history
 
 
 def test_every_class_has_an_f1_after_every_epoch(run: Path, store: Store) -> None:

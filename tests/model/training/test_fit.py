@@ -17,7 +17,7 @@ from hpa_data.system.interrupts import SIGNALS, interrupted_by
 from hpa_data.system.progress import Progress
 from hpa_model.losses import LOSSES
 from hpa_model.runs.checkpoint import read_state
-from hpa_model.runs.folder import EpochRecord, read_history
+from hpa_model.runs.history import EpochRecord, read_history
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.job import Checkpointing
 from hpa_model.training.train import train

@@ -11,7 +11,7 @@ from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
 from hpa_model.runs.checkpoint import read_state
-from hpa_model.runs.folder import read_history
+from hpa_model.runs.history import read_history
 from hpa_model.runs.models import load_model
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.job import Checkpointing, Fold, FoldJob

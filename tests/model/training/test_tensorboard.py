@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from hpa_data.store.store import Store
-from hpa_model.runs.folder import read_history
+from hpa_model.runs.history import read_history
 from hpa_model.training.job import Checkpointing
 from hpa_model.training.train import train
 from tests.model.stopping import CONFIG

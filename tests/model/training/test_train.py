@@ -16,7 +16,8 @@ from hpa_model.evaluation.scores import score_run
 from hpa_model.metrics import macro_f1
 from hpa_model.predict import predict_probs, predict_submission
 from hpa_model.runs.decision import read_decision
-from hpa_model.runs.folder import EpochRecord, read_run
+from hpa_model.runs.folder import read_run
+from hpa_model.runs.history import EpochRecord
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.train import train

@@ -1,0 +1,124 @@
+"""The history of each fold of a run: what was measured after each epoch."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+
+from hpa_data.system.atomic import write_atomic
+from hpa_data.system.files import MAX_TEXT_BYTES
+from hpa_data.system.records import decode_record
+from hpa_data.tables import encode_table
+from hpa_model.config import Keep
+from hpa_model.runs.folder import CLASS_F1_FILE, HISTORY_FILE, fold_folder, refuse_damage
+from hpa_model.runs.seal import REMEDIES, read_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch in the history of a fold, and a line of `history.csv`, under the names of the fields.
+
+    A metric that is added later has the default NaN, which it then is in older runs. Those with a label are printed
+    after each epoch and drawn in the report.
+    """
+
+    epoch: int
+    """From 1."""
+
+    loss: float
+    """Mean over the training images, with dropout, as the weights changed. Includes penalties on weights."""
+
+    val_loss: float
+    """Over the whole validation set after the epoch. Without penalties."""
+
+    val_macro_f1: float = field(metadata={"label": "macro-F1 at 0.5"})
+    """Over the whole validation set, with the threshold 0.5 for all classes."""
+
+    val_macro_f1_best: float = field(metadata={"label": "macro-F1 at best thresholds"})
+    """The same, with the thresholds that are best for these samples."""
+
+    val_accuracy: float
+    """Fraction of labels, 0 and 1 alike, that the threshold 0.5 predicts correctly."""
+
+    learning_rate: float
+    """During the epoch."""
+
+    images_per_s: float
+    """Of training, without validation."""
+
+    seconds: float
+    """The whole epoch, with validation."""
+
+    val_macro_f1_no_skill: float = math.nan
+    """What `val_macro_f1_best` is without skill, on average; see `thresholds.no_skill`. NaN in runs of versions before
+    0.4.0; so is the next."""
+
+    val_macro_f1_no_skill_high: float = math.nan
+    """The upper end of the band that holds 95 % of such scores."""
+
+    @property
+    def shows_skill(self) -> bool:
+        """Whether `val_macro_f1_best` lies above the band of scores without skill, as far as that is known."""
+        return not self.val_macro_f1_best <= self.val_macro_f1_no_skill_high
+
+    @staticmethod
+    def labeled_metrics() -> dict[str, str]:
+        """Return the labels of the metrics that are shown, by the names of their fields."""
+        return {each.name: each.metadata["label"] for each in fields(EpochRecord) if "label" in each.metadata}
+
+    def __post_init__(self) -> None:
+        """Check that all are finite, or NaN where that means "not measured"; ValueError if not."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not (math.isfinite(value) or (math.isnan(value) and each.default is not MISSING)):
+                raise ValueError(f"{each.name} must be finite. Received: {value}")
+
+
+def write_history(folder: Path, history: Sequence[EpochRecord]) -> None:
+    """Write the history of a fold into its folder as a CSV table."""
+    _write_table(folder / HISTORY_FILE, [asdict(record) for record in history])
+
+
+def read_history(run: Path, folds: int) -> list[list[EpochRecord]]:
+    """Read the history of each fold of a run; empty for a fold without one.
+
+    Raises
+    ------
+    InputError
+        If a table is damaged, or has a column that this version does not know.
+    """
+    return [read_epochs(fold_folder(run, fold)) for fold in range(folds)]
+
+
+def read_epochs(folder: Path, *, compares_seal: bool = True) -> list[EpochRecord]:
+    """Read the history of one fold, by its folder; raises as `read_history` does."""
+    path = folder / HISTORY_FILE
+    remedy = REMEDIES[HISTORY_FILE]
+    with refuse_damage(path, remedy):
+        try:
+            content = read_file(path, max_bytes=MAX_TEXT_BYTES, compares_seal=compares_seal)
+        except FileNotFoundError:
+            return []
+        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+        if not rows or any(None in row for row in rows):  # it is first written at the end of an epoch
+            raise ValueError("it has no epoch" if not rows else "a line has too many values")
+    return [decode_record(EpochRecord, row, name=str(path), text=True, remedy=remedy) for row in rows]
+
+
+def find_kept(history: Sequence[EpochRecord], keep: Keep) -> EpochRecord:
+    """Return the epoch of a history, not empty, whose model is kept."""
+    return history[-1] if keep == "last" else min(history, key=lambda record: record.val_loss)
+
+
+def write_class_f1(folder: Path, classes: Sequence[str], class_f1: Sequence[Sequence[float]]) -> None:
+    """Write the F1 score of each class after each epoch into the folder of a fold as a CSV table."""
+    rows = [{"epoch": epoch, **dict(zip(classes, row, strict=True))} for epoch, row in enumerate(class_f1, start=1)]
+    _write_table(folder / CLASS_F1_FILE, rows)
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write a CSV table of numbers, at least one row."""
+    content = encode_table(list(rows[0]), [[f"{value:.6g}" for value in row.values()] for row in rows], for_people=True)
+    write_atomic(path, content)
