@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,12 +19,12 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.folds.leak_check import LeakCheck
 from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
-from hpa_data.system.files import MAX_TEXT_BYTES, refuse_unreadable
+from hpa_data.system.files import MAX_TABLE_BYTES, MAX_TEXT_BYTES, refuse_unreadable
 from hpa_data.system.records import decode_record, encode_record
 from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import TrainConfig
 from hpa_model.runs.origin import Origin
-from hpa_model.runs.seal import open_file, read_file, unseal_files
+from hpa_model.runs.seal import REMEDIES, open_file, read_file, unseal_files
 
 CONFIG_FILE = "config.json"
 RECIPE_FILE = "recipe.toml"
@@ -210,6 +211,26 @@ def read_arrays(path: Path, *names: str, compares_seal: bool = True) -> dict[str
             # NumPy's advice for what it takes for a pickle, to allow pickles, is dangerous.
             reason = "it is not an archive of arrays" if "pickle" in str(error) else first_line(error)
             raise ValueError(reason) from error
+
+
+def read_table(path: Path, *headers: tuple[str, ...], compares_seal: bool = True) -> list[dict[str, str]]:
+    """Read a CSV table that has one of these headers and at least one row; raises as `read_arrays` does."""
+    text = read_file(path, max_bytes=MAX_TABLE_BYTES, compares_seal=compares_seal).decode()
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows = list(table)
+    if table.fieldnames is None or tuple(table.fieldnames) not in headers:
+        raise ValueError(f"its header is not {' or '.join(','.join(header) for header in headers)}")
+    if not rows or any(None in row or None in row.values() for row in rows):
+        raise ValueError("it has no row" if not rows else "a line has too many or too few values")
+    return rows
+
+
+def read_folds(run: Path, *, compares_seal: bool = True) -> list[tuple[str, str, int]]:
+    """Read part, empty if there is none, id and validation fold of each sample; InputError if the table is damaged."""
+    path = run / FOLDS_FILE
+    with refuse_damage(path, REMEDIES[FOLDS_FILE]):
+        rows = read_table(path, ("id", "fold", "part"), ("id", "fold"), compares_seal=compares_seal)
+        return [(row.get("part", ""), row["id"], int(row["fold"])) for row in rows]
 
 
 @contextlib.contextmanager

@@ -1,8 +1,6 @@
 """What reads each file of a run that is sealed, to check one that has no seal."""
 
-import csv
 import functools
-import io
 import json
 import math
 from collections.abc import Callable
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpa_data.errors import InputError
-from hpa_data.system.files import MAX_TABLE_BYTES, MAX_TEXT_BYTES
+from hpa_data.system.files import MAX_TEXT_BYTES
 from hpa_data.tables import disarm
 from hpa_model.baseline.features import name_features
 from hpa_model.baseline.settings import CLASSIFIERS
@@ -36,7 +34,9 @@ from hpa_model.runs.folder import (
     RunDescription,
     fold_folder,
     read_arrays,
+    read_folds,
     read_run,
+    read_table,
     refuse_damage,
 )
 from hpa_model.runs.history import read_epochs
@@ -63,7 +63,7 @@ def list_readers(run: Path, description: RunDescription) -> Readers:
 
     readers: Readers = {
         CONFIG_FILE: lambda: read_run(run, compares_seal=False),
-        FOLDS_FILE: lambda: _read_folds(run / FOLDS_FILE, n_folds, find_rows()),
+        FOLDS_FILE: lambda: _read_folds(run, n_folds, find_rows()),
         RECIPE_FILE: lambda: read_recipe(run / RECIPE_FILE),
         OUT_OF_FOLD_FILE: lambda: _read_rows(run, description),
         THRESHOLDS_FILE: lambda: read_decision(run, description.classes, n_folds, compares_seal=False),
@@ -124,10 +124,9 @@ def _read_probs(path: Path, fold: int, classes: tuple[str, ...], rows: OutOfFold
             raise ValueError(f"{OUT_OF_FOLD_FILE} has other probabilities")
 
 
-def _read_folds(path: Path, n_folds: int, rows: OutOfFold | None) -> None:
-    with refuse_damage(path, REMEDIES[path.name]):
-        table = _read_table(path, ("id", "fold", "part"), ("id", "fold"))
-        found = [(row.get("part", ""), row["id"], int(row["fold"])) for row in table]
+def _read_folds(run: Path, n_folds: int, rows: OutOfFold | None) -> None:
+    found = read_folds(run, compares_seal=False)
+    with refuse_damage(run / FOLDS_FILE, REMEDIES[FOLDS_FILE]):
         if not all(0 <= fold < n_folds for *_, fold in found):
             raise ValueError(f"it has a fold that is not from 0 to {n_folds - 1}")
         if rows is not None and found != [
@@ -138,7 +137,8 @@ def _read_folds(path: Path, n_folds: int, rows: OutOfFold | None) -> None:
 
 def _read_class_f1(path: Path, classes: tuple[str, ...]) -> None:
     with refuse_damage(path, REMEDIES[path.name]):
-        table = _read_table(path, tuple(dict.fromkeys(("epoch", *map(disarm, classes)))))
+        header = tuple(dict.fromkeys(("epoch", *map(disarm, classes))))
+        table = read_table(path, header, compares_seal=False)
         for epoch, row in enumerate(table, start=1):
             numbers = [float(value) for value in row.values()]
             if "epoch" not in classes and numbers[0] != epoch:
@@ -173,7 +173,7 @@ def _read_features(path: Path, description: RunDescription) -> None:
 
 def _read_importances(path: Path, description: RunDescription) -> None:
     with refuse_damage(path, REMEDIES[path.name]):
-        table = _read_table(path, ("feature", "importance"))
+        table = read_table(path, ("feature", "importance"), compares_seal=False)
         names = map(disarm, name_features(description.full_dataset.channels))
         if sorted(row["feature"] for row in table) != sorted(names):
             raise ValueError("it has other features than the run")
@@ -193,15 +193,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(saved, dict):
         raise ValueError("it is not a table")
     return saved
-
-
-def _read_table(path: Path, *headers: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read a CSV table that has one of these headers and at least one row."""
-    text = read_file(path, max_bytes=MAX_TABLE_BYTES, compares_seal=False).decode()
-    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows = list(table)
-    if table.fieldnames is None or tuple(table.fieldnames) not in headers:
-        raise ValueError(f"its header is not {' or '.join(','.join(header) for header in headers)}")
-    if not rows or any(None in row or None in row.values() for row in rows):
-        raise ValueError("it has no row" if not rows else "a line has too many or too few values")
-    return rows

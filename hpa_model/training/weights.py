@@ -13,11 +13,9 @@ from hpa_data.folds.duplicates import find_uniform
 from hpa_data.folds.plan import FoldPlan
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store, open_store
-from hpa_data.tables import read_columns
 from hpa_model.nets.head import HEAD
-from hpa_model.runs.folder import BEST_FILE, FOLDS_FILE, RunDescription, fold_folder, read_run
+from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder, read_folds, read_run
 from hpa_model.runs.models import load_model
-from hpa_model.runs.seal import check_file
 from hpa_model.training.network import build_network, check_model, hash_models
 
 
@@ -78,8 +76,7 @@ class Weights:
         Samples are the same if their ids are, or their pixels, which are compared by checksums where the store of that
         run can still be read.
         """
-        check_file(self.folder / FOLDS_FILE)
-        validated = {name: int(fold) for name, fold in read_columns(self.folder / FOLDS_FILE, ("id", "fold"))}
+        validated = {name: fold for _, name, fold in read_folds(self.folder)}
         known: dict[object, set[int]] = defaultdict(set)  # by id and by pixels, the folds that validated them there
         for name, fold in validated.items():
             known[name].add(fold)

@@ -15,7 +15,7 @@ from hpa_model.evaluation.scores import score_run
 from hpa_model.predict.ensemble import choose_models
 from hpa_model.runs.check import verify_run
 from hpa_model.runs.decision import read_decision
-from hpa_model.runs.folder import list_sealed, read_run
+from hpa_model.runs.folder import list_sealed, read_folds, read_run
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.runs.readers import list_readers
 from hpa_model.runs.seal import SEAL_FILE, begin_seal, read_seal, seal_files, unseal_files
@@ -78,12 +78,13 @@ def test_a_changed_file_is_refused_by_whatever_reads_it(run: Path, name: str, re
     assert verify_run(run).findings == (f"{name} is not as it was sealed",)
 
 
-def test_folds_that_were_changed_are_not_called_unreadable(run: Path) -> None:
+@pytest.mark.parametrize("read", [read_folds, lambda run: check_folds(run, None, None)])  # it is refused before those
+def test_folds_that_were_changed_are_not_called_unreadable(run: Path, read: Callable[[Path], object]) -> None:
     (run / "folds.csv").write_text("id,fold\na,1\n")
     seal_files(run, ["folds.csv"])
     flip(run / "folds.csv")
     with pytest.raises(InputError, match=rf"^Cannot use .*folds.csv: {DAMAGED} Remove it, and run "):
-        check_folds(run, None, None)  # type: ignore[arg-type] # it is refused before
+        read(run)
 
 
 def test_thresholds_that_are_damaged_are_made_again_by_an_evaluation(run: Path, whole: Path) -> None:
