@@ -98,10 +98,10 @@ def create_array(
     return group.create_array(spec.name, shape=shape, dtype=dtype, dimension_names=spec.dimensions, **chunks)
 
 
-def check_arrays(group: zarr.Group, layout: Layout, *, n_classes: int) -> None:
+def check_arrays(arrays: Mapping[str, zarr.Array[Any]], layout: Layout, *, n_classes: int) -> None:
     """Check that a part has its arrays, with their types, shapes and chunks; ValueError if it has not."""
     for spec in ARRAYS:
-        array: Any = group.get(spec.name)
+        array = arrays.get(spec.name)
         if array is None:
             if spec.present == "always":
                 raise ValueError(f"{spec.name} is missing")
@@ -114,12 +114,13 @@ def check_arrays(group: zarr.Group, layout: Layout, *, n_classes: int) -> None:
             raise ValueError(f"{spec.name} does not have the type, shape or chunks that the manifest states")
 
 
-def check_sizes(group: zarr.Group, layout: Layout, *, n_classes: int, id_bytes: int) -> None:
+def check_sizes(arrays: Mapping[str, zarr.Array[Any]], layout: Layout, *, n_classes: int, id_bytes: int) -> None:
     """Refuse sizes that the files of a part cannot hold, before memory is taken for them: ValueError.
 
     Parameters
     ----------
-    group : zarr.Group
+    arrays : mapping of str to zarr.Array
+        Those of the part, by name.
     layout : Layout
     n_classes : int
     id_bytes : int
@@ -129,7 +130,7 @@ def check_sizes(group: zarr.Group, layout: Layout, *, n_classes: int, id_bytes: 
     if layout.n_samples * n_classes > MAX_LABEL_BYTES:
         raise ValueError(f"{layout.n_samples} samples of {n_classes} classes have more than {MAX_LABEL_BYTES} labels")
     for spec in METADATA_ARRAYS:
-        array: Any = group.get(spec.name)
+        array = arrays.get(spec.name)
         if array is not None and array.chunks[0] > max(MAX_CHUNK_ROWS, layout.n_samples):
             raise ValueError(f"a chunk of {spec.name} has {array.chunks[0]} rows")
 

@@ -5,7 +5,8 @@ samples has 15,625 chunks per array. Here it is a tenth. Arrays of another form 
 zarr-python.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numcodecs.blosc
@@ -16,22 +17,40 @@ from numcodecs.vlen import VLenUTF8
 
 from hpa_data.format.codecs import BLOSC_HEADER
 
-# Of a text, in the mean of a chunk: ids and file names have at most some hundred. And of a chunk, beside that.
-MAX_TEXT_BYTES, SPARE_BYTES = 4096, 2**20
+# Of a text, in the mean of a chunk: ids and file names have at most some hundred, notes a thousand letters. And of a
+# chunk, beside its cells, since codecs add to a chunk of any size; and in all, since Blosc takes no more.
+TEXT_BYTES, SPARE_BYTES, MAX_CHUNK_BYTES = 4096, 2**20, 2**31 - 1
 
 # A grid of chunks like ours, but for their shape.
 _KEYS = {"name": "default", "configuration": {"separator": "/"}}
 
 
-def read_column(array: zarr.Array[Any], chunks: Mapping[str, bytes]) -> npt.NDArray[Any]:
-    """Read a whole array from its encoded chunks.
+def find_max_chunk_bytes(chunk_shape: Iterable[int], item_bytes: int | None) -> int:
+    """Return how many bytes a chunk can have, encoded or not; `item_bytes` is None for texts."""
+    return min(math.prod(chunk_shape) * (item_bytes or TEXT_BYTES) + SPARE_BYTES, MAX_CHUNK_BYTES)
+
+
+def find_max_bytes(array: zarr.Array[Any]) -> int:
+    """Return how many bytes a chunk of an array can have, encoded or not, by its metadata."""
+    dtype = find_dtype(array)
+    return find_max_chunk_bytes(array.chunks, None if dtype is None else dtype.itemsize)
+
+
+def find_dtype(array: zarr.Array[Any]) -> np.dtype[Any] | None:
+    """Return the type of an array's numbers; None if it is of texts."""
+    return array.dtype if array.dtype.kind in "iu" else None
+
+
+def read_column(array: zarr.Array[Any], get: Callable[[str], bytes | None]) -> npt.NDArray[Any]:
+    """Read a whole array from its encoded chunks, one at a time.
 
     Parameters
     ----------
     array : zarr.Array
         With a row per sample, channel or class.
-    chunks : mapping of str to bytes
-        Those that exist, by their keys within the array. Without effect on an array that is left to zarr-python.
+    get : function of str
+        Returns a chunk by its key within the array, None if there is none. Not called for an array that is left to
+        zarr-python.
 
     Returns
     -------
@@ -43,35 +62,55 @@ def read_column(array: zarr.Array[Any], chunks: Mapping[str, bytes]) -> npt.NDAr
     ValueError, RuntimeError
         If a chunk is damaged. zarr-python may raise other errors.
     """
-    metadata = array.metadata.to_dict()
-    codecs: Any = metadata["codecs"]
-    is_text = codecs[0]["name"] == "vlen-utf8"
-    if not _is_native(array, metadata):
+    if not is_native(array):
         return np.asarray(array[:])
-    n_rows, rows_per_chunk = array.shape[0], array.chunks[0]
-    chunk_shape = (rows_per_chunk, *array.shape[1:])
-    dtype = np.dtype(object) if is_text else array.dtype.newbyteorder("<")
-    rows = np.full(array.shape, "", object) if is_text else np.zeros(array.shape, dtype)
+    n_rows, size = array.shape[0], array.chunks[0]
+    dtype = find_dtype(array)
+    rows = np.full(array.shape, "", object) if dtype is None else np.zeros(array.shape, dtype)
     rest = ["0"] * (array.ndim - 1)
-    for number in range(-(-n_rows // rows_per_chunk)):
-        content = chunks.get("/".join(["c", str(number), *rest]))
-        if content is None:
-            continue
-        if is_text:
-            chunk = _decode_texts(content, rows_per_chunk)
-        else:
-            chunk = np.frombuffer(_decompress(content, dtype.itemsize * int(np.prod(chunk_shape))), dtype)
-        start = number * rows_per_chunk
-        rows[start : start + rows_per_chunk] = chunk.reshape(chunk_shape)[: n_rows - start]
-    return rows if is_text else rows.astype(array.dtype, copy=False)
+    for number in range(-(-n_rows // size)):
+        content = get("/".join(["c", str(number), *rest]))
+        if content is not None:
+            rows[number * size : (number + 1) * size] = decode_chunk_rows(content, dtype, array.chunks)[
+                : n_rows - number * size
+            ]
+    return rows
 
 
-def _is_native(array: zarr.Array[Any], metadata: dict[str, Any]) -> bool:
+def decode_chunk_rows(
+    content: bytes | None, dtype: np.dtype[Any] | None, chunk_shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Decode a chunk of a native array; raises as `read_column` does.
+
+    Parameters
+    ----------
+    content : bytes or None
+        None if it does not exist.
+    dtype : dtype or None
+        None for texts.
+    chunk_shape : tuple of int
+
+    Returns
+    -------
+    array of the chunk's shape
+        Of the last chunk, too, whose rows may not all be in the array. Strings as objects.
+    """
+    if content is None:
+        return np.full(chunk_shape, "", object) if dtype is None else np.zeros(chunk_shape, dtype)
+    if dtype is None:
+        return _decode_texts(content, chunk_shape[0])
+    decoded = _decompress(content, dtype.itemsize * math.prod(chunk_shape))
+    return np.frombuffer(decoded, dtype.newbyteorder("<")).reshape(chunk_shape)
+
+
+def is_native(array: zarr.Array[Any]) -> bool:
     """Tell whether an array is chunked along its rows alone, encoded and named as ours, whatever Blosc's settings."""
+    metadata: Any = array.metadata.to_dict()
     names = [codec["name"] for codec in metadata["codecs"]]
+    serializer = "vlen-utf8" if find_dtype(array) is None else "bytes"
     order = metadata["codecs"][0].get("configuration") or {}
     return (
-        names in (["bytes", "blosc"], ["vlen-utf8", "blosc"])
+        names == [serializer, "blosc"]
         and order.get("endian", "little") == "little"
         and metadata["chunk_key_encoding"] == _KEYS
         and not metadata.get("storage_transformers")
@@ -83,7 +122,7 @@ def _is_native(array: zarr.Array[Any], metadata: dict[str, Any]) -> bool:
 
 def _decode_texts(content: bytes, n_rows: int) -> npt.NDArray[Any]:
     """Decode a chunk of texts; ValueError unless it has as many as the array's metadata say, and no more bytes."""
-    decoded = _decompress(content, None, at_most=SPARE_BYTES + MAX_TEXT_BYTES * n_rows)
+    decoded = _decompress(content, None, at_most=find_max_chunk_bytes((n_rows,), None))
     # The codec trusts the number of texts that the bytes begin with, and takes the memory for them.
     if int.from_bytes(decoded[:4], "little") != n_rows:
         raise ValueError(f"a chunk of {n_rows} texts states another number")

@@ -1,22 +1,25 @@
 """Opening a part: its arrays, names, labels and states must agree with its manifest and its seal."""
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.storage import StorePath
 
 from hpa_data.dataset import FILLED, PENDING
 from hpa_data.errors import InputError
-from hpa_data.format.arrays import IMAGES, check_arrays, check_sizes, encode_group, has_native_layout
+from hpa_data.format.arrays import ARRAYS, IMAGES, check_arrays, check_sizes, encode_group, has_native_layout
 from hpa_data.format.codecs import get_codec
 from hpa_data.format.layout import Layout
 from hpa_data.format.manifest import Manifest, fingerprint
 from hpa_data.store.mirror import Mirror
 from hpa_data.store.part import Part
-from hpa_data.store.seal import METADATA_KEY, complete_seal, open_seal, read_seal, write_seal
+from hpa_data.store.seal import METADATA_KEY, ChangedError, complete_seal, open_seal, read_seal, write_seal
 from hpa_data.store.storage import Storage
+from hpa_data.system.files import MAX_TEXT_BYTES
 
 
 def is_part(storage: Storage, name: str) -> bool:
@@ -37,20 +40,22 @@ def open_part(storage: Storage, name: str, mirror: Mirror | None, *, compares_se
 
     Its images are in the storage too, unless that is a mirror.
     """
-    group = zarr.open_group(storage.zarr_store(), path=name, mode="r")
-    manifest = Manifest.decode(group.attrs.asdict())
-    images: Any = group[IMAGES.name]
+    manifest = Manifest.decode(zarr.open_group(storage.zarr_store(), path=name, mode="r").attrs.asdict())
+    arrays, metadata = _open_arrays(storage, name)
+    images = arrays[IMAGES.name]
     layout = Layout(
         n_samples=images.shape[0],
         image_shape=manifest.dataset.image_shape,
         shard_samples=int(manifest.settings["shard_samples"]),
     )
-    check_sizes(group, layout, n_classes=len(manifest.classes), id_bytes=storage.size(f"{name}/id/c"))
+    check_sizes(arrays, layout, n_classes=len(manifest.classes), id_bytes=storage.size(f"{name}/id/c"))
     part = Part(
         name=name,
         storage=storage,
         manifest=manifest,
         layout=layout,
+        arrays=arrays,
+        metadata=metadata,
         images=f"{mirror.url}/{name}/{IMAGES.name}" if mirror else Path(storage.location, name, IMAGES.name),
         has_native_layout=has_native_layout(images, layout, get_codec(manifest.settings["codec"])),
         mirror=mirror,
@@ -69,6 +74,20 @@ def open_part(storage: Storage, name: str, mirror: Mirror | None, *, compares_se
     return part
 
 
+def _open_arrays(storage: Storage, part: str) -> tuple[dict[str, zarr.Array[Any]], dict[str, int]]:
+    """Open the arrays of a part, by name, and take the CRC-32 of the same bytes of their metadata."""
+    arrays, checksums = {}, {}
+    store = storage.zarr_store()
+    for spec in ARRAYS:
+        try:
+            content = storage.get(f"{part}/{spec.name}/{METADATA_KEY}", max_bytes=MAX_TEXT_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        arrays[spec.name] = zarr.Array.from_dict(StorePath(store, f"{part}/{spec.name}"), json.loads(content))
+        checksums[spec.name] = zlib.crc32(content)
+    return arrays, checksums
+
+
 def check_agreement(part: Part, *, rows: bool = True) -> None:
     """Check that what a part holds agrees: InputError or ValueError if it does not.
 
@@ -79,7 +98,7 @@ def check_agreement(part: Part, *, rows: bool = True) -> None:
         Also check the states of the samples, which were checked before they were sealed.
     """
     manifest = part.manifest
-    check_arrays(part.group, part.layout, n_classes=len(manifest.classes))
+    check_arrays(part.arrays, part.layout, n_classes=len(manifest.classes))
     part.compare_manifest()
     if (part.read_names("channel"), part.read_names("class")) != (manifest.channels, manifest.classes):
         raise ValueError("the names in channel or class are not those of its manifest")
@@ -111,7 +130,7 @@ def _check_states(part: Part) -> None:
 def replace_manifest(part: Part, manifest: Manifest) -> None:
     """Replace the manifest of a part, if it differs; `seal_part` seals it again. The caller holds the store's lock."""
     if manifest != part.manifest:
-        open_seal(part.storage, part.name)
+        open_seal(part.storage, part.name, {})
         part.storage.put(f"{part.name}/{METADATA_KEY}", encode_group(manifest.encode()))
 
 
@@ -124,4 +143,12 @@ def seal_part(part: Part) -> None:
     seal = read_seal(part.storage, part.name)
     if seal is None or seal.is_complete or (part.read_status() == PENDING).any():
         return
-    write_seal(part.storage, part.name, complete_seal(part.storage, part.name, seal, part.arrays))
+    try:
+        complete = complete_seal(part.storage, part.name, seal, part.arrays.values())
+    except ChangedError as error:
+        raise InputError(
+            f"Cannot seal part {part.name!r} of {part.store_location}: {error} has changed where it was to stay as it "
+            f"is. Run `hpa verify {part.store_location} --part {part.name}` with --repair and, unless it holds copies, "
+            "--source."
+        ) from error
+    write_seal(part.storage, part.name, complete)

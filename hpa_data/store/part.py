@@ -1,10 +1,10 @@
 """One part of a store: its arrays, checked against its manifest."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +20,17 @@ from hpa_data.format.arrays import (
     ArraySpec,
 )
 from hpa_data.format.codecs import get_codec
-from hpa_data.format.columns import read_column
+from hpa_data.format.columns import is_native, read_column
 from hpa_data.format.layout import Layout, find_shard
 from hpa_data.format.manifest import COPY_ARRAYS, Manifest, Provenance
 from hpa_data.format.statistics import find_impossible_sums
 from hpa_data.reader.engine import ReaderSpec
 from hpa_data.store.mirror import Mirror
-from hpa_data.store.seal import METADATA_KEY, Seal, find_damaged_chunks, is_manifest_sealed, read_chunks, read_seal
+from hpa_data.store.seal import METADATA_KEY, ChangedError, ChunkReader, Seal, is_manifest_sealed, read_seal
 from hpa_data.store.storage import Storage
 from hpa_data.system.files import refuse_unreadable
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,12 @@ class Part:
 
     layout: Layout
 
+    arrays: Mapping[str, zarr.Array[Any]] = field(repr=False)
+    """All arrays of the part, by name, as they were when it was opened."""
+
+    metadata: Mapping[str, int] = field(repr=False)
+    """CRC-32 of the metadata of each, which they were opened from."""
+
     images: Path | str
     """Folder or URL of the array of images."""
 
@@ -56,6 +64,9 @@ class Part:
     compares_seal: bool = True
     """Whether what is read is compared with the seal. `hpa verify` compares everything at once instead."""
 
+    lost: frozenset[str] = frozenset()
+    """Keys of chunks that `hpa verify` has found damaged: they are read as if they did not exist."""
+
     @property
     def path(self) -> Path:
         """The group's folder."""
@@ -67,11 +78,6 @@ class Part:
         return self.mirror.url if self.mirror else self.path.parent
 
     @cached_property
-    def group(self) -> zarr.Group:
-        """The part as zarr-python reads it."""
-        return zarr.open_group(self.storage.zarr_store(), path=self.name, mode="r")
-
-    @cached_property
     def ids(self) -> list[str]:
         """Sample ids, in the order of the arrays."""
         return [str(name) for name in self._read("id")]
@@ -79,25 +85,25 @@ class Part:
     @cached_property
     def labels(self) -> npt.NDArray[np.uint8] | None:
         """Multi-hot labels, uint8 (N, K), or None."""
-        return self._read("labels") if "labels" in self.group else None
+        return self._read("labels") if "labels" in self.arrays else None
 
     @cached_property
     def copies(self) -> Provenance | None:
         """What each sample was made from, in a part of augmented copies."""
-        if "recipe" not in self.group:
+        if "recipe" not in self.arrays:
             return None
         return Provenance(**{field: tuple(self._read(name).tolist()) for name, field in COPY_ARRAYS.items()})
 
     @cached_property
     def columns(self) -> dict[str, list[Any]]:
         """The columns that only some parts have, by array."""
-        names = [spec.name for spec in ARRAYS if spec.present == "optional" and spec.name in self.group]
+        names = [spec.name for spec in ARRAYS if spec.present == "optional" and spec.name in self.arrays]
         return {name: self._read(name).tolist() for name in names}
 
     @cached_property
     def shard_arrays(self) -> tuple[ArraySpec, ...]:
         """The arrays that are written with each shard beside the images, in this order."""
-        return tuple(spec for spec in SHARD_ARRAYS if spec.present == "always" or spec.name in self.group)
+        return tuple(spec for spec in SHARD_ARRAYS if spec.present == "always" or spec.name in self.arrays)
 
     def read_names(self, array: Literal["channel", "class"]) -> tuple[str, ...]:
         """Read the names of the channels or classes, in the order of the arrays."""
@@ -117,11 +123,11 @@ class Part:
 
     def read_origins(self) -> list[str] | None:
         """Read what the files of each sample are like, see `dataset.Sample.origin`; None if the part does not know."""
-        return list(map(str, self._read("origin"))) if "origin" in self.group else None
+        return list(map(str, self._read("origin"))) if "origin" in self.arrays else None
 
     def read_filled(self) -> list[tuple[str, ...]] | None:
         """Read the names of each sample's channels that are filled; None if the part does not know."""
-        if "filled" not in self.group:
+        if "filled" not in self.arrays:
             return None
         return [tuple(filter(None, str(names).split(","))) for names in self._read("filled")]
 
@@ -137,12 +143,10 @@ class Part:
             )
         return sums
 
-    def read_metadata(
-        self, *, names: Collection[str] | None = None, without: Collection[str] = ()
-    ) -> dict[str, npt.NDArray[Any]]:
+    def read_metadata(self, *, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Read all arrays beside the images, or some, by name; InputError if one is damaged."""
         chosen = [spec.name for spec in METADATA_ARRAYS if (names is None or spec.name in names)]
-        return {name: self._read(name) for name in chosen if name not in without and name in self.group}
+        return {name: self._read(name) for name in chosen if name in self.arrays}
 
     def shard_path(self, shard: int) -> Path:
         """Return the path of a shard."""
@@ -150,7 +154,7 @@ class Part:
 
     def require_native_layout(self) -> None:
         """Refuse a part whose shards cannot be checked or written one by one: InputError."""
-        if not self.has_native_layout:
+        if not (self.has_native_layout and all(is_native(self.arrays[spec.name]) for spec in self.shard_arrays)):
             raise InputError(
                 f"Cannot check or write the shards of {self.path}: their chunks or codecs are not those of `hpa "
                 "convert`. Convert the part again, or only read it."
@@ -185,42 +189,31 @@ class Part:
             copies=self.copies,
         )
 
-    @property
-    def arrays(self) -> list[zarr.Array[Any]]:
-        """All arrays of the part."""
-        return [self.group[spec.name] for spec in ARRAYS if spec.name in self.group]  # type: ignore[misc]
-
     def compare_manifest(self) -> None:
         """Refuse a manifest that is not the one that was sealed: InputError."""
-        self._compare(lambda seal: [] if is_manifest_sealed(self.storage, self.name, seal) else [METADATA_KEY])
 
-    def _compare(self, find: Callable[[Seal], list[str]]) -> Seal | None:
-        """Refuse what is not as it was sealed: InputError. `find` lists it. Returns the seal, if it was compared."""
-        while self.compares_seal:
-            seal = read_seal(self.storage, self.name)
-            damaged = [] if seal is None else find(seal)
-            if not damaged:
-                return seal
-            if read_seal(self.storage, self.name) == seal:  # or the part is being written
-                raise InputError(
-                    f"Cannot read part {self.name!r} of {self.store_location}: {damaged[0]} fails its checksum in the "
-                    "part's seal. Run `hpa verify` to see what is damaged; convert the part again with --overwrite."
-                )
-        return None
+        def compare(seal: Seal | None) -> None:
+            if seal is not None and not is_manifest_sealed(self.storage, self.name, seal):
+                raise ChangedError(METADATA_KEY)
+
+        self._compare(compare)
+
+    def _compare(self, read: Callable[[Seal | None], Item]) -> Item:
+        """Read something; InputError if it raises ChangedError, and the part is not just being written."""
+        while True:
+            seal = read_seal(self.storage, self.name) if self.compares_seal else None
+            try:
+                return read(seal)
+            except ChangedError as error:
+                if read_seal(self.storage, self.name) == seal:
+                    raise InputError(
+                        f"Cannot read part {self.name!r} of {self.store_location}: {error} fails its checksum in the "
+                        "part's seal. Run `hpa verify` to see what is damaged; convert the part again with --overwrite."
+                    ) from error
 
     def _read(self, name: str) -> Any:
         try:
-            array: Any = self.group[name]
-            chunks: dict[str, bytes] = {}
-
-            def find_damaged(seal: Seal) -> list[str]:
-                chunks.clear()
-                chunks.update(read_chunks(self.storage, self.name, array))
-                return list(find_damaged_chunks(self.storage, self.name, seal, array, chunks).values())
-
-            if self._compare(find_damaged) is None:  # without a seal, nothing was read
-                chunks.update(read_chunks(self.storage, self.name, array))
-            return read_column(array, chunks)
+            return self._compare(partial(self._read_compared, self.arrays[name]))
         except InputError:
             raise
         # Whatever a damaged chunk makes its codecs raise.
@@ -230,3 +223,14 @@ class Part:
                 f"Cannot read {name} of part {self.name!r} in {self.path.parent}: {first_line(error)}. Convert the "
                 "part again with --overwrite."
             ) from error
+
+    def _read_compared(self, array: zarr.Array[Any], seal: Seal | None) -> npt.NDArray[Any]:
+        """Read an array; ChangedError if its metadata or a chunk are not those that were sealed."""
+        name = array.basename
+        if seal is not None and seal.metadata.get(name) != self.metadata[name]:
+            raise ChangedError(f"{name}/{METADATA_KEY}")
+        chunks = ChunkReader(self.storage, self.name, array, seal)
+        if seal is not None and not is_native(array):  # zarr-python reads them again
+            for key in chunks.keys:
+                chunks.get(key)
+        return read_column(array, lambda key: None if f"{name}/{key}" in self.lost else chunks.get(key))

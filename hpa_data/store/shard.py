@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from hpa_data.dataset import FAILED, Sample
 from hpa_data.errors import InputError
@@ -21,9 +20,11 @@ from hpa_data.format.codecs import (
     encode_text_chunk,
     get_codec,
 )
+from hpa_data.format.columns import decode_chunk_rows, find_max_chunk_bytes
 from hpa_data.format.layout import Layout, ShardTask, find_shard
 from hpa_data.format.statistics import compute_checksum, sum_pixels
 from hpa_data.store.fence import Fence, SupersededError
+from hpa_data.store.seal import OpenShard, checksum_rows
 from hpa_data.store.storage import Storage
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.threads import ThreadTeam
@@ -59,6 +60,13 @@ class ShardJob:
     read: Read[Any]
     stop_at_failure: bool
     fence: Fence
+    opened: OpenShard | None = None
+    """What the samples that stay must be, if the part has a seal."""
+
+    @property
+    def kept(self) -> list[int]:
+        """Rows of the shard that stay as they are."""
+        return [index for index, item in enumerate(self.items) if item is None]
 
     @property
     def shard_key(self) -> str:
@@ -153,21 +161,30 @@ def _write_chunk(job: ShardJob, spec: ArraySpec, rows: Sequence[Any]) -> None:
     job.storage.put(key, content, before_replace=job.fence.check)
 
 
-def _read_rows(job: ShardJob, specs: Sequence[ArraySpec]) -> dict[str, npt.NDArray[Any]]:
-    """Read the shard's rows of arrays with a row per sample."""
-    group: Any = zarr.open_group(job.storage.zarr_store(), path=job.part, mode="r")
-    return {spec.name: group[spec.name][job.task.start : job.task.stop] for spec in specs}
+def _read_rows(job: ShardJob, spec: ArraySpec) -> npt.NDArray[Any]:
+    """Read the shard's rows of an array with a row per sample; ValueError or RuntimeError if they are damaged."""
+    shape = (job.layout.shard_samples, *spec.shape(job.layout, n_classes=0)[1:])
+    dtype = None if spec.dtype == "string" else np.dtype(spec.dtype)
+    max_bytes = find_max_chunk_bytes(shape, None if dtype is None else dtype.itemsize)
+    try:
+        content = job.storage.get(find_row_chunk(job.part, spec, job.task.shard), max_bytes=max_bytes)
+    except FileNotFoundError:
+        content = None
+    rows = decode_chunk_rows(content, dtype, shape)
+    if job.opened and checksum_rows(rows, job.opened.rows) != job.opened.checksums[spec.name]:
+        raise ValueError(f"{spec.name} has changed since this command began")
+    return rows
 
 
 def _read_kept(job: ShardJob) -> dict[int, _Encoded]:
     """Read the samples of a shard that stay as they are, by their index in it."""
-    indices = [index for index, item in enumerate(job.items) if item is None]
+    indices = job.kept
     if not indices:
         return {}
     path = f"{job.storage.location}/{job.shard_key}"
     try:
-        columns = _read_rows(job, job.arrays)
-    except Exception as error:  # whatever a damaged chunk makes its codecs raise
+        columns = {spec.name: _read_rows(job, spec) for spec in job.arrays}
+    except (OSError, ValueError, RuntimeError) as error:
         refuse_unreadable(error, path)
         raise InputError(
             f"Cannot rewrite some samples of {path}: the arrays beside the images are damaged: {error}. Convert the "

@@ -66,8 +66,8 @@ class Storage(Protocol):
     def list_names(self) -> list[str]:
         """Return the names before the first slash of all keys, sorted: those of parts, and maybe others."""
 
-    def get(self, key: str) -> bytes:
-        """Return an object; FileNotFoundError if there is none, InputError if it cannot be read."""
+    def get(self, key: str, *, max_bytes: int = MAX_TABLE_BYTES) -> bytes:
+        """Return an object; FileNotFoundError if there is none, InputError if it cannot be read or has more bytes."""
 
     def view(self, key: str, *, max_bytes: int) -> npt.NDArray[np.uint8]:
         """Return an object's bytes, if possible read only when accessed.
@@ -162,10 +162,10 @@ class LocalStorage:
         with os.scandir(self.folder) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, max_bytes: int = MAX_TABLE_BYTES) -> bytes:
         path = self.folder / key
         try:
-            return read_regular(path, max_bytes=MAX_TABLE_BYTES)
+            return read_regular(path, max_bytes=max_bytes)
         except ValueError as error:
             raise InputError(f"Cannot read {path}: {error}. Convert the part again with --overwrite.") from error
         except OSError as error:

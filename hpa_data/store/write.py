@@ -18,7 +18,7 @@ from hpa_data.store.failures import Failure, list_failures, write_failures
 from hpa_data.store.fence import Fence, read_state
 from hpa_data.store.opening import replace_manifest
 from hpa_data.store.part import Part
-from hpa_data.store.seal import open_seal
+from hpa_data.store.seal import OpenShard, open_seal
 from hpa_data.store.shard import Item, Read, ShardJob, find_row_chunk, write_shard
 from hpa_data.system.executor import Parallelism, run_tasks
 from hpa_data.system.progress import SILENT, Progress
@@ -112,12 +112,15 @@ def write_shards(
             reported.add(job.task.shard)
             progress.advance(int(rewrite[job.task.start : job.task.stop].sum()))
 
+    opened: dict[int, OpenShard] = {}
     if jobs:  # before anything is written; `seal_part` seals it again
-        open_seal(storage, part.name, [job.task.shard for job in jobs])
+        opened = open_seal(storage, part.name, {job.task.shard: job.kept for job in jobs}, part.arrays.values())
+    lost = {find_row_chunk("", spec, job.task.shard).lstrip("/") for job in jobs for spec in part.shard_arrays}
+    part = replace(part, lost=part.lost - lost)  # they are written now
     for _ in range(MAX_ROUNDS):
         run_tasks(
             write_shard,
-            jobs,
+            [replace(job, opened=opened.get(job.task.shard)) for job in jobs],
             workers=workers,
             on_done=report,
             paths=[*paths, str(storage.location)],

@@ -2,20 +2,14 @@
 
 import asyncio
 import json
-import math
 import re
 from typing import Any
 
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
+from hpa_data.format.columns import MAX_CHUNK_BYTES, find_max_chunk_bytes
 from hpa_data.system.files import MAX_TEXT_BYTES, read_regular
-
-# Of one chunk, since Blosc takes no more, and of one cell of text, on average: notes have a thousand letters.
-MAX_CHUNK_BYTES, TEXT_CELL_BYTES = 2**31 - 1, 4096
-
-# What codecs add to a chunk of any size.
-OVERHEAD_BYTES = 2**20
 
 
 class RegularFiles(LocalStore):
@@ -46,8 +40,8 @@ class RegularFiles(LocalStore):
             return MAX_TEXT_BYTES
         try:
             described = json.loads(read_regular(self.root / array[1] / "zarr.json", max_bytes=MAX_TEXT_BYTES))
-            n_cells = math.prod(map(int, described["chunk_grid"]["configuration"]["chunk_shape"]))
+            chunk_shape = map(int, described["chunk_grid"]["configuration"]["chunk_shape"])
             bits = re.fullmatch(r"u?int(\d+)", described["data_type"])
+            return find_max_chunk_bytes(chunk_shape, int(bits[1]) // 8 if bits else None)
         except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             return MAX_CHUNK_BYTES  # what is wrong with them is for zarr-python to say
-        return min(n_cells * (int(bits[1]) // 8 if bits else TEXT_CELL_BYTES) + OVERHEAD_BYTES, MAX_CHUNK_BYTES)

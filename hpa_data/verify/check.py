@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from hpa_data.dataset import FAILED, FILLED, OK, PENDING
 from hpa_data.errors import InputError
+from hpa_data.format.arrays import SEAL_KEY
 from hpa_data.format.codecs import Codec, decode_chunk, decode_shard_index, get_codec
 from hpa_data.format.layout import ShardTask, plan_shards
 from hpa_data.format.statistics import compute_checksum, sum_pixels
 from hpa_data.reader.kvstore import find_url
 from hpa_data.store.opening import seal_part
 from hpa_data.store.part import Part
+from hpa_data.store.seal import METADATA_KEY
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
 from hpa_data.system.executor import Parallelism
@@ -109,6 +111,7 @@ def verify_store(
                 continue
             try:
                 sealed = check_seal(part)
+                part = replace(part, lost=sealed.damaged)
                 found = check_part(part, origin, sealed=sealed, threads=threads, progress=progress)
             except InputError as error:
                 findings.append(_find_in_part(name, error))
@@ -116,10 +119,11 @@ def verify_store(
             if repair and origin is not None:
                 rows = _choose_repairs(found, origin, sealed, part.layout.shard_samples)
                 n_repaired += int(rows.sum())
-                again = _repair_part(store, part, origin, rows, threads=threads, progress=progress)
+                if sealed.is_damaged:  # it stands in the way of every write, and `seal` makes it again
+                    store.storage.delete(f"{name}/{SEAL_KEY}")
+                sealed, again = _repair_part(store, part, origin, rows, threads=threads, progress=progress)
                 found = [again.get(finding.id, finding) for finding in found]
-                part = store.part(name, compares_seal=False)
-                sealed = check_seal(part)
+                part = replace(store.part(name, compares_seal=False), lost=sealed.damaged)
             of_part = _check_statistics(part)
             if seal and not sealed.is_sealed and _may_be_sealed(part, sealed, [*of_part, *found]):
                 seal_checked(part)
@@ -195,10 +199,12 @@ def check_part(
         If the metadata of the part cannot be read.
     """
     sealed = sealed or SealCheck()
-    # Without a seal also those that are not compared below, so that damage to any is found. A damaged text, which can
+    # Without a seal also those that are not compared below, so that damage to any is found. What is damaged, and can
     # state any length, is not decoded.
-    names = _Row._fields if sealed.is_sealed else None
-    arrays = part.read_metadata(names=names, without=sealed.damaged & {"note"})
+    names = set(_Row._fields if sealed.is_sealed else part.arrays) - {
+        key.split("/")[0] for key in sealed.damaged & {f"note/{METADATA_KEY}"}
+    }
+    arrays = part.read_metadata(names=names)
     arrays.setdefault("note", np.full(part.layout.n_samples, "", object))
     rows = [_Row(*values) for values in zip(*(arrays[name].tolist() for name in _Row._fields), strict=True)]
     tasks = plan_shards(part.layout, shards=shards)
@@ -230,8 +236,9 @@ def _check_shard(
             state, reason = chunks
         if source is not None and not state.is_error:
             state, reason = _compare(source, index, row) or (state, reason)
-        if task.shard in damaged and not state.is_error:
-            state, reason = State.CORRUPT, f"{damaged[task.shard]} fails its checksum in the seal"
+        if task.shard in damaged and (not state.is_error or state == State.MISSING):
+            state = state if state.is_error else State.CORRUPT
+            reason = f"{damaged[task.shard]} fails its checksum in the seal"
         findings.append(Finding(part=part.name, id=row.id, state=state, reason=reason))
     return findings
 
@@ -283,7 +290,9 @@ def _compare(source: Source, index: int, row: _Row) -> tuple[State, str] | None:
 
 
 def _check_statistics(part: Part) -> list[Finding]:
-    """Compare the channel statistics in the manifest with those of the samples, once all are written."""
+    """Compare the channel statistics in the manifest with those of the samples, if all are written and readable."""
+    if any(key.startswith(("sums/", "status/")) for key in part.lost):
+        return []
     recorded = part.manifest.statistics
     try:
         computed = compute_statistics(part)
@@ -308,7 +317,7 @@ def _choose_repairs(
     rows: npt.NDArray[np.bool_] = is_lost | ((states == State.FAILED) & source.exists)
     for shard in sealed.shards:
         members = slice(shard * shard_samples, (shard + 1) * shard_samples)
-        rows[members] = rows[members].all()
+        rows[members] = (rows | (states == State.FAILED))[members].all()
     return rows
 
 
@@ -320,8 +329,8 @@ def _may_be_sealed(part: Part, sealed: SealCheck, findings: Sequence[Finding]) -
 
 def _repair_part(
     store: Store, part: Part, source: Source, rows: npt.NDArray[np.bool_], *, threads: int | None, progress: Progress
-) -> dict[str, Finding]:
-    """Write samples again, bool (N,); return what a second check finds in their shards, by sample id."""
+) -> tuple[SealCheck, dict[str, Finding]]:
+    """Write samples again, bool (N,); return what a second check finds: of the seal, and in their shards by id."""
     restore_statistics(part)
     part.storage.remove_partial(part.name)
     progress.start(int(rows.sum()))
@@ -329,7 +338,12 @@ def _repair_part(
     write_shards(part, source.items, source.read, rewrite=rows, workers=workers, progress=progress.part())
     if rows.any():
         source.on_repaired(store.part(part.name, compares_seal=False))
-    seal_part(store.part(part.name, compares_seal=False))
+    part = store.part(part.name, compares_seal=False)
+    sealed = check_seal(part)
+    if not sealed.shards:  # or nothing is sealed yet of those that could not be repaired
+        seal_part(part)
+        sealed = check_seal(part)
+    part = replace(part, lost=sealed.damaged)
     shards = np.unique(np.flatnonzero(rows) // part.layout.shard_samples).tolist()
-    again = check_part(part, source, shards=shards, sealed=check_seal(part), threads=threads, progress=progress)
-    return {finding.id: finding for finding in again}
+    again = check_part(part, source, shards=shards, sealed=sealed, threads=threads, progress=progress)
+    return sealed, {finding.id: finding for finding in again}

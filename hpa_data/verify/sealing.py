@@ -32,7 +32,7 @@ class SealCheck:
     """Whether the seal itself is damaged."""
 
     damaged: frozenset[str] = frozenset()
-    """Names of the arrays that are not as they were sealed."""
+    """Keys of what belongs to an array and is not as it was sealed."""
 
     reasons: tuple[str, ...] = ()
     """What is not as it was sealed, or why that cannot be told."""
@@ -52,20 +52,19 @@ def check_seal(part: Part) -> SealCheck:
         return SealCheck(is_damaged=True, reasons=(str(error),))
     if seal is None:
         return SealCheck()
-    arrays = {array.basename: array for array in part.arrays}
-    reasons = [f"the array {lost} is missing" for lost in seal.metadata if lost not in arrays]
+    reasons = [f"the array {lost} is missing" for lost in seal.metadata if lost not in part.arrays]
     shards: dict[int, str] = {}
     found: set[str] = set()
-    for array in arrays.values():
+    for array in part.arrays.values():
         damaged = find_damaged_chunks(storage, name, seal, array)
         if damaged:
             more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-            found.add(array.basename)
+            found.update(damaged.values())
             reasons.append(f"{next(iter(damaged.values()))}{more} in it fails its checksum in the seal")
         if array.basename in _PER_SHARD:
             shards |= {number: key for number, key in damaged.items() if number >= 0}
     # Statistics can be computed again; what else is in the manifest cannot.
-    if not (is_manifest_sealed(storage, name, seal) or _encode_computed(part) is not None):
+    if not (is_manifest_sealed(storage, name, seal) or _encode_computed(replace(part, lost=frozenset(found)))):
         reasons.append(f"{METADATA_KEY} fails its checksum in the seal")
     return SealCheck(is_sealed=seal.is_complete, damaged=frozenset(found), reasons=tuple(reasons), shards=shards)
 
@@ -97,4 +96,4 @@ def _encode_computed(part: Part) -> bytes | None:
 
 def seal_checked(part: Part) -> None:
     """Seal a part in which a full check found no damage. The caller holds the store's lock."""
-    write_seal(part.storage, part.name, make_seal(part.storage, part.name, part.arrays))
+    write_seal(part.storage, part.name, make_seal(part.storage, part.name, part.arrays.values()))

@@ -72,7 +72,7 @@ def test_a_chunk_of_ids_larger_than_the_part_is_refused(copy: Path) -> None:
 def test_more_labels_than_any_memory_holds_are_refused(store: Store) -> None:
     part = store.part("train")
     with pytest.raises(ValueError, match="12 samples of 1000000000 classes have more than 4294967296 labels"):
-        check_sizes(part.group, part.layout, n_classes=10**9, id_bytes=100)
+        check_sizes(part.arrays, part.layout, n_classes=10**9, id_bytes=100)
 
 
 def test_ids_in_order_are_not_taken_for_a_promise() -> None:

@@ -17,6 +17,7 @@ from hpa_data.store.build import build_part
 from hpa_data.store.create import PartPlan
 from hpa_data.store.seal import read_seal
 from hpa_data.store.store import Store, open_store
+from hpa_data.store.write import write_shards
 from hpa_data.verify.check import verify_store
 from tests.builders import Killed, assert_same_bytes, kill_at_rename, list_files, unseal
 from tests.flips import flip_store, read_store
@@ -162,6 +163,44 @@ def test_a_repair_does_not_seal_what_was_damaged_before(path: Path, whole: Path)
         with pytest.raises(InputError, match="note/c/1 fails its checksum"):
             build(path)  # which tries sample 2 again, in another shard
     shutil.copy(whole / "train" / "note" / "c" / "1", path / "train" / "note" / "c" / "1")
+    build(path)
+    assert_same_bytes(path, whole)
+
+
+@pytest.mark.parametrize("array", ["note", "sums", "origin", "filled", "status"])
+def test_damage_in_a_shard_of_which_a_sample_is_tried_again_is_refused(path: Path, array: str) -> None:
+    """Sample 2 failed; its neighbors' rows would be written back as they are."""
+    changed = zarr.open_array(path / "train" / array, mode="r+")
+    changed[3] = changed[5] if array in {"filled", "status"} else changed[0] + changed[1]
+    if array == "note":
+        changed[3] = "changed"
+    before = {name: (path / name).read_bytes() for name in list_files(path)}
+    remedy = rf"`hpa verify {path} --part train --source FOLDER --repair`"
+    with pytest.raises(InputError, match=rf"{array}/c/0.* fails its checksum"):
+        build(path)
+    part = open_store(path).part("train", compares_seal=False)
+    with pytest.raises(InputError, match=rf"{array}/c/0.* fails its checksum in the part's seal\. Run {remedy}"):
+        write_shards(part, range(N_SAMPLES), read, rewrite=np.arange(N_SAMPLES) == 2)
+    assert {name: (path / name).read_bytes() for name in list_files(path)} == before
+
+
+@pytest.mark.parametrize("kill_at", [1, 5, 10])
+def test_damage_after_a_kill_is_not_sealed(
+    path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
+) -> None:
+    """What stays in a shard is compared until that is sealed again, whether it was written meanwhile or not."""
+    kill_after = kill_at_rename(monkeypatch)
+    kill_after(kill_at)
+    with pytest.raises(Killed):
+        build(path)
+    kill_after(0)
+    notes = zarr.open_array(path / "train" / "note", mode="r+")
+    notes[3] = "changed"
+    with pytest.raises(InputError, match=r"note/c/0.*(fails its checksum|has changed)"):
+        build(path)
+    assert "s3" in {finding.id for finding in verify_store(path).findings if finding.state == "corrupt"}
+    assert verify_store(path, seal=True).n_sealed == 0
+    notes[3] = ""
     build(path)
     assert_same_bytes(path, whole)
 
