@@ -38,6 +38,7 @@ def test_the_end_to_end_benchmark_prints_every_step(kaggle: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_conversion_benchmark_prints_every_codec_and_alternative(kaggle: Path) -> None:
     assert list_rows(run("convert", kaggle / "test", "--rounds", 1)) == [
         *("decode imagecodecs", "decode OpenCV", "decode Pillow", "decode imageio"),
@@ -78,6 +79,7 @@ def test_the_augmentation_benchmark_prints_every_codec(kaggle: Path) -> None:
     assert list_rows(run("augment", kaggle / "test", *arguments)) == rows
 
 
+@pytest.mark.slow
 def test_the_loader_benchmark_checks_every_image_and_names_what_is_absent(kaggle: Path, tmp_path: Path) -> None:
     names = ["decode lz4hc", "hpa lz4hc, NumPy", "np.memmap", "insitubatch"]
     files = ("--json", tmp_path / "a.json", "--chart", tmp_path / "a.png")

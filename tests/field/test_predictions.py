@@ -19,6 +19,7 @@ def _read_rows(path: Path) -> dict[str, str]:
         return {row["Id"]: row["Predicted"] for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_a_folder_is_predicted_by_the_settings_that_the_run_was_trained_with(tmp_path: Path, hpa: Hpa) -> None:
     samples = "abcdefgh"
     write_planes(tmp_path / "train", samples, "{id}_{channel}.tif", as_bits(12))

@@ -30,6 +30,7 @@ def test_a_finished_run_is_only_scored_again(run: Path, store: Store) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in run.glob("fold*/*")}
 
 
+@pytest.mark.slow
 def test_tables_are_written_again_after_a_kill_between_checkpoint_and_tables(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
