@@ -201,11 +201,13 @@ def evaluate(
 
 def _check_outputs(run: Path) -> None:
     """Refuse a run in which an evaluation could not be written."""
+    from hpa_data.system.files import refuse_links
     from hpa_data.system.outputs import check_output, check_output_folder
     from hpa_model.runs.folder import FIGURES_FOLDER, REPORT_FILE, SCORES_FILE, THRESHOLDS_FILE, read_run
 
     read_run(run)
     check_output_folder(run, option="run", n_bytes=REPORT_BYTES)
+    refuse_links(run, run / FIGURES_FOLDER / "figure")
     check_output_folder(run / FIGURES_FOLDER, option="figures")
     for name in (REPORT_FILE, SCORES_FILE, THRESHOLDS_FILE):
         if not (run / name).is_symlink():  # a link is replaced

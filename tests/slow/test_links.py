@@ -57,7 +57,7 @@ def set_up(name: str, attack: Attack, bench: Bench, template: Path) -> list[str]
     ended = bench.run(*attack.words, watch=attack.watch, learn=True)
     assert ended.status in {0, 1}, ended.err
     sites = [site for site in bench.list_sites() if site.call != "open"]
-    names = {site.path.removeprefix(f"{FOLDER}/") for site in sites}
+    names = {os.path.normpath(site.path.removeprefix(f"{FOLDER}/")) for site in sites}
     found = sorted(path for path in names if path.startswith(tuple(f"{root}/" for root in attack.watch)))
     assert any(path.endswith(".lock") for path in found) or name in {"evaluate", "stats"}
     return [path for path in found if not TEMPORARY.search(path)]
@@ -157,7 +157,7 @@ def test_nothing_is_written_through_links_under_all_names(
         assert ended.status in {0, 1, 2}, ended.err
         assert ended.status != HANGS
         refused = [each for each in outer if re.search(rf"{re.escape(each)}\b", ended.err)]
-        if ended.status != 2:
+        if ended.status != 2 or "it has no config.json" in ended.err:  # or a folder of files that is no run
             break
         assert refused, ended.err
         n_refused += len(refused)

@@ -50,3 +50,13 @@ def test_runs_are_compared_in_a_figure_for_a_paper(name: str, start: bytes, tmp_
 )
 def test_what_cannot_be_evaluated_gets_one_line_and_status_2(words: str, message: str, kaggle: Path, hpa: Hpa) -> None:
     assert_refused(hpa(*words.format(kaggle=kaggle).split()), message)
+
+
+def test_a_linked_folder_of_figures_is_refused_and_not_touched(run: Path, tmp_path: Path, hpa: Hpa) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("figures")))
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (copied / "figures").symlink_to(victim)
+    changed_ns = victim.stat().st_mtime_ns
+    assert_refused(hpa("evaluate", copied), "it is a link to another folder")
+    assert victim.stat().st_mtime_ns == changed_ns
