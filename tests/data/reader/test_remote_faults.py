@@ -118,6 +118,7 @@ def test_a_batch_that_was_prefetched_long_ago_is_repeated_as_others_are() -> Non
     assert server.read([start], "samples", since_s=time.monotonic() - 2 * PATIENT.retry_s) == ["read"]
 
 
+@pytest.mark.slow  # a quick one is in tests/test_urls.py
 def test_a_server_that_throttles_for_longer_is_given_up_and_named(store: Store) -> None:
     with web_server(store.path, of_images(lambda handler: handler.answer(503))) as (url, _):
         began = time.monotonic()
