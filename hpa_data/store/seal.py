@@ -25,12 +25,16 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.format.arrays import IMAGES, SEAL_KEY, SHARD_ARRAYS
 from hpa_data.format.columns import decode_chunk_rows, find_dtype, find_max_bytes
 from hpa_data.store.storage import Storage
-from hpa_data.system.files import is_unreadable
+from hpa_data.system.files import MAX_TEXT_BYTES, is_unreadable
 from hpa_data.system.records import decode_record, encode_record
 
 METADATA_KEY = "zarr.json"
 
 _PER_SHARD = {spec.name for spec in SHARD_ARRAYS}
+
+
+class DamagedSealError(InputError):
+    """The seal itself is damaged."""
 
 
 class ChangedError(Exception):
@@ -125,19 +129,23 @@ def seal_created(objects: Mapping[str, bytes], arrays: Iterable[zarr.Array[Any]]
 
 
 def read_seal(storage: Storage, part: str) -> Seal | None:
-    """Read the seal of a part, None if it has none; InputError if it is damaged."""
+    """Read the seal of a part, None if it has none; DamagedSealError, or InputError if a newer version wrote it."""
     try:
-        content = storage.get(f"{part}/{SEAL_KEY}")
+        content = storage.get(f"{part}/{SEAL_KEY}", max_bytes=MAX_TEXT_BYTES)
     except FileNotFoundError:
         return None
+    except InputError as error:
+        if is_unreadable(error):
+            raise
+        raise DamagedSealError(str(error)) from error
     try:
         return Seal.decode(content)
     except InputError:
         raise
     except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(
+        raise DamagedSealError(
             f"Cannot read {SEAL_KEY} of part {part!r} in {storage.location}: {first_line(error)}. Run `hpa verify` "
-            "with --seal, which checks the part and seals it again."
+            "with --seal, which checks the part and seals it again; with --repair, too, if samples are damaged."
         ) from error
 
 

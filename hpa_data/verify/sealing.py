@@ -5,18 +5,18 @@ from dataclasses import dataclass, field, replace
 
 from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.arrays import SHARD_ARRAYS, encode_group
+from hpa_data.format.arrays import SEAL_KEY, SHARD_ARRAYS, encode_group
 from hpa_data.format.statistics import ChannelStatistics, channel_statistics
 from hpa_data.store.part import Part
 from hpa_data.store.seal import (
     METADATA_KEY,
+    DamagedSealError,
     find_damaged_chunks,
     is_manifest_sealed,
     make_seal,
     read_seal,
     write_seal,
 )
-from hpa_data.system.files import is_unreadable
 
 _PER_SHARD = {spec.name for spec in SHARD_ARRAYS}
 
@@ -46,9 +46,7 @@ def check_seal(part: Part) -> SealCheck:
     storage, name = part.storage, part.name
     try:
         seal = read_seal(storage, name)
-    except InputError as error:
-        if is_unreadable(error):
-            raise
+    except DamagedSealError as error:
         return SealCheck(is_damaged=True, reasons=(str(error),))
     if seal is None:
         return SealCheck()
@@ -56,7 +54,12 @@ def check_seal(part: Part) -> SealCheck:
     shards: dict[int, str] = {}
     found: set[str] = set()
     for array in part.arrays.values():
-        damaged = find_damaged_chunks(storage, name, seal, array)
+        try:
+            damaged = find_damaged_chunks(storage, name, seal, array)
+        except InputError:
+            raise
+        except (LookupError, ValueError):
+            return SealCheck(is_damaged=True, reasons=(f"{SEAL_KEY} does not fit the array {array.basename}",))
         if damaged:
             more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
             found.update(damaged.values())

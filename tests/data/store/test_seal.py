@@ -1,6 +1,7 @@
 """The seal of a part: what is changed in a part is refused when it is read, and found by `hpa verify`."""
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -245,6 +246,17 @@ def test_random_bits_are_found_refused_or_without_effect(whole: Path, tmp_path: 
     counts = flip_store(whole, tmp_path / "a.zarr", n_flips=30, rng=random.Random(5))
     assert sum(counts.values()) == 30
     assert counts["silent"] == 0
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_chunk_larger_than_its_metadata_allow_is_not_read(path: Path, sealed: bool) -> None:
+    if not sealed:
+        unseal(path)
+    for shard in range(2):
+        os.truncate(path / "train" / "checksum" / "c" / str(shard), 400_000_000)
+    with pytest.raises(InputError, match=r"checksum.*it has 400000000 bytes, more than 1048592"):
+        open_store(path).part("train").read_checksums()
+    assert "corrupt" in {finding.state for finding in verify_store(path).findings}
 
 
 def test_a_damaged_part_is_replaced_with_overwrite(path: Path, whole: Path) -> None:

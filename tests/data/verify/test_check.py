@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpa_data.errors import InputError
+from hpa_data.format.arrays import SEAL_KEY
 from hpa_data.format.codecs import decode_shard_index
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import open_store
@@ -72,6 +73,20 @@ def test_a_changed_byte_is_found_and_only_its_sample_repaired(
     done = verify_store(path, source=source, repair=True)
     assert "s4" not in states(done)
     assert done.n_repaired == 2  # and the failed one, which was tried again
+    assert_same_bytes(path, tmp_path / "before")
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_a_damaged_seal_stops_no_repair_and_is_made_again(path: Path, source: Path, tmp_path: Path, seal: bool) -> None:
+    shutil.copytree(path, tmp_path / "before")
+    flip(path, 4, at=12)
+    (path / "train" / SEAL_KEY).write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"Cannot read status/seal.json"):
+        open_store(path).part("train")
+    done = verify_store(path, source=source, repair=True, seal=seal)
+    assert "s4" not in states(done)
+    assert (done.n_sealed, done.unsealed) == ((1, ()) if seal else (0, ("train",)))
+    assert verify_store(path, seal=True).n_sealed == 1 - seal
     assert_same_bytes(path, tmp_path / "before")
 
 
