@@ -8,6 +8,7 @@ from hpa_data.augment.plan import NOISE_SIZE_FACTOR, AugmentationPlan, plan_augm
 from hpa_data.augment.transform import replay
 from hpa_data.errors import InputError
 from hpa_data.store.build import PartReport, build_part, check_disk
+from hpa_data.store.create import count_pending
 from hpa_data.store.store import open_store
 from hpa_data.system.executor import Parallelism
 from hpa_data.system.progress import SILENT, Progress
@@ -84,7 +85,8 @@ def check_augmentation(plan: AugmentationPlan, *, overwrite: bool = False) -> No
         hold the copies.
     """
     _check_parents(plan)
-    check_disk(plan.part, partial(_expect_bytes, plan), overwrite=overwrite)
+    n_pending = count_pending(plan.part, overwrite=overwrite)
+    check_disk(plan.part, n_pending, partial(_expect_bytes, plan), overwrite=overwrite)
 
 
 def _check_parents(plan: AugmentationPlan) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from hpa_data.dataset import FILLED, Sample, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.statistics import ChannelStatistics
-from hpa_data.store.create import PartPlan, count_pending, create_part
+from hpa_data.store.create import PartPlan, create_new_part, find_existing
 from hpa_data.store.failures import Failure, list_failures
 from hpa_data.store.opening import seal_part
 from hpa_data.store.part import Part
@@ -107,9 +107,11 @@ def build_part(
         storage.check_target(plan.name)
         storage.remove_partial(plan.name)  # before the disk is checked: it takes space
         check()
-        check_disk(plan, expected_bytes, overwrite=overwrite)
-        part = create_part(plan, overwrite=overwrite)
-        progress.start(part.count_pending())
+        existing = None if overwrite else find_existing(plan)
+        n_pending = len(plan.ids) if existing is None else existing.count_pending()
+        check_disk(plan, n_pending, expected_bytes, overwrite=overwrite)
+        part = existing or create_new_part(plan)
+        progress.start(n_pending)
         write_shards(
             part, items, read, workers=workers, paths=paths, stop_at_failure=stop_at_failure, progress=progress.part()
         )
@@ -119,9 +121,10 @@ def build_part(
         return _report(written, plan.path)
 
 
-def check_disk(plan: PartPlan, expected_bytes: Callable[[int], int], *, overwrite: bool = False) -> None:
-    """Refuse to build a part that the disk cannot hold: InputError. Errors of `find_existing`, too."""
-    n_pending = count_pending(plan, overwrite=overwrite)
+def check_disk(
+    plan: PartPlan, n_pending: int, expected_bytes: Callable[[int], int], *, overwrite: bool = False
+) -> None:
+    """Refuse to build a part of which the disk cannot hold the pending samples: InputError."""
     free_bytes = plan.storage.free_bytes()
     if overwrite:  # what is deleted first
         free_bytes += plan.storage.size(plan.name)

@@ -159,15 +159,24 @@ def create_part(plan: PartPlan, *, overwrite: bool = False) -> Part:
     InputError
         If the part exists with other settings or samples, or something else has its name.
     """
+    if not overwrite and (existing := find_existing(plan)) is not None:
+        return existing
+    plan.storage.check_target(plan.name)
+    plan.storage.remove_partial(plan.name)
+    return create_new_part(plan)
+
+
+def create_new_part(plan: PartPlan) -> Part:
+    """Create a part with nothing written in it yet, in place of one of that name; see `create_part`.
+
+    The caller has checked the target, and removed what a killed process left in the store, if there is one.
+    """
     storage = plan.storage
-    storage.check_target(plan.name)
     if storage.exists("zarr.json"):
         open_store(storage)
     else:
         storage.put("zarr.json", encode_group({}))
-    storage.remove_partial(plan.name)
-    if not overwrite and (existing := find_existing(plan)) is not None:
-        return existing
+        storage.remove_partial(plan.name)
     storage.create_part(plan.name, _encode_part(plan))
     return open_store(storage).part(plan.name)
 

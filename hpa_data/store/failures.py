@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from hpa_data.dataset import FAILED
 from hpa_data.errors import InputError
 from hpa_data.store.part import Part
-from hpa_data.store.storage import Storage
 from hpa_data.store.store import Store, open_store
 from hpa_data.tables import encode_table
 
@@ -37,34 +36,38 @@ def list_failures(part: Part) -> list[Failure]:
     return [Failure(id=part.ids[i], file=notes[i][1], reason=notes[i][0]) for i in failed]
 
 
-def write_failures(storage: Storage, part: str) -> None:
+def write_failures(part: Part) -> list[Failure]:
     """Write ``failures.csv`` over all parts of a store: part, id, file, reason. Delete it if nothing failed.
 
     Parameters
     ----------
-    storage : Storage
-    part : str
+    part : Part
         The part that was written. Of another part that cannot be read, the rows stay as they are.
+
+    Returns
+    -------
+    list of Failure
+        Of that part, see `list_failures`.
 
     Raises
     ------
     InputError
         If that part, or the present table, cannot be read.
     """
-    rows = list(_list_all_failures(open_store(storage), part))
+    storage, failures = part.storage, list_failures(part)
+    rows = list(_list_all_failures(open_store(storage), {part.name: failures}))
     if rows:
         storage.put(FAILURES_NAME, encode_table(COLUMNS, rows, for_people=True))
     else:
         storage.delete(FAILURES_NAME)
+    return failures
 
 
-def _list_all_failures(store: Store, written: str) -> Iterator[tuple[str, str, str, str]]:
+def _list_all_failures(store: Store, known: Mapping[str, list[Failure]]) -> Iterator[tuple[str, str, str, str]]:
     for name in store.parts():
         try:
-            failures = list_failures(store.part(name))
+            failures = known[name] if name in known else list_failures(store.part(name))
         except InputError:
-            if name == written:
-                raise
             yield from _read_rows(store, name)  # another part, which is damaged, must not stop this one
         else:
             for failure in failures:

@@ -14,7 +14,7 @@ from hpa_data.dataset import FAILED, PENDING, is_readable
 from hpa_data.format.codecs import encode_metadata_chunk
 from hpa_data.format.layout import Layout, ShardTask, plan_shards
 from hpa_data.format.statistics import channel_statistics
-from hpa_data.store.failures import Failure, list_failures, write_failures
+from hpa_data.store.failures import Failure, write_failures
 from hpa_data.store.fence import Fence, read_state
 from hpa_data.store.opening import replace_manifest
 from hpa_data.store.part import Part
@@ -139,8 +139,7 @@ def write_shards(
     else:
         raise RuntimeError(f"some shards of {part.path} were not written, although their tasks ended without an error")
     _write_statistics(part, is_readable(status))
-    write_failures(storage, part.name)
-    return list_failures(part)
+    return write_failures(part)
 
 
 def _list_jobs(

@@ -11,7 +11,6 @@ from hpa_data.errors import InputError
 from hpa_data.format.arrays import SHARD_ARRAYS
 from hpa_data.format.manifest import Provenance
 from hpa_data.store.failures import Failure, write_failures
-from hpa_data.store.storage import open_storage
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
 from hpa_data.system.executor import Parallelism
@@ -76,13 +75,15 @@ def test_failures_of_a_part_that_cannot_be_read_stay_listed(tmp_path: Path) -> N
     path = tmp_path / "a"
     write_shards(begin(path, "a"), range(1), fail)
     (path / "train").rename(path / "other")
-    write_failures(open_storage(path), "other")
-    (path / "other" / "id" / "c" / "0").write_bytes(b"damaged")
+    other = open_store(path).part("other")
+    write_failures(other)
+    for name in ("id", "note"):
+        (path / "other" / name / "c" / "0").write_bytes(b"damaged")
     write_shards(begin(path, "a"), range(1), fail)
     listed = "part,id,file,reason\nother,a,b.png,no such luck\ntrain,a,b.png,no such luck\n"
     assert (path / "failures.csv").read_text() == listed
     with pytest.raises(InputError, match="other"):
-        write_failures(open_storage(path), "other")
+        write_failures(other)
     assert (path / "failures.csv").read_text() == listed
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hpa_data.dataset import HPA_2018, Sample
 from hpa_data.errors import InputError
 from hpa_data.store.failures import list_failures, write_failures
-from hpa_data.store.storage import open_storage
 from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
 from hpa_data.system.executor import Parallelism
@@ -52,7 +51,7 @@ def test_failures_of_hostile_files_are_disarmed_in_their_table(tmp_path: Path) -
     part = begin(tmp_path / "a.zarr", ["=1+2"])
     write_shards(part, range(1), read, workers=Parallelism(threads=1))
     for _ in range(2):  # rows that are written again stay as they are
-        write_failures(open_storage(tmp_path / "a.zarr"), "train")
+        write_failures(part)
         content = (tmp_path / "a.zarr" / "failures.csv").read_text()
         assert content == ("part,id,file,reason\ntrain,'=1+2,'=HYPERLINK(1)\\x1b[31m.png,bad \\x1b]0;title\\x07 name\n")
     (failure,) = list_failures(open_store(tmp_path / "a.zarr").part("train"))
