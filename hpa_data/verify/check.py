@@ -310,7 +310,7 @@ def _choose_repairs(
 
     A sample that is good in the store but unreadable in its source stays. A lost one is tried in any case, so that at
     least its failure is recorded. Where the metadata of a shard are damaged, all of its samples are written again, or
-    none: what is kept would be sealed.
+    none: what is kept would be sealed. A failed one has nothing to lose then.
     """
     states = np.array([finding.state for finding in findings])
     is_lost = np.isin(states, [State.MISSING, State.CORRUPT, State.DIFFERS])

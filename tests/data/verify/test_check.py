@@ -76,6 +76,14 @@ def test_a_changed_byte_is_found_and_only_its_sample_repaired(
     assert_same_bytes(path, tmp_path / "before")
 
 
+def test_a_damaged_shard_is_repaired_though_the_files_of_a_failed_sample_are_gone(path: Path, source: Path) -> None:
+    for file in source.glob("s3_*"):
+        file.unlink()
+    (path / "train" / "note" / "c" / "0").write_bytes(b"nothing")
+    done = verify_store(path, source=source, repair=True)
+    assert (done.counts["corrupt"], done.counts["failed"], done.n_repaired, done.unsealed) == (0, 1, 6, ())
+
+
 @pytest.mark.parametrize("seal", [False, True])
 def test_a_damaged_seal_stops_no_repair_and_is_made_again(path: Path, source: Path, tmp_path: Path, seal: bool) -> None:
     shutil.copytree(path, tmp_path / "before")
