@@ -26,6 +26,7 @@ from hpa_data.commands.console import escape
 from hpa_data.errors import InputError, first_line, is_out_of_memory
 from hpa_data.system.interrupts import interrupted_by, received_signal
 from hpa_data.system.os_errors import describe_os_error
+from hpa_data.system.stderr_guard import show_notices
 
 REFUSED, FAULT = 2, 70
 # 128 and the number of the signal, as shells have it.
@@ -59,6 +60,7 @@ def end(error: BaseException, *, debug: bool = False) -> int:
         line = _format_traceback(error) + (line and escape(line))
     else:
         line = escape(line or report_fault(error))
+    show_notices()
     with contextlib.suppress(OSError):  # nobody reads it
         print(line, file=sys.stderr)
     return status

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -100,6 +101,7 @@ class ProcessBackend(_PoolBackend):
     """Worker processes of this machine. Each task has threads of its own for its samples."""
 
     def __init__(self, n_processes: int, *, threads: int) -> None:
+        _start_tracker()
         # Spawned, not forked: a fork of a process with threads may wait forever for a lock that one of them held.
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(n_processes, mp_context=spawn, initializer=_start_worker, initargs=(is_guarded(),))
@@ -112,6 +114,19 @@ class ProcessBackend(_PoolBackend):
         with block_interrupts():  # a new process inherits it, and would be interrupted while it loads libraries
             # As on a cluster; pickle itself does not take functions that were defined in a notebook.
             return self._submit(_compute_pickled, cloudpickle.dumps(graph))
+
+
+def _start_tracker() -> None:
+    """Start Python's process that removes semaphores, without its warning when a command was interrupted at once."""
+    before = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        os.environ.pop("PYTHONWARNINGS")
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _to_graph(call: Callable[[], None]) -> Any:

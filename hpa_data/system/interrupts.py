@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -72,21 +74,32 @@ def stop_if_received() -> None:
 def interrupts_as_exceptions() -> Iterator[None]:
     """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, so that temporary files are removed. For the main thread.
 
-    A signal that is ignored, as in a shell's background, stays so.
+    A signal that is ignored, as in a shell's background, stays so. Python drops an exception that is raised while it
+    collects garbage or finalizes an object; such a signal comes again.
     """
 
     def stop(number: int, _: object) -> None:
         _received.append(number)
         raise KeyboardInterrupt(number)
 
+    def repeat(dropped: Any) -> None:
+        error = dropped.exc_value
+        if isinstance(error, KeyboardInterrupt):
+            # Not at once: it would be raised in here.
+            threading.Timer(0.01, os.kill, (os.getpid(), interrupted_by(error))).start()
+        else:
+            hook(dropped)
+
     _received.clear()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before, hook = {number: signal.getsignal(number) for number in SIGNALS}, sys.unraisablehook
     for number in SIGNALS:
         if before[number] is not signal.SIG_IGN:
             signal.signal(number, stop)
+    sys.unraisablehook = repeat
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

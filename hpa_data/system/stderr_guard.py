@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import re
+import select
 import signal
 import sys
 import time
@@ -37,12 +38,19 @@ _TRACEBACK = re.compile(r"\s|Traceback|Fatal |Current thread|Thread 0x|Extension
 # Lines of the logs of C++ libraries, without what ends a process: of TensorFlow and AWS (Abseil's form and the older
 # one), and of OpenCV. What they mean reaches us as exceptions.
 _LOG = re.compile(
-    r"[IWE]\d{4} [\d:.]{8,} +\d+ |\d{4}-\d\d-\d\d [\d:.]{8,}: [IWE] |\[ ?(?:WARN|ERROR|INFO):\d+@[\d.]+\] "
+    r"[IWE]\d{4} [\d:.]{8,} +\d+ |\d{4}-\d\d-\d\d [\d:.]{8,}: [IWE] |\[ ?(?:WARN|ERROR|INFO):\d+@[\d.]+\] |"
+    r"WARNING: All log messages before absl::InitializeLog"
 )
+# Of these, what says nothing about the results: how a library was built, and which device it uses.
+_INFO = re.compile(r"I\d{4} |[\d-]+ [\d:.]+: I |\[ ?INFO:|WARNING: All log")
 # Of such lines, the different ones that are kept for the case of a crash.
 _MAX_KEPT = 50
-# The last line of a command that does not crash.
+# A line of a command that does not crash, once it has nothing more to do.
 _END = MARK + b"end"
+# Seconds that the last line of a command waits for what is said before it.
+_ANSWER_S = 0.5
+# What the guard of this process answers to; -1 where there is none.
+_answers = [-1]
 
 
 @contextlib.contextmanager
@@ -64,13 +72,24 @@ def guard_stderr() -> Iterator[None]:
         yield
     finally:
         end()
-        own = sys.stderr
+        own, answers, _answers[0] = sys.stderr, _answers[0], -1
         with contextlib.suppress(OSError, ValueError):
             own.flush()
             os.write(2, _END + b"\n")
             os.dup2(own.fileno(), 2)
+        os.close(answers)
         sys.stderr = shown
         _wait_for(guard)
+
+
+def show_notices() -> None:
+    """Show what is to be said of the lines of libraries so far, before the last line of a command is printed."""
+    if _answers[0] >= 0:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+            os.write(2, _END + b"\n")
+            if select.select([_answers[0]], [], [], _ANSWER_S)[0]:
+                os.read(_answers[0], 1)
 
 
 def is_guarded() -> bool:
@@ -84,36 +103,41 @@ def is_guarded() -> bool:
 def _start(shown: io.TextIOWrapper) -> int:
     """Start a guard of file descriptor 2, and let `sys.stderr` write past it; return its process id."""
     reading, writing = os.pipe()
+    answers, answering = os.pipe()
     true = os.dup(2)
     try:
         guard = os.fork()
     except OSError:
-        for each in (reading, writing, true):
+        for each in (reading, writing, answers, answering, true):
             os.close(each)
         raise
     if guard == 0:
-        _run(reading, true)
+        _run(reading, true, answering)
     os.dup2(writing, 2)
-    os.close(reading)
-    os.close(writing)
+    for each in (reading, writing, answering):
+        os.close(each)
+    _answers[0] = answers
     own = open(true, "w", encoding=shown.encoding, errors=shown.errors, buffering=1)  # noqa: SIM115
     sys.stderr = own
     return guard
 
 
-def _run(reading: int, true: int) -> None:
+def _run(reading: int, true: int, answering: int) -> None:
     """Be the guard: it ends when nobody can write to the pipe any more."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
-        low, high = sorted((reading, true))
         # Also the locks and pipes of whoever started the command.
-        for first, last in ((0, low), (low + 1, high), (high + 1, _MAX_DESCRIPTORS)):
-            os.closerange(first, last)
+        kept = sorted((reading, true, answering))
+        for before, after in zip([-1, *kept], [*kept, _MAX_DESCRIPTORS], strict=True):
+            os.closerange(before + 1, after)
         lines = Lines()
         for text in lines.take(_read_lines(reading)):
             with contextlib.suppress(OSError):  # the terminal is gone: go on, or those who write would wait
-                os.write(true, f"{text}\n".encode(errors="backslashreplace"))
+                if text is None:
+                    os.write(answering, b"\n")
+                else:
+                    os.write(true, f"{text}\n".encode(errors="backslashreplace"))
     finally:
         os._exit(0)
 
@@ -158,13 +182,18 @@ class Lines:
         self._seen: set[str] = set()
         self._repeated: _Kind | None = None
         self._log: dict[str, str] = {}  # the first line of each kind
-        self._n_logged = 0
+        self._logged: _Kind | None = None
 
-    def take(self, lines: Iterable[bytes]) -> Iterator[str]:
-        """Yield each line of text made safe, but not what was there before; at their end, a summary of the rest."""
+    def take(self, lines: Iterable[bytes]) -> Iterator[str | None]:
+        """Yield each line of text made safe, but not what was there before, and at their end a summary of the rest.
+
+        Where the command ends, the summary comes at once, and None after it.
+        """
         has_ended = False
         for line in lines:
             if line == _END:
+                yield from self._summarize()
+                yield None
                 has_ended = True
                 continue
             complaint = Complaint.decode(line)
@@ -173,15 +202,23 @@ class Lines:
                 continue
             text = escape(line.replace(MARK, b"").decode(errors="backslashreplace").replace("\t", "    ").rstrip())
             if _LOG.match(text):
-                self._n_logged += 1
                 if len(self._log) < _MAX_KEPT:
                     self._log.setdefault(_NUMBERS.sub("0", text), text)
+                if not _INFO.match(text):
+                    self._logged = self._logged or _Kind(text)
+                    self._logged.n += 1
             elif text and (_TRACEBACK.match(text) or self._is_new(text)):
                 yield text
         if not has_ended:  # it may be why
             yield from self._log.values()
-            self._n_logged = 0
-        yield from (escape(str(notice)) for notice in self.list_notices())
+            self._logged = None
+        yield from self._summarize()
+
+    def _summarize(self) -> Iterator[str]:
+        """Yield the notices, and begin to count anew."""
+        notices = self.list_notices()
+        self._complaints, self._logged, self._repeated = {}, None, None
+        yield from (escape(str(notice)) for notice in notices)
 
     def _is_new(self, text: str) -> bool:
         kind = _NUMBERS.sub("0", text)
@@ -222,10 +259,11 @@ class Lines:
             for (library, _), kind in self._complaints.items()
         ]
         remedy = f"Set {VARIABLE}=raw in the environment to see all."
-        if self._n_logged:
-            what, example = "lines of the logs of libraries are not shown", next(iter(self._log.values()))
-            notices.append(Notice(what=what, n=self._n_logged, unit="line", examples=(example,), remedy=remedy))
-        if self._repeated is not None:
-            what, example = "lines of libraries are not shown again", self._repeated.example
-            notices.append(Notice(what=what, n=self._repeated.n, unit="line", examples=(example,), remedy=remedy))
+        for what, kind in (
+            ("lines of the logs of libraries are not shown", self._logged),
+            ("lines of libraries are not shown again", self._repeated),
+        ):
+            if kind is not None:
+                examples = (kind.example.rstrip("."),)
+                notices.append(Notice(what=what, n=kind.n, unit="line", examples=examples, remedy=remedy))
         return notices

@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+import time
 
 import pytest
 
@@ -42,6 +43,21 @@ def test_sigterm_raises_what_ctrl_c_raises() -> None:
     assert interrupted_by(raised.value) == signal.SIGTERM
     assert interrupted_by(KeyboardInterrupt()) == signal.SIGINT
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_interrupt_that_python_drops_comes_again(number: int) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def finalize() -> None:
+        Finalized()
+        time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt) as raised, interrupts_as_exceptions():
+        finalize()
+    assert interrupted_by(raised.value) == number
 
 
 def test_the_second_interrupt_is_raised_at_once() -> None:

@@ -126,15 +126,29 @@ def test_a_complaint_is_one_short_line_that_is_read_as_it_was_written() -> None:
 def test_logs_of_libraries_are_one_line_unless_the_process_crashes() -> None:
     log = [f"E1127 09:25:22.20397{i} 2108{i} aws.cc:6146] cannot \\x1b parse {i}" for i in range(3)]
     log += ["2026-11-27 09:25:22.203979: W tensorflow/core/a.cc:1] slow", "[ WARN:0@0.013] global grfmt.cpp:1 bad"]
-    write = f"os.write(2, {chr(10).join(log)!r}.encode() + b'\\n')"
+    harmless = ["WARNING: All log messages before absl::InitializeLog() is called are written to STDERR"]
+    harmless += ["I0000 00:00:1795784287.535552   18901 port.cc:153] custom operations are on."]
+    write = f"os.write(2, {chr(10).join([*harmless, *log])!r}.encode() + b'\\n')"
     (line,) = run_guarded(write)[1].splitlines()
     assert line.startswith(f"Warning: lines of the logs of libraries are not shown, 5 lines, for example {log[0]}.")
-    assert run_guarded(f"{write}; os.abort()")[1].splitlines() == [log[0], *log[3:]]
+    assert run_guarded(f"{write}; os.abort()")[1].splitlines() == [*harmless, log[0], *log[3:]]
+    assert run_guarded(f"os.write(2, {chr(10).join(harmless)!r}.encode() + b'\\n')") == (0, "")
+
+
+def test_what_libraries_said_comes_before_the_last_line_of_a_command() -> None:
+    code = (
+        "from hpa_data.system.stderr_guard import show_notices; warnings.warn('first'); show_notices(); "
+        "print('Error: second', file=sys.stderr); warnings.warn('third')"
+    )
+    first, second, third = run_guarded(code)[1].splitlines()
+    assert first.startswith("Warning: a library says: UserWarning: first, 1 time.")
+    assert second == "Error: second"
+    assert third.startswith("Warning: a library says: UserWarning: third, 1 time.")
 
 
 def test_tracebacks_are_passed_on_whole() -> None:
     trace = [b"Traceback (most recent call last):", b'  File "a", line 3', b"ValueError: 3"]
-    shown = list(Lines().take(trace * 2))
+    shown = [line for line in Lines().take(trace * 2) if line is not None]
     assert shown[:5] == [line.decode() for line in trace] + [line.decode() for line in trace[:2]]
     assert "1 line, for example ValueError: 3." in shown[5]
 
