@@ -24,6 +24,9 @@ ANSWER_S = 30.0
 CONNECT_S = 10.0
 CLOSE_S = 2.0
 
+# Times to try to connect.
+_MAX_TRIES = 5
+
 # Differences that one line names.
 _MAX_DIFFERENCES = 3
 
@@ -40,6 +43,10 @@ def connect(address: str) -> Any:
         from distributed.comm import resolve_address
 
         resolve_address(address)  # of a malformed address, the client would tell in a traceback, after 20 s
+        for _ in range(_MAX_TRIES - 1):
+            # The scheduler's greeting may come together with news of a worker, which Dask does not expect.
+            with contextlib.suppress(AssertionError):
+                return Client(address, timeout=CONNECT_S, set_as_default=False)
         return Client(address, timeout=CONNECT_S, set_as_default=False)
     except ImportError as error:
         raise InputError(

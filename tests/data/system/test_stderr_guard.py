@@ -159,7 +159,8 @@ def test_complaints_of_decoders_are_safe_attributed_and_counted_once(workers: in
     options = ["--workers", workers] if workers else []
     ended = hpa_process("convert", tmp_path / "files", tmp_path / "a.zarr", "--image-size", "64x64", *options)
     assert ended.status == 0
-    assert ended.err.splitlines() == [
+    lines = ended.err.splitlines()
+    assert [line for line in lines if " samples" not in line] == [  # progress, on a machine that is busy
         "Warning: imagecodecs says: PNG warning: PLTE: ignored in grayscale PNG, 3 files, for example s0_red.png. "
         "Look at these files."
     ]

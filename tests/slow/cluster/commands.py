@@ -4,8 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from distributed import Client
-
+from hpa_data.system.cluster import open_client
 from tests.builders import assert_same_bytes
 from tests.workers import Command, start_scheduler, start_worker, wait_for_workers
 
@@ -36,7 +35,7 @@ class Cluster:
     def start(self, *names: str, **options: object) -> None:
         for name in names:
             self.workers[name] = start_worker(self.address, name, self.folder, **options)  # type: ignore[arg-type]
-        with Client(self.address, set_as_default=False) as client:
+        with open_client(self.address) as client:
             wait_for_workers(client, len(self.workers))
 
     def signal(self, name: str, number: int) -> None:
