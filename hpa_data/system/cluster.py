@@ -81,6 +81,11 @@ def list_workers(client: Any, *, timeout: float = CONNECT_S) -> dict[str, dict[s
     return dict(client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=timeout)["workers"])
 
 
+def ask_for_worker(client: Any) -> Any:
+    """Let an adaptive cluster start a worker, for which it wants a task; return that, to be kept until there is one."""
+    return client.submit(int, pure=False)  # whichever worker computes it, it is 0
+
+
 def count_threads(client: Any) -> int:
     """Count the threads of all workers of a cluster."""
     return sum(int(worker["nthreads"]) for worker in list_workers(client).values())

@@ -15,6 +15,7 @@ from hpa_data.errors import InputError
 from hpa_data.system.backends import Backend, ProcessBackend, ThreadBackend
 from hpa_data.system.cluster import check_workers, count_threads, open_client
 from hpa_data.system.interrupts import Interrupts, defer_interrupt
+from hpa_data.system.patience import wait_for_first_worker
 from hpa_data.system.placement import GRACE_S, ClusterBackend
 from hpa_data.system.threads import ThreadTeam
 
@@ -85,11 +86,12 @@ def check_cluster(workers: Parallelism, paths: Sequence[str] = ()) -> None:
     Raises
     ------
     InputError
-        If the cluster cannot be reached, has no worker, or has one that is not like this process: another version of
-        this package or of what it decodes and encodes with, or another disk.
+        If the cluster cannot be reached, has no worker for too long, or has one that is not like this process: another
+        version of this package or of what it decodes and encodes with, or another disk.
     """
     if workers.scheduler:
         with open_client(workers.scheduler) as client:
+            wait_for_first_worker(client, workers.scheduler, timeout_s=workers.worker_timeout_s)
             check_workers(client, workers.scheduler, paths)
 
 

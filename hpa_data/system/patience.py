@@ -3,8 +3,11 @@
 import logging
 import time
 from collections import Counter
+from typing import Any
 
 from hpa_data.errors import InputError
+from hpa_data.system.cluster import ask_for_worker, list_workers
+from hpa_data.system.interrupts import is_interrupted
 from hpa_data.system.watch import SILENCE_S, Snapshot
 
 # Seconds after which waiting is said for the first time, and that are never exceeded without a word: under a minute.
@@ -12,6 +15,40 @@ FIRST_S, AGAIN_S = 30.0, 55.0
 
 # What a client is once it has tried in vain, for ten seconds, to connect again.
 _CLOSED = {"closed", "closing"}
+
+
+# Seconds between two looks for the first worker.
+_LOOK_S = 0.2
+
+
+def wait_for_first_worker(client: Any, address: str, *, timeout_s: float) -> None:
+    """Wait until a cluster has a worker, and say so at once; InputError if that takes too long.
+
+    A cluster whose workers a batch system starts may have none yet, an adaptive one has none before it has work.
+    """
+    if list_workers(client):
+        return
+    wish = ask_for_worker(client)
+    began = said = time.monotonic()
+    remedy = f"Start one with `dask worker {address}`"
+    logging.getLogger(__name__).warning(
+        f"Warning: the Dask cluster at {address} has no workers yet; waiting for the first. {remedy}, or press Ctrl-C; "
+        f"the command ends after {timeout_s:.0f} s (--worker-timeout)."
+    )
+    while not list_workers(client):
+        now = time.monotonic()
+        if now - began >= timeout_s or is_interrupted():
+            raise InputError(
+                f"Cannot use the Dask cluster at {address}: it has no workers, for {now - began:.0f} s now. {remedy}, "
+                "and run the same command again; --worker-timeout waits longer."
+            )
+        if now - said >= AGAIN_S:
+            said = now
+            logging.getLogger(__name__).warning(
+                f"Warning: the Dask cluster at {address} has no workers, for {now - began:.0f} s now. {remedy}."
+            )
+        time.sleep(_LOOK_S)
+    wish.release()
 
 
 class Patience:

@@ -19,7 +19,7 @@ import cloudpickle
 import dask
 
 from hpa_data.errors import InputError, first_line
-from hpa_data.system.cluster import connect, count_running_tasks, disconnect
+from hpa_data.system.cluster import ask_for_worker, connect, count_running_tasks, disconnect
 from hpa_data.system.interrupts import Interrupts
 from hpa_data.system.patience import Patience
 from hpa_data.system.threads import ThreadTeam, sample_threads
@@ -85,6 +85,7 @@ class ClusterBackend:
         self._waiting: deque[Placed] = deque()
         self._in_flight: list[Placed] = []  # in the order in which they were placed
         self._finished: deque[Placed] = deque()
+        self._wish: Any = None  # a task for which an adaptive cluster starts a worker
         self._known: dict[str, Worker] = {}  # as of the last look
         self._busy_s, self._n_done, self._looked = 0.0, 0, time.monotonic()
         self._max_deaths = int(dask.config.get("distributed.scheduler.allowed-failures", 3))
@@ -168,6 +169,10 @@ class ClusterBackend:
         """Give waiting tasks to workers with room, the least loaded first."""
         if self._client.status != "running":
             return
+        if snapshot.workers:
+            self._wish = None
+        elif self._waiting and self._wish is None:
+            self._wish = ask_for_worker(self._client)
         usable = snapshot.usable
         load = Counter(placed.worker for placed in self._in_flight)
         kept_free = {placed.worker for placed in self._in_flight if placed.is_suspect}

@@ -78,12 +78,23 @@ def test_a_cluster_that_does_not_see_a_path_is_refused(cluster: LocalCluster, tm
         check_cluster(Parallelism(scheduler=cluster.scheduler_address), [str(tmp_path), str(tmp_path / "absent")])
 
 
-def test_a_cluster_without_workers_is_refused() -> None:
-    with (
-        LocalCluster(n_workers=0, dashboard_address=None) as empty,
-        pytest.raises(InputError, match="Cannot use the Dask cluster at tcp.*it has no workers"),
-    ):
-        check_cluster(Parallelism(scheduler=empty.scheduler_address))
+def test_a_cluster_without_workers_is_waited_for_with_a_word_and_not_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    with LocalCluster(n_workers=0, dashboard_address=":0", processes=False) as empty:
+        workers = Parallelism(scheduler=empty.scheduler_address, worker_timeout_s=0.5)
+        with pytest.raises(InputError, match="Cannot use the Dask cluster at .*it has no workers, for "):
+            check_cluster(workers)
+        assert "has no workers yet; waiting for the first" in caplog.text
+
+
+def test_an_adaptive_cluster_starts_its_workers_when_there_is_work(tmp_path: Path) -> None:
+    with LocalCluster(n_workers=0, dashboard_address=":0", processes=False) as empty:
+        empty.adapt(minimum=0, maximum=1, interval="100ms", wait_count=1)
+        workers = Parallelism(scheduler=empty.scheduler_address)
+        check_cluster(workers)
+        while empty.workers:  # it has nothing to do any more
+            time.sleep(0.05)
+        run_tasks(write_line, [(tmp_path / "a", 0), (tmp_path / "a", 1)], workers=workers, on_done=lambda task: None)
+    assert len((tmp_path / "a").read_text().splitlines()) == 2
 
 
 def test_a_cluster_that_cannot_be_reached_is_refused() -> None:

@@ -24,8 +24,8 @@ def test_workers_that_are_all_gone_are_waited_for_with_words_and_not_for_ever(
         cluster.kill(name)
     assert_one_line(command, f"the Dask cluster at {cluster.address} has no worker, for 10")
     assert sum("has no worker" in line for _, line in command.lines) == 3  # after 30 and 85 s, and at the end
-    command = convert(source, store, "--scheduler", cluster.address)
-    assert_one_line(command, "it has no workers. Start one with")
+    command = convert(source, store, "--scheduler", cluster.address, "--worker-timeout", "20")
+    assert_one_line(command, "it has no workers, for 20 s now. Start one with")
     cluster.start("d", "e")
     assert_done(convert(source, store, "--scheduler", cluster.address), store, local)
 
