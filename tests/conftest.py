@@ -9,6 +9,7 @@ import pytest
 import cli
 from hpa_data.store.store import Store, open_store
 from tests.builders import Ended, Hpa, convert, draw_image, write_sample, write_table
+from tests.sharing import make_once
 
 # Written by earlier versions, to be read by this one; the script in it runs on its own version alone.
 collect_ignore_glob = ["fixtures/*"]
@@ -33,10 +34,7 @@ def real_data() -> Path:
     return REAL_DATA
 
 
-@pytest.fixture(scope="session")
-def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 12 labeled samples in ``train``, 3 unlabeled ones in ``test``, and both tables; not to be changed."""
-    folder = tmp_path_factory.mktemp("kaggle")
+def write_kaggle(folder: Path) -> None:
     for index in range(N_SAMPLES):
         write_sample(folder / "train", f"sample-{index:02}", draw_image(index))
     # Ids of the table out of alphabetical order, classes 0 to 3.
@@ -45,16 +43,23 @@ def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(3):
         write_sample(folder / "test", f"new-{index}", draw_image(100 + index))
     write_table(folder / "sample_submission.csv", {f"new-{i}": "0" for i in (2, 0, 1)}, target="Predicted")
-    return folder
+
+
+@pytest.fixture(scope="session")
+def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 12 labeled samples in ``train``, 3 unlabeled ones in ``test``, and both tables; not to be changed."""
+    return make_once(tmp_path_factory, "kaggle", write_kaggle)
 
 
 @pytest.fixture(scope="session")
 def store(kaggle: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Hold parts ``train`` (12 samples) and ``test`` (3, without labels); not to be changed."""
-    path = tmp_path_factory.mktemp("store") / "hpa.zarr"
-    convert(kaggle / "train", path, labels=kaggle / "train.csv")
-    convert(kaggle / "test", path, part="test")
-    return open_store(path)
+
+    def make(folder: Path) -> None:
+        convert(kaggle / "train", folder / "hpa.zarr", labels=kaggle / "train.csv")
+        convert(kaggle / "test", folder / "hpa.zarr", part="test")
+
+    return open_store(make_once(tmp_path_factory, "store", make) / "hpa.zarr")
 
 
 @pytest.fixture
