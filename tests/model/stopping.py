@@ -1,5 +1,6 @@
 """Settings of short trainings, how to stop one, and how to compare the models of two."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from hpa_model.runs.models import load_model
 CONFIG = TrainConfig(
     folds=2, epochs=2, batch_size=2, image_size=76, bn_momentum=0.5, seed=7, symmetries=True, plateau_epochs=1
 )
+
+# The same for the network of tests/model/training/conftest.py.
+TINY = dataclasses.replace(CONFIG, model="tiny", image_size=32)
 
 # The files of a finished fold.
 FOLD_FILES = {"best.keras", "last.keras", "history.csv", "class_f1.csv", "probs.npz", "checkpoint.npz"}

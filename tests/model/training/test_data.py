@@ -20,9 +20,9 @@ from hpa_model.training.data import summarize_data
 from hpa_model.training.finetune import finetune
 from hpa_model.training.train import train
 from tests.builders import Hpa, assert_refused, begin, convert, write_table
-from tests.model.stopping import CONFIG
+from tests.model.stopping import CONFIG, TINY
 
-ALL_CONFIG = dataclasses.replace(CONFIG, parts=("train", "full"), epochs=1, batch_size=6, symmetries=False)
+ALL_CONFIG = dataclasses.replace(TINY, parts=("train", "full"), epochs=1, batch_size=6, symmetries=False)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_what_is_notable_of_the_samples_is_told_before_training(parts: Store) ->
 
 def test_a_part_without_any_class_is_refused_unless_asked_for(parts: Store, tmp_path: Path, hpa: Hpa) -> None:
     words = ("train", parts.path, "--part", "train", "--part", "empty", "--out", tmp_path / "run", "--folds", 2)
-    words += ("--epochs", 1, "--image-size", 80)
+    words += ("--epochs", 1, "--model", "tiny", "--image-size", 32)
     assert_refused(hpa(*words), "Cannot train on part 'empty': none of its 3 samples has a class. Convert it with a")
     assert not (tmp_path / "run").exists()
     ended = hpa(*words, "--allow-unlabeled")

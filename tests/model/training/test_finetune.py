@@ -102,7 +102,7 @@ def test_fine_tuning_is_not_resumed_from_other_base_models(run: Path, store: Sto
 def test_a_training_is_followed_by_fine_tuning_if_the_settings_say_so(run: Path, store: Store, tmp_path: Path) -> None:
     source = tmp_path / "run"
     shutil.copytree(run, source)
-    config = dataclasses.replace(CONFIG, finetune_epochs=(2, 1), finetune_loss=("focal", "f1"), finetune_folds="all")
+    config = dataclasses.replace(CONFIG, finetune_epochs=(2, 1), finetune_loss=("focal", "f1"), finetune_folds="best")
     # The finished run is not trained again, whatever follows it.
     done = train_and_finetune(store, config, source, checkpointing=Checkpointing(tensorboard=True))
     assert not (source / "tensorboard").exists()

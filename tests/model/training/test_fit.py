@@ -21,29 +21,37 @@ from hpa_model.runs.history import EpochRecord, read_history
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.job import Checkpointing
 from hpa_model.training.train import train
-from tests.model.stopping import CONFIG, FOLD_FILES, Killed, assert_same_models, stop_at
+from tests.model.stopping import FOLD_FILES, TINY, Killed, assert_same_models, stop_at
+
+
+@pytest.fixture(scope="module")
+def whole(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a run that is not interrupted. Tests must not change it."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(store, TINY, out)
+    return out
 
 
 @pytest.mark.slow  # the test of interrupts resumes, too
 def test_a_training_that_is_killed_three_times_ends_with_the_same_weights(
-    run: Path, store: Store, tmp_path: Path
+    whole: Path, store: Store, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     records: list[EpochRecord] = []
     for batch in (2, 2, 5):  # within an epoch; at the last step of an epoch; in the next epoch
         with pytest.raises(Killed):
-            train(store, CONFIG, out, progress=stop_at(batch), checkpointing=Checkpointing(checkpoint_s=0))
-    train(store, CONFIG, out, on_epoch=lambda fold, record, is_best: records.append(record))
-    assert_same_models(run, out)
-    assert (read_out_of_fold(out).probs == read_out_of_fold(run).probs).all()
-    for one, other in zip(read_history(run, 2), read_history(out, 2), strict=True):
+            train(store, TINY, out, progress=stop_at(batch), checkpointing=Checkpointing(checkpoint_s=0))
+    train(store, TINY, out, on_epoch=lambda fold, record, is_best: records.append(record))
+    assert_same_models(whole, out)
+    assert (read_out_of_fold(out).probs == read_out_of_fold(whole).probs).all()
+    for one, other in zip(read_history(whole, 2), read_history(out, 2), strict=True):
         for a, b in zip(one, other, strict=True):
             timeless = [{n: v for n, v in asdict(r).items() if n not in {"images_per_s", "seconds"}} for r in (a, b)]
             assert timeless[0] == pytest.approx(timeless[1], rel=1e-5)
     assert {path.name for path in (out / "fold0").iterdir()} == FOLD_FILES
 
 
-def test_an_interrupt_ends_a_step_and_writes_a_checkpoint(run: Path, store: Store, tmp_path: Path) -> None:
+def test_an_interrupt_ends_a_step_and_writes_a_checkpoint(whole: Path, store: Store, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert len(SIGNALS) == 2  # so many steps are interrupted here, one by each
     for step, number in enumerate(SIGNALS, start=1):
@@ -53,24 +61,24 @@ def test_an_interrupt_ends_a_step_and_writes_a_checkpoint(run: Path, store: Stor
 
         before = signal.getsignal(number)
         with pytest.raises(KeyboardInterrupt) as raised:
-            train(store, CONFIG, out, progress=Progress(advance=interrupt))
+            train(store, TINY, out, progress=Progress(advance=interrupt))
         assert interrupted_by(raised.value) == number
         assert signal.getsignal(number) is before
         with np.load(out / "fold0" / "checkpoint.npz", allow_pickle=False) as file:
             assert f'"step": {step}' in str(file["state"])
-    train(store, CONFIG, out)
-    assert_same_models(run, out)
+    train(store, TINY, out)
+    assert_same_models(whole, out)
 
 
 def test_a_damaged_checkpoint_is_refused(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(Killed):
-        train(store, CONFIG, out, progress=stop_at(2), checkpointing=Checkpointing(checkpoint_s=0))
+        train(store, TINY, out, progress=stop_at(2), checkpointing=Checkpointing(checkpoint_s=0))
     saved = out / "fold0" / "checkpoint.npz"
     content = saved.read_bytes()
     saved.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"Cannot read checkpoint .*fold0.*--overwrite"):
-        train(store, CONFIG, out)
+        train(store, TINY, out)
 
 
 def fail_in_step_2() -> Callable[[object], object]:
@@ -106,7 +114,7 @@ def test_a_loss_or_weight_that_is_not_finite_is_reported_and_leaves_the_checkpoi
 ) -> None:
     loss = make_loss()
     monkeypatch.setitem(LOSSES, "bce", lambda _labels, probs: loss(probs))
-    config = dataclasses.replace(CONFIG, optimizer="sgd", learning_rate=0.9, symmetries=False)
+    config = dataclasses.replace(TINY, optimizer="sgd", learning_rate=0.9, symmetries=False)
     with pytest.raises(InputError, match=message):
         train(store, config, tmp_path / "run", checkpointing=Checkpointing(checkpoint_s=0))
     saved = tmp_path / "run" / "fold0" / "checkpoint.npz"

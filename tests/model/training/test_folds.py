@@ -15,7 +15,7 @@ from hpa_model.runs.history import read_history
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.job import Checkpointing
 from hpa_model.training.train import train
-from tests.model.stopping import CONFIG, FOLD_FILES, Killed, assert_same_models, stop_at
+from tests.model.stopping import CONFIG, FOLD_FILES, TINY, Killed, assert_same_models, stop_at
 
 
 def test_a_finished_run_is_only_scored_again(run: Path, store: Store) -> None:
@@ -34,7 +34,7 @@ def test_a_finished_run_is_only_scored_again(run: Path, store: Store) -> None:
 def test_tables_are_written_again_after_a_kill_between_checkpoint_and_tables(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, out = dataclasses.replace(CONFIG, epochs=1, batch_size=6), tmp_path / "run"
+    config, out = dataclasses.replace(TINY, epochs=1, batch_size=6), tmp_path / "run"
 
     def stop(*_: object) -> None:
         raise Killed

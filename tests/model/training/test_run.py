@@ -19,7 +19,7 @@ from hpa_model.runs.folder import read_run
 from hpa_model.training.run import open_run
 from hpa_model.training.train import train
 from tests.builders import begin, convert, unseal_run
-from tests.model.stopping import CONFIG, Killed, stop_at
+from tests.model.stopping import CONFIG, TINY, Killed, stop_at
 
 
 def test_a_run_has_one_writer(run: Path, store: Store, tmp_path: Path) -> None:
@@ -27,13 +27,13 @@ def test_a_run_has_one_writer(run: Path, store: Store, tmp_path: Path) -> None:
 
     def train_too(_: int) -> None:
         try:
-            train(store, CONFIG, tmp_path / "run")
+            train(store, TINY, tmp_path / "run")
         except InputError as error:
             errors.append(str(error))
         raise Killed
 
     with pytest.raises(Killed):
-        train(store, CONFIG, tmp_path / "run", progress=Progress(advance=train_too))
+        train(store, TINY, tmp_path / "run", progress=Progress(advance=train_too))
     assert len(errors) == 1
     assert "Cannot write to the run" in errors[0]
     assert not (run / ".lock").exists()
@@ -44,11 +44,11 @@ def test_a_run_whose_samples_changed_their_folds_is_not_resumed(kaggle: Path, tm
     (tmp_path / "train" / "sample-05_red.png").write_bytes(b"")
     convert(tmp_path / "train", tmp_path / "a.zarr", labels=kaggle / "train.csv")
     with pytest.raises(Killed):
-        train(open_store(tmp_path / "a.zarr"), CONFIG, tmp_path / "run", progress=stop_at(1))
+        train(open_store(tmp_path / "a.zarr"), TINY, tmp_path / "run", progress=stop_at(1))
     shutil.copy(kaggle / "train" / "sample-05_red.png", tmp_path / "train")
     assert verify_store(tmp_path / "a.zarr", parts=["train"], source=tmp_path / "train", repair=True).n_repaired == 1
     with pytest.raises(InputError, match=r"Cannot use run .* in other folds now than in folds\.csv"):
-        train(open_store(tmp_path / "a.zarr"), CONFIG, tmp_path / "run")
+        train(open_store(tmp_path / "a.zarr"), TINY, tmp_path / "run")
 
 
 def test_a_run_can_be_replaced_after_a_replacement_was_killed(
@@ -98,13 +98,13 @@ def test_a_run_with_a_linked_fold_is_refused_before_anything_of_it_is_deleted(
 
 
 def test_a_leaky_run_resumes_whatever_method_was_recorded_since_it_has_no_effect(store: Store, tmp_path: Path) -> None:
-    leaky = dataclasses.replace(CONFIG, legacy_leak=True)
+    leaky = dataclasses.replace(TINY, legacy_leak=True)
     with pytest.raises(Killed):
         train(store, dataclasses.replace(leaky, fold_method="contiguous"), tmp_path / "run", progress=stop_at(1))
     with pytest.raises(Killed):
         train(store, leaky, tmp_path / "run", progress=stop_at(1))
     with pytest.raises(InputError, match=r"fold_method \(contiguous there, .*legacy_leak \(True there"):
-        train(store, CONFIG, tmp_path / "run")
+        train(store, TINY, tmp_path / "run")
 
 
 def test_data_and_settings_that_cannot_be_used_are_refused_before_anything_is_written(

@@ -18,7 +18,7 @@ from hpa_model.training.job import Checkpointing, Fold, FoldJob
 from hpa_model.training.network import build_network
 from hpa_model.training.run import describe_run
 from hpa_model.training.train import train
-from tests.model.stopping import CONFIG, Killed, stop_at
+from tests.model.stopping import CONFIG, TINY, Killed, stop_at
 
 
 def test_a_plateau_lowers_the_learning_rate(store: Store, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_cosine_lowers_the_learning_rate_in_each_epoch_also_when_resumed_and_t
     store: Store, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    config = dataclasses.replace(CONFIG, schedule="cosine", plateau_epochs=0, learning_rate=0.01, keep="last")
+    config = dataclasses.replace(TINY, schedule="cosine", plateau_epochs=0, learning_rate=0.01, keep="last")
     with pytest.raises(Killed):
         train(store, config, out, progress=stop_at(5), checkpointing=Checkpointing(checkpoint_s=0))
     assert read_state(out / "fold0" / "checkpoint.npz").step > 0
@@ -63,7 +63,7 @@ def test_a_cosine_lowers_the_learning_rate_in_each_epoch_also_when_resumed_and_t
 def test_an_epoch_ends_with_a_batch_that_is_not_too_small(
     min_last_batch: int, steps: list[int], store: Store, tmp_path: Path
 ) -> None:
-    config = dataclasses.replace(CONFIG, epochs=2, batch_size=4, min_last_batch=min_last_batch, symmetries=False)
+    config = dataclasses.replace(TINY, epochs=2, batch_size=4, min_last_batch=min_last_batch, symmetries=False)
     seen: list[int] = []
     with store.reader() as reader:
         description = describe_run(store, config, reader)
@@ -79,7 +79,7 @@ def test_an_epoch_ends_with_a_batch_that_is_not_too_small(
 def test_every_loss_and_precision_trains(loss: str, store: Store, tmp_path: Path) -> None:
     precision = {"f1": "mixed_bfloat16", "focal": "mixed_float16"}[loss]
     config = dataclasses.replace(
-        CONFIG, epochs=1, batch_size=6, symmetries=False, **{"loss": loss, "precision": precision}
+        TINY, epochs=1, batch_size=6, symmetries=False, **{"loss": loss, "precision": precision}
     )
     scores = train(store, config, tmp_path / "run")
     assert np.isfinite(scores.macro_f1_at_half)

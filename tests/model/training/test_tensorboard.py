@@ -12,7 +12,7 @@ from hpa_data.store.store import Store
 from hpa_model.runs.history import read_history
 from hpa_model.training.job import Checkpointing
 from hpa_model.training.train import train
-from tests.model.stopping import CONFIG
+from tests.model.stopping import TINY
 
 
 def test_every_metric_and_the_f1_of_every_class_are_logged_in_a_folder_per_fold(
@@ -20,9 +20,7 @@ def test_every_metric_and_the_f1_of_every_class_are_logged_in_a_folder_per_fold(
 ) -> None:
     out = tmp_path / "run"
     started = time.perf_counter()
-    train(
-        store, dataclasses.replace(CONFIG, epochs=1, batch_size=6), out, checkpointing=Checkpointing(tensorboard=True)
-    )
+    train(store, dataclasses.replace(TINY, epochs=1, batch_size=6), out, checkpointing=Checkpointing(tensorboard=True))
     # The epochs do not overlap.
     assert sum(record.seconds for history in read_history(out, 2) for record in history) < time.perf_counter() - started
     for fold, (record,) in enumerate(read_history(out, 2)):

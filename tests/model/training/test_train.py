@@ -22,7 +22,7 @@ from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.train import train
 
-CONFIG = TrainConfig(folds=2, epochs=3, batch_size=4, image_size=76, bn_momentum=0.5, seed=7)
+CONFIG = TrainConfig(model="tiny", folds=2, epochs=3, batch_size=4, image_size=32, bn_momentum=0.5, seed=7)
 
 
 @pytest.fixture(scope="module")
