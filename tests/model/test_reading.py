@@ -67,7 +67,8 @@ def test_a_folder_is_read_with_the_settings_of_the_run_and_predicts_as_its_store
     convert(tmp_path / "test", store, part="test", settings=settings)
     convert(tmp_path / "test", store, part="full")
     run = tmp_path / "run"
-    train(open_store(store), dataclasses.replace(CONFIG, epochs=1, batch_size=6, symmetries=False), run)
+    config = dataclasses.replace(CONFIG, model="gapnet-pl", image_size=32, epochs=1, batch_size=6, symmetries=False)
+    train(open_store(store), config, run)
     recorded = json.loads((run / "config.json").read_text())
     assert recorded["imports"]["train"]["intensity"] == "percentile"
     assert read_run(run).full_dataset == HPA_2018

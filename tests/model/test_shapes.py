@@ -56,7 +56,7 @@ def test_probabilities_of_rectangles_are_averaged_over_four_symmetries(cells: St
     assert probs == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("image_size", [24, (24, 30)])
+@pytest.mark.parametrize("image_size", [pytest.param(24, marks=pytest.mark.slow), (24, 30)])
 def test_a_run_on_rectangles_trains_with_symmetries_and_resumes_its_settings(
     cells: Store, tmp_path: Path, image_size: int | tuple[int, int]
 ) -> None:

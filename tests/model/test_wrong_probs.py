@@ -113,5 +113,7 @@ def test_a_network_that_validates_with_nan_is_refused_after_that_epoch(
     monkeypatch.setitem(LOSSES, "bce", lambda _, probs: keras.ops.mean(keras.ops.sqrt(keras.ops.relu(probs - 2.0))))
     message = r"Cannot predict sample 'sample-\d+': the network of fold 0 after epoch 1 gives NaN .* Lower the learning"
     with pytest.raises(InputError, match=message):
-        train(store, replace(CONFIG, batch_size=12, symmetries=False), tmp_path / "run")
+        train(
+            store, replace(CONFIG, model="gapnet-pl", image_size=32, batch_size=12, symmetries=False), tmp_path / "run"
+        )
     assert not (tmp_path / "run" / "fold0" / "best.keras").exists()

@@ -187,6 +187,7 @@ def test_a_lost_array_of_transforms_is_found(originals: Path) -> None:
         open_store(originals).part("augmented")
 
 
+@pytest.mark.slow  # test_the_workers_do_not_change_a_byte is of drawn samples
 @pytest.mark.realdata
 def test_real_copies_do_not_depend_on_the_workers(real_data: Path, tmp_path: Path) -> None:
     source, table = real_data / "kaggle" / "train", real_data / "kaggle" / "train.csv"

@@ -134,15 +134,19 @@ def test_a_conversion_takes_no_more_memory_than_estimated(
 ) -> None:
     rng = np.random.default_rng(0)
     (tmp_path / "source").mkdir()
+    (tmp_path / "few").mkdir()
     for index in range(16):
         for channel in HPA_2018.channel_names:
             noise = rng.integers(0, 256, (size, size), np.uint8)  # does not compress
-            iio.imwrite(tmp_path / "source" / f"s{index:02}_{channel}.png", noise)
+            path = tmp_path / "source" / f"s{index:02}_{channel}.png"
+            iio.imwrite(path, noise, compress_level=0)
+            if index < 2:
+                (tmp_path / "few" / path.name).hardlink_to(path)
     plan = plan_conversion(tmp_path / "source", tmp_path / "a.zarr", settings=options, codec="lz4")
     plan = replace(plan, part=replace(plan.part, shard_samples=4))
     workers = Parallelism(threads=threads)
     layout = plan.part.layout
-    convert(tmp_path / "source", tmp_path / "first.zarr", settings=options)  # imports what is not measured
+    convert(tmp_path / "few", tmp_path / "first.zarr", settings=options)  # imports what is not measured
     tracemalloc.start()
     try:
         convert_files(plan, workers=workers)

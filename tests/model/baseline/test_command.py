@@ -48,10 +48,12 @@ def test_the_command_writes_a_run_that_is_scored_and_says_what_each_classifier_r
 
 
 def test_the_folds_are_those_of_a_network(store: Store, run: Path, tmp_path: Path) -> None:
+    from hpa_model.baseline.settings import BaselineSettings
     from hpa_model.runs.folder import read_run
     from hpa_model.training.baseline import train_baseline
 
-    train_baseline(store, read_run(run).config, tmp_path / "baseline")
+    settings = BaselineSettings(n_trees=20, image_size=32)
+    train_baseline(store, read_run(run).config, tmp_path / "baseline", settings=settings, threads=1)
     assert_same_bytes(run / "folds.csv", tmp_path / "baseline" / "folds.csv")
 
 
