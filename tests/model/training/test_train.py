@@ -22,7 +22,9 @@ from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.train import train
 
-CONFIG = TrainConfig(model="tiny", folds=2, epochs=3, batch_size=4, image_size=32, bn_momentum=0.5, seed=7)
+CONFIG = TrainConfig(
+    model="tiny", folds=2, epochs=3, batch_size=4, image_size=32, bn_momentum=0.5, learning_rate=0.01, seed=7
+)
 
 
 @pytest.fixture(scope="module")
