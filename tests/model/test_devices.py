@@ -79,7 +79,7 @@ def _take_steps(folder: Path, devices: list[int]) -> dict[str, tuple[float, np.n
     """Take one step for each case on each number of devices, by a name such as ``f1 on 2``; return loss, gradient."""
     np.savez(folder / "rows.npz", **_draw_rows())
     child, answer = _start(folder, devices)
-    _, errors = child.communicate(timeout=300)
+    _, errors = child.communicate(timeout=900)
     assert child.returncode == 0, errors
     return {name: (loss, np.array(step)) for name, (loss, step) in json.loads(answer.read_text()).items()}
 

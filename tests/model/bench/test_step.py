@@ -13,7 +13,8 @@ from tests.builders import convert_unreadable
 
 def test_steps_from_the_store_and_on_the_device_are_timed(store: Store) -> None:
     steps: list[int] = []
-    done = measure_step(store, image_size=76, batch_size=4, n_steps=2, progress=Progress(advance=steps.append))
+    progress = Progress(advance=steps.append)
+    done = measure_step(store, model="gapnet-pl", image_size=32, batch_size=4, n_steps=2, progress=progress)
     assert (done.precision, done.batch_size, done.n_steps) == ("float32", 4, 2)
     assert sum(steps) == 8  # two of each kind, and two before them that do not count
     assert 0 <= done.wait_fraction < 1

@@ -215,6 +215,7 @@ def test_images_of_another_store_are_not_shown_and_the_reason_names_its_remedy_o
     assert "its part train is not the one that the run was trained on" in reasons[1]
 
 
+@pytest.mark.slow  # tests/data/stats/test_labels.py has the choice of the classes
 def test_a_report_of_many_classes_shows_forty_of_them_says_so_and_stays_small(tmp_path: Path) -> None:
     classes = tuple(f"class {k} with a name that is too long for a figure" for k in range(208))
     rows = make_rows()
