@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 def list_lines(text: str) -> list[str]:
     """List lines without those of the progress, which slow machines get."""
-    return [line for line in text.splitlines() if not re.search(r": [\d,]+/[\d,]+ \w+", line)]
+    return [line for line in text.splitlines() if not re.search(r"(^|: )[\d,]+/[\d,]+ \w+", line)]
 
 
 def test_a_training_prints_its_epochs_scores_and_paths(trained: tuple[Path, Ended]) -> None:
