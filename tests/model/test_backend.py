@@ -52,8 +52,8 @@ from hpa_data.system.progress import Progress
 from hpa_model.training.train import train
 
 seen = []
-config = TrainConfig(folds=2, epochs=1, batch_size=3, image_size=76, bn_momentum=0.5, symmetries=True,
-                     deterministic=True)
+config = TrainConfig(model=sys.argv[4], folds=2, epochs=1, batch_size=3, image_size=76, bn_momentum=0.5,
+                     symmetries=True, deterministic=True)
 train(open_store(sys.argv[2]), config, Path(sys.argv[3]),
       progress=Progress(advance=lambda n: seen.append("tensorflow" in sys.modules)))
 json.dump(seen, open(sys.argv[1], "w"))
@@ -130,9 +130,10 @@ def test_the_first_steps_of_a_recipe_are_the_same_on_jax(tmp_path: Path) -> None
         assert ours[2][name][1] != pytest.approx(ours[2][name][0], abs=1e-4)
 
 
-def test_a_run_is_trained_on_jax_and_predicted_with_on_tensorflow(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["gapnet-pl", pytest.param("gapnet", marks=pytest.mark.slow)])
+def test_a_run_is_trained_on_jax_and_predicted_with_on_tensorflow(model: str, store: Store, tmp_path: Path) -> None:
     pytest.importorskip("jax")
-    seen = run_child(TRAIN, tmp_path, store.path, tmp_path / "run", backend="jax")
+    seen = run_child(TRAIN, tmp_path, store.path, tmp_path / "run", model, backend="jax")
     assert len(seen) == 4
     # Until the first model is saved, when Keras itself checks whether TensorFlow is installed.
     assert not any(seen[:2])
