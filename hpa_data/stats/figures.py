@@ -21,7 +21,7 @@ from hpa_data.stats.intensities import N_LEVELS, IntensityStatistics
 from hpa_data.stats.labels import MAX_SHOWN, LabelStatistics, choose_classes, explain_choice
 from hpa_data.stats.measure import StoreStatistics
 from hpa_data.stats.style import BLUE, COLORS, GRAY, ORANGE, measure_width, render, shorten, styled
-from hpa_data.system.atomic import write_atomic
+from hpa_data.system.atomic import remove_abandoned, write_atomic
 
 WIDTH = 3.35  # inches, 85 mm: one column
 DPI = 300
@@ -94,6 +94,7 @@ def write_figures(statistics: StoreStatistics | LabelStatistics, folder: Path) -
         for kind in kinds:
             written.append(folder / f"{name}.{kind}")
             write_atomic(written[-1], render(figure, kind, dpi=DPI))
+    remove_abandoned(folder)
     return written
 
 

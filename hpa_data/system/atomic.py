@@ -7,9 +7,11 @@ more than all the rest of the writing (`benchmarks/RESULTS.md`).
 import contextlib
 import errno
 import fcntl
+import glob
 import io
 import mmap
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +31,9 @@ _DIRECT = getattr(os, "O_DIRECT", 0)
 
 # What file systems without direct writes answer.
 _UNSUPPORTED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+# The name of a temporary file, and the process that it is of.
+_TEMPORARY = re.compile(r"\..+\.(\d+)-\d+\.part")
 
 # Direct writes must consist of whole, aligned memory pages.
 _PAGE_BYTES = 4096
@@ -105,6 +110,34 @@ def name_temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.randbits(48)}.part")
 
 
+def remove_abandoned(folder: Path, name: str = "") -> None:
+    """Remove the temporary files of processes that were killed from a folder, those of one file if it is named.
+
+    Not those that somebody may still write: a process of this machine that is there, or of another one, which locks it.
+    """
+    for path in folder.glob(f".{glob.escape(name) or '*'}.*.part"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or _is_alive(int(match[1])):
+            continue
+        with contextlib.suppress(OSError):
+            opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(opened)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def write_atomic(
     path: Path, content: bytes, *, inside: Path | None = None, before_replace: Callable[[], None] | None = None
 ) -> None:
@@ -129,6 +162,7 @@ def open_output(path: Path) -> Iterator[WritableFile]:
     if isinstance(target, Path) and (not target.exists() or target.is_file() or target.is_dir()):
         with open_atomic(target) as file:
             yield file
+        remove_abandoned(target.parent, target.name)
         return
     content = io.BytesIO()
     yield content
@@ -164,8 +198,11 @@ def _find_own(number: int) -> int:
 
 
 def _create(path: Path, flags: int = 0) -> int:
-    """Create a file and open it to write; FileExistsError if there is anything under its name, be it a link."""
-    return os.open(path, flags | os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    """Create a file, open it to write and lock it; FileExistsError if anything has its name, be it a link."""
+    opened = os.open(path, flags | os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    with contextlib.suppress(OSError):  # not all file systems can
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return opened
 
 
 class _DirectFile:

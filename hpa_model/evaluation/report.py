@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from hpa_data.store.store import Store
-from hpa_data.system.atomic import write_atomic
+from hpa_data.system.atomic import remove_abandoned, write_atomic
 from hpa_data.system.files import read_text
 from hpa_model.baseline.settings import IN_WORDS, SHARED_SETTINGS, BaselineSettings
 from hpa_model.config import DEFAULTS, TrainConfig
@@ -98,6 +98,8 @@ def write_report(run: Path, store: Store | None = None, *, scores: Scores | None
     )
     write_atomic(run / REPORT_FILE, text.encode())
     _link_back(results, environment)
+    for folder in (run, run / FIGURES_FOLDER):
+        remove_abandoned(folder)
     return Report(path=run / REPORT_FILE, missing_images_reason=images.missing_reason)
 
 

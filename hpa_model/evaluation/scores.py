@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import write_atomic
+from hpa_data.system.atomic import remove_abandoned, write_atomic
 from hpa_model.evaluation.confusion import Partner, rank_partners
 from hpa_model.evaluation.records import HEADLINE, ClassScore, Confusion, FoldScore, Scores
 from hpa_model.evaluation.resample import find_intervals
@@ -57,6 +57,7 @@ def score_run(run: Path) -> Scores:
     write_decision(run, fit_decision(rows, n_folds=description.config.folds), classes)
     write_atomic(run / SCORES_FILE, (json.dumps(asdict(scores), indent=2) + "\n").encode())
     seal_files(run, [THRESHOLDS_FILE, SCORES_FILE])
+    remove_abandoned(run)
     return scores
 
 

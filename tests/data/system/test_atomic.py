@@ -1,7 +1,9 @@
 """Files are complete or unchanged, whether they are written through the page cache or past it."""
 
 import errno
+import fcntl
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.system.atomic import BLOCK_BYTES, open_atomic, write_atomic
+from hpa_data.system.atomic import BLOCK_BYTES, open_atomic, write_atomic, write_output
 from hpa_data.system.memory import BufferPool
 
 
@@ -80,3 +82,17 @@ def test_a_file_system_without_direct_writes_gets_buffered_ones(tmp_path: Path, 
         file.write(b"pixels")
     assert refused == ["open", "write"]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == b"pixels"
+
+
+def test_temporary_files_of_an_output_go_with_the_next_one_once_nobody_can_write_them(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = [f".a.csv.{ended.pid}-1.part", f".a.csv.{ended.pid}-2.part", f".b.csv.{ended.pid}-1.part"]
+    names += [f".a.csv.{os.getpid()}-1.part", f".a.csv.{ended.pid}.part", "a.csv"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / f".a.csv.{ended.pid}-3.part").symlink_to(tmp_path / names[2])
+    with (tmp_path / names[1]).open("rb") as elsewhere:
+        fcntl.flock(elsewhere, fcntl.LOCK_EX)  # as on another machine
+        write_output(tmp_path / "a.csv", b"new")
+    assert sorted(os.listdir(tmp_path)) == sorted([*names[1:], f".a.csv.{ended.pid}-3.part"])
