@@ -1,7 +1,7 @@
 """Data sets: channels, classes and image size; multi-hot rows as text; the status of a sample."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -132,6 +132,18 @@ class Dataset:
     def resized(self, height: int, width: int) -> "Dataset":
         """Return the data set with another image size."""
         return replace(self, height=height, width=width)
+
+    def select(self, channels: Sequence[str]) -> "Dataset":
+        """Return the data set with some of its channels, in the order given; InputError if it lacks one."""
+        by_name = {channel.name: channel for channel in self.channels}
+        unknown = [name for name in channels if name not in by_name]
+        if unknown or not channels or len(set(channels)) < len(channels):
+            listed = ", ".join(map(repr, unknown or channels)) or "none"
+            raise InputError(
+                f"channels must be different ones of data set {self.name!r}: {', '.join(by_name)}. Received: {listed}. "
+                "Name some of them, each once."
+            )
+        return replace(self, channels=tuple(by_name[name] for name in channels))
 
     def is_like(self, other: "Dataset") -> bool:
         """Return whether samples of both can be mixed: the same channels and classes, in the same order."""

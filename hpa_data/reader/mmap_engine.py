@@ -1,6 +1,7 @@
 """The engine that maps local shards into memory: it decodes each sample straight into the batch, without a copy."""
 
 import resource
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_chunk, decode_shard_index
 from hpa_data.format.layout import find_shard
 from hpa_data.format.statistics import compute_checksum
-from hpa_data.reader.engine import ReaderSpec, SampleRows
+from hpa_data.reader.engine import ChannelPicker, ReaderSpec, SampleRows
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.mapping import MappedFile
 from hpa_data.system.os_errors import count_open_files
@@ -26,8 +27,10 @@ class MappedShards:
 
     name = "mapped"
 
-    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int) -> None:
+    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int, picker: ChannelPicker | None = None) -> None:
         self._parts = tuple(parts)
+        self._picker = picker
+        self._local = threading.local()  # of each thread, a whole image to pick channels from
         self._rows = SampleRows(parts)
         _raise_file_limit(sum(part.layout.n_shards for part in parts))
         mapped = [_map_shards(part) for part in parts]
@@ -87,10 +90,11 @@ class MappedShards:
             raise ValueError("Cannot read: the reader is closed. Open a new one.")
         is_first = not self._was_read[sample]
         chunk = files[sample].read(start, stop, is_first=is_first)
+        image = out if self._picker is None else self._whole_image()
         try:
-            decode_chunk(chunk, out, self._codecs[sample])
+            decode_chunk(chunk, image, self._codecs[sample])
             # Once, since it takes a tenth of the time of decoding: most changed bytes decode to another image.
-            if is_first and compute_checksum(out) != self._checksums[sample]:
+            if is_first and compute_checksum(image) != self._checksums[sample]:
                 raise ValueError("the image fails its checksum")
         except (RuntimeError, ValueError) as error:
             (number,), (row,) = (values.tolist() for values in self._rows.locate(np.array([sample])))
@@ -101,6 +105,15 @@ class MappedShards:
                 "STORE --part NAME --repair --source FILES` with what it was converted from, or convert the part again."
             ) from error
         self._was_read[sample] = 1
+        if self._picker is not None:
+            self._picker.pick(image, out)  # here, where it is still in the cache of the processor
+
+    def _whole_image(self) -> npt.NDArray[np.uint8]:
+        """Return memory of this thread for an image with all channels, uint8 (Y, X, C)."""
+        image: npt.NDArray[np.uint8] | None = getattr(self._local, "image", None)
+        if image is None:
+            image = self._local.image = np.empty(self._parts[0].layout.image_shape, np.uint8)
+        return image
 
 
 def _raise_file_limit(n_files: int) -> None:

@@ -13,7 +13,7 @@ from dask.system import CPU_COUNT
 from hpa_data.dataset import FAILED, is_readable
 from hpa_data.errors import InputError
 from hpa_data.reader.cache import Cache
-from hpa_data.reader.engine import Engine, Job, ReaderSpec
+from hpa_data.reader.engine import Engine, Job, ReaderSpec, make_picker
 from hpa_data.reader.mmap_engine import MappedShards
 from hpa_data.reader.tensorstore_engine import TensorStoreImages
 from hpa_data.system.memory import BufferPool
@@ -89,12 +89,19 @@ class Reader:
     codecs : list of str, length N
         Name of each sample's codec.
     image_shape : tuple of int
-        (Y, X, C).
+        (Y, X, C), of the channels that are read.
     dataset : Dataset
-        Channels and classes of all parts.
+        The channels that are read, and the classes of all parts.
     """
 
-    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int | None = None, cache_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        parts: Sequence[ReaderSpec],
+        *,
+        threads: int | None = None,
+        cache_bytes: int = 0,
+        channels: Sequence[str] | None = None,
+    ) -> None:
         shapes = {part.layout.image_shape: part.name for part in parts}
         if len(shapes) != 1:
             listed = ", ".join(f"{name} with {shape}" for shape, name in sorted(shapes.items()))
@@ -114,8 +121,9 @@ class Reader:
             )
         if cache_bytes < 0:
             raise InputError(f"cache_bytes must be at least 0. Received: cache_bytes={cache_bytes}. Leave it out.")
-        (self.image_shape,) = shapes
-        self.dataset = first.dataset
+        self.dataset = first.dataset if channels is None else first.dataset.select(channels)
+        ((height, width, _),) = shapes
+        self.image_shape = height, width, len(self.dataset.channels)
         self.ids = [name for part in parts for name in part.ids]
         self.parts = [part.name for part in parts for _ in part.ids]
         self.status = np.concatenate([part.status for part in parts])
@@ -124,10 +132,10 @@ class Reader:
         self.labels = np.concatenate(labels) if len(labels) == len(parts) else None
         self.codecs = [part.codec.name for part in parts for _ in range(part.layout.n_samples)]
         self.parents = _find_parents(parts)
-        self._arguments = (tuple(parts), threads, cache_bytes)
+        self._arguments = (tuple(parts), threads, cache_bytes, channels)
         self._buffers = BufferPool()
         self._cache = Cache(len(self.ids), self.image_shape, cache_bytes, threads=threads or CPU_COUNT)
-        self._engine: Engine = _open_engine(parts, threads or CPU_COUNT)
+        self._engine: Engine = _open_engine(parts, threads or CPU_COUNT, channels)
         self._is_open = True
 
     @property
@@ -256,16 +264,19 @@ class Reader:
         return chosen
 
 
-def _open_engine(parts: Sequence[ReaderSpec], threads: int) -> Engine:
+def _open_engine(parts: Sequence[ReaderSpec], threads: int, channels: Sequence[str] | None) -> Engine:
     """Open the engine for these parts: the fast one if it can read them all."""
+    picker = make_picker(parts[0].dataset, channels)
     if all(part.has_native_layout and isinstance(part.images, Path) for part in parts):
-        return MappedShards(parts, threads=threads)
-    return TensorStoreImages(parts, threads=threads)
+        return MappedShards(parts, threads=threads, picker=picker)
+    return TensorStoreImages(parts, threads=threads, picker=picker)
 
 
-def _reopen(parts: Sequence[ReaderSpec], threads: int | None, cache_bytes: int) -> Reader:
+def _reopen(
+    parts: Sequence[ReaderSpec], threads: int | None, cache_bytes: int, channels: Sequence[str] | None
+) -> Reader:
     """Open a reader again in the process that it was sent to."""
-    return Reader(parts, threads=threads, cache_bytes=cache_bytes)
+    return Reader(parts, threads=threads, cache_bytes=cache_bytes, channels=channels)
 
 
 def _find_parents(parts: Sequence[ReaderSpec]) -> npt.NDArray[np.int64]:

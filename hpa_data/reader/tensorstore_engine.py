@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.format.statistics import compute_checksum
-from hpa_data.reader.engine import ReaderSpec, SampleRows
+from hpa_data.reader.engine import ChannelPicker, ReaderSpec, SampleRows
 from hpa_data.reader.kvstore import import_tensorstore, make_retries
 from hpa_data.reader.remote import Server
+from hpa_data.system.memory import BufferPool
 
 # For shard indexes, and for decoded chunks that hold more than one sample.
 CACHE_BYTES = 64 * 2**20
@@ -28,8 +29,10 @@ class TensorStoreImages:
 
     name = "tensorstore"
 
-    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int) -> None:
+    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int, picker: ChannelPicker | None = None) -> None:
         self._parts = tuple(parts)
+        self._picker = picker
+        self._buffers = BufferPool()  # for batches of images with all channels
         self._rows = SampleRows(parts)
         self._was_read = np.zeros(sum(part.layout.n_samples for part in parts), bool)
         self._ts = import_tensorstore()
@@ -54,6 +57,10 @@ class TensorStoreImages:
                 "Cannot read through TensorStore in a forked process. Start workers with the `spawn` method, or open "
                 "the reader in each worker."
             )
+        out, places = batch, positions
+        if self._picker is not None:
+            batch = self._buffers.acquire((len(samples), *self._parts[0].layout.image_shape))
+            positions = np.arange(len(samples))
         target = self._ts.array(batch, copy=False)
         numbers, rows = self._rows.locate(samples)
         jobs = []
@@ -67,6 +74,8 @@ class TensorStoreImages:
             new = in_part & ~self._was_read[samples]
             if new.any():
                 jobs[-1].then(partial(self._compare, number, samples[new], rows[new], batch, positions[new]))
+            if self._picker is not None:
+                jobs[-1].then(partial(_pick, self._picker, batch, positions[in_part], out, places[in_part]))
         return jobs
 
     def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
@@ -135,6 +144,18 @@ def _refuse_irregular(folder: Path) -> None:
             path = os.path.join(place, name)
             if os.path.exists(path) and not os.path.isfile(path):
                 raise InputError(f"Cannot read {path}: it is not a regular file. Convert the part again.")
+
+
+def _pick(
+    picker: ChannelPicker,
+    images: npt.NDArray[np.uint8],
+    positions: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.int64],
+) -> None:
+    """Pick the channels of `images[positions]`, uint8 (M, Y, X, C), into `out[places]`, uint8 (M, Y, X, n)."""
+    for position, place in zip(positions.tolist(), places.tolist(), strict=True):
+        picker.pick(images[position], out[place])
 
 
 class _PartRead:

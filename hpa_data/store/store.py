@@ -84,7 +84,14 @@ class Store:
                 f"Cannot open part {name!r} of {self.location}: {first_line(error)}. Convert it again with --overwrite."
             ) from error
 
-    def reader(self, parts: Sequence[str] = ("train",), threads: int | None = None, cache_bytes: int = 0) -> Reader:
+    def reader(
+        self,
+        parts: Sequence[str] = ("train",),
+        threads: int | None = None,
+        cache_bytes: int = 0,
+        *,
+        channels: Sequence[str] | None = None,
+    ) -> Reader:
         """Open a reader of random batches over one or several parts.
 
         Parameters
@@ -95,11 +102,13 @@ class Store:
             Threads that decode a batch; by default one per core.
         cache_bytes : int
             Decoded samples that may be kept in memory; see `cache.Cache` and `cache.choose_cache_bytes`.
+        channels : sequence of str, optional
+            Names of the channels to read, in this order; by default all, in the order of the store.
 
         Raises
         ------
         InputError
-            If a part is missing or damaged, or holds copies of a part that has changed since.
+            If a part is missing or damaged, or lacks a channel, or holds copies of a part that has changed since.
         """
         repeated = first_duplicate(parts)
         if repeated is not None:
@@ -108,7 +117,9 @@ class Store:
         opened = [self.part(name) for name in parts]
         for part in opened:
             self.find_parents(part)
-        return Reader([part.reader_spec() for part in opened], threads=threads, cache_bytes=cache_bytes)
+        return Reader(
+            [part.reader_spec() for part in opened], threads=threads, cache_bytes=cache_bytes, channels=channels
+        )
 
     def find_parents(self, part: Part) -> list[tuple[int, int]]:
         """Find the row of each copy's parent in its part, and the parent's status; empty for a part of originals.

@@ -10,8 +10,8 @@ NAME = "baseline"
 # A change of what the features measure takes the next number: classifiers know only those that they were fitted on.
 FEATURES_VERSION = 1
 
-# Settings of a network's training that a baseline shares: those that decide who is trained and validated on what.
-SHARED_SETTINGS = ("parts", "folds", "fold_method", "duplicates", "legacy_leak", "seed")
+# Settings of a network's training that a baseline shares: those that decide what is trained and validated on what.
+SHARED_SETTINGS = ("parts", "channels", "folds", "fold_method", "duplicates", "legacy_leak", "seed")
 
 Classifier = Literal["trees", "logistic", "mean"]
 CLASSIFIERS: tuple[Classifier, ...] = get_args(Classifier)

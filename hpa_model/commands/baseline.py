@@ -11,6 +11,7 @@ from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes, Seed
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.baseline.settings import IN_WORDS, BaselineSettings, Classifier
+from hpa_model.commands.channels import Channels, split_channels
 from hpa_model.commands.evaluate import describe_scores, write_report_file
 from hpa_model.config import DEFAULTS, TrainConfig
 
@@ -35,6 +36,7 @@ def baseline(
     parts: Annotated[
         list[str], typer.Option("--part", help="A part of STORE to fit and score on; repeatable.", metavar="NAME")
     ] = _PARTS,
+    channels: Channels = None,
     folds: Annotated[int, typer.Option(help="Number of folds.", metavar="N")] = DEFAULTS.folds,
     fold_method: Annotated[
         FoldMethod,
@@ -74,6 +76,7 @@ def baseline(
     settings = BaselineSettings(model=model, image_size=image_size)
     config = TrainConfig(
         parts=tuple(parts),
+        channels=tuple(split_channels(channels)),
         folds=folds,
         fold_method=fold_method,
         duplicates=duplicates,

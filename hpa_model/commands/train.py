@@ -13,6 +13,7 @@ from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes, refu
 from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.reader.limits import RETRY_MINUTES
+from hpa_model.commands.channels import SETTINGS, RecipeChannels, split_channels
 from hpa_model.commands.evaluate import describe_comparison, describe_scores, write_report_file
 from hpa_model.config import FoldChoice, Loss, Precision, TrainConfig
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from hpa_model.runs.history import EpochRecord
 
 # Panels of the help texts.
-SETTINGS, RESOURCES = "Settings of the recipe", "Memory and checkpoints"
+RESOURCES = "Memory and checkpoints"
 DEFAULTS = TrainConfig()
 _PARTS = list(DEFAULTS.parts)
 
@@ -76,6 +77,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     parts: Annotated[
         list[str], _setting("--part", help="A part of STORE to train on; repeatable.", metavar="NAME")
     ] = _PARTS,
+    channels: RecipeChannels = None,
     folds: Annotated[
         int, _setting(help="Number of folds; one model is trained for each.", metavar="N")
     ] = DEFAULTS.folds,
@@ -165,7 +167,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     if allow_unlabeled or not data.empty_parts:
         for notice in data.list_notices(legacy_leak=config.legacy_leak):
             print(escape(str(notice)), file=sys.stderr)
-    cache_bytes = _choose_cache(opened, config.parts, cache, cache_gib)
+    cache_bytes = _choose_cache(opened, config, cache, cache_gib)
     with resumable(out, overwrite=overwrite), progress("images") as shown:
         runs = train_and_finetune(
             opened,
@@ -238,7 +240,7 @@ def finetune(
 
         describe_device(1)  # as in `train`
 
-    cache_bytes = _choose_cache(opened, description.config.parts, cache, cache_gib)
+    cache_bytes = _choose_cache(opened, description.config, cache, cache_gib)
     out = out or name_finetuned(run, loss)
     with resumable(out, overwrite=overwrite), progress("images") as shown:
         finished = finetune_run(
@@ -269,6 +271,8 @@ def _read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) ->
     options = {name: ctx.params[name] for name in fields if name in ctx.params and was_given(ctx, name)}
     if "image_size" in options:
         options["image_size"] = parse_image_size(options["image_size"])
+    if "channels" in options:
+        options["channels"] = split_channels(options["channels"])
     settings = read_recipe(recipe) if recipe is not None else {}
     for text in texts:
         parsed = parse_setting(text)
@@ -313,14 +317,15 @@ def _check_cache(ctx: typer.Context, kind: str, gib: float | None) -> None:
         raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
 
 
-def _choose_cache(store: "Store", parts: tuple[str, ...], kind: str, gib: float | None) -> int:
+def _choose_cache(store: "Store", config: TrainConfig, kind: str, gib: float | None) -> int:
     """Decide how many bytes of decoded samples may be kept, and report how many samples that is."""
     from hpa_data.reader.cache import choose_cache_bytes
 
     if kind == "none":
         return 0
-    layouts = [store.part(name).layout for name in parts]
-    image_bytes = layouts[0].image_bytes
+    layouts = [store.part(name).layout for name in config.parts]
+    height, width, n_channels = layouts[0].image_shape
+    image_bytes = height * width * (len(config.channels) or n_channels)
     n_samples = sum(layout.n_samples for layout in layouts)
     n_bytes = choose_cache_bytes(None if gib is None else int(gib * 2**30), n_samples * image_bytes)
     print(f"Cache in memory: up to {min(n_bytes // image_bytes, n_samples)} of {n_samples} samples", file=sys.stderr)

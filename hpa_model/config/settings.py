@@ -49,6 +49,9 @@ class TrainConfig:
     parts: tuple[str, ...] = ("train",)
     """Parts of the store to train and validate on."""
 
+    channels: tuple[str, ...] = field(default=(), metadata={"absent": ()})
+    """Names of the channels to train on, in this order. None named: all channels of the store, in its order."""
+
     folds: int = 3
     """Number of folds. One model is trained per fold, and validated on that fold."""
 
@@ -176,9 +179,13 @@ class TrainConfig:
                 f"batch_size must be a multiple of devices. Received: batch_size={self.batch_size}, "
                 f"devices={self.devices}. Change one of them."
             )
-        if not self.parts or len(set(self.parts)) < len(self.parts):
+        repeated = [name for name in ("parts", "channels") if len(set(getattr(self, name))) < len(getattr(self, name))]
+        if repeated or not self.parts:
             # A part given twice would put each of its samples into training and validation.
-            raise InputError(f"parts must be different names. Received: parts={self.parts}. Name each part once.")
+            name = repeated[0] if repeated else "parts"
+            raise InputError(
+                f"{name} must be different names. Received: {name}={getattr(self, name)}. Name each {name[:-1]} once."
+            )
         if self.schedule == "cosine" and self.plateau_epochs:
             raise InputError(
                 f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={self.plateau_epochs}. Leave "

@@ -165,7 +165,7 @@ def _read_all(store: Store, results: Results) -> Images:
             )
     correct, wrong = pick_examples(rows, results.predictions)
     chosen = {k: pick_gallery(rows, results.predictions, k) for k in results.scores.shown}
-    with store.reader(description.config.parts) as reader:
+    with store.reader(description.config.parts, channels=description.config.channels or None) as reader:
         positions = _find_positions(store, reader, rows)
         channels = reader.dataset.channels
         signals = [c for c, channel in enumerate(channels) if channel.role == "signal"]

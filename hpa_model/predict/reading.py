@@ -68,7 +68,7 @@ def find_reading(description: RunDescription, like: str | None = None) -> Readin
             )
     if first.missing == "skip":  # a row that is wanted must not be missing in silence
         first = replace(first, missing="fail")
-    return Reading(options=first, dataset=description.full_dataset, notices=tuple(notices))
+    return Reading(options=first, dataset=description.full_store_dataset, notices=tuple(notices))
 
 
 def recall_imports(description: RunDescription) -> dict[str, ImportOptions]:
@@ -132,22 +132,24 @@ def _describe_scaling(options: ImportOptions, channel: str) -> str:
 def describe_difference(part: Part, first: Part) -> str:
     """Say in words where two parts were read so that pixels of the same file would differ; empty if nowhere."""
     other = first.manifest.import_settings
-    differences = [] if other is None else _compare_with(part, ImportOptions.decode(other))
+    dataset = part.manifest.dataset
+    differences = [] if other is None else _compare_with(part, ImportOptions.decode(other), dataset)
     return ", ".join(f"{here} in place of {there}" for _, here, there in differences[:3])
 
 
-def _compare_with(part: Part, other: ImportOptions) -> list[tuple[str, str, str]]:
-    """List where a part was read unlike with other settings, as `compare_options` does."""
+def _compare_with(part: Part, other: ImportOptions, dataset: Dataset) -> list[tuple[str, str, str]]:
+    """List where the channels of a data set were read unlike with other settings, as `compare_options` does."""
     settings = part.manifest.import_settings
     if settings is None:
         return []
-    differences = compare_options(ImportOptions.decode(settings), other, part.manifest.dataset)
+    differences = compare_options(ImportOptions.decode(settings), other, dataset)
     return differences if _rules_matter(part) else [each for each in differences if each[0] != "rules"]
 
 
 def compare_part(part: Part, description: RunDescription) -> list[Notice]:
     """Return a notice if a part was read with settings other than all parts that a run was trained on."""
-    found = [_compare_with(part, trained) for trained in recall_imports(description).values()]
+    dataset = description.full_dataset
+    found = [_compare_with(part, trained, dataset) for trained in recall_imports(description).values()]
     if not found or not all(found):
         return []
     n_samples = len(part.ids)

@@ -146,6 +146,7 @@ def open_source(
 
 
 def _open_store(source: Path | str, description: RunDescription, names: Sequence[str]) -> Source:
+    """Open parts of a store: of their channels, those of the run, in its order, whichever others there are."""
     store = open_store(source)
     parts = [store.part(name) for name in names]
     notices = []
@@ -153,14 +154,16 @@ def _open_store(source: Path | str, description: RunDescription, names: Sequence
         dataset = part.manifest.dataset
         for what in ("channels", "classes"):
             found, expected = getattr(part.manifest, what), getattr(description, what)
-            if found != expected:
+            fits = set(found) >= set(expected) if what == "channels" else found == expected
+            if not fits:
                 raise InputError(
                     f"{what} must be those that the run was trained on, {_list(expected)}, of "
                     f"{description.full_dataset.name}. Received: {_list(found)} in part {part.name}, of "
                     f"{dataset.name}. Choose another run or part."
                 )
         notices += compare_part(part, description)
-    return Source(reader=store.reader(names), notices=tuple(notices), parts=tuple(parts))
+    reader = store.reader(names, channels=description.channels)
+    return Source(reader=reader, notices=tuple(notices), parts=tuple(parts))
 
 
 def _list(names: Sequence[str]) -> str:
@@ -170,13 +173,17 @@ def _list(names: Sequence[str]) -> str:
 
 def _open_files(source: Path | str, description: RunDescription, reading: Reading) -> Source:
     dataset = reading.dataset
-    if not dataset.is_like(description.full_dataset):
+    if not dataset.is_like(description.full_store_dataset):
         raise InputError(
             f"dataset must be that of the run, {description.full_dataset.name}. Received: {dataset.name}, with other "
             "channels or classes. Leave --dataset out, or choose another run."
         )
     found = search_source(source, reading.options, dataset)
     samples = found.samples
+    if description.channels != dataset.channel_names:
+        samples = tuple(_pick_channels(sample, dataset, description.channels) for sample in samples)
+        dataset = dataset.select(description.channels)
+        reading = replace(reading, options=_drop_others(reading.options, description.channels))
     if reading.options.missing == "skip":
         samples = tuple(sample for sample in samples if not missing_channels(sample, dataset))
         if not samples:
@@ -192,6 +199,24 @@ def _open_files(source: Path | str, description: RunDescription, reading: Readin
         notices=(*reading.notices, *_notice_passed_over(found), *_notice_dim(samples, options, dataset)),
         n_left_out=len(found.samples) - len(samples),
     )
+
+
+def _pick_channels(sample: SampleFiles, dataset: Dataset, channels: Sequence[str]) -> SampleFiles:
+    """Leave only the files of some channels to a sample; the others are neither needed nor read."""
+    planes = tuple(sample.planes[dataset.channel_names.index(name)] for name in channels)
+    error = sample.error
+    if not error and not any(planes):
+        beside = next(plane.name for plane in sample.planes if plane is not None)
+        error = f"there is no file for {', '.join(channels)} beside {beside}. Add it"
+    return sample._replace(planes=planes, error=error)
+
+
+def _drop_others(options: ImportOptions, channels: Sequence[str]) -> ImportOptions:
+    """Leave the scalings of other channels out, which the data set of the run does not have."""
+    if options.intensities is None:
+        return options
+    kept = {name: scaling for name, scaling in options.intensities.items() if name in channels}
+    return replace(options, intensities=kept or None)
 
 
 def _notice_dim(samples: Sequence[SampleFiles], options: ImportOptions, dataset: Dataset) -> tuple[Notice, ...]:

@@ -67,10 +67,12 @@ class RunDescription:
     """The path or URL of the store that it was trained from."""
 
     channels: tuple[str, ...]
+    """Those that it was trained on, in their order."""
+
     classes: tuple[str, ...]
 
     image_shape: tuple[int, int, int]
-    """(Y, X, C) of the images in the store."""
+    """(Y, X, C) of the images in the store, with these channels."""
 
     n_left_out: int
     """Samples of the parts that could not be converted, and so were not used."""
@@ -91,7 +93,10 @@ class RunDescription:
     """SHA-256 of the best models of that run, in hexadecimal, one per fold."""
 
     dataset: Dataset | None = field(default=None, metadata={"absent": None})
-    """Channels, classes and image size of the parts; None in runs of versions before 0.3.0."""
+    """Channels, classes and image size; None in runs of versions before 0.3.0."""
+
+    store_dataset: Dataset | None = field(default=None, metadata={"absent": None})
+    """The data set of the parts, with all of their channels; None unless the settings name channels."""
 
     imports: dict[str, dict[str, Any]] = field(default_factory=dict, metadata={"absent": {}})
     """How the files of each part were read, by its name, as in its manifest. Parts of augmented copies have none."""
@@ -130,6 +135,9 @@ class RunDescription:
         recorded = self.dataset and (self.dataset.channel_names, self.dataset.classes, self.dataset.image_shape)
         if recorded not in {None, (self.channels, self.classes, self.image_shape)}:
             raise ValueError("dataset must have the channels, classes and image shape of the run")
+        stored = self.channels if self.store_dataset is None else self.store_dataset.channel_names
+        if (self.config.channels or self.channels) != self.channels or not set(self.channels) <= set(stored):
+            raise ValueError("channels must be those of the settings, and in the store")
         if set(self.fingerprints) != set(self.config.parts):
             raise ValueError(f"fingerprints must be of the parts. Received: {', '.join(self.fingerprints)}")
 
@@ -155,6 +163,11 @@ class RunDescription:
             channels = tuple(Channel(name=name) for name in self.channels)
             dataset = Dataset(name="unnamed", channels=channels, classes=self.classes)
         return dataset.resized(height, width)
+
+    @property
+    def full_store_dataset(self) -> Dataset:
+        """The data set of the parts, with all of their channels."""
+        return self.store_dataset or self.full_dataset
 
     def write(self, run: Path) -> None:
         """Write the description into a run folder."""

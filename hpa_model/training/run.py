@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def open_run(
     InputError
         If the store or the settings cannot be used, or `out` is of another run; nothing is written then.
     """
-    with store.reader(config.parts, cache_bytes=cache_bytes) as reader:
+    with store.reader(config.parts, cache_bytes=cache_bytes, channels=config.channels or None) as reader:
         description = replace(describe_run(store, config, reader), baseline=baseline)
         if base is not None:
             description = base.extend(description, store)
@@ -99,17 +99,8 @@ def open_run(
         is_new = check_run_folder(out, description, overwrite=overwrite)
         check_output_folder(out)  # before every image is read to find duplicates
         before = base.description if base is not None else None if is_new else read_run(out)
-        plan = plan_training(
-            store,
-            config.parts,
-            reader,
-            config.folds,
-            method=config.fold_method,
-            seed=config.seed,
-            legacy_leak=config.legacy_leak,
-            duplicates=config.duplicates if before is None else _repeat_search(before),
-            progress=progress,
-        )
+        duplicates = config.duplicates if before is None else _repeat_search(before)
+        plan = _plan(store, config, reader, duplicates, progress)
         description = replace(description, leak_check=plan.leak_check if before is None else before.leak_check)
         if is_new and base is None and not allow_unlabeled:  # earlier versions trained on such parts
             summarize_data(store, config.parts).refuse_empty_parts()
@@ -133,6 +124,24 @@ def open_run(
             write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader))
             _record_epochs(out, config.epochs)
             yield OpenRun(folder=out, description=description, plan=plan, reader=reader, is_new=is_new)
+
+
+def _plan(
+    store: Store, config: TrainConfig, reader: Reader, duplicates: DuplicateSearch, progress: Progress
+) -> FoldPlan:
+    """Assign the samples to folds, whichever channels are trained on: duplicates are alike in all of them."""
+    with store.reader(config.parts) if config.channels else nullcontext(reader) as whole:
+        return plan_training(
+            store,
+            config.parts,
+            whole,
+            config.folds,
+            method=config.fold_method,
+            seed=config.seed,
+            legacy_leak=config.legacy_leak,
+            duplicates=duplicates,
+            progress=progress,
+        )
 
 
 def _list_surroundings(begun: RunDescription | None, wanted: RunDescription) -> list[Notice]:
@@ -159,13 +168,14 @@ def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescri
     return RunDescription(
         config=config,
         store=str(location.absolute()) if isinstance(location, Path) else location,
-        channels=first.channels,
+        channels=reader.dataset.channel_names,
         classes=first.classes,
         image_shape=reader.image_shape,
         n_left_out=int((~is_readable(reader.status)).sum()),
         fingerprints={name: manifest.fingerprint for name, manifest in manifests.items()},
         versions=read_versions() | {"backend": str(keras.backend.backend())},
-        dataset=first.dataset,
+        dataset=reader.dataset,
+        store_dataset=first.dataset if config.channels else None,
         origin=read_origin(describe_device(config.devices)),
         environment=read_environment(),
         imports={name: settings for name, settings in imports.items() if settings is not None},
