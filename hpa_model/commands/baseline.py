@@ -18,7 +18,7 @@ from hpa_model.config import DEFAULTS, TrainConfig
 if TYPE_CHECKING:
     from hpa_model.training.baseline import FinishedBaseline
 
-_PARTS = list(DEFAULTS.parts)
+_PARTS, _CHANNELS = list(DEFAULTS.parts), list(DEFAULTS.channels)
 SETTINGS = BaselineSettings()
 
 
@@ -36,7 +36,7 @@ def baseline(
     parts: Annotated[
         list[str], typer.Option("--part", help="A part of STORE to fit and score on; repeatable.", metavar="NAME")
     ] = _PARTS,
-    channels: Channels = None,
+    channels: Channels = _CHANNELS,
     folds: Annotated[int, typer.Option(help="Number of folds.", metavar="N")] = DEFAULTS.folds,
     fold_method: Annotated[
         FoldMethod,

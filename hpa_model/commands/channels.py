@@ -7,13 +7,11 @@ import typer
 SETTINGS = "Settings of the recipe"
 HELP = "Channels to train on, by name and in this order: green, or green,blue; repeatable. By default all."
 
-Channels = Annotated[list[str] | None, typer.Option("--channels", metavar="NAMES", help=HELP)]
-RecipeChannels = Annotated[
-    list[str] | None, typer.Option("--channels", metavar="NAMES", help=HELP, rich_help_panel=SETTINGS)
-]
+Channels = Annotated[list[str], typer.Option("--channels", metavar="NAMES", help=HELP)]
+RecipeChannels = Annotated[list[str], typer.Option("--channels", metavar="NAMES", help=HELP, rich_help_panel=SETTINGS)]
 
 
-def split_channels(texts: list[str] | None) -> list[str]:
+def split_channels(texts: list[str]) -> list[str]:
     """Split the values of the option; names of channels have no commas.
 
     Examples
@@ -21,4 +19,4 @@ def split_channels(texts: list[str] | None) -> list[str]:
     >>> split_channels(["green,blue", "red"])
     ['green', 'blue', 'red']
     """
-    return [name.strip() for text in texts or [] for name in text.split(",")]
+    return [name.strip() for text in texts for name in text.split(",")]

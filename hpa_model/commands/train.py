@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Panels of the help texts.
 RESOURCES = "Memory and checkpoints"
 DEFAULTS = TrainConfig()
-_PARTS = list(DEFAULTS.parts)
+_PARTS, _CHANNELS = list(DEFAULTS.parts), list(DEFAULTS.channels)
 
 CacheKind = Annotated[
     Literal["none", "ram"], typer.Option(rich_help_panel=RESOURCES, help="Keep decoded samples in memory, or not.")
@@ -77,7 +77,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     parts: Annotated[
         list[str], _setting("--part", help="A part of STORE to train on; repeatable.", metavar="NAME")
     ] = _PARTS,
-    channels: RecipeChannels = None,
+    channels: RecipeChannels = _CHANNELS,
     folds: Annotated[
         int, _setting(help="Number of folds; one model is trained for each.", metavar="N")
     ] = DEFAULTS.folds,
