@@ -1,3 +1,4 @@
+from . import autoencoder as autoencoder
 from . import catalog as catalog
 from . import deepyeast as deepyeast
 from . import densenet as densenet

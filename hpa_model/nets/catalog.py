@@ -49,6 +49,10 @@ class Net:
     rules: Mapping[str, OptionRule] = field(default_factory=dict)
     """What the value of an option must be, apart from the type of its default."""
 
+    encoder: str = ""
+    """The last layer of the chain of convolutions, which can be trained as the encoder of an autoencoder. The layers with
+    weights have fixed names. Empty if there is no chain."""
+
     def __post_init__(self) -> None:
         """Check that each rule is of an option; ValueError if not."""
         if set(self.rules) - set(self.options):
@@ -73,6 +77,7 @@ NETS = {
             "stride": one_of(1, 2),
             "padding": one_of("valid", "same"),
         },
+        encoder="conv_7",
     ),
     "gapnet-pl": Net(
         build=build_gapnet_pl,
@@ -80,6 +85,7 @@ NETS = {
         min_size=lambda **_: 11,
         options={"dropout": 0.3, "l1": 1e-7, "l2": 1e-5},
         rules={"dropout": RATE, "l1": RATE, "l2": RATE},
+        encoder="conv_8",
     ),
     "deepyeast": Net(
         build=build_deepyeast,
@@ -88,6 +94,7 @@ NETS = {
         image_size=192,
         options={"dropout": 0.5, "scaling": "unit"},
         rules={"dropout": RATE, "scaling": one_of(*SCALINGS)},
+        encoder="conv_8_relu",
     ),
     "mcnn": Net(
         build=build_mcnn,
@@ -151,7 +158,7 @@ def build(
     chosen = _check_options(name, options or {})
     size = choose_size(image_size or min(net.image_size, *image_shape[:2]), image_shape)
     _check_min_size(name, size, chosen, image_shape)
-    with _dtype_policy(precision):
+    with dtype_policy(precision):
         model = net.build(image_shape, n_classes, image_size=size, **chosen)
     for layer in list_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -192,7 +199,7 @@ def _check_min_size(
 
 
 @contextlib.contextmanager
-def _dtype_policy(name: str | None) -> Iterator[None]:
+def dtype_policy(name: str | None) -> Iterator[None]:
     """Set Keras's dtype policy for a while."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name or before)

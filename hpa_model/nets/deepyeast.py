@@ -1,5 +1,7 @@
 """DeepYeast (Pärnamaa and Parts 2017), for larger images and several labels per image."""
 
+import itertools
+
 import keras
 from keras import layers
 
@@ -30,14 +32,16 @@ def build_deepyeast(
         Of the images, see `scale_input`. The original has "signed".
     """
 
-    def norm(x: keras.KerasTensor, name: str | None = None) -> keras.KerasTensor:
-        return layers.ReLU(name=name and f"{name}_relu")(layers.BatchNormalization(name=name and f"{name}_norm")(x))
+    def norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
 
     inputs, x = image_input(image_shape, image_size)
     x = scale_input(x, scaling)
+    numbers = itertools.count(1)
     for filters, n_convs in ((64, 2), (128, 2), (256, 4)):
         for _ in range(n_convs):
-            x = norm(layers.Conv2D(filters, 3, padding="same")(x))
+            name = f"conv_{next(numbers)}"
+            x = norm(layers.Conv2D(filters, 3, padding="same", name=name)(x), name)
         x = layers.MaxPooling2D()(x)
     x = layers.Flatten()(x)
     for number in (1, 2):

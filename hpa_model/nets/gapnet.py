@@ -1,5 +1,7 @@
 """The GapNet variant of Madeira and Parreira (2018): features pooled at three depths, then dense layers."""
 
+import itertools
+
 import keras
 from keras import layers
 
@@ -26,7 +28,8 @@ def build_gapnet(
 ) -> keras.Model:
     """Build `gapnet`: 597,388 parameters at 4 channels and 28 classes, 2,120 of them not trainable.
 
-    Batch normalization precedes each convolution and dense layer. Convolutions are 3 × 3.
+    Batch normalization precedes each convolution and dense layer. Convolutions are 3 × 3. Layers with weights have
+    names that do not depend on what else was built, so that weights can be carried over by name.
 
     Parameters
     ----------
@@ -47,13 +50,16 @@ def build_gapnet(
     padding : {"valid", "same"}
         Of the convolutions.
     """
+    numbers = itertools.count(1)
 
     def conv(x: keras.KerasTensor, filters: int, *, strides: int = 1) -> keras.KerasTensor:
-        normed = layers.BatchNormalization()(x)
-        return layers.Conv2D(filters, 3, strides=strides, padding=padding, activation="relu")(normed)
+        number = next(numbers)
+        normed = layers.BatchNormalization(name=f"norm_{number}")(x)
+        name = f"conv_{number}"
+        return layers.Conv2D(filters, 3, strides=strides, padding=padding, activation="relu", name=name)(normed)
 
-    def pool(x: keras.KerasTensor) -> keras.KerasTensor:
-        return layers.MaxPooling2D()(layers.BatchNormalization()(x))
+    def pool(x: keras.KerasTensor, block: int) -> keras.KerasTensor:
+        return layers.MaxPooling2D()(layers.BatchNormalization(name=f"norm_pool_{block}")(x))
 
     def drop(x: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """Return what is pooled for the dense layers, and what the next block sees."""
@@ -62,11 +68,11 @@ def build_gapnet(
 
     inputs, x = image_input(image_shape, image_size)
     x = layers.Rescaling(1 / 255)(x)
-    tap_1, x = drop(pool(conv(x, 32)))
+    tap_1, x = drop(pool(conv(x, 32), 1))
 
     x = conv(x, 64, strides=stride)
     x = conv(x, 64)
-    tap_2, x = drop(pool(conv(x, 64)))
+    tap_2, x = drop(pool(conv(x, 64), 2))
 
     for _ in range(3):
         x = conv(x, 128)

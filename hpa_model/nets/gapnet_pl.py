@@ -1,5 +1,7 @@
 """The original GapNet-PL (Rumetshofer et al. 2018): self-normalizing, no batch normalization."""
 
+import itertools
+
 import keras
 from keras import layers
 
@@ -37,8 +39,11 @@ def build_gapnet_pl(
         "kernel_regularizer": keras.regularizers.L1L2(l1, l2),
     }
 
+    numbers = itertools.count(1)
+
     def conv(x: keras.KerasTensor, filters: int, *, strides: int = 1) -> keras.KerasTensor:
-        return layers.Conv2D(filters, 3, strides=strides, padding="same", **kernels)(x)
+        name = f"conv_{next(numbers)}"
+        return layers.Conv2D(filters, 3, strides=strides, padding="same", name=name, **kernels)(x)
 
     inputs, x = image_input(image_shape, image_size)
     x = ZScore()(x)
