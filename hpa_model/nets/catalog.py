@@ -50,8 +50,8 @@ class Net:
     """What the value of an option must be, apart from the type of its default."""
 
     encoder: str = ""
-    """The last layer of the chain of convolutions, which can be trained as the encoder of an autoencoder. The layers with
-    weights have fixed names. Empty if there is no chain."""
+    """The last layer of the chain of convolutions, which `hpa pretrain` trains as an encoder; empty if none.
+    Its layers with weights have names that do not depend on what else was built."""
 
     def __post_init__(self) -> None:
         """Check that each rule is of an option; ValueError if not."""

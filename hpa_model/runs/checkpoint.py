@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic
 from hpa_data.system.records import decode_record, encode_record
 from hpa_model.runs.folder import read_arrays, refuse_damage
-from hpa_model.runs.history import EpochRecord
+from hpa_model.runs.history import EpochRecord, ReconstructionRecord, Record
 
 # What some fields are called in the file.
 DISK_NAMES = {"elapsed_s": "trained_s", "epochs_since_best": "since_lower"}
@@ -51,10 +51,13 @@ class TrainingState:
     """Epochs since the validation loss was lowest, or since the learning rate was lowered for that."""
 
     history: tuple[EpochRecord, ...]
-    """One per finished epoch."""
+    """One per finished epoch; none for an autoencoder."""
 
     class_f1: tuple[tuple[float, ...], ...]
-    """The F1 score of each class after each finished epoch."""
+    """The F1 score of each class after each finished epoch; of no class for an autoencoder."""
+
+    reconstructions: tuple[ReconstructionRecord, ...] = field(default=(), metadata={"absent": ()})
+    """One per finished epoch of an autoencoder."""
 
     def __post_init__(self) -> None:
         """Check that the values fit together; ValueError if they do not."""
@@ -63,17 +66,22 @@ class TrainingState:
             raise ValueError("a count is negative, or of an epoch that has not been trained")
         if not np.isfinite([self.loss_sum, self.elapsed_s]).all() or np.isnan(self.best_loss):
             raise ValueError("a number is not finite")
-        if not len(self.history) == len(self.class_f1) == self.epoch:
-            raise ValueError(f"the history has {len(self.history)} epochs, the state {self.epoch}")
+        if self.history and self.reconstructions:
+            raise ValueError("it has the history of a network and that of an autoencoder")
+        if not len(self.records) == len(self.class_f1) == self.epoch:
+            raise ValueError(f"the history has {len(self.records)} epochs, the state {self.epoch}")
 
-    def after_epoch(
-        self, record: EpochRecord, class_f1: Iterable[float], is_kept: bool | None = None
-    ) -> "TrainingState":
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """One per finished epoch, of whatever is trained."""
+        return self.history or self.reconstructions
+
+    def after_epoch(self, record: Record, class_f1: Iterable[float], is_kept: bool | None = None) -> "TrainingState":
         """Return the state at the start of the next epoch.
 
         Parameters
         ----------
-        record : EpochRecord
+        record : EpochRecord or ReconstructionRecord
             Of the epoch that has just ended.
         class_f1 : iterable of float, length K
             F1 score of each class after it.
@@ -91,7 +99,10 @@ class TrainingState:
             best_epoch=self.epoch if (is_lower if is_kept is None else is_kept) else self.best_epoch,
             best_loss=record.val_loss if is_lower else self.best_loss,
             epochs_since_best=0 if is_lower else self.epochs_since_best + 1,
-            history=(*self.history, record),
+            history=(*self.history, record) if isinstance(record, EpochRecord) else self.history,
+            reconstructions=(
+                (*self.reconstructions, record) if isinstance(record, ReconstructionRecord) else self.reconstructions
+            ),
             class_f1=(*self.class_f1, tuple(class_f1)),
         )
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import TypeVar
 
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.files import MAX_TEXT_BYTES
@@ -76,8 +77,46 @@ class EpochRecord:
                 raise ValueError(f"{each.name} must be finite. Received: {value}")
 
 
-def write_history(folder: Path, history: Sequence[EpochRecord]) -> None:
-    """Write the history of a fold into its folder as a CSV table."""
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionRecord:
+    """One epoch in the history of an autoencoder, and a line of `history.csv`, under the names of the fields."""
+
+    epoch: int
+    """From 1."""
+
+    loss: float
+    """Mean over the training images, with mask, noise and dropout, as the weights changed. Includes penalties."""
+
+    val_loss: float
+    """Mean squared error over the whole validation images after the epoch, without mask and noise, in squares of what
+    the network scales gray levels to, mostly 0 to 1."""
+
+    val_explained: float
+    """The share of the variance of these images that the reconstructions explain: 1 for perfect ones, 0 for the mean of
+    each channel of each image."""
+
+    learning_rate: float
+    """During the epoch."""
+
+    images_per_s: float
+    """Of training, without validation."""
+
+    seconds: float
+    """The whole epoch, with validation."""
+
+    def __post_init__(self) -> None:
+        """Check that all are finite; ValueError if not."""
+        for name, value in asdict(self).items():
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be finite. Received: {value}")
+
+
+Record = EpochRecord | ReconstructionRecord
+SomeRecord = TypeVar("SomeRecord", EpochRecord, ReconstructionRecord)
+
+
+def write_history(folder: Path, history: Sequence[Record]) -> None:
+    """Write the history of a fold, or of an autoencoder, into its folder as a CSV table."""
     _write_table(folder / HISTORY_FILE, [asdict(record) for record in history])
 
 
@@ -94,6 +133,15 @@ def read_history(run: Path, folds: int) -> list[list[EpochRecord]]:
 
 def read_epochs(folder: Path, *, compares_seal: bool = True) -> list[EpochRecord]:
     """Read the history of one fold, by its folder; raises as `read_history` does."""
+    return _read_records(folder, EpochRecord, compares_seal=compares_seal)
+
+
+def read_reconstruction_epochs(folder: Path, *, compares_seal: bool = True) -> list[ReconstructionRecord]:
+    """Read the history of an autoencoder, by its folder; raises as `read_history` does."""
+    return _read_records(folder, ReconstructionRecord, compares_seal=compares_seal)
+
+
+def _read_records(folder: Path, kind: type[SomeRecord], *, compares_seal: bool) -> list[SomeRecord]:
     path = folder / HISTORY_FILE
     remedy = REMEDIES[HISTORY_FILE]
     with refuse_damage(path, remedy):
@@ -104,7 +152,7 @@ def read_epochs(folder: Path, *, compares_seal: bool = True) -> list[EpochRecord
         rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
         if not rows or any(None in row for row in rows):  # it is first written at the end of an epoch
             raise ValueError("it has no epoch" if not rows else "a line has too many values")
-    return [decode_record(EpochRecord, row, name=str(path), text=True, remedy=remedy) for row in rows]
+    return [decode_record(kind, row, name=str(path), text=True, remedy=remedy) for row in rows]
 
 
 def find_kept(history: Sequence[EpochRecord], keep: Keep) -> EpochRecord:

@@ -9,6 +9,7 @@ from . import gather as gather
 from . import job as job
 from . import memory as memory
 from . import network as network
+from . import objective as objective
 from . import optimizer as optimizer
 from . import overview as overview
 from . import run as run

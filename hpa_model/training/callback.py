@@ -7,22 +7,15 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.system.interrupts import Interrupts
-from hpa_model.losses import loss_of_set
-from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
-from hpa_model.predict import predict_probs
 from hpa_model.runs.checkpoint import TrainingState, save_checkpoint
 from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE
-from hpa_model.runs.history import EpochRecord, write_class_f1, write_history
+from hpa_model.runs.history import Record, write_class_f1, write_history
 from hpa_model.runs.models import save_model
-from hpa_model.thresholds import search_thresholds
-from hpa_model.thresholds.no_skill import measure_best_without_skill
 from hpa_model.training.job import FoldJob
-
-REMEDY = "Lower the learning rate or clip gradients (--learning-rate, clip_norm), with --overwrite."
+from hpa_model.training.objective import REMEDY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +62,7 @@ class TrainingCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock, set a scheduled learning rate, and say which epoch it is."""
         config = self._job.config
-        self._job.progress.stage(f"fold {self._job.fold.number}, epoch {epoch + 1}/{config.epochs}")
+        self._job.progress.stage(f"{self._job.fold.name}, epoch {epoch + 1}/{config.epochs}")
         if config.schedule != "constant":  # else it is the optimizer's, which a plateau lowers
             self._models.compiled.optimizer.learning_rate = config.rate_in(epoch)
         self._started = time.perf_counter()
@@ -93,46 +86,32 @@ class TrainingCallback(keras.callbacks.Callback):
         config = self._job.config
         state = self._state_at(self._job.n_steps)
         self._models.update_network()
-        self._job.progress.stage(f"fold {self._job.fold.number}, epoch {epoch + 1}/{config.epochs}, validation")
+        self._job.progress.stage(f"{self._job.fold.name}, epoch {epoch + 1}/{config.epochs}, validation")
         record, class_f1 = self._validate(state)
         is_kept = epoch + 1 == config.epochs if config.keep == "last" else None
-        state = state.after_epoch(record, class_f1.tolist(), is_kept)
+        state = state.after_epoch(record, class_f1, is_kept)
         if config.plateau_epochs and state.epochs_since_best >= config.plateau_epochs:
             self._models.compiled.optimizer.learning_rate = record.learning_rate * config.plateau_factor
             state = replace(state, epochs_since_best=0)
         self._persist(state)
-        self._job.log(self._job.fold.number, record, dict(zip(self._job.classes, class_f1.tolist(), strict=True)))
+        self._job.log(self._job.fold.number, record, dict(zip(self._job.classes, class_f1, strict=True)))
         self._job.on_epoch(self._job.fold.number, record, state.best_epoch == state.epoch - 1)
         self._interrupts.stop_if_requested()
 
-    def _validate(self, state: TrainingState) -> tuple[EpochRecord, npt.NDArray[np.float64]]:
-        """Score the network on the validation set; return the record of the epoch and the F1 of each class, (K,)."""
+    def _validate(self, state: TrainingState) -> tuple[Record, tuple[float, ...]]:
+        """Validate the network; return the record of the epoch and the F1 of each class, if there are classes."""
         job = self._job
-        probs = predict_probs(
-            [self._models.network],
-            job.reader,
-            job.fold.validation,
-            job.config.batch_size,
-            names=[f"the network of fold {job.fold.number} after epoch {state.epoch + 1}"],
-            remedy=REMEDY,
-        )
-        labels = job.reader.labels[job.fold.validation]  # type: ignore[index]
-        class_f1 = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs)))
-        no_skill = measure_best_without_skill(labels, probs)
-        record = EpochRecord(
+        name = f"the network of {job.fold.name} after epoch {state.epoch + 1}"
+        found = job.objective.validate(self._models.network, job.config, job.reader, job.fold.validation, name)
+        record = job.objective.record(
             epoch=state.epoch + 1,
             loss=state.loss_sum / state.n_images,
-            val_loss=loss_of_set(job.config.loss, labels, probs, job.config.loss_over_classes),
-            val_macro_f1=macro_f1(labels, probs),
-            val_macro_f1_best=float(class_f1.mean()),
-            val_accuracy=binary_accuracy(labels, probs),
             learning_rate=float(keras.ops.convert_to_numpy(self._models.compiled.optimizer.learning_rate)),
             images_per_s=job.n_images / state.elapsed_s,
             seconds=self._state.elapsed_s + time.perf_counter() - self._started,
-            val_macro_f1_no_skill=no_skill.mean,
-            val_macro_f1_no_skill_high=no_skill.high,
+            **found.metrics,
         )
-        return record, class_f1
+        return record, found.class_f1
 
     def _persist(self, state: TrainingState) -> None:
         """Write the files of a finished epoch, in an order in which a kill at any moment loses nothing."""
@@ -165,7 +144,7 @@ class TrainingCallback(keras.callbacks.Callback):
         loss = float(keras.ops.convert_to_numpy(value))
         if not np.isfinite(loss):
             raise InputError(
-                f"Cannot train fold {self._job.fold.number} further: the training loss is {loss} in epoch "
+                f"Cannot train {self._job.fold.name} further: the training loss is {loss} in epoch "
                 f"{self._state.epoch + 1}, step {step + 1}. {REMEDY}"
             )
         return loss
@@ -185,8 +164,9 @@ class TrainingCallback(keras.callbacks.Callback):
 
 def write_tables(job: FoldJob, state: TrainingState) -> None:
     """Write the tables of the finished epochs, which a killed process may have left one epoch behind the checkpoint."""
+    if state.records:
+        write_history(job.fold.folder, state.records)
     if state.history:
-        write_history(job.fold.folder, state.history)
         write_class_f1(job.fold.folder, job.classes, state.class_f1)
 
 

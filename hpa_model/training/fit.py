@@ -7,7 +7,6 @@ from hpa_data.reader.batches import BatchReader
 from hpa_data.system.interrupts import defer_interrupt
 from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
 from hpa_model.config import TrainConfig
-from hpa_model.losses import make_loss
 from hpa_model.nets.symmetry import with_symmetry_input
 from hpa_model.runs.checkpoint import START, TrainingState, load_checkpoint
 from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
@@ -15,6 +14,7 @@ from hpa_model.runs.models import save_model
 from hpa_model.training.callback import Models, NonBlockingCallbackList, TrainingCallback, rename_best, write_tables
 from hpa_model.training.job import FoldJob
 from hpa_model.training.memory import explain_out_of_memory
+from hpa_model.training.objective import CLASSIFICATION, Objective
 from hpa_model.training.optimizer import make_optimizer, penalize_kernels
 
 STOPPING = "Interrupted: writing a checkpoint after this step. Press Ctrl-C again to stop at once."
@@ -38,7 +38,7 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
         If the loss becomes NaN or infinite, naming the step; the checkpoint is from before it. If a step needs more
         memory than there is, naming a batch size that fits.
     """
-    models = compile_models(network, job.config)
+    models = compile_models(network, job.config, job.objective)
     state = _restore(models, job)
     rename_best(job.fold.folder, state)
     write_tables(job, state)
@@ -58,7 +58,7 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     save_model(network, job.fold.folder / LAST_FILE)
 
 
-def compile_models(network: keras.Model, config: TrainConfig) -> Models:
+def compile_models(network: keras.Model, config: TrainConfig, objective: Objective = CLASSIFICATION) -> Models:
     """Prepare a network for training: on its devices, with symmetries, with its loss and optimizer."""
     with device_scope(config.devices):
         replica = network
@@ -69,7 +69,7 @@ def compile_models(network: keras.Model, config: TrainConfig) -> Models:
         compiled = with_symmetry_input(replica) if config.symmetries else keras.Model(replica.inputs, replica.outputs)
         penalize_kernels(replica, config)
         optimizer = make_optimizer(config, replica.trainable_variables)
-        compiled.compile(optimizer, make_loss(config.loss, config.loss_over_classes), jit_compile=use_xla(config))
+        compiled.compile(optimizer, objective.make_loss(config), jit_compile=use_xla(config))
         optimizer.build(replica.trainable_variables)
     return Models(network=network, replica=replica, compiled=compiled)
 

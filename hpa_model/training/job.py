@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,15 @@ from hpa_data.reader.batches import count_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
-from hpa_model.runs.history import EpochRecord
+from hpa_model.runs.history import Record
+from hpa_model.training.objective import CLASSIFICATION, Objective
 from hpa_model.training.tensorboard import EpochLogger, no_log
 
-EpochReport = Callable[[int, EpochRecord, bool], None]
+# The record is that of the objective.
+EpochReport = Callable[[int, Any, bool], None]
 
 
-def ignore_epoch(fold: int, record: EpochRecord, is_best: bool) -> None:
+def ignore_epoch(fold: int, record: Record, is_best: bool) -> None:
     """Do nothing."""
 
 
@@ -36,6 +39,14 @@ class Fold:
 
     validation: npt.NDArray[np.int64]
     """Indices of the validation samples into the reader."""
+
+    label: str = ""
+    """What messages call it, where it is not one of several folds."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.label or f"fold {self.number}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +68,7 @@ class FoldJob:
     reader: Reader
     fold: Fold
     classes: tuple[str, ...]
+    objective: Objective = CLASSIFICATION
 
     progress: Progress = SILENT
     """Of training images."""

@@ -74,7 +74,7 @@ def _try_step(compiled: keras.Model, job: FoldJob, size: int) -> None:
 def _describe_shortage(job: FoldJob, size: int | None) -> str:
     config = job.config
     what = (
-        f"Cannot train fold {job.fold.number}: a step of batch_size={config.batch_size} needs more memory than there "
+        f"Cannot train {job.fold.name}: a step of batch_size={config.batch_size} needs more memory than there "
         f"is on {describe_device(config.devices)}."
     )
     if size == 0:

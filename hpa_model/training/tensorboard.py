@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from hpa_data.errors import InputError
 from hpa_model.config import TrainConfig, format_image_size
 from hpa_model.runs.folder import TENSORBOARD_FOLDER
-from hpa_model.runs.history import EpochRecord
+from hpa_model.runs.history import Record
 
 # The metrics that TensorBoard lists beside the settings of a run.
 LISTED = ("val_loss", "val_macro_f1_best")
@@ -18,11 +18,11 @@ LISTED = ("val_loss", "val_macro_f1_best")
 class EpochLogger(Protocol):
     """Log an epoch of a fold: the number of the fold, its record, and the F1 score of each class by name."""
 
-    def __call__(self, fold: int, record: EpochRecord, class_f1: Mapping[str, float], /) -> None:
+    def __call__(self, fold: int, record: Record, class_f1: Mapping[str, float], /) -> None:
         """Log it."""
 
 
-def no_log(_fold: int, _record: EpochRecord, _class_f1: Mapping[str, float], /) -> None:
+def no_log(_fold: int, _record: Record, _class_f1: Mapping[str, float], /) -> None:
     """Do nothing."""
 
 
@@ -46,7 +46,7 @@ def open_log(run: Path, config: TrainConfig) -> Iterator[EpochLogger]:
 
     writers: dict[int, Any] = {}
 
-    def log(fold: int, record: EpochRecord, class_f1: Mapping[str, float]) -> None:
+    def log(fold: int, record: Record, class_f1: Mapping[str, float]) -> None:
         if fold not in writers:
             writers[fold] = SummaryWriter(str(run / TENSORBOARD_FOLDER / f"fold{fold}"), write_to_disk=True)
             for each in summary.hparams(_flatten(config), dict.fromkeys(LISTED, 0.0)):

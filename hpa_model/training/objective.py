@@ -1,0 +1,78 @@
+"""What a network is trained for: its loss, how it is validated after each epoch, and the record of an epoch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.reader.reader import Reader
+from hpa_model.config import TrainConfig
+from hpa_model.losses import loss_of_set, make_loss
+from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
+from hpa_model.predict import predict_probs
+from hpa_model.runs.history import EpochRecord, Record
+from hpa_model.thresholds import search_thresholds
+from hpa_model.thresholds.no_skill import measure_best_without_skill
+
+REMEDY = "Lower the learning rate or clip gradients (--learning-rate, clip_norm), with --overwrite."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What the validation after an epoch found."""
+
+    metrics: Mapping[str, float]
+    """By the fields of the record of an epoch; one is ``val_loss``."""
+
+    class_f1: tuple[float, ...] = ()
+    """Of each class, if there are classes."""
+
+
+Validate = Callable[[keras.Model, TrainConfig, Reader, npt.NDArray[np.int64], str], Validation]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What a network is trained for."""
+
+    make_loss: Callable[[TrainConfig], Callable[[Any, Any], Any]]
+    """Makes the loss of a batch, from labels (B, K) and what the network puts out, to (B,)."""
+
+    validate: Validate
+    """From the network, the settings, a reader, the indices of the validation samples and what messages call the
+    network, to what the validation finds; InputError if the network puts out what is not finite."""
+
+    record: Callable[..., Record]
+    """Makes the record of an epoch."""
+
+
+def _validate_classes(
+    network: keras.Model, config: TrainConfig, reader: Reader, indices: npt.NDArray[np.int64], name: str
+) -> Validation:
+    """Score a network on its validation set."""
+    probs = predict_probs([network], reader, indices, config.batch_size, names=[name], remedy=REMEDY)
+    labels = reader.labels[indices]  # type: ignore[index]
+    class_f1 = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs)))
+    no_skill = measure_best_without_skill(labels, probs)
+    return Validation(
+        metrics={
+            "val_loss": loss_of_set(config.loss, labels, probs, config.loss_over_classes),
+            "val_macro_f1": macro_f1(labels, probs),
+            "val_macro_f1_best": float(class_f1.mean()),
+            "val_accuracy": binary_accuracy(labels, probs),
+            "val_macro_f1_no_skill": no_skill.mean,
+            "val_macro_f1_no_skill_high": no_skill.high,
+        },
+        class_f1=tuple(class_f1.tolist()),
+    )
+
+
+# Which classes an image shows.
+CLASSIFICATION = Objective(
+    make_loss=lambda config: make_loss(config.loss, config.loss_over_classes),
+    validate=_validate_classes,
+    record=EpochRecord,
+)
