@@ -1,5 +1,6 @@
 from . import environment as environment
 from . import library as library
+from . import pretraining as pretraining
 from . import recipes as recipes
 from . import settings as settings
 from .environment import compare_environments as compare_environments

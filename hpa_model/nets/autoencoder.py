@@ -162,9 +162,8 @@ def _mirror(layer: layers.Layer, x: keras.KerasTensor, *, is_last: bool) -> kera
             strides=layer.strides,
             padding=layer.padding,
             activation=None if is_last else layer.activation,
-            kernel_initializer=type(layer.kernel_initializer).from_config(
-                {**layer.kernel_initializer.get_config(), "seed": None}
-            ),
+            # All 0 puts out black at first. Random weights put out an error of many times that of black images.
+            kernel_initializer="zeros" if is_last else _renew(layer.kernel_initializer),
             dtype="float32" if is_last else None,
             name=name,
         )(x)
@@ -175,6 +174,11 @@ def _mirror(layer: layers.Layer, x: keras.KerasTensor, *, is_last: bool) -> kera
     if isinstance(layer, layers.ReLU):
         return layers.ReLU(name=name)(x)
     return x  # dropout is for the encoder alone
+
+
+def _renew(initializer: keras.initializers.Initializer) -> keras.initializers.Initializer:
+    """Return an initializer of the same kind that draws other numbers."""
+    return type(initializer).from_config({**initializer.get_config(), "seed": None})
 
 
 def _fit(x: keras.KerasTensor, shape: tuple[int | None, ...]) -> keras.KerasTensor:

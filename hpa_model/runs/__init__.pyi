@@ -7,5 +7,6 @@ from . import history as history
 from . import models as models
 from . import origin as origin
 from . import out_of_fold as out_of_fold
+from . import pretraining as pretraining
 from . import readers as readers
 from . import seal as seal

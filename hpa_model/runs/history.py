@@ -155,7 +155,7 @@ def _read_records(folder: Path, kind: type[SomeRecord], *, compares_seal: bool) 
     return [decode_record(kind, row, name=str(path), text=True, remedy=remedy) for row in rows]
 
 
-def find_kept(history: Sequence[EpochRecord], keep: Keep) -> EpochRecord:
+def find_kept(history: Sequence[SomeRecord], keep: Keep) -> SomeRecord:
     """Return the epoch of a history, not empty, whose model is kept."""
     return history[-1] if keep == "last" else min(history, key=lambda record: record.val_loss)
 

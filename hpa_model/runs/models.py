@@ -12,6 +12,7 @@ from hpa_data.system.files import open_regular, refuse_unreadable
 from hpa_data.system.os_errors import naming_file
 from hpa_model.backend import settle_keras
 from hpa_model.nets import LAYERS
+from hpa_model.nets.autoencoder import AUTOENCODER_LAYERS
 from hpa_model.runs.folder import RunDescription
 from hpa_model.runs.seal import MAX_FILE_BYTES, check_file
 
@@ -64,7 +65,7 @@ def load_model(
     if compares_seal:
         check_file(path, sha256)
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS)
+        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS | AUTOENCODER_LAYERS)
     except Exception as error:  # Keras and the file formats raise a dozen types
         if is_out_of_memory(error):
             raise

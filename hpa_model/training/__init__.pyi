@@ -12,6 +12,9 @@ from . import network as network
 from . import objective as objective
 from . import optimizer as optimizer
 from . import overview as overview
+from . import pretrain as pretrain
+from . import pretrain_data as pretrain_data
+from . import pretrain_folder as pretrain_folder
 from . import run as run
 from . import tensorboard as tensorboard
 from . import train as train

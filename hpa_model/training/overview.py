@@ -54,7 +54,7 @@ def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model)
     return [
         f"Device: {describe_device(config.devices)}, {config.precision}",
         f"Data: {_describe_data(run, folds)}",
-        f"Network: {config.model}, {_describe_network(network)}; loss {config.loss}, {config.optimizer}, "
+        f"Network: {config.model}, {describe_network(network)}; loss {config.loss}, {config.optimizer}, "
         f"learning rate {config.learning_rate:g}",
     ]
 
@@ -77,7 +77,8 @@ def _describe_data(run: OpenRun, folds: Sequence[Fold]) -> str:
     )
 
 
-def _describe_network(network: keras.Model) -> str:
+def describe_network(network: keras.Model) -> str:
+    """Describe the size of a network and of its input in a few words."""
     n_trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
     shape = next((layer.output.shape for layer in network.layers if isinstance(layer, AreaResize)), network.input_shape)
     size = " x ".join(map(str, shape[1:]))

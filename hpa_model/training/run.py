@@ -1,7 +1,7 @@
 """Opening a run for training: everything is checked, then its folder is created or opened, and locked."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,9 +106,8 @@ def open_run(
             summarize_data(store, config.parts).refuse_empty_parts()
         if base is not None:
             check_folds(base.folder, plan, reader)
-        for notice in (
-            [] if baseline is not None else _list_surroundings(None if is_new else read_run(out), description)
-        ):
+        begun = None if is_new else read_run(out).environment
+        for notice in [] if baseline is not None else list_surroundings(begun, description.environment):
             progress.note(str(notice))
         progress.note(description.known_leak_check.describe())
         if before is None and config.duplicates == "auto":
@@ -144,9 +143,9 @@ def _plan(
         )
 
 
-def _list_surroundings(begun: RunDescription | None, wanted: RunDescription) -> list[Notice]:
+def list_surroundings(begun: dict[str, str] | None, wanted: dict[str, str] | None) -> list[Notice]:
     """Tell what of the user's surroundings is not used, and what differs from when a run was begun."""
-    changed = None if begun is None else compare_environments(begun.environment, wanted.environment or {})
+    changed = compare_environments(begun, wanted or {})
     return list_overridden() + ([] if changed is None else [changed])
 
 
@@ -185,20 +184,46 @@ def describe_run(store: Store, config: TrainConfig, reader: Reader) -> RunDescri
 @contextmanager
 def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iterator[None]:
     """Create a run folder, or open one to resume, and lock it against other writers."""
-    with hold_store(out, what="run"):
+    with hold_folder(
+        out,
+        what="run",
+        description_file=CONFIG_FILE,
+        must_create=lambda: check_run_folder(out, description, overwrite=overwrite),
+        write=lambda: description.write(out),
+    ):
+        yield
+
+
+@contextmanager
+def hold_folder(
+    out: Path, *, what: str, description_file: str, must_create: Callable[[], bool], write: Callable[[], None]
+) -> Iterator[None]:
+    """Create the folder of a training, or open one to resume, and lock it against other writers.
+
+    Parameters
+    ----------
+    out : Path
+    what : str
+        What to call it in messages.
+    description_file : str
+        The file that tells such a folder from others.
+    must_create : function
+        Called under the lock; whether to create it, or InputError.
+    write : function
+        Writes the description of a new one.
+    """
+    with hold_store(out, what=what):
         refuse_linked_folders(out)  # before anything is deleted
-        if check_run_folder(out, description, overwrite=overwrite):
+        if must_create():
             begin_seal(out)  # nothing of the old run is sealed, whenever the process is killed
+            # Without the description it could not be replaced later.
+            kept = {LOCK_NAME, SEAL_FILE, description_file}
             for path in out.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
-                elif path.name not in {
-                    LOCK_NAME,
-                    SEAL_FILE,
-                    CONFIG_FILE,
-                }:  # without the latter it could not be replaced later
+                elif path.name not in kept:
                     path.unlink()
-            description.write(out)
+            write()
         remove_partial_files(out)
         yield
 
