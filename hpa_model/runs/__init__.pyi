@@ -4,6 +4,7 @@ from . import checkpoint as checkpoint
 from . import decision as decision
 from . import folder as folder
 from . import history as history
+from . import hold as hold
 from . import models as models
 from . import origin as origin
 from . import out_of_fold as out_of_fold

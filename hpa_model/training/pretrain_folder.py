@@ -22,6 +22,7 @@ from hpa_model.config import DEFAULTS, TrainConfig, read_environment
 from hpa_model.config.pretraining import UNUSED_SETTINGS, PretrainSettings
 from hpa_model.nets.autoencoder import build_autoencoder, find_encoder
 from hpa_model.runs.folder import CONFIG_FILE, refuse_damage
+from hpa_model.runs.hold import hold_folder
 from hpa_model.runs.origin import read_origin, read_versions
 from hpa_model.runs.pretraining import (
     DESCRIPTION_FILE,
@@ -37,7 +38,7 @@ from hpa_model.runs.pretraining import (
 from hpa_model.runs.seal import SEAL_FILE, read_file
 from hpa_model.training.network import seed_fold
 from hpa_model.training.pretrain_data import Indices, open_unlabeled, split_samples
-from hpa_model.training.run import hold_folder, list_surroundings
+from hpa_model.training.run import list_surroundings
 
 
 @dataclass(frozen=True, kw_only=True)

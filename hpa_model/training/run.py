@@ -1,7 +1,6 @@
 """Opening a run for training: everything is checked, then its folder is created or opened, and locked."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +15,8 @@ from hpa_data.folds.plan import FoldPlan, plan_training
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
-from hpa_data.system.files import MAX_TABLE_BYTES, refuse_linked_folders
-from hpa_data.system.lock import LOCK_NAME, hold_store
+from hpa_data.system.files import MAX_TABLE_BYTES
+from hpa_data.system.lock import LOCK_NAME
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
@@ -34,10 +33,10 @@ from hpa_model.runs.folder import (
     fold_folder,
     read_run,
     refuse_damage,
-    remove_partial_files,
 )
+from hpa_model.runs.hold import hold_folder
 from hpa_model.runs.origin import read_origin, read_versions
-from hpa_model.runs.seal import SEAL_FILE, begin_seal, read_file
+from hpa_model.runs.seal import SEAL_FILE, read_file
 from hpa_model.training.base import BaseRun
 from hpa_model.training.data import summarize_data
 from hpa_model.training.network import build_network
@@ -191,40 +190,6 @@ def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iter
         must_create=lambda: check_run_folder(out, description, overwrite=overwrite),
         write=lambda: description.write(out),
     ):
-        yield
-
-
-@contextmanager
-def hold_folder(
-    out: Path, *, what: str, description_file: str, must_create: Callable[[], bool], write: Callable[[], None]
-) -> Iterator[None]:
-    """Create the folder of a training, or open one to resume, and lock it against other writers.
-
-    Parameters
-    ----------
-    out : Path
-    what : str
-        What to call it in messages.
-    description_file : str
-        The file that tells such a folder from others.
-    must_create : function
-        Called under the lock; whether to create it, or InputError.
-    write : function
-        Writes the description of a new one.
-    """
-    with hold_store(out, what=what):
-        refuse_linked_folders(out)  # before anything is deleted
-        if must_create():
-            begin_seal(out)  # nothing of the old run is sealed, whenever the process is killed
-            # Without the description it could not be replaced later.
-            kept = {LOCK_NAME, SEAL_FILE, description_file}
-            for path in out.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name not in kept:
-                    path.unlink()
-            write()
-        remove_partial_files(out)
         yield
 
 
