@@ -94,7 +94,7 @@ NETS = {
         image_size=192,
         options={"dropout": 0.5, "scaling": "unit"},
         rules={"dropout": RATE, "scaling": one_of(*SCALINGS)},
-        encoder="conv_8_relu",
+        encoder="relu_8",
     ),
     "mcnn": Net(
         build=build_mcnn,

@@ -33,19 +33,21 @@ def build_deepyeast(
     """
 
     def norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
+        """Normalize, then apply ReLU; `name` has a place for what the layer does."""
+        normed = layers.BatchNormalization(name=name.format("norm"))(x)
+        return layers.ReLU(name=name.format("relu"))(normed)
 
     inputs, x = image_input(image_shape, image_size)
     x = scale_input(x, scaling)
     numbers = itertools.count(1)
     for filters, n_convs in ((64, 2), (128, 2), (256, 4)):
         for _ in range(n_convs):
-            name = f"conv_{next(numbers)}"
-            x = norm(layers.Conv2D(filters, 3, padding="same", name=name)(x), name)
+            name = f"{{}}_{next(numbers)}"
+            x = norm(layers.Conv2D(filters, 3, padding="same", name=name.format("conv"))(x), name)
         x = layers.MaxPooling2D()(x)
     x = layers.Flatten()(x)
     for number in (1, 2):
         name = f"{HEAD}dense_{number}"
-        x = norm(layers.Dense(512, name=name)(x), name)
+        x = norm(layers.Dense(512, name=name)(x), f"{name}_{{}}")
         x = layers.Dropout(dropout, name=f"{HEAD}dropout_{number}")(x)
     return keras.Model(inputs, add_outputs(x, n_classes), name="deepyeast")
