@@ -117,7 +117,7 @@ def flip_run(whole: Path, scratch: Path, *, n_flips: int, rng: random.Random, fo
 def read_run_files(run: Path, folds: int, known: dict[str, Any]) -> Any:
     """Read everything that is read from a run; `known` are the weights of files that were read before, by hash."""
     from hpa_model.evaluation.results import read_results
-    from hpa_model.predict.ensemble import choose_models
+    from hpa_model.predict.chosen import choose_models
     from hpa_model.runs.baseline import read_baseline
     from hpa_model.runs.checkpoint import read_state
     from hpa_model.runs.folder import fold_folder, read_run

@@ -29,6 +29,7 @@ REFUSED = {
     "train": "nowhere --out run",
     "finetune": "nowhere",
     "baseline": "nowhere --out run",
+    "ensemble": "nowhere elsewhere --out run",
     "evaluate": "nowhere",
     "compare": "nowhere",
     "predict": "nowhere nowhere",

@@ -26,6 +26,7 @@ from hpa_data.system.os_errors import naming_file
 from hpa_model.commands.baseline import baseline
 from hpa_model.commands.bench import bench_io, bench_step
 from hpa_model.commands.demo import demo
+from hpa_model.commands.ensemble import ensemble
 from hpa_model.commands.evaluate import compare, evaluate
 from hpa_model.commands.models import models
 from hpa_model.commands.predict import predict
@@ -51,6 +52,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "train": train,
         "finetune": finetune,
         "baseline": baseline,
+        "ensemble": ensemble,
         "demo": demo,
     },
     "Results": {"evaluate": evaluate, "compare": compare, "predict": predict},

@@ -18,6 +18,7 @@ from .settings import DEFAULTS as DEFAULTS
 from .settings import RANGES as RANGES
 from .settings import Decayed as Decayed
 from .settings import FoldChoice as FoldChoice
+from .settings import JoinMethod as JoinMethod
 from .settings import Keep as Keep
 from .settings import Loss as Loss
 from .settings import Optimizer as Optimizer

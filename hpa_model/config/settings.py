@@ -22,6 +22,8 @@ Keep = Literal["lowest_loss", "last"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 # Which folds' models are fine-tuned: the paper took the one that scored best.
 FoldChoice = Literal["best", "all"]
+# How an ensemble joins the probabilities of its members.
+JoinMethod = Literal["mean", "weighted", "stacked"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,6 +151,7 @@ def _compare_pairs(runs: Sequence[tuple[str, Path]]) -> tuple[Difference, ...]:
 
 def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
     config = description.config
+    has_no_training = description.baseline is not None or description.ensemble is not None
     finetuned = bool(description.finetuned_from)
     histories = read_history(run, config.folds)
     speeds = [max(record.images_per_s for record in history) for history in histories if history]
@@ -161,10 +162,10 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
     return RunRow(
         run=run.absolute().name,
         model=config.model,
-        loss="" if description.baseline else config.loss,
+        loss="" if has_no_training else config.loss,
         image_size=config.image_size if isinstance(config.image_size, int) else format_image_size(config.image_size),
         folds=config.folds,
-        epochs=0 if description.baseline else config.epochs,
+        epochs=0 if has_no_training else config.epochs,
         n_samples=scores.n_samples,
         finetuned=finetuned,
         **{name: getattr(scores, name) for name in [f"macro_f1_{kind.name}" for kind in THRESHOLDINGS]},

@@ -52,7 +52,7 @@ def _name_width(width: float) -> float:
     return 2.6 if width > NARROW else 1.45
 
 
-def _label(scores: Scores, shown: Sequence[int], width: float, *, counts: bool = True) -> list[str]:
+def label_classes(scores: Scores, shown: Sequence[int], width: float, *, counts: bool = True) -> list[str]:
     """Name classes at the side of a figure, with their samples."""
     notes = [f" ({scores.classes[k].support:,})" if counts else "" for k in shown]
     return [
@@ -75,7 +75,7 @@ def draw_classes(scores: Scores, intervals: Floats, width: float = WIDE) -> Figu
     """
     shown = order_by_f1(scores)
     classes = [scores.classes[k] for k in shown]
-    labels = _label(scores, shown, width)
+    labels = label_classes(scores, shown, width)
     columns = 4 if width > NARROW else 2
     top = legend_height(2 + len(CLASS_MARKERS), columns)
     figure = frame(width, ROW * len(classes) + 0.5 + top, left=labels, top=top)
@@ -169,7 +169,7 @@ def _no_skill(fold: FoldScore) -> str:
 def draw_folds(rows: OutOfFold, scores: Scores, width: float = WIDE) -> Figure:
     """Draw the F1 of each class in each fold, with thresholds fitted on the same fold: the paper's figure 4.2."""
     shown = order_by_support(scores)
-    labels = _label(scores, shown, width)
+    labels = label_classes(scores, shown, width)
     columns = 2 if width > NARROW else 1
     folds = scores.folds[:8]  # more cannot be told apart
     top = legend_height(len(folds), columns)

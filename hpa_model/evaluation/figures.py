@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hpa_data.system.atomic import write_atomic
-from hpa_model.evaluation import figure_classes, figure_history, figure_probs, figure_scores
+from hpa_model.evaluation import figure_classes, figure_history, figure_members, figure_probs, figure_scores
 from hpa_model.evaluation.confusion import ConfusionMap, map_confusion
 from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
 from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, Scores
@@ -52,7 +52,13 @@ class DrawnFigure:
 
 def list_figures(results: Results) -> list[RunFigure]:
     """List the figures that there are data for, in the order of the page."""
-    drafts = [*_of_scores(results), *_of_training(results), *_of_classes(results), *_of_probs(results)]
+    drafts = [
+        *_of_scores(results),
+        *_of_members(results),
+        *_of_training(results),
+        *_of_classes(results),
+        *_of_probs(results),
+    ]
     return [
         RunFigure(name=name, number=number, caption=caption, alt=alt, draw=draw)
         for number, (name, caption, alt, draw) in enumerate(drafts, start=1)
@@ -77,6 +83,34 @@ def _of_scores(results: Results) -> list[_Draft]:
             f"Points with intervals. Headline {scores.headline:.3f}. {found}",
             partial(figure_scores.draw_scores, scores),
         )
+    ]
+
+
+def _of_members(results: Results) -> list[_Draft]:
+    found, scores = results.contributions, results.scores
+    if found is None:
+        return []
+    names = figure_members.name_members(found)[: figure_members.MAX_DRAWN]
+    colors = figure_members.choose_colors(found, results.description.full_dataset.channels)
+    lost = [np.nansum(each[scores.shown]) for each in figure_members.count_lost(found)]
+    return [
+        (
+            "members",
+            "Average precision of each class by each member alone, and by the ensemble; the most frequent class is on "
+            "top. Gray: the frequency of the class, which is what probabilities without skill reach. A member far to "
+            "the right has what shows the class in its channels.",
+            f"Markers of {len(names)} members, {', '.join(names)}, for each of {len(scores.shown)} classes.",
+            partial(figure_members.draw_alone, found, scores, colors),
+        ),
+        (
+            "left-out",
+            "What the average precision of each class loses where one member is left out and the others are joined "
+            "again. Right of 0 the class needs the member; left of it, the others do better alone. Differences of "
+            "classes with few samples owe much to chance.",
+            f"Markers of {len(names)} members for each class. Most is lost without "
+            f"{figure_members.name_members(found)[int(np.argmax(lost))]}.",
+            partial(figure_members.draw_lost, found, scores, colors),
+        ),
     ]
 
 

@@ -20,6 +20,7 @@ from hpa_model.evaluation.images import MAX_NAMED, read_images
 from hpa_model.evaluation.records import THRESHOLDINGS, Scores
 from hpa_model.evaluation.results import Results, find_finetuned, link_run, read_results
 from hpa_model.runs.folder import FIGURES_FOLDER, REPORT_FILE, SCORES_FILE
+from hpa_model.runs.membership import EnsembleSettings
 
 # Classes without a sample that are named.
 MAX_ABSENT = 20
@@ -88,7 +89,7 @@ def write_report(run: Path, store: Store | None = None, *, scores: Scores | None
         figures=draw_figures(results, files=files),
         figures_folder=FIGURES_FOLDER if files else "",
         scores_file=SCORES_FILE,
-        settings=list_settings(results.description.config, results.description.baseline),
+        settings=list_settings(results.description.config, results.description.baseline, results.description.ensemble),
         thresholdings=THRESHOLDINGS,
         images=images,
         classifier=IN_WORDS[results.description.baseline.model] if results.description.baseline else "",
@@ -137,12 +138,17 @@ def _link_back(results: Results, environment: jinja2.Environment) -> None:
         write_atomic(path, changed.encode())
 
 
-def list_settings(config: TrainConfig, baseline: BaselineSettings | None = None) -> list[Setting]:
-    """List the settings of a run, with their defaults; for a baseline, its own and those that it shares with others."""
+def list_settings(
+    config: TrainConfig, baseline: BaselineSettings | None = None, ensemble: EnsembleSettings | None = None
+) -> list[Setting]:
+    """List the settings of a run, with their defaults; of one without a training of its own, those that it has."""
     settings = [_setting(name, config, DEFAULTS) for name in TrainConfig.__dataclass_fields__]
     if baseline is not None:
         own = [_setting(name, baseline, BaselineSettings()) for name in BaselineSettings.__dataclass_fields__]
         settings = [each for each in settings if each.name in SHARED_SETTINGS] + own
+    if ensemble is not None:
+        method = Setting(name="method", value=ensemble.method, default="mean", is_default=ensemble.method == "mean")
+        settings = [each for each in settings if each.name in SHARED_SETTINGS] + [method]
     unused = {name for name, is_unused in UNUSED.items() if is_unused(config)}
     return [replace(each, is_used=each.name not in unused) for each in settings]
 

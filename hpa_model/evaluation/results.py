@@ -15,6 +15,7 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.system.files import MAX_TEXT_BYTES
 from hpa_model.baseline.settings import CLASSIFIERS, IN_WORDS
+from hpa_model.evaluation.contributions import Contributions, read_contributions
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.scores import predict_rows, score_run
 from hpa_model.metrics import f1_per_class, predict_classes
@@ -88,6 +89,9 @@ class Results:
     classifiers: Classifiers | None = None
     """None for networks."""
 
+    contributions: Contributions | None = None
+    """What each member adds to an ensemble; None for other runs, or if the file is missing or damaged."""
+
     @property
     def name(self) -> str:
         """The name of the run folder."""
@@ -116,7 +120,18 @@ def read_results(run: Path, scores: Scores | None = None) -> Results:
         base_rows=None if base is None else _read_same_rows(base, rows),
         finetuned=tuple(link_run(run, other) for other in find_finetuned(run)),
         classifiers=None if description.baseline is None else _read_classifiers(run),
+        contributions=None if description.ensemble is None else _read_contributions(run, description),
     )
+
+
+def _read_contributions(run: Path, description: RunDescription) -> Contributions | None:
+    """Read what each member adds, which a report can do without; SealError if it is not as it was sealed."""
+    try:
+        return read_contributions(run, n_classes=len(description.classes))
+    except SealError:
+        raise
+    except InputError:
+        return None
 
 
 def _read_classifiers(run: Path) -> Classifiers:

@@ -1,4 +1,5 @@
-from . import ensemble as ensemble
+from . import chosen as chosen
+from . import joined as joined
 from . import models as models
 from . import reading as reading
 from . import seen as seen

@@ -20,22 +20,56 @@ from hpa_data.sources.samples import FolderReader
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.baseline.model import BaselinePredictor
 from hpa_model.metrics import find_wrong_row
+from hpa_model.predict.joined import JoinedMember, JoinedModels, Predictor, join_predictors
 from hpa_model.runs.baseline import BASELINE_FILE, read_baseline
-from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder
+from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder, read_run
+from hpa_model.runs.joining import read_joiners
+from hpa_model.runs.members import check_member, find_member
+from hpa_model.runs.membership import EnsembleSettings
 from hpa_model.thresholds import apply_temperatures
 
 if TYPE_CHECKING:
     import keras
 
-# Of a batch of images, uint8 (B, Y, X, C), the probabilities of each model, float (B, K): one array, or several to be
-# averaged.
-Predictor = Callable[[Any], list[list[npt.NDArray[Any]]]]
+    Models = Sequence[keras.Model] | BaselinePredictor | JoinedModels
 
 
-def load_models(
+def load_models(run: Path, description: RunDescription, folds: Sequence[int]) -> "Models":
+    """Load the models of some folds of a run, of an ensemble those of its members.
+
+    Raises
+    ------
+    InputError
+        If one is missing or damaged, or a member is not the run that the ensemble was joined from.
+    """
+    if description.ensemble is not None:
+        return _load_members(run, description, description.ensemble, folds)
+    return _load_own(run, description, folds)
+
+
+def _load_members(
+    run: Path, description: RunDescription, settings: EnsembleSettings, folds: Sequence[int]
+) -> JoinedModels:
+    n_folds, n_classes = description.config.folds, len(description.classes)
+    joiners = read_joiners(run, settings.method, n_folds=n_folds, n_members=len(settings.members), n_classes=n_classes)
+    members = []
+    for member in settings.members:
+        folder = find_member(run, member)
+        described = read_run(folder)
+        check_member(run, member, folder, described, folds)
+        members.append(
+            JoinedMember(
+                models=_load_own(folder, described, folds),
+                channels=tuple(description.channels.index(name) for name in member.channels),
+                names=tuple(name_models(folder, described, folds)),
+            )
+        )
+    return JoinedModels(members=tuple(members), joiner=joiners[-1], n_models=len(folds))
+
+
+def _load_own(
     run: Path, description: RunDescription, folds: Sequence[int]
 ) -> "Sequence[keras.Model] | BaselinePredictor":
-    """Load the models of some folds of a run; InputError if one is missing or damaged."""
     if description.baseline is not None:
         return BaselinePredictor(
             models=tuple(read_baseline(run, fold, description) for fold in folds),
@@ -49,13 +83,22 @@ def load_models(
 
 def name_models(run: Path, description: RunDescription, folds: Sequence[int]) -> list[str]:
     """Return what messages call the models of some folds of a run: their files."""
+    if description.ensemble is not None:
+        return [f"the models of fold {fold} of {run}" for fold in folds]
     name = BEST_FILE if description.baseline is None else BASELINE_FILE
     return [f"model {fold_folder(run, fold) / name}" for fold in folds]
 
 
-def list_overridden_settings(models: "Sequence[keras.Model] | BaselinePredictor") -> list[Notice]:
+def _has_networks(models: "Models") -> bool:
+    """Return whether some of the models are networks, which need Keras."""
+    if isinstance(models, JoinedModels):
+        return any(_has_networks(member.models) for member in models.members)
+    return not isinstance(models, BaselinePredictor)
+
+
+def list_overridden_settings(models: "Models") -> list[Notice]:
     """Tell which settings of Keras were not used to load models; a baseline does without Keras."""
-    if isinstance(models, BaselinePredictor):
+    if not _has_networks(models):
         return []
     from hpa_model.backend import list_overridden
 
@@ -63,7 +106,7 @@ def list_overridden_settings(models: "Sequence[keras.Model] | BaselinePredictor"
 
 
 def predict_probs(
-    models: "Sequence[keras.Model] | BaselinePredictor",
+    models: "Models",
     reader: Reader | FolderReader,
     indices: npt.NDArray[np.int64],
     batch_size: int,
@@ -78,7 +121,7 @@ def predict_probs(
 
     Parameters
     ----------
-    models : sequence of keras.Model, at least one, or BaselinePredictor
+    models : sequence of keras.Model, at least one, or BaselinePredictor or JoinedModels
     reader : Reader
         Of parts of a store, or of a folder. Each sample is read once, whatever the number of models.
     indices : array of int64, shape (M,)
@@ -104,27 +147,22 @@ def predict_probs(
         If a sample cannot be read, if `tta` is asked of a baseline, or if a model gives anything but probabilities,
         such as NaN, for a sample that could be read.
     """
-    if isinstance(models, BaselinePredictor):
-        if tta:
-            raise InputError(
-                "tta must be off for a baseline, whose features are those of a turned image, too. Received: tta=True. "
-                "Leave it out."
-            )
-        predict = _use_baseline(models)
-        batches = _feed_baseline(reader, indices, batch_size)
-    else:
-        predict = _use_networks(models, reader.image_shape, tta=tta)
-        batches = _feed_networks(reader, indices, batch_size)
     rows: list[npt.NDArray[Any]] = []
-    n_models = len(models.models) if isinstance(models, BaselinePredictor) else len(models)
-    names = names or [f"model {number}" for number in range(n_models)]
+
+    def check(probs: npt.NDArray[Any], name: str) -> None:
+        first = sum(map(len, rows))
+        _check_probs(probs, reader, indices[first : first + len(probs)], name=name, remedy=remedy)
+
+    predict = _make_predictor(models, reader.image_shape, check, tta=tta)
+    feed_batches = _feed_networks if _has_networks(models) else _feed_baseline
+    batches = feed_batches(reader, indices, batch_size)
+    names = names or [f"model {number}" for number in range(_count_models(models))]
     with closing(batches):
         for images in batches:
-            first = sum(map(len, rows))
             views = predict(images)
             for name, of_views in zip(names, views, strict=True):
                 for probs in of_views:
-                    _check_probs(probs, reader, indices[first : first + len(images)], name=name, remedy=remedy)
+                    check(probs, name)
             of_models = [of_views[0] if len(of_views) == 1 else np.mean(of_views, axis=0) for of_views in views]
             if temperatures is not None:
                 of_models = [
@@ -149,6 +187,37 @@ def _check_probs(
     if wrong is not None:
         sample = reader.ids[int(indices[is_read][wrong.row])]
         raise InputError(f"Cannot predict sample {sample!r}: {name} gives {wrong}. {remedy}")
+
+
+def _count_models(models: "Models") -> int:
+    if isinstance(models, JoinedModels):
+        return models.n_models
+    return len(models.models) if isinstance(models, BaselinePredictor) else len(models)
+
+
+def _make_predictor(
+    models: "Models",
+    image_shape: tuple[int, int, int],
+    check: Callable[[npt.NDArray[Any], str], None],
+    *,
+    tta: bool,
+) -> Predictor:
+    """Make what predicts batches of images of a shape, (Y, X, C); InputError if it cannot with `tta`."""
+    if isinstance(models, JoinedModels):
+        height, width, _ = image_shape
+        predictors = [
+            _make_predictor(member.models, (height, width, len(member.channels)), check, tta=tta)
+            for member in models.members
+        ]
+        return join_predictors(models, predictors, check)
+    if isinstance(models, BaselinePredictor):
+        if tta:
+            raise InputError(
+                "tta must be off for a baseline, whose features are those of a turned image, too. Received: tta=True. "
+                "Leave it out."
+            )
+        return _use_baseline(models)
+    return _use_networks(models, image_shape, tta=tta)
 
 
 def _use_baseline(models: BaselinePredictor) -> Predictor:

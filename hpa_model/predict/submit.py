@@ -17,7 +17,7 @@ from hpa_data.store.failures import Failure
 from hpa_data.system.outputs import check_distinct, check_output
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import first_duplicate
-from hpa_model.predict.ensemble import Ensemble, choose_models, notice_count
+from hpa_model.predict.chosen import ChosenModels, choose_models, notice_count
 from hpa_model.predict.models import list_overridden_settings, load_models, name_models, predict_probs
 from hpa_model.predict.reading import Reading, find_reading
 from hpa_model.predict.seen import TrainingSamples, notice_seen
@@ -202,7 +202,7 @@ def _as_file(source: Path | str) -> Path | None:
     return Path(source) if os.path.isfile(source) else None
 
 
-def _notice_seen(models: Ensemble, source: Source, ids: Sequence[str]) -> list[Notice]:
+def _notice_seen(models: ChosenModels, source: Source, ids: Sequence[str]) -> list[Notice]:
     """Tell which of some samples the models were trained on."""
     if models.rows is None:
         return []

@@ -5,6 +5,9 @@ from . import decision as decision
 from . import folder as folder
 from . import history as history
 from . import hold as hold
+from . import joining as joining
+from . import members as members
+from . import membership as membership
 from . import models as models
 from . import origin as origin
 from . import out_of_fold as out_of_fold

@@ -8,7 +8,8 @@ from pathlib import Path
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.lock import hold_store
-from hpa_model.runs.folder import CORRUPTION_ERRORS, SCORES_FILE, list_sealed, read_run
+from hpa_model.runs.folder import CORRUPTION_ERRORS, SCORES_FILE, RunDescription, list_sealed, read_run
+from hpa_model.runs.members import check_member, find_member
 from hpa_model.runs.readers import list_readers
 from hpa_model.runs.seal import SealError, begin_seal, hash_file, read_seal, seal_hashes
 
@@ -72,6 +73,7 @@ def verify_run(run: Path, *, seal: bool = False) -> RunVerification:
                 if seal:  # before it is read: what changes in between is not sealed as good
                     hashes[name] = hash_file(run / name)
                 readers[name]()
+        findings += _check_members(run, description)
 
         if not seal or findings or not unsealed:
             return RunVerification(
@@ -83,6 +85,16 @@ def verify_run(run: Path, *, seal: bool = False) -> RunVerification:
             begin_seal(run)
         seal_hashes(run, hashes)
     return RunVerification(run=run, n_files=len(files) + len(hashes), findings=(), unsealed=(), n_sealed=len(hashes))
+
+
+def _check_members(run: Path, description: RunDescription) -> list[str]:
+    """List what is wrong with the members of an ensemble, without which it cannot predict."""
+    findings: list[str] = []
+    for member in description.ensemble.members if description.ensemble else ():
+        with _collect(findings, Path(member.run)):
+            folder = find_member(run, member)
+            check_member(run, member, folder, read_run(folder), range(description.config.folds))
+    return findings
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from hpa_data.system.files import MAX_TABLE_BYTES, MAX_TEXT_BYTES, refuse_unread
 from hpa_data.system.records import decode_record, encode_record
 from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.config import TrainConfig
+from hpa_model.runs.membership import EnsembleSettings
 from hpa_model.runs.origin import Origin
 from hpa_model.runs.seal import REMEDIES, open_file, read_file, unseal_files
 
@@ -43,9 +44,10 @@ CHECKPOINT_FILE = "checkpoint.npz"
 PROBS_FILE = "probs.npz"
 TENSORBOARD_FOLDER = "tensorboard"
 
-# The files of a run that are sealed, those of each fold, and those of a baseline's.
+# The files of a run that are sealed, those of a baseline's and an ensemble's, and those of each fold.
 SEALED_FILES = (CONFIG_FILE, FOLDS_FILE, RECIPE_FILE, OUT_OF_FOLD_FILE, THRESHOLDS_FILE, SCORES_FILE)
 SEALED_BASELINE_FILES = ("features.npz", "importances.csv", "classifiers.json")
+SEALED_ENSEMBLE_FILES = ("joiners.npz", "members.json")
 SEALED_FOLD_FILES = (
     *(HISTORY_FILE, CLASS_F1_FILE, LAST_FILE, BEST_FILE, CHECKPOINT_FILE, PROBS_FILE),
     "baseline.npz",
@@ -122,6 +124,9 @@ class RunDescription:
     baseline: BaselineSettings | None = field(default=None, metadata={"absent": None})
     """How the baseline was made, of a run of `hpa baseline`; None for networks."""
 
+    ensemble: EnsembleSettings | None = field(default=None, metadata={"absent": None})
+    """How the ensemble was made, of a run of `hpa ensemble`; it has the channels of all members. None for others."""
+
     def __post_init__(self) -> None:
         """Check that the values fit together; ValueError if they do not."""
         for name in ("channels", "classes", "finetuned_folds"):
@@ -187,7 +192,12 @@ def list_fold_files(fold: int) -> list[str]:
 
 def list_sealed(folds: Iterable[int]) -> list[str]:
     """List the files of a run that are sealed, with those of some folds, by name; some runs lack some of them."""
-    return [*SEALED_FILES, *SEALED_BASELINE_FILES, *(name for fold in folds for name in list_fold_files(fold))]
+    return [
+        *SEALED_FILES,
+        *SEALED_BASELINE_FILES,
+        *SEALED_ENSEMBLE_FILES,
+        *(name for fold in folds for name in list_fold_files(fold)),
+    ]
 
 
 def read_run(run: Path, *, compares_seal: bool = True) -> RunDescription:

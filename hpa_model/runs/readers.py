@@ -40,6 +40,8 @@ from hpa_model.runs.folder import (
     refuse_damage,
 )
 from hpa_model.runs.history import read_epochs
+from hpa_model.runs.joining import JOINERS_FILE, read_joiners
+from hpa_model.runs.membership import MEMBERS_FILE
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
 from hpa_model.runs.seal import REMEDIES, read_file
 
@@ -71,6 +73,8 @@ def list_readers(run: Path, description: RunDescription) -> Readers:
         FEATURES_FILE: lambda: _read_features(run / FEATURES_FILE, description),
         IMPORTANCES_FILE: lambda: _read_importances(run / IMPORTANCES_FILE, description),
         CLASSIFIERS_FILE: lambda: _read_classifiers(run / CLASSIFIERS_FILE),
+        JOINERS_FILE: lambda: _read_joiners(run, description),
+        MEMBERS_FILE: lambda: _read_members(run / MEMBERS_FILE, description),
     }
     for fold in range(n_folds):
         for name, read in _list_fold_readers(run, description, fold, find_rows).items():
@@ -186,6 +190,34 @@ def _read_classifiers(path: Path) -> None:
         saved = _read_json(path)
         if saved.keys() != set(CLASSIFIERS) or not all(0 <= f1 <= 1 for each in saved.values() for f1 in each.values()):
             raise ValueError("it has no macro-F1 of each classifier")
+
+
+def _read_joiners(run: Path, description: RunDescription) -> None:
+    settings = description.ensemble
+    if settings is None:
+        raise InputError(f"Cannot read {run / JOINERS_FILE}: the run is not an ensemble. Remove the file.")
+    read_joiners(
+        run,
+        settings.method,
+        n_folds=description.config.folds,
+        n_members=len(settings.members),
+        n_classes=len(description.classes),
+        compares_seal=False,
+    )
+
+
+def _read_members(path: Path, description: RunDescription) -> None:
+    with refuse_damage(path, REMEDIES[path.name]):
+        members = [] if description.ensemble is None else description.ensemble.members
+        found = _read_json(path)["members"]
+        if [member["model"] for member in found] != [member.model for member in members]:
+            raise ValueError("it has other members than the run")
+        for member in found:
+            if not all(math.isfinite(member[name]) for name in ("alone", "without", "adds", "low", "high")):
+                raise ValueError("a score is not finite")
+            for name in ("class_precision", "class_precision_without"):
+                if len(member[name]) != len(description.classes):
+                    raise ValueError(f"it is not of {len(description.classes)} classes")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

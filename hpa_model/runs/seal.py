@@ -31,7 +31,7 @@ REMEDIES = {
     **dict.fromkeys(
         ("out_of_fold.npz", "folds.csv", "probs.npz", "baseline.npz", "importances.csv", "classifiers.json"), AGAIN
     ),
-    **dict.fromkeys(("features.npz", "recipe.toml"), AGAIN),
+    **dict.fromkeys(("features.npz", "recipe.toml", "joiners.npz", "members.json"), AGAIN),
     **dict.fromkeys(
         ("history.csv", "class_f1.csv"), "Remove the file: only learning curves and speeds are read from it."
     ),

@@ -13,6 +13,7 @@ from hpa_model.backend import on_tensorflow
 from hpa_model.config import TrainConfig
 from hpa_model.nets.head import freeze_backbone
 from hpa_model.runs.folder import BEST_FILE, PROBS_FILE, RunDescription, fold_folder
+from hpa_model.runs.membership import refuse_ensemble
 from hpa_model.runs.models import is_complete, load_model
 from hpa_model.runs.seal import hash_file
 
@@ -60,6 +61,7 @@ def hash_models(run: Path, description: RunDescription, *, purpose: str) -> tupl
     """
     if description.baseline is not None:
         raise InputError(f"Cannot {purpose} {run}: it is a baseline, without a network. Pass a run of `hpa train`.")
+    refuse_ensemble(description.ensemble, run, purpose=purpose)
     hashes = []
     for number in range(description.config.folds):
         model = fold_folder(run, number) / BEST_FILE

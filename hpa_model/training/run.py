@@ -35,6 +35,7 @@ from hpa_model.runs.folder import (
     refuse_damage,
 )
 from hpa_model.runs.hold import hold_folder
+from hpa_model.runs.membership import compare_members
 from hpa_model.runs.origin import read_origin, read_versions
 from hpa_model.runs.seal import SEAL_FILE, read_file
 from hpa_model.training.base import BaseRun
@@ -255,9 +256,11 @@ def _keep_older_settings(out: Path, wanted: RunDescription) -> RunDescription:
 
 def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
     """List the differences between two runs that would change the weights; settings of later steps do not."""
-    if (existing.baseline is None) != (wanted.baseline is None):  # nearly all differs then
+    kinds = [(run.baseline is None, run.ensemble is None) for run in (existing, wanted)]
+    if kinds[0] != kinds[1]:  # nearly all differs then
         return [f"model ({existing.config.model} there, {wanted.config.model} here)"]
     differences = compare_settings(existing.baseline, wanted.baseline)
+    differences += compare_members(existing.ensemble, wanted.ensemble)
     no_effect = set()
     if existing.config.legacy_leak and wanted.config.legacy_leak:  # then all settings give contiguous folds
         no_effect = {"fold_method", "duplicates"}

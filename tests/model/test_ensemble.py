@@ -9,7 +9,7 @@ import pytest
 
 from hpa_data.store.store import Store
 from hpa_model.predict import predict_submission
-from hpa_model.predict.ensemble import choose_models, notice_count
+from hpa_model.predict.chosen import choose_models, notice_count
 from hpa_model.runs.decision import fit_decision
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model

@@ -12,7 +12,7 @@ from hpa_data.errors import InputError
 from hpa_model.evaluation.compare import compare_runs
 from hpa_model.evaluation.results import read_results
 from hpa_model.evaluation.scores import score_run
-from hpa_model.predict.ensemble import choose_models
+from hpa_model.predict.chosen import choose_models
 from hpa_model.runs.check import verify_run
 from hpa_model.runs.decision import read_decision
 from hpa_model.runs.folder import list_sealed, read_folds, read_run

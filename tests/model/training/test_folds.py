@@ -9,7 +9,7 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
-from hpa_model.predict.ensemble import choose_models
+from hpa_model.predict.chosen import choose_models
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.history import read_history
 from hpa_model.runs.out_of_fold import read_out_of_fold

@@ -19,7 +19,7 @@ FAR_OFF, N_LEAST = 2.0, 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ensemble:
+class ChosenModels:
     """The models of some folds of a run; their probabilities are averaged."""
 
     run: Path
@@ -47,7 +47,7 @@ class Ensemble:
         return float("nan") if self.rows is None else float(self.rows.labels.sum(axis=1).mean())
 
 
-def choose_models(run: Path, folds: Sequence[int] | None = None) -> Ensemble:
+def choose_models(run: Path, folds: Sequence[int] | None = None) -> ChosenModels:
     """Open a run to predict with.
 
     Parameters
@@ -103,7 +103,7 @@ def choose_models(run: Path, folds: Sequence[int] | None = None) -> Ensemble:
                 )
             )
     notices += _notice_mixture(description, chosen)
-    return Ensemble(
+    return ChosenModels(
         run=run, description=description, folds=chosen, decision=decision, rows=rows, notices=tuple(notices)
     )
 
