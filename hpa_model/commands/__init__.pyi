@@ -1,7 +1,9 @@
 from . import app as app
 from . import baseline as baseline
 from . import bench as bench
+from . import channels as channels
 from . import demo as demo
+from . import ensemble as ensemble
 from . import evaluate as evaluate
 from . import models as models
 from . import predict as predict

@@ -20,8 +20,8 @@ def ensemble(
     method: Annotated[
         JoinMethod,
         typer.Option(
-            help=f"How probabilities are joined: {', '.join(get_args(JoinMethod))}. weighted: a mean whose weights are "
-            "fitted; stacked: a logistic regression for each class. What joins a fold is fitted on the other folds.",
+            help=f"How probabilities are joined: {', '.join(get_args(JoinMethod))} (a logistic regression for each "
+            "class). What joins a fold is fitted on the others.",
             metavar="METHOD",
         ),
     ] = "mean",
