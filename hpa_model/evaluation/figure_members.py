@@ -65,6 +65,11 @@ def _agreement(one: Floats, other: Floats) -> float:
     return float(first @ second) / size if size else 0.0
 
 
+def list_classes(scores: Scores) -> list[int]:
+    """Return the indices of the classes that are drawn, the most frequent first: those with samples."""
+    return [k for k in order_by_support(scores) if scores.classes[k].support]
+
+
 def count_lost(found: Contributions) -> list[Floats]:
     """Return what the average precision of each class loses without each member, (K,) each; NaN if not known."""
     whole = _to_array(found.class_precision)
@@ -90,7 +95,7 @@ def draw_alone(found: Contributions, scores: Scores, colors: Sequence[str], widt
     width : float
         Inches.
     """
-    shown = order_by_support(scores)
+    shown = list_classes(scores)
     values = [_to_array(member.class_precision)[shown] for member in found.members]
     figure = _draw(found, scores, values, colors, width, n_more=2)
     (axes,) = figure.axes
@@ -111,11 +116,11 @@ def draw_alone(found: Contributions, scores: Scores, colors: Sequence[str], widt
 @style_figure
 def draw_lost(found: Contributions, scores: Scores, colors: Sequence[str], width: float = WIDE) -> Figure:
     """Draw what the average precision of each class loses where a member is left out; otherwise as `draw_alone`."""
-    shown = order_by_support(scores)
+    shown = list_classes(scores)
     figure = _draw(found, scores, [lost[shown] for lost in count_lost(found)], colors, width, n_more=0)
     (axes,) = figure.axes
     axes.axvline(0, color=INK, lw=0.8, zorder=1)
-    axes.set_xlabel("Average precision of the ensemble, minus that without the member")
+    axes.set_xlabel("Average precision lost without it")
     lift_legend(figure, columns=_count_columns(width))
     return figure
 
@@ -130,7 +135,7 @@ def _draw(
     n_more: int,
 ) -> Figure:
     """Draw a value of each class, (K,), for each member, with room for a legend with `n_more` other entries."""
-    shown = order_by_support(scores)
+    shown = list_classes(scores)
     labels = label_classes(scores, shown, width)
     n_drawn = min(len(found.members), MAX_DRAWN)
     top = legend_height(n_drawn + n_more, _count_columns(width))
@@ -145,7 +150,7 @@ def _draw(
     for number in range(n_drawn):
         axes.plot(
             values[number],
-            rows,
+            rows + 0.5 * ((n_drawn - 1) / 2 - number) / n_drawn,
             MARKERS[number],
             color=colors[number],
             ms=5.5,

@@ -99,7 +99,7 @@ def _of_members(results: Results) -> list[_Draft]:
             "Average precision of each class by each member alone, and by the ensemble; the most frequent class is on "
             "top. Gray: the frequency of the class, which is what probabilities without skill reach. A member far to "
             "the right has what shows the class in its channels.",
-            f"Markers of {len(names)} members, {', '.join(names)}, for each of {len(scores.shown)} classes.",
+            f"Markers of {len(names)} members, {', '.join(names)}, for each class with samples.",
             partial(figure_members.draw_alone, found, scores, colors),
         ),
         (
@@ -107,7 +107,7 @@ def _of_members(results: Results) -> list[_Draft]:
             "What the average precision of each class loses where one member is left out and the others are joined "
             "again. Right of 0 the class needs the member; left of it, the others do better alone. Differences of "
             "classes with few samples owe much to chance.",
-            f"Markers of {len(names)} members for each class. Most is lost without "
+            f"Markers of {len(names)} members for each class with samples. Most is lost without "
             f"{figure_members.name_members(found)[int(np.argmax(lost))]}.",
             partial(figure_members.draw_lost, found, scores, colors),
         ),
