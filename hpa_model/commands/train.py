@@ -64,9 +64,11 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
         ),
     ] = None,
     weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="RUN", help="Start from the models of a finished run of the same network, on any store and classes."
+            metavar="none|imagenet|FILE|RUN",
+            help="Start from ImageNet's weights of a backbone, from a file of Keras, or from the models of a finished "
+            "run of the same network, on any store and classes.",
         ),
     ] = None,
     setting: Annotated[
@@ -303,7 +305,8 @@ def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:
         folds = ", ".join(map(str, description.finetuned_folds))
         lines.append(f"Fine-tuned: fold {folds}; the models of other folds are those of {description.finetuned_from}")
     if description.weights:
-        lines.append(f"Started from the models of {description.weights}")
+        what = "models" if description.starts_from_run else "weights"
+        lines.append(f"Started from the {what} of {description.weights}")
     if description.n_seen:
         lines.append(f"All scores are inflated: those models were trained on {description.n_seen} samples scored here.")
     if description.n_left_out:

@@ -24,6 +24,8 @@ Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 FoldChoice = Literal["best", "all"]
 # How an ensemble joins the probabilities of its members.
 JoinMethod = Literal["mean", "weighted", "stacked"]
+# How the first convolution of a backbone for red, green and blue becomes one for other channels.
+Stem = Literal["mean", "copy-red", "channel-map"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,10 @@ class TrainConfig:
     image_size: int | tuple[int, int] = 0
     """What the network sees: pixels of the shorter side, the ratio of the sides kept, or rows and columns,
     ``[256, 384]``. 0: the network's default, for most networks the size in the store."""
+
+    stem: Stem = field(default="mean", metadata={"absent": "mean"})
+    """How the first convolution is made from weights for red, green and blue where the images do not have three
+    channels, see `nets.stem.mix_channels`. It has no effect on other weights to start from."""
 
     bn_momentum: float = 0.99
     """Momentum of the moving averages in batch normalization. Lower it when an epoch has few steps."""

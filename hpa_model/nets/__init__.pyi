@@ -1,7 +1,7 @@
 from . import autoencoder as autoencoder
+from . import backbones as backbones
 from . import catalog as catalog
 from . import deepyeast as deepyeast
-from . import densenet as densenet
 from . import gapnet as gapnet
 from . import gapnet_pl as gapnet_pl
 from . import head as head
@@ -9,6 +9,7 @@ from . import mcnn as mcnn
 from . import resize as resize
 from . import scale as scale
 from . import sizes as sizes
+from . import stem as stem
 from . import summary as summary
 from . import symmetry as symmetry
 from .catalog import LAYERS as LAYERS

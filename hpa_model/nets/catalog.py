@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import keras
 import lazy_loader
@@ -10,13 +12,15 @@ import lazy_loader
 from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_model.backend import settle_keras
+from hpa_model.nets.backbones import BACKBONES, SCALINGS, build_backbone
 from hpa_model.nets.deepyeast import build_deepyeast
-from hpa_model.nets.densenet import build_densenet121
 from hpa_model.nets.gapnet import build_gapnet, find_min_size
 from hpa_model.nets.gapnet_pl import build_gapnet_pl
 from hpa_model.nets.mcnn import build_mcnn
 from hpa_model.nets.resize import AreaResize, choose_size
-from hpa_model.nets.scale import SCALINGS, ZScore
+from hpa_model.nets.scale import SCALINGS as GRAY_SCALINGS
+from hpa_model.nets.scale import ZScore
+from hpa_model.nets.stem import AppendOnes
 
 # On first use, because it imports this package.
 __getattr__ = lazy_loader.attach(__name__, submodules=("summary",))[0]
@@ -64,6 +68,13 @@ def one_of(*values: float | str) -> OptionRule:
     return " or ".join(map(str, values)), lambda value: value in values
 
 
+def use_backbone(name: str, summary: str, **more: Any) -> Net:
+    """Make the entry of a network of `BACKBONES`."""
+    min_size = BACKBONES[name].min_size
+    build_it = partial(build_backbone, name=name, **more.get("options", {}))
+    return Net(build=build_it, summary=summary, min_size=lambda **_: min_size, **more)
+
+
 RATE: OptionRule = ("at least 0 and below 1", lambda value: 0 <= float(value) < 1)
 NETS = {
     "gapnet": Net(
@@ -93,7 +104,7 @@ NETS = {
         min_size=lambda **_: 8,
         image_size=192,
         options={"dropout": 0.5, "scaling": "unit"},
-        rules={"dropout": RATE, "scaling": one_of(*SCALINGS)},
+        rules={"dropout": RATE, "scaling": one_of(*GRAY_SCALINGS)},
         encoder="relu_8",
     ),
     "mcnn": Net(
@@ -101,14 +112,22 @@ NETS = {
         summary="seven scales in parallel; Godinez et al. 2017",
         min_size=lambda **_: 128,
         options={"scaling": "unit"},
+        rules={"scaling": one_of(*GRAY_SCALINGS)},
+    ),
+    "densenet121": use_backbone(
+        "densenet121",
+        "densely connected; Huang et al. 2016",
+        # As versions before 0.6.0 had it.
+        options={"scaling": "unit"},
         rules={"scaling": one_of(*SCALINGS)},
     ),
-    "densenet121": Net(
-        build=build_densenet121, summary="densely connected; Huang et al. 2016", min_size=lambda **_: 32
-    ),
+    "resnet50v2": use_backbone("resnet50v2", "residual, normalized first; He et al. 2016"),
+    "inceptionv3": use_backbone("inceptionv3", "factorized convolutions in parallel; Szegedy et al. 2015"),
+    "convnext-tiny": use_backbone("convnext-tiny", "convolutions as in a vision transformer; Liu et al. 2022"),
+    "efficientnetv2-b0": use_backbone("efficientnetv2-b0", "small and fast to train; Tan and Le 2021"),
 }
 # The custom layers that a saved model may have.
-LAYERS: dict[str, type[keras.layers.Layer]] = {"AreaResize": AreaResize, "ZScore": ZScore}
+LAYERS: dict[str, type[keras.layers.Layer]] = {"AppendOnes": AppendOnes, "AreaResize": AreaResize, "ZScore": ZScore}
 
 
 def build(

@@ -1,6 +1,7 @@
 """The size of a network: its parameters, and multiply-adds per image."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import keras
@@ -19,17 +20,19 @@ def count_macs(model: keras.Model) -> int:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             total += int(np.prod(layer.output.shape[1:3])) * int(np.prod(layer.kernel.shape))
         elif isinstance(layer, keras.layers.Dense):
-            total += int(np.prod(layer.kernel.shape))
+            total += int(np.prod(layer.output.shape[1:-1])) * int(np.prod(layer.kernel.shape))
     return total
 
 
 def list_nets(
-    image_shape: tuple[int, int, int] = HPA_2018.image_shape, n_classes: int = len(HPA_2018.classes)
+    names: Iterable[str] = tuple(NETS),
+    image_shape: tuple[int, int, int] = HPA_2018.image_shape,
+    n_classes: int = len(HPA_2018.classes),
 ) -> list[NetSummary]:
-    """Build and summarize each network."""
+    """Build and summarize each network, or those of some names."""
     summaries = []
-    for name, net in NETS.items():
-        model = build(name, image_shape, n_classes)
+    for name in names:
+        net, model = NETS[name], build(name, image_shape, n_classes)
         summaries.append(
             NetSummary(
                 name=name,

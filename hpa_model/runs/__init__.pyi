@@ -14,3 +14,4 @@ from . import out_of_fold as out_of_fold
 from . import pretraining as pretraining
 from . import readers as readers
 from . import seal as seal
+from . import weight_files as weight_files

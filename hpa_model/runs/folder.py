@@ -107,10 +107,10 @@ class RunDescription:
     """Which duplicates were looked for, and kept in one fold; None in runs of versions before 0.4.0."""
 
     weights: str = field(default="", metadata={"absent": ""})
-    """The run whose models the training started from; empty for a training from random weights."""
+    """The run or the file that the training started from, or ``imagenet``; empty for one from random weights."""
 
     weights_models: tuple[str, ...] = field(default=(), metadata={"absent": ()})
-    """SHA-256 of the best models of that run, in hexadecimal, one per fold."""
+    """SHA-256 of the best models of that run, in hexadecimal, one per fold; or of that file, one alone."""
 
     n_seen: int = field(default=0, metadata={"absent": 0})
     """Samples that are validated by a fold which started from a model that was trained on them: scores are inflated."""
@@ -145,6 +145,11 @@ class RunDescription:
             raise ValueError("channels must be those of the settings, and in the store")
         if set(self.fingerprints) != set(self.config.parts):
             raise ValueError(f"fingerprints must be of the parts. Received: {', '.join(self.fingerprints)}")
+
+    @property
+    def starts_from_run(self) -> bool:
+        """Whether the training started from the models of a run, which has at least two folds."""
+        return len(self.weights_models) > 1
 
     @property
     def trained_folds(self) -> tuple[int, ...]:

@@ -39,7 +39,12 @@ def is_complete(path: Path) -> bool:
 
 
 def load_model(
-    path: Path, description: RunDescription | None = None, *, sha256: str = "", compares_seal: bool = True
+    path: Path,
+    description: RunDescription | None = None,
+    *,
+    sha256: str = "",
+    compares_seal: bool = True,
+    remedy: str = "Train the run again.",
 ) -> keras.Model:
     """Load a model for predictions, without running code from the file.
 
@@ -52,6 +57,8 @@ def load_model(
         Of the file, in hexadecimal, if it was just computed.
     compares_seal : bool
         Refuse a file that is not as it was sealed.
+    remedy : str
+        What to do about a file that cannot be used, one sentence.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def load_model(
     """
     settle_keras()
     if not is_complete(path):
-        raise InputError(f"Cannot read model {path}: it is missing or incomplete. Train the run again.")
+        raise InputError(f"Cannot read model {path}: it is missing or incomplete. {remedy}")
     if compares_seal:
         check_file(path, sha256)
     try:
@@ -70,17 +77,15 @@ def load_model(
         if is_out_of_memory(error):
             raise
         refuse_unreadable(error, path)
-        raise InputError(f"Cannot read model {path}: {first_line(error)}. Train the run again.") from error
+        raise InputError(f"Cannot read model {path}: {first_line(error)}. {remedy}") from error
     if description is not None:
         shapes = (None, *description.image_shape), (None, len(description.classes))
         if (getattr(model, "input_shape", None), getattr(model, "output_shape", None)) != shapes:
             raise InputError(
                 f"Cannot use model {path}: its input and output shapes are {model.input_shape} and "
-                f"{model.output_shape}, those of the run {shapes[0]} and {shapes[1]}. Train the run again."
+                f"{model.output_shape}, those of the run {shapes[0]} and {shapes[1]}. {remedy}"
             )
     for weight in model.weights:
         if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
-            raise InputError(
-                f"Cannot use model {path}: its weight {weight.path} has NaN or infinity. Train the run again."
-            )
+            raise InputError(f"Cannot use model {path}: its weight {weight.path} has NaN or infinity. {remedy}")
     return model

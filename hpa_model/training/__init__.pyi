@@ -6,6 +6,7 @@ from . import ensemble as ensemble
 from . import finetune as finetune
 from . import fit as fit
 from . import folds as folds
+from . import from_file as from_file
 from . import gather as gather
 from . import job as job
 from . import memory as memory
@@ -17,6 +18,7 @@ from . import pretrain as pretrain
 from . import pretrain_data as pretrain_data
 from . import pretrain_folder as pretrain_folder
 from . import run as run
+from . import start as start
 from . import tensorboard as tensorboard
 from . import train as train
 from . import weights as weights

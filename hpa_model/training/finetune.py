@@ -33,7 +33,7 @@ def train_and_finetune(
     overwrite: bool = False,
     allow_unlabeled: bool = False,
     recipe: Path | None = None,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     cache_bytes: int = 0,
     progress: Progress = SILENT,
     on_epoch: EpochReport = ignore_epoch,

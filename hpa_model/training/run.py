@@ -41,7 +41,8 @@ from hpa_model.runs.seal import SEAL_FILE, read_file
 from hpa_model.training.base import BaseRun
 from hpa_model.training.data import summarize_data
 from hpa_model.training.network import build_network
-from hpa_model.training.weights import Weights, describe_seen
+from hpa_model.training.start import Start
+from hpa_model.training.weights import describe_seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ def open_run(
     overwrite: bool,
     cache_bytes: int,
     base: BaseRun | None = None,
-    weights: Weights | None = None,
+    weights: Start | None = None,
     baseline: BaselineSettings | None = None,
     allow_unlabeled: bool = False,
     progress: Progress = SILENT,
@@ -115,7 +116,7 @@ def open_run(
                 progress.note(str(notice))
         seen = [] if weights is None else weights.find_seen(store, plan, reader)
         if seen:
-            progress.note(str(describe_seen(seen, weights.folder)))  # type: ignore[union-attr]
+            progress.note(str(describe_seen(seen, description.weights)))
         description = replace(description, n_seen=len(seen) if base is None else base.description.n_seen)
         with hold_run(out, description, overwrite=overwrite):
             if (out / FOLDS_FILE).exists():

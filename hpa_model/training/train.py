@@ -15,7 +15,7 @@ from hpa_model.training.folds import train_folds
 from hpa_model.training.job import Checkpointing, EpochReport, ignore_epoch
 from hpa_model.training.network import build_network
 from hpa_model.training.run import open_run, prepare_backend
-from hpa_model.training.weights import open_weights
+from hpa_model.training.start import open_start
 
 
 def train(
@@ -26,7 +26,7 @@ def train(
     overwrite: bool = False,
     allow_unlabeled: bool = False,
     recipe: Path | None = None,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     cache_bytes: int = 0,
     progress: Progress = SILENT,
     on_epoch: EpochReport = ignore_epoch,
@@ -46,10 +46,12 @@ def train(
         Train also on parts of which no sample has a class.
     recipe : Path, optional
         The file that `config` came from; it is copied into the run folder.
-    weights : Path, optional
+    weights : str or Path, optional
         A finished run to start from, of the same network and at least as many folds: each fold starts from the best
         model of that fold. Where the classes differ, the classification head is new. `progress` is told if samples are
-        validated here that these models were trained on.
+        validated here that these models were trained on. Or a file that Keras wrote, ``.keras``, ``.weights.h5`` or
+        ``.h5``, or ``imagenet`` for the weights that `keras.applications` publishes: each fold starts from it, with a
+        new classification head. Or ``none``.
     cache_bytes : int
         Limit of the memory for decoded samples. Does not change the result.
     progress : Progress, optional
@@ -74,7 +76,7 @@ def train(
     # Now, since it may be in the folder that is replaced.
     content = None if recipe is None else read_regular(recipe, max_bytes=MAX_TEXT_BYTES)
     prepare_backend(config)
-    start = None if weights is None else open_weights(weights)
+    start = open_start(weights, config, out, overwrite=overwrite)
     make_network = build_network if start is None else start.build
     with open_run(
         store,

@@ -116,7 +116,7 @@ def open_weights(folder: Path) -> Weights:
     )
 
 
-def describe_seen(seen: list[str], folder: Path) -> Notice:
+def describe_seen(seen: list[str], folder: str) -> Notice:
     """Tell that scores leak, because the weights to start from were trained on samples that are validated here."""
     return Notice(
         what=f"the models of {folder} were trained on samples that are validated here: the scores are inflated",

@@ -4,6 +4,9 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from hpa_model.nets import NETS
 from hpa_model.nets.sizes import read_sizes
 from hpa_model.nets.summary import list_nets
 from tests.builders import Hpa
@@ -19,6 +22,14 @@ def test_the_networks_are_listed_with_their_sizes(hpa: Hpa) -> None:
 
 
 def test_the_recorded_sizes_are_those_of_the_networks() -> None:
+    names = ("gapnet", "gapnet-pl", "deepyeast", "mcnn", "densenet121")
+    recorded = {size.name: size for size in read_sizes()}
+    assert list(recorded) == list(NETS)
+    assert [recorded[name] for name in names] == list_nets(names), "Run: python -m hpa_model.nets.summary"
+
+
+@pytest.mark.slow
+def test_the_recorded_sizes_are_those_of_all_networks() -> None:
     assert read_sizes() == list_nets(), "Run: python -m hpa_model.nets.summary"
 
 

@@ -138,7 +138,7 @@ def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_p
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train {store} --model gepnet --out run", "densenet121. Received: model='gepnet'"),
+        ("train {store} --model gepnet --out run", "efficientnetv2-b0. Received: model='gepnet'"),
         ("train {store} --epochs 0 --out run", "epochs must be from 1 to"),
         ("train {store} --set epochs --out run", "A setting must be NAME=VALUE"),
         ("train {store} --set loss=l2 --out run", "loss must be one of bce, f1, focal"),

@@ -11,6 +11,7 @@ from hpa_model import nets
 from hpa_model.nets.head import freeze_backbone
 from hpa_model.nets.summary import count_macs
 from tests.builders import randomise
+from tests.model.nets.test_shapes import QUICK_AND_SLOW
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,11 @@ def test_each_network_has_its_published_number_of_parameters(name: str, n_parame
 def test_multiply_adds_are_counted() -> None:
     assert count_macs(nets.build("gapnet")) / 1e9 == pytest.approx(2.91, abs=0.005)
     assert count_macs(nets.build("gapnet", options={"stride": 1})) / 1e9 == pytest.approx(11.4, abs=0.05)
+
+
+def test_the_multiply_adds_of_a_dense_layer_are_counted_for_each_pixel() -> None:
+    inputs = keras.Input((5, 6, 3))
+    assert count_macs(keras.Model(inputs, keras.layers.Dense(7)(inputs))) == 5 * 6 * 3 * 7
 
 
 class Weights:
@@ -186,7 +192,7 @@ def test_options_reach_the_network() -> None:
     assert {layer.padding for layer in model.layers if isinstance(layer, keras.layers.Conv2D)} == {"same"}
     assert {layer.strides for layer in model.layers if isinstance(layer, keras.layers.Conv2D)} == {(1, 1)}
     with pytest.raises(InputError, match="one of: none"):
-        nets.build("densenet121", options={"dropout": 0.1})
+        nets.build("resnet50v2", options={"dropout": 0.1})
 
 
 def test_the_momentum_of_batch_normalization_reaches_every_layer() -> None:
@@ -195,7 +201,7 @@ def test_the_momentum_of_batch_normalization_reaches_every_layer() -> None:
         assert {x.momentum for x in model.layers if isinstance(x, keras.layers.BatchNormalization)} == {0.7}
 
 
-@pytest.mark.parametrize("name", list(nets.NETS))
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_freezing_leaves_only_the_classification_head_trainable(name: str) -> None:
     model = nets.build(name, (128, 128, 4))
     freeze_backbone(model)

@@ -11,13 +11,18 @@ from hpa_data.errors import InputError
 from hpa_model import nets
 from hpa_model.nets.resize import AreaResize
 
+# The large ones take seconds to build.
+LARGE = {"resnet50v2", "inceptionv3", "convnext-tiny", "efficientnetv2-b0"}
+QUICK_AND_SLOW = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in nets.NETS]
+QUICK_AND_SLOW_WITHOUT_OPTIONS = [pytest.param(*each.values, {}, marks=each.marks) for each in QUICK_AND_SLOW]
+
 
 def _predict(model: keras.Model) -> np.ndarray:
     images = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:]), np.uint8)
     return keras.ops.convert_to_numpy(model(images))
 
 
-@pytest.mark.parametrize("name", nets.NETS)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 @pytest.mark.parametrize(("shape", "n_classes"), [((128, 192, 1), 1), ((200, 130, 9), 1108)])
 def test_every_network_takes_rectangles_of_any_number_of_channels_and_classes(
     name: str, shape: tuple[int, int, int], n_classes: int
@@ -30,7 +35,7 @@ def test_every_network_takes_rectangles_of_any_number_of_channels_and_classes(
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *((name, {}) for name in nets.NETS),
+        *QUICK_AND_SLOW_WITHOUT_OPTIONS,
         *(("gapnet", {"stride": s, "padding": p}) for s, p in itertools.product((1, 2), ("valid", "same"))),
     ],
 )
@@ -68,7 +73,8 @@ def test_a_network_that_cannot_take_small_images_names_those_that_can() -> None:
     with pytest.raises(
         InputError,
         match=r"at least 76 for gapnet. Received: image_size=64. Set options.stride=1; or set options.padding=same; or "
-        "choose a model that takes it: gapnet-pl, deepyeast, densenet121.",
+        "choose a model that takes it: gapnet-pl, deepyeast, densenet121, resnet50v2, convnext-tiny, efficientnetv2-b0"
+        ".",
     ):
         nets.build("gapnet", (64, 64, 4))
     with pytest.raises(InputError, match=r"Received: image_size=33. Set options.padding=same; or choose a model"):
