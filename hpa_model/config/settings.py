@@ -51,6 +51,14 @@ class TrainConfig:
     """How the first convolution is made from weights for red, green and blue where the images do not have three
     channels, see `nets.stem.mix_channels`. It has no effect on other weights to start from."""
 
+    head_epochs: int = field(default=0, metadata={"absent": 0})
+    """Epochs at the start in which the classification head alone is trained, over the backbone that a training starts
+    from (``--weights``). Without weights to start from, there are none."""
+
+    backbone_rate_factor: float = field(default=1.0, metadata={"absent": 1.0})
+    """Factor of the learning rate in the epochs after those, in which all layers are trained; 1, which is allowed, too,
+    without weights to start from."""
+
     bn_momentum: float = 0.99
     """Momentum of the moving averages in batch normalization. Lower it when an epoch has few steps."""
 
@@ -199,9 +207,9 @@ class TrainConfig:
                 f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={self.plateau_epochs}. Leave "
                 "one of them out."
             )
-        for name in ("learning_rate", "plateau_factor"):
+        for name in ("learning_rate", "plateau_factor", "backbone_rate_factor"):
             value = getattr(self, name)
-            if not 0 < value < 1:
+            if not (0 < value < 1 or (name == "backbone_rate_factor" and value == 1)):
                 raise InputError(f"{name} must lie between 0 and 1. Received: {name}={value}. Pass another number.")
         for name in ("bn_momentum", "momentum", "weight_decay", "l1", "l2"):
             value = getattr(self, name)
@@ -211,16 +219,17 @@ class TrainConfig:
                 )
 
     def rate_in(self, epoch: int) -> float:
-        """Return the scheduled learning rate of an epoch, counted from 0.
+        """Return the scheduled learning rate of an epoch, counted from 0; a plateau may lower it further.
 
         Examples
         --------
         >>> [TrainConfig(schedule="cosine", learning_rate=0.1, epochs=2).rate_in(epoch) for epoch in (0, 1)]
         [0.1, 0.05]
         """
-        if self.schedule == "constant":
-            return self.learning_rate
-        return self.learning_rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        rate = self.learning_rate
+        if epoch >= self.head_epochs:
+            rate *= self.backbone_rate_factor
+        return rate if self.schedule == "constant" else rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
     @property
     def finetunings(self) -> tuple[tuple[Loss, int], ...]:
@@ -238,7 +247,7 @@ def _as_tuple(value: Item | tuple[Item, ...]) -> tuple[Item, ...]:
 RANGES: tuple[tuple[str, float, float], ...] = (
     *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
     ("min_last_batch", 1, 10**5),
-    *(("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6)),
+    *(("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6), ("head_epochs", 0, 10**6)),
     *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
 )
 

@@ -1,5 +1,8 @@
 """The classification head: the output layer that all networks share, and the layers that fine-tuning trains."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 from keras import layers
 
@@ -27,3 +30,23 @@ def freeze_backbone(model: keras.Model) -> None:
         raise ValueError(f"model must have layers named {HEAD}… Received: none. Build it with hpa_model.nets.build.")
     for layer in frozen:
         layer.trainable = False
+
+
+@contextmanager
+def backbone_frozen(model: keras.Model) -> Iterator[None]:
+    """Freeze all layers of a network but the classification head for a while; then each is as it was."""
+    before = [(layer, layer.trainable) for layer in _walk(model)]
+    freeze_backbone(model)
+    try:
+        yield
+    finally:
+        for layer, trainable in before:  # a model before the layers in it, which it passes its value on to
+            layer.trainable = trainable
+
+
+def _walk(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """List the layers of a model, and after each model among them those in it."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _walk(layer)

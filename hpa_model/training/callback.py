@@ -59,6 +59,11 @@ class TrainingCallback(keras.callbacks.Callback):
         self._unchecked: tuple[int, Any] | None = None  # a step, and its loss on the device
         self._saved_at = time.monotonic()
 
+    @property
+    def state(self) -> TrainingState:
+        """The state at the start of the current epoch; after the last one, at its end."""
+        return self._state
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock, set a scheduled learning rate, and say which epoch it is."""
         config = self._job.config

@@ -138,6 +138,8 @@ def finetune(
         batch_size=batch_size or trained.config.batch_size,
         finetune_epochs=0,
         finetune_loss=DEFAULTS.finetune_loss,
+        head_epochs=0,
+        backbone_rate_factor=1.0,
     )
     out = out or name_finetuned(run, loss)
     if out.resolve() == run.resolve():

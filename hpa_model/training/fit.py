@@ -1,5 +1,8 @@
 """Fit one model to one fold, from the start or from a checkpoint."""
 
+from contextlib import nullcontext
+from dataclasses import dataclass
+
 import keras
 
 from hpa_data.errors import InputError
@@ -7,8 +10,9 @@ from hpa_data.reader.batches import BatchReader
 from hpa_data.system.interrupts import defer_interrupt
 from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
 from hpa_model.config import TrainConfig
+from hpa_model.nets.head import backbone_frozen
 from hpa_model.nets.symmetry import with_symmetry_input
-from hpa_model.runs.checkpoint import START, TrainingState, load_checkpoint
+from hpa_model.runs.checkpoint import START, TrainingState, load_checkpoint, read_state
 from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
 from hpa_model.runs.models import save_model
 from hpa_model.training.callback import Models, NonBlockingCallbackList, TrainingCallback, rename_best, write_tables
@@ -38,8 +42,49 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
         If the loss becomes NaN or infinite, naming the step; the checkpoint is from before it. If a step needs more
         memory than there is, naming a batch size that fits.
     """
-    models = compile_models(network, job.config, job.objective)
-    state = _restore(models, job)
+    path = job.fold.folder / CHECKPOINT_FILE
+    state = read_state(path) if path.exists() else START
+    replica = _place(network, job.config)
+    is_restored = not path.exists()
+    for stage in _list_stages(job.config):
+        # The checkpoint of the end of a stage holds the optimizer of that stage.
+        if (state.epoch, state.step) > (stage.end, 0) and stage.end < job.config.epochs:
+            continue
+        with nullcontext() if stage.trains_backbone else backbone_frozen(replica):
+            models = _compile(network, replica, job.config, job.objective, epoch=stage.begin)
+            if not is_restored:
+                state, is_restored = _restore(models, job), True
+            state = _fit_stage(models, job, state, stage.end)
+    models.update_network()
+    save_model(network, job.fold.folder / LAST_FILE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Epochs that are trained with one optimizer."""
+
+    begin: int
+    """The first epoch, from 0."""
+
+    end: int
+    """The epoch after the last one."""
+
+    trains_backbone: bool
+    """Whether all layers are trained, or only the classification head."""
+
+
+def _list_stages(config: TrainConfig) -> list[Stage]:
+    """List the stages of a training: the classification head alone, if for any epochs, then all layers."""
+    middle = min(config.head_epochs, config.epochs)
+    stages = [
+        Stage(begin=0, end=middle, trains_backbone=False),
+        Stage(begin=middle, end=config.epochs, trains_backbone=True),
+    ]
+    return [stage for stage in stages if stage.begin < stage.end]
+
+
+def _fit_stage(models: Models, job: FoldJob, state: TrainingState, end: int) -> TrainingState:
+    """Train from a state up to an epoch; return the state there."""
     rename_best(job.fold.folder, state)
     write_tables(job, state)
     with (
@@ -52,33 +97,43 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
         if state.step:  # the rest of the epoch that the checkpoint is from
             _fit_epochs(models.compiled, job, reader, callback, first, first + 1, state.step)
             first += 1
-        if first < job.config.epochs:
-            _fit_epochs(models.compiled, job, reader, callback, first, job.config.epochs)
-    models.update_network()
-    save_model(network, job.fold.folder / LAST_FILE)
+        if first < end:
+            _fit_epochs(models.compiled, job, reader, callback, first, end)
+    return callback.state
 
 
 def compile_models(network: keras.Model, config: TrainConfig, objective: Objective = CLASSIFICATION) -> Models:
     """Prepare a network for training: on its devices, with symmetries, with its loss and optimizer."""
-    with device_scope(config.devices):
-        replica = network
-        if config.devices > 1:
+    return _compile(network, _place(network, config), config, objective, epoch=0)
+
+
+def _place(network: keras.Model, config: TrainConfig) -> keras.Model:
+    """Return the model that is trained, with penalties: the network, or a copy of it on several devices."""
+    replica = network
+    if config.devices > 1:
+        with device_scope(config.devices):
             replica = keras.models.clone_model(network)
             replica.set_weights(network.get_weights())
+    penalize_kernels(replica, config)
+    return replica
+
+
+def _compile(
+    network: keras.Model, replica: keras.Model, config: TrainConfig, objective: Objective, *, epoch: int
+) -> Models:
+    """Give what is trained an optimizer for its layers that are not frozen, with the learning rate of an epoch."""
+    with device_scope(config.devices):
         # Always another model than the network, so that the network is saved without an optimizer.
         compiled = with_symmetry_input(replica) if config.symmetries else keras.Model(replica.inputs, replica.outputs)
-        penalize_kernels(replica, config)
-        optimizer = make_optimizer(config, replica.trainable_variables)
+        optimizer = make_optimizer(config, replica.trainable_variables, epoch=epoch)
         compiled.compile(optimizer, objective.make_loss(config), jit_compile=use_xla(config))
         optimizer.build(replica.trainable_variables)
     return Models(network=network, replica=replica, compiled=compiled)
 
 
 def _restore(models: Models, job: FoldJob) -> TrainingState:
-    """Load the checkpoint of a fold, if there is one; InputError if it does not fit the job."""
+    """Load the checkpoint of a fold; InputError if it does not fit the job."""
     path = job.fold.folder / CHECKPOINT_FILE
-    if not path.exists():
-        return START
     state = load_checkpoint(path, models.replica, models.compiled.optimizer)
     if (
         state.epoch > job.config.epochs

@@ -31,7 +31,7 @@ from hpa_model.runs.seal import read_file, seal_files, unseal_files
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.gather import gather_probs
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
-from hpa_model.training.network import check_model
+from hpa_model.training.network import check_model, choose_stages
 from hpa_model.training.overview import describe_start, describe_training
 from hpa_model.training.run import OpenRun
 from hpa_model.training.tensorboard import no_log, open_log
@@ -72,7 +72,7 @@ def train_folds(
     progress, on_epoch, checkpointing
         As in `train`.
     """
-    config, checkpointing = run.description.config, checkpointing or Checkpointing()
+    config, checkpointing = choose_stages(run.description), checkpointing or Checkpointing()
     folds = _list_unfinished(run)
     if folds:  # what was fitted to the models that are trained further must not meet the new ones
         remove_results(run.folder)

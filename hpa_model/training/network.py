@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -92,6 +93,13 @@ def check_model(run: Path, fold: int, sha256: str, *, purpose: str, content: byt
             f"Cannot {purpose} {model}: it is another file than when this run was begun. Put it back from a copy, or "
             "begin again with --overwrite."
         )
+
+
+def choose_stages(description: RunDescription) -> TrainConfig:
+    """Return the settings of a run with one stage alone, of all layers, unless it starts from weights."""
+    if description.weights:
+        return description.config
+    return replace(description.config, head_epochs=0, backbone_rate_factor=1.0)
 
 
 def seed_fold(config: TrainConfig, fold: int) -> None:

@@ -10,10 +10,10 @@ from hpa_model.backend import sum_over_devices
 from hpa_model.config import TrainConfig
 
 
-def make_optimizer(config: TrainConfig, variables: Iterable[keras.Variable] = ()) -> keras.Optimizer:
-    """Make the optimizer of a configuration for trainable variables, not built yet."""
+def make_optimizer(config: TrainConfig, variables: Iterable[keras.Variable] = (), *, epoch: int = 0) -> keras.Optimizer:
+    """Make the optimizer of a configuration for trainable variables, not built yet, with the rate of an epoch."""
     settings: dict[str, Any] = {
-        "learning_rate": config.learning_rate,
+        "learning_rate": config.rate_in(epoch),
         "weight_decay": config.weight_decay or None,
         "global_clipnorm": config.clip_norm or None,
     }

@@ -11,6 +11,7 @@ from hpa_model.backend import describe_device
 from hpa_model.nets.resize import AreaResize
 from hpa_model.runs.checkpoint import START, TrainingState
 from hpa_model.training.job import Fold, count_steps
+from hpa_model.training.network import choose_stages
 from hpa_model.training.run import OpenRun
 
 
@@ -55,8 +56,18 @@ def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model)
         f"Device: {describe_device(config.devices)}, {config.precision}",
         f"Data: {_describe_data(run, folds)}",
         f"Network: {config.model}, {describe_network(network)}; loss {config.loss}, {config.optimizer}, "
-        f"learning rate {config.learning_rate:g}",
+        f"learning rate {config.learning_rate:g}{_describe_stages(run)}",
     ]
+
+
+def _describe_stages(run: OpenRun) -> str:
+    """Say which layers are trained when, if not all the same in all epochs."""
+    wanted, used = run.description.config, choose_stages(run.description)
+    if used != wanted:
+        return "; head_epochs and backbone_rate_factor are not used, as without --weights nothing is to be kept"
+    head = f"; first the classification head alone, {used.head_epochs} epochs" if used.head_epochs else ""
+    factor = used.backbone_rate_factor
+    return head + (f"; all layers at {factor:g} of that rate" if factor != 1 and used.head_epochs < used.epochs else "")
 
 
 def _describe_data(run: OpenRun, folds: Sequence[Fold]) -> str:
