@@ -6,6 +6,7 @@ from . import demo as demo
 from . import ensemble as ensemble
 from . import evaluate as evaluate
 from . import models as models
+from . import options as options
 from . import predict as predict
 from . import recipes as recipes
 from . import train as train

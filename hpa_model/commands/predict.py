@@ -11,6 +11,7 @@ from hpa_data.commands.expand import expand_options
 from hpa_data.commands.import_options import ReadingOptions
 from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict, refuse_unused
 from hpa_data.reader.limits import RETRY_MINUTES
+from hpa_model.commands.options import Module, import_module
 
 if TYPE_CHECKING:
     from hpa_model.predict import Prediction, Reading
@@ -60,6 +61,7 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="Test-time augmentation: average over flips and rotations of each image.")
     ] = False,
+    model: Module = None,
     strict: Strict = False,
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
@@ -70,6 +72,8 @@ def predict(
     """
     with quiet():
         from hpa_model.predict import is_store, predict_submission
+
+        import_module(model)
 
     is_files = Path(source).exists() and not is_store(source)
     refuse_unused(ctx, "parts", when=is_files, reason="with a folder of image files or an archive")

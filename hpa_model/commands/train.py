@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -15,6 +15,16 @@ from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.commands.channels import SETTINGS, RecipeChannels, split_channels
 from hpa_model.commands.evaluate import describe_comparison, describe_scores, write_report_file
+from hpa_model.commands.options import (
+    CacheGib,
+    CacheKind,
+    CheckpointMinutes,
+    Module,
+    Tensorboard,
+    check_cache,
+    choose_cache,
+    import_module,
+)
 from hpa_model.config import FoldChoice, Loss, Precision, TrainConfig
 
 if TYPE_CHECKING:
@@ -22,30 +32,10 @@ if TYPE_CHECKING:
     from hpa_model.evaluation.records import Scores
     from hpa_model.runs.history import EpochRecord
 
-# Panels of the help texts.
+# A panel of the help texts.
 RESOURCES = "Memory and checkpoints"
 DEFAULTS = TrainConfig()
 _PARTS, _CHANNELS = list(DEFAULTS.parts), list(DEFAULTS.channels)
-
-CacheKind = Annotated[
-    Literal["none", "ram"], typer.Option(rich_help_panel=RESOURCES, help="Keep decoded samples in memory, or not.")
-]
-CacheGib = Annotated[
-    float | None,
-    typer.Option(rich_help_panel=RESOURCES, help="Size of the cache in GiB. By default half of the free memory."),
-]
-CheckpointMinutes = Annotated[
-    float,
-    typer.Option(
-        metavar="N",
-        min=0,
-        rich_help_panel=RESOURCES,
-        help="Minutes between checkpoints. Each epoch ends with one, too.",
-    ),
-]
-Tensorboard = Annotated[
-    bool, typer.Option("--tensorboard", rich_help_panel=RESOURCES, help="Log each epoch for TensorBoard.")
-]
 
 
 def _setting(*flags: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - Typer's name
@@ -75,7 +65,9 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a recipe, such as optimizer=sgd; repeatable."),
     ] = None,
-    model: Annotated[str, _setting(help="The network, see `hpa models`.", metavar="NAME")] = DEFAULTS.model,
+    model: Annotated[
+        str, _setting(help="The network, see `hpa models`, or package.module:function.", metavar="NAME")
+    ] = DEFAULTS.model,
     parts: Annotated[
         list[str], _setting("--part", help="A part of STORE to train on; repeatable.", metavar="NAME")
     ] = _PARTS,
@@ -145,7 +137,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     from hpa_data.store.store import open_store
     from hpa_model.config import find_recipe
 
-    _check_cache(ctx, cache, cache_gib)
+    check_cache(ctx, cache, cache_gib)
     recipe = None if recipe is None else find_recipe(recipe)
     config = _read_settings(ctx, recipe, setting or [])
     refuse_unused(ctx, "fold_method", "duplicates", when=config.legacy_leak, reason="with --legacy-leak")
@@ -169,7 +161,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     if allow_unlabeled or not data.empty_parts:
         for notice in data.list_notices(legacy_leak=config.legacy_leak):
             print(escape(str(notice)), file=sys.stderr)
-    cache_bytes = _choose_cache(opened, config, cache, cache_gib)
+    cache_bytes = choose_cache(opened, config, cache, cache_gib)
     with resumable(out, overwrite=overwrite), progress("images") as shown:
         runs = train_and_finetune(
             opened,
@@ -210,6 +202,7 @@ def finetune(
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Images per step; by default those of the run.")
     ] = None,
+    model: Module = None,
     store: Annotated[str | None, typer.Option(help="The store, if it was moved.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make. By default RUN-finetuned-LOSS.")] = None,
     cache: CacheKind = "none",
@@ -228,7 +221,7 @@ def finetune(
     from hpa_model.evaluation.scores import score_run
     from hpa_model.runs.folder import read_run
 
-    _check_cache(ctx, cache, cache_gib)
+    check_cache(ctx, cache, cache_gib)
     description = read_run(run)
     try:
         opened = open_store(store or description.store)
@@ -241,8 +234,9 @@ def finetune(
         from hpa_model.training.job import Checkpointing
 
         describe_device(1)  # as in `train`
+        import_module(model)
 
-    cache_bytes = _choose_cache(opened, description.config, cache, cache_gib)
+    cache_bytes = choose_cache(opened, description.config, cache, cache_gib)
     out = out or name_finetuned(run, loss)
     with resumable(out, overwrite=overwrite), progress("images") as shown:
         finished = finetune_run(
@@ -312,27 +306,6 @@ def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:
     if description.n_left_out:
         lines.append(f"Left out, could not be converted: {description.n_left_out} samples")
     return "\n".join([*lines, write_report_file(run, store, scores)])
-
-
-def _check_cache(ctx: typer.Context, kind: str, gib: float | None) -> None:
-    refuse_unused(ctx, "cache_gib", when=kind == "none", reason="without --cache ram")
-    if gib is not None and not 0 < gib < 2**20:
-        raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
-
-
-def _choose_cache(store: "Store", config: TrainConfig, kind: str, gib: float | None) -> int:
-    """Decide how many bytes of decoded samples may be kept, and report how many samples that is."""
-    from hpa_data.reader.cache import choose_cache_bytes
-
-    if kind == "none":
-        return 0
-    layouts = [store.part(name).layout for name in config.parts]
-    height, width, n_channels = layouts[0].image_shape
-    image_bytes = height * width * (len(config.channels) or n_channels)
-    n_samples = sum(layout.n_samples for layout in layouts)
-    n_bytes = choose_cache_bytes(None if gib is None else int(gib * 2**30), n_samples * image_bytes)
-    print(f"Cache in memory: up to {min(n_bytes // image_bytes, n_samples)} of {n_samples} samples", file=sys.stderr)
-    return n_bytes
 
 
 def print_epoch(fold: int, record: "EpochRecord", is_best: bool) -> None:

@@ -13,6 +13,7 @@ from hpa_data.dataset import HPA_2018
 from hpa_data.errors import InputError
 from hpa_model.backend import settle_keras
 from hpa_model.nets.backbones import BACKBONES, SCALINGS, build_backbone
+from hpa_model.nets.custom import guard_build, import_build, is_custom, read_options
 from hpa_model.nets.deepyeast import build_deepyeast
 from hpa_model.nets.gapnet import build_gapnet, find_min_size
 from hpa_model.nets.gapnet_pl import build_gapnet_pl
@@ -130,6 +131,24 @@ NETS = {
 LAYERS: dict[str, type[keras.layers.Layer]] = {"AppendOnes": AppendOnes, "AreaResize": AreaResize, "ZScore": ZScore}
 
 
+def find_net(name: str) -> Net:
+    """Return a network by its name; one of another package is imported. InputError if there is none."""
+    if is_custom(name):
+        function = import_build(name)
+        return Net(
+            build=guard_build(name, function),
+            summary=f"of {name}",
+            min_size=lambda **_: 1,
+            options=read_options(function),
+        )
+    if name not in NETS:
+        raise InputError(
+            f"model must be one of {', '.join(NETS)}. Received: model={name!r}. Choose one of them, or name "
+            "a function of your own, package.module:function."
+        )
+    return NETS[name]
+
+
 def build(
     name: str,
     image_shape: tuple[int, int, int] = HPA_2018.image_shape,
@@ -145,7 +164,7 @@ def build(
     Parameters
     ----------
     name : str
-        One of `NETS`.
+        One of `NETS`, or ``package.module:function``, which is imported, see `custom`.
     image_shape : tuple of int
         (Y, X, C) of the input images.
     n_classes : int
@@ -170,13 +189,11 @@ def build(
     InputError
         If the name or an option is unknown, or the images are too small for the network.
     """
-    if name not in NETS:
-        raise InputError(f"model must be one of {', '.join(NETS)}. Received: model={name!r}. Choose one of them.")
-    net = NETS[name]
     settle_keras()
-    chosen = _check_options(name, options or {})
+    net = find_net(name)
+    chosen = _check_options(name, net, options or {})
     size = choose_size(image_size or min(net.image_size, *image_shape[:2]), image_shape)
-    _check_min_size(name, size, chosen, image_shape)
+    _check_min_size(name, net, size, chosen, image_shape)
     with dtype_policy(precision):
         model = net.build(image_shape, n_classes, image_size=size, **chosen)
     for layer in list_layers(model):
@@ -195,17 +212,18 @@ def list_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 def _check_min_size(
     name: str,
+    net: Net,
     size: tuple[int, int],
     options: Mapping[str, float | int | str],
     image_shape: tuple[int, int, int],
 ) -> None:
     """Raise InputError if a network cannot take images of these rows and columns; it names what can."""
-    n_pixels, min_size = min(size), NETS[name].min_size(**options)
+    n_pixels, min_size = min(size), net.min_size(**options)
     if n_pixels >= min_size:
         return
     remedies = [f"choose a larger image_size, up to {min(image_shape[:2])}"] if min(image_shape[:2]) >= min_size else []
     for option, value in (("stride", 1), ("padding", "same")):
-        if option in NETS[name].options and NETS[name].min_size(**{**options, option: value}) <= n_pixels:
+        if option in net.options and net.min_size(**{**options, option: value}) <= n_pixels:
             remedies.append(f"set options.{option}={value}")
     others = [other for other, net in NETS.items() if other != name and net.min_size() <= n_pixels]
     if others:
@@ -228,9 +246,8 @@ def dtype_policy(name: str | None) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _check_options(name: str, options: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
+def _check_options(name: str, net: Net, options: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
     """Return options with the types of their defaults; InputError if the network does not have them."""
-    net = NETS[name]
     checked: dict[str, float | int | str] = {}
     for option, value in options.items():
         if option not in net.options:

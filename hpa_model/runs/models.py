@@ -13,6 +13,7 @@ from hpa_data.system.os_errors import naming_file
 from hpa_model.backend import settle_keras
 from hpa_model.nets import LAYERS
 from hpa_model.nets.autoencoder import AUTOENCODER_LAYERS
+from hpa_model.nets.custom import is_custom, list_custom_layers
 from hpa_model.runs.folder import RunDescription
 from hpa_model.runs.seal import MAX_FILE_BYTES, check_file
 
@@ -72,11 +73,17 @@ def load_model(
     if compares_seal:
         check_file(path, sha256)
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=LAYERS | AUTOENCODER_LAYERS)
+        layers = LAYERS | AUTOENCODER_LAYERS | list_custom_layers()
+        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=layers)
     except Exception as error:  # Keras and the file formats raise a dozen types
         if is_out_of_memory(error):
             raise
         refuse_unreadable(error, path)
+        if description is not None and is_custom(description.config.model):
+            remedy = (
+                f"Its network is {description.config.model}, whose module is imported only if it is named: pass "
+                f"--model {description.config.model}, if you trust its code."
+            )
         raise InputError(f"Cannot read model {path}: {first_line(error)}. {remedy}") from error
     if description is not None:
         shapes = (None, *description.image_shape), (None, len(description.classes))

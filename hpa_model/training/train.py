@@ -9,6 +9,7 @@ from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.scores import score_run
+from hpa_model.nets.catalog import find_net
 from hpa_model.runs.folder import RECIPE_FILE
 from hpa_model.runs.seal import unseal_files
 from hpa_model.training.folds import train_folds
@@ -76,6 +77,7 @@ def train(
     # Now, since it may be in the folder that is replaced.
     content = None if recipe is None else read_regular(recipe, max_bytes=MAX_TEXT_BYTES)
     prepare_backend(config)
+    find_net(config.model)  # whose layers a run to start from may need
     start = open_start(weights, config, out, overwrite=overwrite)
     make_network = build_network if start is None else start.build
     with open_run(

@@ -1,0 +1,75 @@
+"""Options that several commands of networks have."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from hpa_data.commands.options import refuse_unused
+from hpa_data.errors import InputError
+from hpa_model.config import TrainConfig
+
+if TYPE_CHECKING:
+    from hpa_data.store.store import Store
+
+# A panel of the help texts.
+RESOURCES = "Memory and checkpoints"
+
+CacheKind = Annotated[
+    Literal["none", "ram"], typer.Option(rich_help_panel=RESOURCES, help="Keep decoded samples in memory, or not.")
+]
+CacheGib = Annotated[
+    float | None,
+    typer.Option(rich_help_panel=RESOURCES, help="Size of the cache in GiB. By default half of the free memory."),
+]
+CheckpointMinutes = Annotated[
+    float,
+    typer.Option(
+        metavar="N",
+        min=0,
+        rich_help_panel=RESOURCES,
+        help="Minutes between checkpoints. Each epoch ends with one, too.",
+    ),
+]
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", rich_help_panel=RESOURCES, help="Log each epoch for TensorBoard.")
+]
+Module = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODULE:FUNCTION",
+        help="The network of the run, where it is of another package, with layers of its own. Its module is imported, "
+        "so its code is run.",
+    ),
+]
+
+
+def import_module(model: str | None) -> None:
+    """Import the module of a network that is named on the command line, for its layers."""
+    if model is not None:
+        from hpa_model.nets.custom import import_build
+
+        import_build(model)
+
+
+def check_cache(ctx: typer.Context, kind: str, gib: float | None) -> None:
+    """Refuse a size without a cache, or one that is none: InputError."""
+    refuse_unused(ctx, "cache_gib", when=kind == "none", reason="without --cache ram")
+    if gib is not None and not 0 < gib < 2**20:
+        raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
+
+
+def choose_cache(store: "Store", config: TrainConfig, kind: str, gib: float | None) -> int:
+    """Decide how many bytes of decoded samples may be kept, and report how many samples that is."""
+    from hpa_data.reader.cache import choose_cache_bytes
+
+    if kind == "none":
+        return 0
+    layouts = [store.part(name).layout for name in config.parts]
+    height, width, n_channels = layouts[0].image_shape
+    image_bytes = height * width * (len(config.channels) or n_channels)
+    n_samples = sum(layout.n_samples for layout in layouts)
+    n_bytes = choose_cache_bytes(None if gib is None else int(gib * 2**30), n_samples * image_bytes)
+    print(f"Cache in memory: up to {min(n_bytes // image_bytes, n_samples)} of {n_samples} samples", file=sys.stderr)
+    return n_bytes
