@@ -98,9 +98,7 @@ def _check(name: str, model: Any, image_shape: tuple[int, int, int], n_classes: 
     shapes = (None, *image_shape), (None, n_classes)
     found = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     if found != shapes:
-        raise _wrong(
-            name, f"its input and output have the shapes {found[0]} and {found[1]}, not {shapes[0]}, {shapes[1]}"
-        )
+        raise _wrong(name, f"its shapes are {found[0]} and {found[1]}, not {shapes[0]} and {shapes[1]}")
     if not any(layer.name.startswith(HEAD) and layer.weights for layer in model.layers):
         raise _wrong(name, f"no layer with weights is named {HEAD}…, as those of the classification head are")
 
