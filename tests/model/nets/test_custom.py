@@ -1,6 +1,5 @@
 """Networks of other packages: how they are named, imported, checked, trained; and who may not have one imported."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from hpa_data.errors import InputError
 from hpa_model import nets
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model
-from tests.builders import Hpa, assert_refused, build_store
+from tests.builders import Hpa, assert_refused, build_store, make_rows, make_run
 
 ROOT = Path(__file__).parents[3]
 TINY = Dataset(name="tiny", channels=HPA_2018.channels, classes=("a", "b", "c"), height=24, width=24)
@@ -107,18 +106,12 @@ def test_an_installed_module_goes_before_one_of_the_current_folder(folder: Path)
     assert str(folder) not in sys.path
 
 
-def test_a_run_or_a_model_of_a_stranger_imports_nothing(run: Path, folder: Path, hpa: Hpa) -> None:
+def test_a_run_or_a_model_of_a_stranger_imports_nothing(folder: Path) -> None:
     (folder / "evil.py").write_text("open('imported', 'w')\n" + LAYERED)
     (folder / "layered.py").write_text(LAYERED)
     nets.build("layered:build", (24, 24, 4), 3).save("model.keras")
-    shutil.copytree(run, folder / "run")
-    (folder / "run" / "seal.json").unlink()
-    config = json.loads((folder / "run" / "config.json").read_text())
-    config["config"]["model"] = "evil:build"
-    (folder / "run" / "config.json").write_text(json.dumps(config))
-    for fold in ("fold0", "fold1"):
-        content = (folder / "model.keras").read_bytes()
-        (folder / "run" / fold / "best.keras").write_bytes(content)
+    make_run(folder / "run", make_rows(), model="evil:build")
+    shutil.copy(folder / "model.keras", folder / "run" / "fold0" / "best.keras")
     code = (
         "import sys; sys.path.insert(0, '.')\n"
         "from pathlib import Path\n"
