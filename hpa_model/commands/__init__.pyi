@@ -8,6 +8,7 @@ from . import evaluate as evaluate
 from . import models as models
 from . import options as options
 from . import predict as predict
+from . import pretrain as pretrain
 from . import recipes as recipes
 from . import train as train
 from . import verify as verify

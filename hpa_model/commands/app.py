@@ -30,6 +30,7 @@ from hpa_model.commands.ensemble import ensemble
 from hpa_model.commands.evaluate import compare, evaluate
 from hpa_model.commands.models import models
 from hpa_model.commands.predict import predict
+from hpa_model.commands.pretrain import pretrain
 from hpa_model.commands.recipes import recipes
 from hpa_model.commands.train import finetune, train
 from hpa_model.commands.verify import verify
@@ -49,6 +50,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Training": {
         "models": models,
         "recipes": recipes,
+        "pretrain": pretrain,
         "train": train,
         "finetune": finetune,
         "baseline": baseline,

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from hpa_model.evaluation.records import Scores
     from hpa_model.runs.history import EpochRecord
 
-# A panel of the help texts.
-RESOURCES = "Memory and checkpoints"
 DEFAULTS = TrainConfig()
 _PARTS, _CHANNELS = list(DEFAULTS.parts), list(DEFAULTS.channels)
 
@@ -57,8 +55,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
         str | None,
         typer.Option(
             metavar="none|imagenet|FILE|RUN",
-            help="Start from ImageNet's weights of a backbone, from a file of Keras, or from the models of a finished "
-            "run of the same network, on any store and classes.",
+            help="Start from ImageNet's weights, a Keras file, a run of this network or an encoder of `hpa pretrain`.",
         ),
     ] = None,
     setting: Annotated[
@@ -139,7 +136,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
 
     check_cache(ctx, cache, cache_gib)
     recipe = None if recipe is None else find_recipe(recipe)
-    config = _read_settings(ctx, recipe, setting or [])
+    config = read_settings(ctx, recipe, setting or [])
     refuse_unused(ctx, "fold_method", "duplicates", when=config.legacy_leak, reason="with --legacy-leak")
     opened = open_store(store)
 
@@ -259,7 +256,7 @@ def finetune(
     show(_to_json([*before, (finished.run, finished.scores)]), as_json, text)
 
 
-def _read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
+def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
     """Merge the settings of a recipe, of ``--set`` and of the options on the command line, later ones winning."""
     from hpa_model.config import make_config, merge_settings, parse_image_size, parse_setting, read_recipe
 
@@ -303,6 +300,8 @@ def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:
         lines.append(f"Started from the {what} of {description.weights}")
     if description.n_seen:
         lines.append(f"All scores are inflated: those models were trained on {description.n_seen} samples scored here.")
+    if description.n_seen_unlabeled:
+        lines.append(f"Seen in pre-training, without labels: {description.n_seen_unlabeled} of the samples scored here")
     if description.n_left_out:
         lines.append(f"Left out, could not be converted: {description.n_left_out} samples")
     return "\n".join([*lines, write_report_file(run, store, scores)])

@@ -13,14 +13,14 @@ from hpa_data.errors import N_EXAMPLES, InputError, Notice
 if TYPE_CHECKING:
     from hpa_model.runs.check import RunVerification
 
-# In a run folder.
-CONFIG_FILE = "config.json"
+# In a run folder, and in that of a pre-training.
+DESCRIPTION_FILES = ("config.json", "pretraining.json")
 
 
 @functools.wraps(stores.verify)
 def verify(store: str, **options: Any) -> None:
-    """Check a store, or a run folder, which is told by its config.json."""
-    if not Path(store, CONFIG_FILE).is_file():
+    """Check a store, or the folder of a run or a pre-training, which is told by its description."""
+    if not any(Path(store, name).is_file() for name in DESCRIPTION_FILES):
         stores.verify(store, **options)
         return
     from hpa_model.runs.check import verify_run

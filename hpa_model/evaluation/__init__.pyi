@@ -5,6 +5,7 @@ from . import difference as difference
 from . import figure_classes as figure_classes
 from . import figure_history as figure_history
 from . import figure_members as figure_members
+from . import figure_pretraining as figure_pretraining
 from . import figure_probs as figure_probs
 from . import figure_runs as figure_runs
 from . import figure_scores as figure_scores

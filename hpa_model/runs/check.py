@@ -1,4 +1,4 @@
-"""Checking the files of a run: those that are sealed by their SHA-256, the others by reading them."""
+"""Checking the files of a run or a pre-training: those that are sealed by their SHA-256, the others by reading them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,9 +8,10 @@ from pathlib import Path
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.lock import hold_store
-from hpa_model.runs.folder import CORRUPTION_ERRORS, SCORES_FILE, RunDescription, list_sealed, read_run
+from hpa_model.runs.folder import CORRUPTION_ERRORS, SCORES_FILE, list_sealed, read_run
 from hpa_model.runs.members import check_member, find_member
-from hpa_model.runs.readers import list_readers
+from hpa_model.runs.pretraining import ENCODER_FILE, is_pretraining, list_pretraining_readers, read_pretraining
+from hpa_model.runs.readers import Readers, list_readers
 from hpa_model.runs.seal import SealError, begin_seal, hash_file, read_seal, seal_hashes
 
 
@@ -39,6 +40,7 @@ def verify_run(run: Path, *, seal: bool = False) -> RunVerification:
     Parameters
     ----------
     run : Path
+        Or the folder of a pre-training.
     seal : bool
         Add a seal to a finished run that has none, or a damaged one, if nothing else is wrong with it.
 
@@ -48,7 +50,7 @@ def verify_run(run: Path, *, seal: bool = False) -> RunVerification:
         If the folder is not a run, or another process is writing to it and `seal` is asked for.
     """
     with hold_store(run, what="run") if seal else contextlib.nullcontext():
-        description = read_run(run, compares_seal=False)
+        readers, last_file = _list_readers(run)
         of_seal: list[str] = []  # what is wrong with the seal itself
         files = None
         try:
@@ -56,8 +58,7 @@ def verify_run(run: Path, *, seal: bool = False) -> RunVerification:
         except SealError as error:
             of_seal = [str(error)]
         has_seal, files = files is not None, files or {}
-        names = list_sealed(range(description.config.folds))
-        unsealed = tuple(name for name in names if name not in files and (run / name).is_file())
+        unsealed = tuple(name for name in readers if name not in files and (run / name).is_file())
 
         findings: list[str] = []
         for name, sha256 in files.items():
@@ -67,19 +68,18 @@ def verify_run(run: Path, *, seal: bool = False) -> RunVerification:
                 elif hash_file(run / name) != sha256:
                     findings.append(f"{name} is not as it was sealed")
         hashes: dict[str, str] = {}
-        readers = list_readers(run, description)
         for name in unsealed:
             with _collect(findings, run / name):
                 if seal:  # before it is read: what changes in between is not sealed as good
                     hashes[name] = hash_file(run / name)
                 readers[name]()
-        findings += _check_members(run, description)
+        findings += _check_members(run)
 
         if not seal or findings or not unsealed:
             return RunVerification(
                 run=run, n_files=len(files), findings=tuple(dict.fromkeys(of_seal + findings)), unsealed=unsealed
             )
-        if not (run / SCORES_FILE).exists():
+        if not (run / last_file).exists():
             raise InputError(f"Cannot seal {run}: it is not finished. Run the command that began it again.")
         if not has_seal:
             begin_seal(run)
@@ -87,14 +87,27 @@ def verify_run(run: Path, *, seal: bool = False) -> RunVerification:
     return RunVerification(run=run, n_files=len(files) + len(hashes), findings=(), unsealed=(), n_sealed=len(hashes))
 
 
-def _check_members(run: Path, description: RunDescription) -> list[str]:
+def _check_members(run: Path) -> list[str]:
     """List what is wrong with the members of an ensemble, without which it cannot predict."""
     findings: list[str] = []
+    if is_pretraining(run):
+        return findings
+    description = read_run(run, compares_seal=False)
     for member in description.ensemble.members if description.ensemble else ():
         with _collect(findings, Path(member.run)):
             folder = find_member(run, member)
             check_member(run, member, folder, read_run(folder), range(description.config.folds))
     return findings
+
+
+def _list_readers(run: Path) -> tuple[Readers, str]:
+    """List what reads each file that is sealed, by name, and name the one that shows that all is finished."""
+    if is_pretraining(run):
+        read_pretraining(run, compares_seal=False)
+        return list_pretraining_readers(run), ENCODER_FILE
+    description = read_run(run, compares_seal=False)
+    readers = list_readers(run, description)
+    return {name: readers[name] for name in list_sealed(range(description.config.folds))}, SCORES_FILE
 
 
 @contextlib.contextmanager

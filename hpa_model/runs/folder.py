@@ -107,13 +107,17 @@ class RunDescription:
     """Which duplicates were looked for, and kept in one fold; None in runs of versions before 0.4.0."""
 
     weights: str = field(default="", metadata={"absent": ""})
-    """The run or the file that the training started from, or ``imagenet``; empty for one from random weights."""
+    """The run, the pre-training or the file that the training started from, or ``imagenet``; empty for one from random
+    weights."""
 
     weights_models: tuple[str, ...] = field(default=(), metadata={"absent": ()})
-    """SHA-256 of the best models of that run, in hexadecimal, one per fold; or of that file, one alone."""
+    """SHA-256 of the best models of that run, in hexadecimal, one per fold; or of that encoder or file, one alone."""
 
     n_seen: int = field(default=0, metadata={"absent": 0})
     """Samples that are validated by a fold which started from a model that was trained on them: scores are inflated."""
+
+    n_seen_unlabeled: int = field(default=0, metadata={"absent": 0})
+    """Samples that are validated and that the encoder to start from was trained on, without their labels."""
 
     origin: Origin | None = field(default=None, metadata={"absent": None})
     """When, where and how it was begun; None in runs of versions before 0.4.0. Says nothing about the results."""

@@ -17,6 +17,8 @@ from . import overview as overview
 from . import pretrain as pretrain
 from . import pretrain_data as pretrain_data
 from . import pretrain_folder as pretrain_folder
+from . import pretrain_pictures as pretrain_pictures
+from . import pretrained as pretrained
 from . import run as run
 from . import start as start
 from . import tensorboard as tensorboard

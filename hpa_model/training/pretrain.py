@@ -1,5 +1,6 @@
 """Pre-training: an autoencoder learns to reconstruct images, without labels, and its encoder is kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hpa_model.config.pretraining import PretrainSettings
 from hpa_model.nets.autoencoder import copy_encoder, cut_encoder, find_encoder
 from hpa_model.runs.checkpoint import START, read_state
 from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE
-from hpa_model.runs.history import ReconstructionRecord, find_kept
+from hpa_model.runs.history import ReconstructionRecord, find_kept, read_reconstruction_epochs
 from hpa_model.runs.models import is_complete, load_model, save_model
 from hpa_model.runs.pretraining import ENCODER_FILE, SEALED_FILES, TRAINED_FILES
 from hpa_model.runs.seal import seal_files, unseal_files
@@ -28,6 +29,7 @@ from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, ig
 from hpa_model.training.objective import REMEDY, Objective, Validation
 from hpa_model.training.overview import describe_network
 from hpa_model.training.pretrain_folder import OpenPretraining, build_network, build_untrained, open_pretraining
+from hpa_model.training.pretrain_pictures import draw_loss_figure, draw_reconstructions
 from hpa_model.training.run import prepare_backend
 
 NAME = "the autoencoder"
@@ -54,6 +56,12 @@ class FinishedPretraining:
     val_loss: float
     val_explained: float
     """Of that epoch, see `ReconstructionRecord`."""
+
+    pictures: tuple[Path, ...]
+    """Originals beside reconstructions, and the losses over the epochs."""
+
+    missing: str = ""
+    """The package without which the losses could not be drawn."""
 
 
 def pretrain(
@@ -122,7 +130,13 @@ def pretrain(
             fit_fold(autoencoder, job)
             _write_encoder(opened)
             seal_files(out, SEALED_FILES)
-        history = read_state(out / CHECKPOINT_FILE).reconstructions
+        history = _read_history(out)
+        pictures = [draw_reconstructions(out, opened.description, opened.reader, opened.validation)]
+        missing = ""
+        try:
+            pictures.append(draw_loss_figure(out, config.keep))
+        except ImportError as error:
+            missing = str(error.name)
     kept = find_kept(history, config.keep)
     return FinishedPretraining(
         folder=out,
@@ -133,11 +147,19 @@ def pretrain(
         best_epoch=kept.epoch,
         val_loss=kept.val_loss,
         val_explained=kept.val_explained,
+        pictures=tuple(pictures),
+        missing=missing,
     )
 
 
 def _is_finished(out: Path, epochs: int) -> bool:
-    return is_complete(out / ENCODER_FILE) and read_state(out / CHECKPOINT_FILE).epoch >= epochs
+    return is_complete(out / ENCODER_FILE) and len(_read_history(out)) >= epochs
+
+
+def _read_history(out: Path) -> Sequence[ReconstructionRecord]:
+    """Read the finished epochs; the checkpoint of a finished pre-training may have been removed."""
+    path = out / CHECKPOINT_FILE
+    return read_state(path).reconstructions if path.exists() else read_reconstruction_epochs(out)
 
 
 def _announce(opened: OpenPretraining, job: FoldJob, autoencoder: keras.Model, progress: Progress) -> None:

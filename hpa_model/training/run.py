@@ -41,6 +41,7 @@ from hpa_model.runs.seal import SEAL_FILE, read_file
 from hpa_model.training.base import BaseRun
 from hpa_model.training.data import summarize_data
 from hpa_model.training.network import build_network
+from hpa_model.training.pretrained import EncoderWeights, describe_seen_unlabeled
 from hpa_model.training.start import Start
 from hpa_model.training.weights import describe_seen
 
@@ -114,16 +115,35 @@ def open_run(
         if before is None and config.duplicates == "auto":
             for notice in plan.leak_check.list_notices():
                 progress.note(str(notice))
-        seen = [] if weights is None else weights.find_seen(store, plan, reader)
-        if seen:
-            progress.note(str(describe_seen(seen, description.weights)))
-        description = replace(description, n_seen=len(seen) if base is None else base.description.n_seen)
+        if weights is not None:
+            description = _count_seen(weights, description, store, plan, reader, progress)
+        elif base is not None:
+            seen = base.description.n_seen, base.description.n_seen_unlabeled
+            description = replace(description, n_seen=seen[0], n_seen_unlabeled=seen[1])
         with hold_run(out, description, overwrite=overwrite):
             if (out / FOLDS_FILE).exists():
                 check_folds(out, plan, reader)
             write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader))
             _record_epochs(out, config.epochs)
             yield OpenRun(folder=out, description=description, plan=plan, reader=reader, is_new=is_new)
+
+
+def _count_seen(  # noqa: PLR0917 - one call, with names beside it
+    weights: Start,
+    description: RunDescription,
+    store: Store,
+    plan: FoldPlan,
+    reader: Reader,
+    progress: Progress,
+) -> RunDescription:
+    """Record how many validated samples the weights to start from were trained on, and tell of them."""
+    seen = weights.find_seen(store, plan, reader)
+    if seen:
+        progress.note(str(describe_seen(seen, description.weights)))
+    unlabeled = weights.find_seen_unlabeled(store, plan, reader) if isinstance(weights, EncoderWeights) else []
+    if unlabeled:
+        progress.note(str(describe_seen_unlabeled(unlabeled, description.weights)))
+    return replace(description, n_seen=len(seen), n_seen_unlabeled=len(unlabeled))
 
 
 def _plan(

@@ -1,4 +1,4 @@
-"""What a training starts from: another run, a file, ImageNet's weights; or on resuming, what is gone since."""
+"""What a training starts from: a run, an encoder, a file, ImageNet's weights; or on resuming, what is gone since."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +11,10 @@ from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import CHECKPOINT_FILE, CONFIG_FILE, RunDescription, fold_folder, read_run
+from hpa_model.runs.pretraining import is_pretraining
 from hpa_model.training.from_file import IMAGENET, FileWeights, open_file_weights, open_imagenet
 from hpa_model.training.network import build_network
+from hpa_model.training.pretrained import EncoderWeights, open_encoder
 from hpa_model.training.weights import Weights, open_weights
 
 
@@ -41,7 +43,7 @@ class GoneWeights:
         return []
 
 
-Start = Weights | FileWeights | GoneWeights
+Start = Weights | EncoderWeights | FileWeights | GoneWeights
 
 
 def open_start(weights: str | Path | None, config: TrainConfig, out: Path, *, overwrite: bool) -> Start | None:
@@ -50,7 +52,7 @@ def open_start(weights: str | Path | None, config: TrainConfig, out: Path, *, ov
     Parameters
     ----------
     weights : str or Path, optional
-        ``none``, ``imagenet``, the path of a file of weights, or of the folder of a finished run.
+        ``none``, ``imagenet``, the path of a file of weights, or of the folder of a finished run or pre-training.
     config : TrainConfig
     out : Path
         The run folder. What its run started from may be gone, if it is to be resumed.
@@ -68,7 +70,7 @@ def open_start(weights: str | Path | None, config: TrainConfig, out: Path, *, ov
             return open_imagenet(config)
         path = Path(weights)
         if path.is_dir():
-            return open_weights(path)
+            return open_encoder(path) if is_pretraining(path) else open_weights(path)
         if not path.exists():
             raise InputError(
                 "weights must be none, imagenet, a file of weights, or the folder of a run. Received: "

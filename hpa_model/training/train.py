@@ -50,7 +50,8 @@ def train(
     weights : str or Path, optional
         A finished run to start from, of the same network and at least as many folds: each fold starts from the best
         model of that fold. Where the classes differ, the classification head is new. `progress` is told if samples are
-        validated here that these models were trained on. Or a file that Keras wrote, ``.keras``, ``.weights.h5`` or
+        validated here that these models were trained on. Or a finished pre-training, see `pretrain.pretrain`: the
+        convolutions of each fold start from its encoder. Or a file that Keras wrote, ``.keras``, ``.weights.h5`` or
         ``.h5``, or ``imagenet`` for the weights that `keras.applications` publishes: each fold starts from it, with a
         new classification head. Or ``none``.
     cache_bytes : int

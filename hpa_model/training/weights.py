@@ -1,7 +1,7 @@
 """Weights to start from: the models of another finished run, perhaps of other samples and other classes."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,10 +80,10 @@ class Weights:
         known: dict[object, set[int]] = defaultdict(set)  # by id and by pixels, the folds that validated them there
         for name, fold in validated.items():
             known[name].add(fold)
-        for name, key in self._read_pixels():
+        for name, key in read_pixels(self.description.store, self.description.fingerprints):
             if name in validated:
                 known[key].add(validated[name])
-        keys = dict(enumerate(key for _, key in _list_pixels(store, list(dict.fromkeys(reader.parts)))))
+        keys = dict(enumerate(key for _, key in list_pixels(store, list(dict.fromkeys(reader.parts)))))
         seen = []
         for index in np.flatnonzero(plan.folds >= 0).tolist():
             fold = int(plan.folds[index])
@@ -91,15 +91,6 @@ class Weights:
             if any(known.get(key, set()) - {fold} for key in (reader.ids[index], keys[index])):
                 seen.append(reader.ids[index])
         return seen
-
-    def _read_pixels(self) -> Iterator[tuple[str, object]]:
-        try:
-            store = open_store(self.description.store)
-            manifests = {name: store.part(name).manifest for name in self.description.config.parts}
-        except InputError:
-            return
-        if all(manifest.fingerprint == self.description.fingerprints[name] for name, manifest in manifests.items()):
-            yield from _list_pixels(store, list(manifests))
 
     def _differs(self, how: str) -> InputError:
         return InputError(
@@ -126,7 +117,18 @@ def describe_seen(seen: list[str], folder: str) -> Notice:
     )
 
 
-def _list_pixels(store: Store, parts: list[str]) -> Iterator[tuple[str, object]]:
+def read_pixels(location: str, fingerprints: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    """Yield what `list_pixels` does for parts of a store; nothing if it is gone, or a part has another fingerprint."""
+    try:
+        store = open_store(location)
+        found = {name: store.part(name).manifest.fingerprint for name in fingerprints}
+    except InputError:
+        return
+    if found == fingerprints:
+        yield from list_pixels(store, list(found))
+
+
+def list_pixels(store: Store, parts: list[str]) -> Iterator[tuple[str, object]]:
     """Yield id and a key of the pixels of each sample; a key of its own for one that shows nothing."""
     for name in parts:
         part = store.part(name)

@@ -1,0 +1,176 @@
+"""The command `hpa pretrain`: its options and its text."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from hpa_data.commands.console import progress, quiet, resumable, show
+from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes
+from hpa_data.errors import InputError
+from hpa_data.reader.limits import RETRY_MINUTES
+from hpa_model.commands.channels import SETTINGS, RecipeChannels
+from hpa_model.commands.options import CacheGib, CacheKind, CheckpointMinutes, check_cache, choose_cache
+from hpa_model.commands.train import read_settings
+from hpa_model.config import DEFAULTS, Precision
+from hpa_model.config.pretraining import UNUSED_SETTINGS, PretrainSettings
+
+if TYPE_CHECKING:
+    from hpa_data.store.store import Store
+    from hpa_model.runs.history import ReconstructionRecord
+    from hpa_model.training.pretrain import FinishedPretraining
+
+DEFAULT_SETTINGS = PretrainSettings()
+_PARTS, _CHANNELS = list(DEFAULTS.parts), list(DEFAULTS.channels)
+
+
+def _setting(*flags: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - Typer's name
+    return typer.Option(*flags, help=help, metavar=metavar, rich_help_panel=SETTINGS)
+
+
+def pretrain(
+    ctx: typer.Context,
+    store: Annotated[str, typer.Argument(help=STORE + "; labels are not needed, and not read.")],
+    out: Annotated[Path, typer.Option(help="The folder to make, or to resume.")],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Settings: a name, see `hpa recipes`, or a TOML file. Options on the command line take precedence. "
+            "What concerns classes and folds is not used.",
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a recipe, such as optimizer=sgd; repeatable."),
+    ] = None,
+    mask: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of each image that is masked, to be filled in.")
+    ] = DEFAULT_SETTINGS.mask,
+    mask_patch: Annotated[
+        int, typer.Option(metavar="N", help="Side of a masked patch, in pixels of the network's input.")
+    ] = DEFAULT_SETTINGS.mask_patch,
+    noise: Annotated[
+        float, typer.Option(metavar="SD", help="Standard deviation of added noise; 1 is the range of gray levels.")
+    ] = DEFAULT_SETTINGS.noise,
+    validation_share: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the samples that are held out to validate on.")
+    ] = DEFAULT_SETTINGS.validation_share,
+    model: Annotated[str, _setting(help="The network, see `hpa models`.", metavar="NAME")] = DEFAULTS.model,
+    parts: Annotated[
+        list[str],
+        _setting("--part", help="A part of STORE to train on, labeled or not; repeatable.", metavar="NAME"),
+    ] = _PARTS,
+    channels: RecipeChannels = _CHANNELS,
+    epochs: Annotated[int, _setting(help="Number of epochs.", metavar="N")] = DEFAULTS.epochs,
+    batch_size: Annotated[int, _setting(help="Images per step.", metavar="N")] = DEFAULTS.batch_size,
+    learning_rate: Annotated[
+        float, _setting(help="Learning rate of the first epoch.", metavar="RATE")
+    ] = DEFAULTS.learning_rate,
+    image_size: Annotated[
+        str,
+        _setting(
+            help="Size of the network's input: pixels of the shorter side, or ROWSxCOLUMNS. 0: its default, mostly the "
+            "size in the store.",
+            metavar="N",
+        ),
+    ] = str(DEFAULTS.image_size),
+    symmetries: Annotated[
+        bool, _setting("--symmetries", help="Flip and rotate training images at random, anew in each epoch.")
+    ] = DEFAULTS.symmetries,
+    precision: Annotated[
+        Precision, _setting(help=f"Precision of the arithmetic: {', '.join(get_args(Precision))}.", metavar="TYPE")
+    ] = DEFAULTS.precision,
+    devices: Annotated[int, _setting(help="Number of GPUs that share each batch.", metavar="N")] = DEFAULTS.devices,
+    seed: Annotated[
+        int, _setting(help="Seed of weights, order, held-out samples, masks and noise.", metavar="N")
+    ] = DEFAULTS.seed,
+    cache: CacheKind = "none",
+    cache_gib: CacheGib = None,
+    checkpoint_minutes: CheckpointMinutes = 10,
+    overwrite: Overwrite = False,
+    retry_minutes: RetryMinutes = RETRY_MINUTES,
+    as_json: Json = False,
+) -> None:
+    """Train an encoder without labels, for `hpa train --weights`; rerun to resume.
+
+    The convolutions of the network and their mirror image learn to reconstruct the images.
+    """
+    from hpa_data.store.store import open_store
+    from hpa_model.config.library import find_recipe
+
+    check_cache(ctx, cache, cache_gib)
+    _refuse_unused_settings(setting or [])
+    config = read_settings(ctx, None if recipe is None else find_recipe(recipe), setting or [])
+    settings = PretrainSettings(mask=mask, mask_patch=mask_patch, noise=noise, validation_share=validation_share)
+    opened = open_store(store)
+
+    with quiet():
+        from hpa_model.backend import describe_device
+        from hpa_model.training.job import Checkpointing
+        from hpa_model.training.pretrain import pretrain as pretrain_encoder
+
+        describe_device(1)  # its libraries write lines when they first look for GPUs
+
+    _name_other_parts(opened, config.parts)
+    cache_bytes = choose_cache(opened, config, cache, cache_gib)
+    with resumable(out, overwrite=overwrite), progress("images") as shown:
+        finished = pretrain_encoder(
+            opened,
+            config,
+            out,
+            settings=settings,
+            overwrite=overwrite,
+            cache_bytes=cache_bytes,
+            progress=shown,
+            on_epoch=print_epoch,
+            checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes),
+        )
+    show(finished, as_json, describe(finished))
+
+
+def _refuse_unused_settings(texts: list[str]) -> None:
+    """Refuse a setting that is not used, if it is named on the command line: InputError."""
+    from hpa_model.config import parse_setting
+
+    for text in texts:
+        unused = sorted(parse_setting(text).keys() & set(UNUSED_SETTINGS))
+        if unused:
+            raise InputError(
+                f"{unused[0]} must not be set for `hpa pretrain`, which has no classes, folds or stages. Received: "
+                f"--set {text}. Leave it out."
+            )
+
+
+def _name_other_parts(store: "Store", parts: tuple[str, ...]) -> None:
+    """Say which parts of originals are not used."""
+    with contextlib.suppress(InputError):  # a plain HTTP server cannot list parts
+        others = [name for name in store.parts() if name not in parts and store.part(name).copies is None]
+        if others:
+            flags = " ".join(f"--part {part}" for part in (*parts, *others))
+            print(f"The store has further parts, which need no labels here: {flags}", file=sys.stderr)
+
+
+def describe(finished: "FinishedPretraining") -> str:
+    """Describe what was trained, and what to do next."""
+    lines = [
+        f"Trained on {finished.n_training:,} samples without their labels, validated on {finished.n_validation:,}.",
+        f"Reconstructions explain {max(finished.val_explained, 0):.1%} of the variance of the validation images; mean "
+        f"squared error {finished.val_loss:.3g}, epoch {finished.best_epoch} of {finished.n_epochs}.",
+        f"Encoder: {finished.encoder}",
+        *(f"Picture: {path}" for path in finished.pictures),
+    ]
+    if finished.missing:
+        lines.append(f"No figure of the losses: {finished.missing} is missing. Run: pip install '.[figures]'")
+    return "\n".join([*lines, f"To start a training from it: hpa train STORE --weights {finished.folder}"])
+
+
+def print_epoch(_: int, record: "ReconstructionRecord", is_best: bool) -> None:
+    """Print a line for an epoch, marked if its encoder is kept."""
+    print(
+        f"epoch {record.epoch:>3}  loss {record.loss:.5f}  val_loss {record.val_loss:.5f}  explained "
+        f"{record.val_explained:.3f}  {record.images_per_s:.1f} images/s{'  kept' if is_best else ''}",
+        file=sys.stderr,
+    )
