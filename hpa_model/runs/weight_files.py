@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -27,17 +27,19 @@ MAX_OBJECTS = 10**5
 MAX_REASON = 200
 
 
-def load_source(path: Path, network: keras.Model, backbone: Backbone | None) -> keras.Model:
+def load_source(path: Path, build: Callable[[], keras.Model], backbone: Backbone | None, *, name: str) -> keras.Model:
     """Load a file of weights, or a saved model, as a model with these weights.
 
     Parameters
     ----------
     path : Path
         ``.keras``, ``.weights.h5`` or Keras's older ``.h5``.
-    network : keras.Model
-        The network that is to start from it. Its weights are of no use afterwards.
+    build : function
+        Builds the network that is to start from it.
     backbone : Backbone, optional
         What the network is built on, whose published form a file of weights may be of.
+    name : str
+        Of the network, for messages.
 
     Raises
     ------
@@ -53,7 +55,8 @@ def load_source(path: Path, network: keras.Model, backbone: Backbone | None) -> 
     with refuse_file(path):
         check_arrays(path)
     reasons = []
-    for model in [network] if backbone is None else [backbone.build_published(), network]:
+    for make in [build] if backbone is None else [backbone.build_published, build]:
+        model = make()
         for weight in model.weights:  # what Keras leaves as it was, with or without a word, does not stay unnoticed
             weight.assign(np.full(weight.shape, np.nan, np.float32))
         try:
@@ -67,7 +70,7 @@ def load_source(path: Path, network: keras.Model, backbone: Backbone | None) -> 
             check_finite(model, path)
             return model
     raise InputError(
-        f"Cannot start from {path}: its arrays are not those of {network.name}; {reasons[0]}. Pass weights of the same "
+        f"Cannot start from {path}: its arrays are not those of {name}; {reasons[0]}. Pass weights of the same "
         "network, or another --model."
     )
 

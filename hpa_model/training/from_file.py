@@ -1,6 +1,7 @@
 """Weights to start from: of a file, or those of `keras.applications` for ImageNet; not of the classification head."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -52,7 +53,9 @@ class FileWeights:
                 "begin again with --overwrite."
             )
         config = description.config
-        source = load_source(self.path, build_network(description, fold=fold), BACKBONES.get(config.model))
+        source = load_source(
+            self.path, partial(build_network, description, fold=fold), BACKBONES.get(config.model), name=config.model
+        )
         network = build_network(description, fold=fold)
         self._copy(source, network, description)
         return network

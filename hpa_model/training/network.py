@@ -97,9 +97,12 @@ def check_model(run: Path, fold: int, sha256: str, *, purpose: str, content: byt
 
 def choose_stages(description: RunDescription) -> TrainConfig:
     """Return the settings of a run with one stage alone, of all layers, unless it starts from weights."""
-    if description.weights:
-        return description.config
-    return replace(description.config, head_epochs=0, backbone_rate_factor=1.0)
+    return description.config if description.weights else one_stage(description.config)
+
+
+def one_stage(config: TrainConfig) -> TrainConfig:
+    """Return settings with one stage, of all layers, for what has no trained backbone to keep."""
+    return replace(config, head_epochs=0, backbone_rate_factor=1.0)
 
 
 def seed_fold(config: TrainConfig, fold: int) -> None:
