@@ -230,6 +230,40 @@ def test_a_hostile_file_is_refused(three: Store, tmp_path: Path) -> None:
         build(tmp_path / "code.keras", three)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+@pytest.mark.parametrize("name", ["densenet121", "resnet50v2", "inceptionv3", "convnext-tiny", "efficientnetv2-b0"])
+def test_weights_saved_from_keras_applications_are_taken_layer_by_layer(
+    three: Store, four: Store, tmp_path: Path, name: str, suffix: str
+) -> None:
+    keras.utils.set_random_seed(3)
+    saved = BACKBONES[name].application(include_top=True, weights=None, classes=7)
+    file = tmp_path / f"w{suffix}"
+    (saved.save_weights if suffix == ".weights.h5" else saved.save)(file)
+    size = BACKBONES[name].min_size
+    shape = {"height": size, "width": size}
+    options = {"scaling": "imagenet"} if name == "densenet121" else {}
+    config = dataclasses.replace(CONFIG, model=name, options=options)  # type: ignore[arg-type]
+    expected = list_weights(saved)
+    for store in (three, four):
+        description = describe(store, CONFIG)
+        assert description.dataset is not None
+        description = dataclasses.replace(
+            description,
+            config=config,
+            image_shape=(size, size, description.image_shape[2]),
+            dataset=dataclasses.replace(description.dataset, **shape),  # type: ignore[arg-type]
+        )
+        start = open_start(file, config, Path("no such run"), overwrite=False)
+        assert start is not None
+        found = list_weights(start.build(description, fold=0))
+        assert len(found) == len(expected)
+        for ours, theirs in zip(
+            found[1 if store is four else 0 : -1], expected[1 if store is four else 0 :], strict=False
+        ):
+            assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
+
+
 def test_without_a_network_the_weights_of_imagenet_are_named_with_their_place(
     three: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hpa: Hpa
 ) -> None:
