@@ -27,6 +27,7 @@ REFUSED = {
     "folds": "nowhere",
     "recipes": "nothing",
     "train": "nowhere --out run",
+    "pretrain": "nowhere --out run",
     "finetune": "nowhere",
     "baseline": "nowhere --out run",
     "ensemble": "nowhere elsewhere --out run",

@@ -17,7 +17,19 @@ from tests.builders import Hpa, assert_refused
 from tests.web_server import web_server
 
 # Those that read a store at a URL.
-READERS = ("preview", "stats", "folds", "train", "finetune", "baseline", "evaluate", "predict", "io", "step")
+READERS = (
+    "preview",
+    "stats",
+    "folds",
+    "train",
+    "pretrain",
+    "finetune",
+    "baseline",
+    "evaluate",
+    "predict",
+    "io",
+    "step",
+)
 COMMANDS = {name: command for panel in (*cli.PANELS.values(), cli.BENCH) for name, command in panel.items()}
 
 
@@ -48,6 +60,7 @@ def test_every_path_of_every_command_refuses_a_url(name: str, url: str) -> None:
         "synth gs://bucket/files",
         "demo https://host/demo",
         "train {store} --out s3://bucket/run",
+        "pretrain {store} --out s3://bucket/encoder",
         "predict {tmp} {store} --out s3://bucket/submission.csv",
         "compare {tmp} --out-csv file:///tmp/a.csv",
         "preview {store} --out s3://bucket/p.png",

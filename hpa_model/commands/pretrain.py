@@ -94,9 +94,10 @@ def pretrain(
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
-    """Train an encoder without labels, for `hpa train --weights`; rerun to resume.
+    """Train an encoder without labels; resumable.
 
-    The convolutions of the network and their mirror image learn to reconstruct the images.
+    The convolutions of the network and their mirror image learn to reconstruct the images. `hpa train --weights` starts
+    from them.
     """
     from hpa_data.store.store import open_store
     from hpa_model.config.library import find_recipe
