@@ -65,7 +65,8 @@ def _describe_stages(run: OpenRun) -> str:
     wanted, used = run.description.config, choose_stages(run.description)
     if used != wanted:
         return "; head_epochs and backbone_rate_factor are not used, as without --weights nothing is to be kept"
-    head = f"; first the classification head alone, {used.head_epochs} epochs" if used.head_epochs else ""
+    n_epochs = f"{used.head_epochs} epoch{'' if used.head_epochs == 1 else 's'}"
+    head = f"; first the classification head alone, for {n_epochs}" if used.head_epochs else ""
     factor = used.backbone_rate_factor
     return head + (f"; all layers at {factor:g} of that rate" if factor != 1 and used.head_epochs < used.epochs else "")
 
