@@ -52,7 +52,7 @@ def test_version_is_printed() -> None:
     [
         ("convert --loud", "No such option"),
         ("convert a b --codek raw", "--codec"),
-        ("trian a", "Did you mean 'train'?"),
+        ("trian a", "Did you mean 'train', 'pretrain'?"),
         ("convert a b --codec gzip", "'gzip' is not one of 'lz4hc', 'lz4', 'zstd', 'raw'"),
         ("convert a b --naming cagle", "'cagle' is not one of 'kaggle', 'hpav18', 'stack'"),
         ("convert a b --on-error stop", "'stop' is not one of 'skip', 'fail'"),

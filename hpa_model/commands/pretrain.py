@@ -96,8 +96,8 @@ def pretrain(
 ) -> None:
     """Train an encoder without labels; resumable.
 
-    The convolutions of the network and their mirror image learn to reconstruct the images. `hpa train --weights` starts
-    from them.
+    The convolutions of the network and their mirror image learn to reconstruct the images. The option `--weights` of
+    `hpa train` starts from them.
     """
     from hpa_data.store.store import open_store
     from hpa_model.config.library import find_recipe
@@ -165,7 +165,7 @@ def describe(finished: "FinishedPretraining") -> str:
     ]
     if finished.missing:
         lines.append(f"No figure of the losses: {finished.missing} is missing. Run: pip install '.[figures]'")
-    return "\n".join([*lines, f"To start a training from it: hpa train STORE --weights {finished.folder}"])
+    return "\n".join([*lines, f"To start a training from it: hpa train STORE --weights {finished.folder} --out RUN"])
 
 
 def print_epoch(_: int, record: "ReconstructionRecord", is_best: bool) -> None:
