@@ -1,7 +1,9 @@
 """Real files to test with: planes, label tables, stores, and the real samples where they exist; the command."""
 
+import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,19 @@ N_SAMPLES = 12
 # Whoever starts the tests in the background of a shell lets them ignore Ctrl-C, and commands would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What Dask sets for good in a process that starts workers in processes.
+SET_BY_DASK = ("MALLOC_TRIM_THRESHOLD_", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_what_dask_sets() -> Iterator[None]:
+    """Let the tests of a file see no variables that another one left: runs record them."""
+    unset = [name for name in SET_BY_DASK if name not in os.environ]
+    yield
+    for name in unset:
+        os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
