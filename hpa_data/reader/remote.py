@@ -124,9 +124,12 @@ class Server:
             delay_s = min(2 * delay_s, get_limits().max_delay_s)
 
     def list(self, store: Any) -> Any:
-        """Return all keys of a key-value store of TensorStore; NotImplementedError if the server lists none."""
+        """Return all keys of a key-value store of TensorStore; InputError if the server lists none."""
         if self.gate is not None and self.spec["driver"] == "http":
-            raise NotImplementedError("it is a plain web server")
+            raise InputError(
+                f"Cannot list the parts of {self.location}: its server does not list objects (it is a plain web "
+                "server). Name the part."
+            )
         if self.gate:
             self.gate.begin_list()
         (keys,) = self.read([store.list], f"the list of the objects at {self.location}")

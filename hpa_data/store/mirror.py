@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from hpa_data.errors import InputError, first_line
+from hpa_data.errors import InputError
 from hpa_data.format.arrays import ARRAYS, IMAGES, SEAL_KEY, check_ids
 from hpa_data.reader.gate import MAX_METADATA_BYTES
 from hpa_data.reader.kvstore import import_tensorstore, make_retries
@@ -52,13 +52,7 @@ class Mirror:
         InputError
             If the server cannot list objects, as most plain HTTP servers.
         """
-        try:
-            keys = self._server.list(self._store)
-        except NotImplementedError as error:
-            raise InputError(
-                f"Cannot list the parts of {self.url}: its server does not list objects ({first_line(error)}). Name "
-                "the part."
-            ) from error
+        keys = self._server.list(self._store)
         names = [key.decode("utf-8", "replace").split("/") for key in keys]
         return sorted({name[0] for name in names if len(name) == 2 and name[1] == "zarr.json"})
 
