@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-SETTINGS = "Settings of the recipe"
+from hpa_model.commands.options import SETTINGS
+
 HELP = "Channels to train on, by name and in this order: green, or green,blue; repeatable. By default all."
 
 Channels = Annotated[list[str], typer.Option("--channels", metavar="NAMES", help=HELP)]

@@ -1,19 +1,20 @@
 """Options that several commands of networks have."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from hpa_data.commands.options import refuse_unused
 from hpa_data.errors import InputError
-from hpa_model.config import TrainConfig
+from hpa_model.config import Precision, TrainConfig
 
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
 
-# A panel of the help texts.
+# Panels of the help texts.
 RESOURCES = "Memory and checkpoints"
+SETTINGS = "Settings of the recipe"
 
 CacheKind = Annotated[
     Literal["none", "ram"], typer.Option(rich_help_panel=RESOURCES, help="Keep decoded samples in memory, or not.")
@@ -43,6 +44,31 @@ Module = Annotated[
         "so its code is run.",
     ),
 ]
+
+
+def setting(*flags: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - Typer's name
+    """Make an option that is a setting of a recipe, too."""
+    return typer.Option(*flags, help=help, metavar=metavar, rich_help_panel=SETTINGS)
+
+
+Epochs = Annotated[int, setting(help="Number of epochs.", metavar="N")]
+BatchSize = Annotated[int, setting(help="Images per step.", metavar="N")]
+LearningRate = Annotated[float, setting(help="Learning rate of the first epoch.", metavar="RATE")]
+ImageSize = Annotated[
+    str,
+    setting(
+        help="Size of the network's input: pixels of the shorter side, or ROWSxCOLUMNS. 0: its default, mostly the "
+        "size in the store.",
+        metavar="N",
+    ),
+]
+Symmetries = Annotated[
+    bool, setting("--symmetries", help="Flip and rotate training images at random, anew in each epoch.")
+]
+PrecisionOption = Annotated[
+    Precision, setting(help=f"Precision of the arithmetic: {', '.join(get_args(Precision))}.", metavar="TYPE")
+]
+Devices = Annotated[int, setting(help="Number of GPUs that share each batch.", metavar="N")]
 
 
 def import_module(model: str | None) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,10 +11,24 @@ from hpa_data.commands.console import progress, quiet, resumable, show
 from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RETRY_MINUTES
-from hpa_model.commands.channels import SETTINGS, RecipeChannels
-from hpa_model.commands.options import CacheGib, CacheKind, CheckpointMinutes, check_cache, choose_cache
+from hpa_model.commands.channels import RecipeChannels
+from hpa_model.commands.options import (
+    BatchSize,
+    CacheGib,
+    CacheKind,
+    CheckpointMinutes,
+    Devices,
+    Epochs,
+    ImageSize,
+    LearningRate,
+    PrecisionOption,
+    Symmetries,
+    check_cache,
+    choose_cache,
+    setting,
+)
 from hpa_model.commands.train import read_settings
-from hpa_model.config import DEFAULTS, Precision
+from hpa_model.config import DEFAULTS
 from hpa_model.config.pretraining import UNUSED_SETTINGS, PretrainSettings
 
 if TYPE_CHECKING:
@@ -24,10 +38,6 @@ if TYPE_CHECKING:
 
 DEFAULT_SETTINGS = PretrainSettings()
 _PARTS, _CHANNELS = list(DEFAULTS.parts), list(DEFAULTS.channels)
-
-
-def _setting(*flags: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - Typer's name
-    return typer.Option(*flags, help=help, metavar=metavar, rich_help_panel=SETTINGS)
 
 
 def pretrain(
@@ -58,34 +68,21 @@ def pretrain(
     validation_share: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of the samples that are held out to validate on.")
     ] = DEFAULT_SETTINGS.validation_share,
-    model: Annotated[str, _setting(help="The network, see `hpa models`.", metavar="NAME")] = DEFAULTS.model,
+    model: Annotated[str, setting(help="The network, see `hpa models`.", metavar="NAME")] = DEFAULTS.model,
     parts: Annotated[
         list[str],
-        _setting("--part", help="A part of STORE to train on, labeled or not; repeatable.", metavar="NAME"),
+        setting("--part", help="A part of STORE to train on, labeled or not; repeatable.", metavar="NAME"),
     ] = _PARTS,
     channels: RecipeChannels = _CHANNELS,
-    epochs: Annotated[int, _setting(help="Number of epochs.", metavar="N")] = DEFAULTS.epochs,
-    batch_size: Annotated[int, _setting(help="Images per step.", metavar="N")] = DEFAULTS.batch_size,
-    learning_rate: Annotated[
-        float, _setting(help="Learning rate of the first epoch.", metavar="RATE")
-    ] = DEFAULTS.learning_rate,
-    image_size: Annotated[
-        str,
-        _setting(
-            help="Size of the network's input: pixels of the shorter side, or ROWSxCOLUMNS. 0: its default, mostly the "
-            "size in the store.",
-            metavar="N",
-        ),
-    ] = str(DEFAULTS.image_size),
-    symmetries: Annotated[
-        bool, _setting("--symmetries", help="Flip and rotate training images at random, anew in each epoch.")
-    ] = DEFAULTS.symmetries,
-    precision: Annotated[
-        Precision, _setting(help=f"Precision of the arithmetic: {', '.join(get_args(Precision))}.", metavar="TYPE")
-    ] = DEFAULTS.precision,
-    devices: Annotated[int, _setting(help="Number of GPUs that share each batch.", metavar="N")] = DEFAULTS.devices,
+    epochs: Epochs = DEFAULTS.epochs,
+    batch_size: BatchSize = DEFAULTS.batch_size,
+    learning_rate: LearningRate = DEFAULTS.learning_rate,
+    image_size: ImageSize = str(DEFAULTS.image_size),
+    symmetries: Symmetries = DEFAULTS.symmetries,
+    precision: PrecisionOption = DEFAULTS.precision,
+    devices: Devices = DEFAULTS.devices,
     seed: Annotated[
-        int, _setting(help="Seed of weights, order, held-out samples, masks and noise.", metavar="N")
+        int, setting(help="Seed of weights, order, held-out samples, masks and noise.", metavar="N")
     ] = DEFAULTS.seed,
     cache: CacheKind = "none",
     cache_gib: CacheGib = None,

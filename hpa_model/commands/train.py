@@ -13,19 +13,27 @@ from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes, refu
 from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.reader.limits import RETRY_MINUTES
-from hpa_model.commands.channels import SETTINGS, RecipeChannels, split_channels
+from hpa_model.commands.channels import RecipeChannels, split_channels
 from hpa_model.commands.evaluate import describe_comparison, describe_scores, write_report_file
 from hpa_model.commands.options import (
+    BatchSize,
     CacheGib,
     CacheKind,
     CheckpointMinutes,
+    Devices,
+    Epochs,
+    ImageSize,
+    LearningRate,
     Module,
+    PrecisionOption,
+    Symmetries,
     Tensorboard,
     check_cache,
     choose_cache,
     import_module,
+    setting,
 )
-from hpa_model.config import FoldChoice, Loss, Precision, TrainConfig
+from hpa_model.config import FoldChoice, Loss, TrainConfig
 
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
@@ -34,10 +42,6 @@ if TYPE_CHECKING:
 
 DEFAULTS = TrainConfig()
 _PARTS, _CHANNELS = list(DEFAULTS.parts), list(DEFAULTS.channels)
-
-
-def _setting(*flags: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - Typer's name
-    return typer.Option(*flags, help=help, metavar=metavar, rich_help_panel=SETTINGS)
 
 
 def train(  # the options of the recipe are called as the fields of TrainConfig, and default to its defaults
@@ -63,22 +67,22 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a recipe, such as optimizer=sgd; repeatable."),
     ] = None,
     model: Annotated[
-        str, _setting(help="The network, see `hpa models`, or package.module:function.", metavar="NAME")
+        str, setting(help="The network, see `hpa models`, or package.module:function.", metavar="NAME")
     ] = DEFAULTS.model,
     parts: Annotated[
-        list[str], _setting("--part", help="A part of STORE to train on; repeatable.", metavar="NAME")
+        list[str], setting("--part", help="A part of STORE to train on; repeatable.", metavar="NAME")
     ] = _PARTS,
     channels: RecipeChannels = _CHANNELS,
     folds: Annotated[
-        int, _setting(help="Number of folds; one model is trained for each.", metavar="N")
+        int, setting(help="Number of folds; one model is trained for each.", metavar="N")
     ] = DEFAULTS.folds,
     fold_method: Annotated[
         FoldMethod,
-        _setting(help=f"How samples are assigned to folds: {', '.join(get_args(FoldMethod))}.", metavar="METHOD"),
+        setting(help=f"How samples are assigned to folds: {', '.join(get_args(FoldMethod))}.", metavar="METHOD"),
     ] = DEFAULTS.fold_method,
     duplicates: Annotated[
         DuplicateSearch,
-        _setting(
+        setting(
             help=f"Duplicates that stay in one fold: {', '.join(get_args(DuplicateSearch))}. auto: near where that "
             "takes less than a minute, else exact.",
             metavar="KIND",
@@ -86,34 +90,21 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     ] = DEFAULTS.duplicates,
     legacy_leak: Annotated[
         bool,
-        _setting(
+        setting(
             "--legacy-leak",
             help="Split samples and copies alike into contiguous folds, as the paper probably did. Inflates scores.",
         ),
     ] = DEFAULTS.legacy_leak,
-    epochs: Annotated[int, _setting(help="Number of epochs.", metavar="N")] = DEFAULTS.epochs,
-    batch_size: Annotated[int, _setting(help="Images per step.", metavar="N")] = DEFAULTS.batch_size,
-    loss: Annotated[Loss, _setting(help="The loss; f1 is the soft macro-F1.")] = DEFAULTS.loss,
-    learning_rate: Annotated[
-        float, _setting(help="Learning rate of the first epoch.", metavar="RATE")
-    ] = DEFAULTS.learning_rate,
-    image_size: Annotated[
-        str,
-        _setting(
-            help="Size of the network's input: pixels of the shorter side, or ROWSxCOLUMNS. 0: its default, mostly the "
-            "size in the store.",
-            metavar="N",
-        ),
-    ] = str(DEFAULTS.image_size),
-    symmetries: Annotated[
-        bool, _setting("--symmetries", help="Flip and rotate training images at random, anew in each epoch.")
-    ] = DEFAULTS.symmetries,
-    precision: Annotated[
-        Precision, _setting(help=f"Precision of the arithmetic: {', '.join(get_args(Precision))}.", metavar="TYPE")
-    ] = DEFAULTS.precision,
-    devices: Annotated[int, _setting(help="Number of GPUs that share each batch.", metavar="N")] = DEFAULTS.devices,
+    epochs: Epochs = DEFAULTS.epochs,
+    batch_size: BatchSize = DEFAULTS.batch_size,
+    loss: Annotated[Loss, setting(help="The loss; f1 is the soft macro-F1.")] = DEFAULTS.loss,
+    learning_rate: LearningRate = DEFAULTS.learning_rate,
+    image_size: ImageSize = str(DEFAULTS.image_size),
+    symmetries: Symmetries = DEFAULTS.symmetries,
+    precision: PrecisionOption = DEFAULTS.precision,
+    devices: Devices = DEFAULTS.devices,
     seed: Annotated[
-        int, _setting(help="Seed of folds, weights, order, augmentation and dropout.", metavar="N")
+        int, setting(help="Seed of folds, weights, order, augmentation and dropout.", metavar="N")
     ] = DEFAULTS.seed,
     cache: CacheKind = "none",
     cache_gib: CacheGib = None,
