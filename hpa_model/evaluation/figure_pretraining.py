@@ -1,4 +1,4 @@
-"""The figures of a pre-training: losses over the epochs, and originals beside reconstructions."""
+"""The figure of a pre-training: the losses over the epochs."""
 
 from collections.abc import Sequence
 

@@ -32,6 +32,8 @@ UNUSED: dict[str, Callable[[TrainConfig], bool]] = {
     "finetune_loss": lambda config: not config.finetunings,
     "finetune_folds": lambda config: not config.finetunings,
 }
+# Those that do nothing in a training from random weights.
+OF_WEIGHTS = {"stem", "head_epochs", "backbone_rate_factor"}
 # Between these, the page of a run names the runs that fine-tuned it; they are written later.
 LINKS = ("<!-- fine-tuned -->", "<!-- /fine-tuned -->")
 
@@ -89,7 +91,12 @@ def write_report(run: Path, store: Store | None = None, *, scores: Scores | None
         figures=draw_figures(results, files=files),
         figures_folder=FIGURES_FOLDER if files else "",
         scores_file=SCORES_FILE,
-        settings=list_settings(results.description.config, results.description.baseline, results.description.ensemble),
+        settings=list_settings(
+            results.description.config,
+            results.description.baseline,
+            results.description.ensemble,
+            has_weights=bool(results.description.weights),
+        ),
         thresholdings=THRESHOLDINGS,
         images=images,
         classifier=IN_WORDS[results.description.baseline.model] if results.description.baseline else "",
@@ -139,9 +146,16 @@ def _link_back(results: Results, environment: jinja2.Environment) -> None:
 
 
 def list_settings(
-    config: TrainConfig, baseline: BaselineSettings | None = None, ensemble: EnsembleSettings | None = None
+    config: TrainConfig,
+    baseline: BaselineSettings | None = None,
+    ensemble: EnsembleSettings | None = None,
+    *,
+    has_weights: bool = False,
 ) -> list[Setting]:
-    """List the settings of a run, with their defaults; of one without a training of its own, those that it has."""
+    """List the settings of a run, with their defaults; of one without a training of its own, those that it has.
+
+    `has_weights` says whether the training started from weights.
+    """
     settings = [_setting(name, config, DEFAULTS) for name in TrainConfig.__dataclass_fields__]
     if baseline is not None:
         own = [_setting(name, baseline, BaselineSettings()) for name in BaselineSettings.__dataclass_fields__]
@@ -149,7 +163,7 @@ def list_settings(
     if ensemble is not None:
         method = Setting(name="method", value=ensemble.method, default="mean", is_default=ensemble.method == "mean")
         settings = [each for each in settings if each.name in SHARED_SETTINGS] + [method]
-    unused = {name for name, is_unused in UNUSED.items() if is_unused(config)}
+    unused = {name for name, is_unused in UNUSED.items() if is_unused(config)} | (set() if has_weights else OF_WEIGHTS)
     return [replace(each, is_used=each.name not in unused) for each in settings]
 
 

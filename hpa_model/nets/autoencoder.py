@@ -1,6 +1,5 @@
 """Autoencoders: the chain of convolutions of a network as the encoder, and a decoder that mirrors it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,6 +7,7 @@ from keras import layers, ops
 
 from hpa_data.errors import InputError
 from hpa_model.nets.catalog import NETS, dtype_policy
+from hpa_model.nets.matching import compare_layers, describe_scaling
 from hpa_model.nets.resize import AreaResize
 from hpa_model.nets.scale import ZScore
 
@@ -16,8 +16,6 @@ PREPARING = (layers.InputLayer, AreaResize, layers.Rescaling, ZScore)
 # Layers of an autoencoder that put out images, float32 (B, Y, X, C), scaled as the network scales them: as they are,
 # with mask and noise, and what the decoder makes of them.
 ORIGINAL, DAMAGED, RECONSTRUCTION = "original", "damaged", "reconstruction"
-# Settings of a layer that change what it computes with the same weights.
-COMPARED = ("strides", "padding", "activation")
 
 
 class MaskPatches(layers.Layer):
@@ -212,35 +210,14 @@ def copy_encoder(encoder: keras.Model, to: keras.Model, end: str) -> str:
     """
     there = {layer.name: layer for layer in encoder.layers}
     chain = cut_encoder(to, end).layers
-    scalings = [_describe_scaling(layers_of) for layers_of in (encoder.layers, chain)]
+    scalings = [describe_scaling(layers_of) for layers_of in (encoder.layers, chain)]
     if scalings[0] != scalings[1]:
         return f"it scales images by {scalings[0]}, this one by {scalings[1]}"
     weighted = [layer for layer in chain if layer.weights]
     for layer in weighted:
-        difference = _compare(there[layer.name], layer) if layer.name in there else "no weights there"
+        difference = compare_layers(there[layer.name], layer) if layer.name in there else "no weights there"
         if difference:
             return f"layer {layer.name} has {difference}"
     for layer in weighted:
         layer.set_weights(there[layer.name].get_weights())
-    return ""
-
-
-def _describe_scaling(chain: Sequence[layers.Layer]) -> str:
-    found = [layer for layer in chain if isinstance(layer, layers.Rescaling | ZScore)]
-    return ", ".join(
-        f"{layer.scale:.3g} and {layer.offset:+.3g}" if isinstance(layer, layers.Rescaling) else "their own mean"
-        for layer in found
-    )
-
-
-def _compare(there: layers.Layer, here: layers.Layer) -> str:
-    """Say how two layers differ in the shapes of their weights or in what they compute; empty if they do not."""
-    shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in (there, here)]
-    if shapes[0] != shapes[1]:
-        return f"the shapes {shapes[0]} there, {shapes[1]} here"
-    settings = [layer.get_config() for layer in (there, here)]
-    for name in COMPARED:
-        old, new = (tuple(each) if isinstance(each, list) else each for each in (each.get(name) for each in settings))
-        if old != new:
-            return f"{name}={old} there, {new} here"
     return ""

@@ -198,6 +198,7 @@ def _describe(first: _Run, runs: Sequence[_Run], settings: EnsembleSettings) -> 
         image_shape=dataset.image_shape,
         versions=read_versions() | {"backend": described.versions.get("backend", "")},
         n_seen=max(run.description.n_seen for run in runs),
+        n_seen_unlabeled=max(run.description.n_seen_unlabeled for run in runs),
         origin=read_origin(f"CPU, {CPU_COUNT} threads"),
         environment=read_environment(),
         finetuned_from="",

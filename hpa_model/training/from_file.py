@@ -16,7 +16,8 @@ from hpa_model.config import TrainConfig
 from hpa_model.nets.backbones import BACKBONES, find_scaling
 from hpa_model.nets.catalog import NETS, list_layers
 from hpa_model.nets.head import HEAD
-from hpa_model.nets.stem import N_COLORS, mix_channels, mix_kernel
+from hpa_model.nets.matching import compare_settings, compare_shapes, describe_scaling
+from hpa_model.nets.stem import N_COLORS, ColorScaling, mix_channels, mix_kernel, scale_colors
 from hpa_model.runs.folder import RunDescription
 from hpa_model.runs.seal import hash_file
 from hpa_model.runs.weight_files import find_published, load_source, refuse_file
@@ -78,6 +79,7 @@ class FileWeights:
         for layer in layers[len(targets) :]:
             if not (layer.name.startswith(HEAD) or isinstance(layer, keras.layers.Dense)):
                 raise self._differs(f"it has more layers, such as {layer.name}")
+        self._compare_scalings(source, network, description)
         stem = next((layer for layer in targets if isinstance(layer, keras.layers.Conv2D)), None)
         for target, layer in zip(targets, layers, strict=False):
             values = layer.get_weights()
@@ -85,10 +87,20 @@ class FileWeights:
                 raise self._differs(f"{layer.name} is a {type(layer).__name__}, where {target.name} is another layer")
             if target is stem and source.input_shape[-1] != network.input_shape[-1]:
                 values = self._mix_stem(values, source.input_shape[-1], description)
-            shapes = [[tuple(value.shape) for value in given] for given in (target.get_weights(), values)]
-            if shapes[0] != shapes[1]:
-                raise self._differs(f"layer {layer.name} has the shapes {shapes[1]} there, {shapes[0]} here")
+            difference = compare_shapes(values, target.get_weights()) or compare_settings(layer, target)
+            if difference:
+                raise self._differs(f"layer {layer.name} has {difference}")
             target.set_weights(values)
+
+    def _compare_scalings(self, source: keras.Model, network: keras.Model, description: RunDescription) -> None:
+        """Refuse a saved model whose input scaling is another one; those of `keras.applications` may have none."""
+        model = network
+        if source.input_shape[-1] == N_COLORS != network.input_shape[-1] and description.config.model in BACKBONES:
+            colors = keras.Input((None, None, N_COLORS))
+            model = keras.Model(colors, scale_colors(colors, _find_scaling(description.config)))
+        scalings = [describe_scaling(list_layers(each)) for each in (source, model)]
+        if scalings[0] not in {"", scalings[1]}:
+            raise self._differs(f"it scales images by {scalings[0]}, the new one by {scalings[1]}")
 
     def _mix_stem(
         self, values: list[npt.NDArray[np.float32]], n_channels: int, description: RunDescription
@@ -99,8 +111,7 @@ class FileWeights:
             raise self._differs(f"it takes {n_channels} channels, the new one {len(description.channels)}")
         colors = {channel.name: channel.rgb for channel in description.full_dataset.channels}
         shares = mix_channels(config.stem, [colors.get(name, (255, 255, 255)) for name in description.channels])
-        scaling = find_scaling(config.model, dict(NETS[config.model].options) | config.options)
-        return [mix_kernel(values[0], shares, scaling), *values[1:]]
+        return [mix_kernel(values[0], shares, _find_scaling(config)), *values[1:]]
 
     def _differs(self, how: str) -> InputError:
         return InputError(
@@ -123,7 +134,7 @@ def open_imagenet(config: TrainConfig) -> FileWeights:
             f"model must be one of {', '.join(BACKBONES)} to start from ImageNet's weights. Received: "
             f"model={config.model}. Choose one of them, or leave --weights out."
         )
-    if find_scaling(config.model, dict(NETS[config.model].options) | config.options) != backbone.scaling:
+    if _find_scaling(config) != backbone.scaling:
         raise InputError(
             f"Option scaling of {config.model} must be imagenet to start from ImageNet's weights. Received: "
             f"{config.options.get('scaling', NETS[config.model].options['scaling'])!r}. Pass --set "
@@ -131,3 +142,7 @@ def open_imagenet(config: TrainConfig) -> FileWeights:
         )
     path = find_published(config.model, backbone)
     return FileWeights(path=path, name=IMAGENET, sha256=hash_file(path))
+
+
+def _find_scaling(config: TrainConfig) -> ColorScaling:
+    return find_scaling(config.model, dict(NETS[config.model].options) | config.options)

@@ -42,7 +42,7 @@ from hpa_model.training.base import BaseRun
 from hpa_model.training.data import summarize_data
 from hpa_model.training.network import build_network
 from hpa_model.training.pretrained import EncoderWeights, describe_seen_unlabeled
-from hpa_model.training.start import Start
+from hpa_model.training.start import Start, list_other_channels
 from hpa_model.training.weights import describe_seen
 
 
@@ -136,7 +136,9 @@ def _count_seen(  # noqa: PLR0917 - one call, with names beside it
     reader: Reader,
     progress: Progress,
 ) -> RunDescription:
-    """Record how many validated samples the weights to start from were trained on, and tell of them."""
+    """Record how many validated samples the weights to start from were trained on; tell of them, and of channels."""
+    for notice in list_other_channels(weights, description):
+        progress.note(str(notice))
     seen = weights.find_seen(store, plan, reader)
     if seen:
         progress.note(str(describe_seen(seen, description.weights)))

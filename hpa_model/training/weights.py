@@ -14,6 +14,7 @@ from hpa_data.folds.plan import FoldPlan
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store, open_store
 from hpa_model.nets.head import HEAD
+from hpa_model.nets.matching import compare_layers, describe_scaling
 from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder, read_folds, read_run
 from hpa_model.runs.models import load_model
 from hpa_model.training.network import build_network, check_model, hash_models
@@ -43,18 +44,20 @@ class Weights:
         check_model(self.folder, fold, self.models[fold], purpose="start from")
         best = fold_folder(self.folder, fold) / BEST_FILE
         source = load_model(best, self.description, sha256=self.models[fold])
+        scalings = [describe_scaling(model.layers) for model in (source, network)]
+        if scalings[0] != scalings[1]:
+            raise self._differs(f"it scales images by {scalings[0]}, the new one by {scalings[1]}")
         same_classes = self.description.classes == description.classes
-        of_both = [[layer for layer in model.layers if layer.weights] for model in (network, source)]
+        of_both = [[layer for layer in model.layers if layer.weights] for model in (source, network)]
         if len(of_both[0]) != len(of_both[1]):
-            raise self._differs(f"it has {len(of_both[1])} layers with weights, the new one {len(of_both[0])}")
-        for layer, other in zip(*of_both, strict=True):
+            raise self._differs(f"it has {len(of_both[0])} layers with weights, the new one {len(of_both[1])}")
+        for other, layer in zip(*of_both, strict=True):
             if layer.name.startswith(HEAD) and not same_classes:
                 continue
-            values = other.get_weights()
-            shapes = [[tuple(value.shape) for value in given] for given in (layer.get_weights(), values)]
-            if shapes[0] != shapes[1]:
-                raise self._differs(f"layer {layer.name} has the shapes {shapes[1]} there, {shapes[0]} here")
-            layer.set_weights(values)
+            difference = compare_layers(other, layer)
+            if difference:
+                raise self._differs(f"layer {layer.name} has {difference}")
+            layer.set_weights(other.get_weights())
         return network
 
     def extend(self, description: RunDescription) -> RunDescription:

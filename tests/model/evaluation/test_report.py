@@ -56,6 +56,20 @@ def test_settings_say_which_differ_from_the_defaults_and_which_do_nothing() -> N
     assert settings["options"].value == "dropout = 0.1"
     assert not settings["momentum"].is_used
     assert {each.name: each for each in list_settings(TrainConfig(optimizer="sgd"))}["momentum"].is_used
+    for has_weights in (False, True):
+        staged = list_settings(TrainConfig(head_epochs=2), has_weights=has_weights)
+        assert {each.name: each for each in staged}["head_epochs"].is_used == has_weights
+
+
+@pytest.mark.slow
+def test_the_report_says_what_a_training_started_from(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_rows())
+    for models, line in (
+        (("a", "b", "c"), "Started from the models of x."),
+        (("a",), "Started from the weights of x."),
+    ):
+        replace(read_run(run), weights="x", weights_models=models).write(run)
+        assert line in write_report(run, files=False).path.read_text()
 
 
 def test_a_baseline_shows_its_own_settings_its_classifiers_and_the_features_that_matter(tmp_path: Path) -> None:

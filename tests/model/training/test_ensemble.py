@@ -251,6 +251,13 @@ def test_rows_in_another_order_are_joined_by_their_ids(make: Make, tmp_path: Pat
     assert (join_runs(runs, tmp_path / "out") and read_out_of_fold(tmp_path / "out").probs == ROWS.probs).all()
 
 
+def test_an_ensemble_has_seen_what_one_of_its_members_has(make: Make, tmp_path: Path) -> None:
+    runs = [make("one", ROWS, n_seen=2), make("other", ROWS, n_seen_unlabeled=5)]
+    join_runs(runs, tmp_path / "out")
+    description = read_run(tmp_path / "out")
+    assert (description.n_seen, description.n_seen_unlabeled) == (2, 5)
+
+
 def test_what_cannot_be_joined_gets_one_line(make: Make, tmp_path: Path, hpa: Hpa) -> None:
     one, other = make("one", ROWS), make("other", ROWS)
     out = ("--out", tmp_path / "out")

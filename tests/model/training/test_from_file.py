@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
@@ -108,6 +109,25 @@ def test_a_saved_network_of_ours_starts_one_with_as_many_channels_as_it_is(four:
         again = build(tmp_path / name, four)
         for ours, theirs in zip(list_weights(again)[:-1], list_weights(first)[:-1], strict=True):
             assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_saved_model_with_another_input_scaling_is_refused(four: Store, three: Store, tmp_path: Path) -> None:
+    colors = keras.Input((24, 24, 3), dtype="uint8")
+    scalings = {
+        "other.keras": layers.Rescaling(1 / 127.5, offset=-1),
+        "same.keras": layers.Normalization(
+            mean=[255 * mean for mean in IMAGENET.means], variance=[(255 * std) ** 2 for std in IMAGENET.stds]
+        ),
+    }
+    for name, scaling in scalings.items():
+        model = apply_small(include_top=False, input_tensor=scaling(colors))
+        keras.Model(colors, model.output).save(tmp_path / name)
+    for store in (three, four):
+        with pytest.raises(
+            InputError, match=r"it scales images by 0\.00784 and -1, the new one by 0\.0171 and -2\.12; "
+        ):
+            build(tmp_path / "other.keras", store)
+        build(tmp_path / "same.keras", store)
 
 
 def test_a_run_records_the_file_and_goes_on_without_it_where_it_has_a_checkpoint(four: Store, tmp_path: Path) -> None:
