@@ -17,7 +17,7 @@ from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
 from hpa_model.runs.models import save_model
 from hpa_model.training.callback import Models, NonBlockingCallbackList, TrainingCallback, rename_best, write_tables
 from hpa_model.training.job import FoldJob
-from hpa_model.training.memory import explain_out_of_memory
+from hpa_model.training.memory import check_memory, explain_out_of_memory
 from hpa_model.training.objective import CLASSIFICATION, Objective
 from hpa_model.training.optimizer import make_optimizer, penalize_kernels
 
@@ -40,16 +40,23 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     ------
     InputError
         If the loss becomes NaN or infinite, naming the step; the checkpoint is from before it. If a step needs more
-        memory than there is, naming a batch size that fits.
+        memory than there is, naming a batch size that fits; a step of all layers is tried before the head alone is
+        trained.
     """
     path = job.fold.folder / CHECKPOINT_FILE
     state = read_state(path) if path.exists() else START
     replica = _place(network, job.config)
     is_restored = not path.exists()
-    for stage in _list_stages(job.config):
-        # The checkpoint of the end of a stage holds the optimizer of that stage.
-        if (state.epoch, state.step) > (stage.end, 0) and stage.end < job.config.epochs:
-            continue
+    # The checkpoint of the end of a stage holds the optimizer of that stage.
+    stages = [
+        stage
+        for stage in _list_stages(job.config)
+        if (state.epoch, state.step) <= (stage.end, 0) or stage.end == job.config.epochs
+    ]
+    # All layers need more memory than the head alone, whose training would be in vain.
+    if len(stages) > 1 and job.checks_memory:
+        check_memory(_compile(network, replica, job.config, job.objective, epoch=stages[-1].begin), job)
+    for stage in stages:
         with nullcontext() if stage.trains_backbone else backbone_frozen(replica):
             models = _compile(network, replica, job.config, job.objective, epoch=stage.begin)
             if not is_restored:

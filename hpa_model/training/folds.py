@@ -92,6 +92,7 @@ def train_folds(
                 on_epoch=on_epoch,
                 checkpointing=checkpointing,
                 log=log,
+                checks_memory=fold is folds[0],
             )
             network = make_network(fold.number)
             if fold is folds[0]:

@@ -80,6 +80,10 @@ class FoldJob:
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     log: EpochLogger = no_log
 
+    checks_memory: bool = True
+    """Whether to check, before the head alone is trained, that a step of all layers fits into memory. Once is enough
+    for folds of one run."""
+
     @property
     def n_images(self) -> int:
         """Training images per epoch."""

@@ -32,6 +32,28 @@ def explain_out_of_memory(models: Models, job: FoldJob) -> Iterator[None]:
         raise InputError(_describe_shortage(job, find_batch_size(models.compiled, job)))
 
 
+def check_memory(models: Models, job: FoldJob) -> None:
+    """Check that a training step fits into memory: take one on black images, and undo what it changes.
+
+    Parameters
+    ----------
+    models : Models
+        Their optimizer is of no use afterwards.
+    job : FoldJob
+
+    Raises
+    ------
+    InputError
+        If it does not fit, naming a batch size that does.
+    """
+    variables = models.replica.variables
+    values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    with explain_out_of_memory(models, job):
+        try_step(models.compiled, job, job.config.batch_size)
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def find_batch_size(compiled: keras.Model, job: FoldJob) -> int | None:
     """Return the first of half, a quarter … of the batch size of which a training step fits into memory.
 
@@ -53,7 +75,7 @@ def find_batch_size(compiled: keras.Model, job: FoldJob) -> int | None:
         if size == 0:
             return 0
         try:
-            _try_step(compiled, job, size)
+            try_step(compiled, job, size)
         except Exception as error:
             if not is_out_of_memory(error):
                 return None
@@ -63,12 +85,17 @@ def find_batch_size(compiled: keras.Model, job: FoldJob) -> int | None:
     return 0
 
 
-def _try_step(compiled: keras.Model, job: FoldJob, size: int) -> None:
-    """Train on a batch of black images."""
-    images = np.zeros((size, *job.reader.image_shape), np.uint8)
-    orientations = np.zeros(size, np.uint8)
-    inputs = (images, orientations) if job.config.symmetries else images
-    compiled.train_on_batch(inputs, np.zeros((size, len(job.classes)), np.uint8))
+def try_step(compiled: keras.Model, job: FoldJob, batch_size: int) -> None:
+    """Train on black images, as many as the largest batch of an epoch has."""
+    n_last = job.n_images % batch_size
+    joins = 0 < n_last < job.config.min_last_batch * job.config.devices
+    size = min(batch_size + n_last if joins else batch_size, job.n_images)
+    # Each device takes all images of a batch that is passed so.
+    n_images = max(size // job.config.devices, 1)
+    images = np.zeros((n_images, *job.reader.image_shape), np.uint8)
+    inputs = (images, np.zeros(n_images, np.uint8)) if job.config.symmetries else images
+    n_labels = 0 if job.reader.labels is None else job.reader.labels.shape[1]
+    compiled.train_on_batch(inputs, np.zeros((n_images, n_labels), np.float32))
 
 
 def _describe_shortage(job: FoldJob, size: int | None) -> str:
