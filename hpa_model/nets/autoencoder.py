@@ -132,7 +132,11 @@ def build_autoencoder(
     chain = cut_encoder(network, end).layers
     is_preparing = [isinstance(layer, PREPARING) for layer in chain]
     first = is_preparing.index(False)
-    x = images = layers.Identity(name=ORIGINAL, dtype="float32")(chain[first - 1].output)
+    x = network.input
+    for layer in chain[1:first]:
+        # A network of lower precision rounds images, but what is to be reconstructed is not rounded.
+        x = type(layer).from_config({**layer.get_config(), "dtype": "float32"})(x)
+    x = images = layers.Identity(name=ORIGINAL, dtype="float32")(x)
     if noise:
         x = layers.GaussianNoise(noise, name="noise")(x)
     if mask:

@@ -124,6 +124,7 @@ def build_backbone(
     scaling : {"unit", "imagenet"}, only of `densenet121`
         Of the gray levels: 0 to 1, as the paper trained it, or as its published weights expect.
     """
-    inputs, x = image_input(image_shape, image_size)
-    features = BACKBONES[name].build(scale_colors(x, find_scaling(name, options)))
+    scaling = find_scaling(name, options)
+    inputs, x = image_input(image_shape, image_size, dtype=scaling.dtype)
+    features = BACKBONES[name].build(scale_colors(x, scaling))
     return keras.Model(inputs, add_outputs(features, n_classes), name=name)

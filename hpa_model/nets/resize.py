@@ -49,14 +49,17 @@ class AreaResize(keras.layers.Layer):
 
 
 def image_input(
-    image_shape: tuple[int, int, int], image_size: tuple[int, int]
+    image_shape: tuple[int, int, int], image_size: tuple[int, int], *, dtype: str | None = None
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Return the input layer of a network, uint8 (B, Y, X, C), and the images resized to rows and columns."""
+    """Return the input layer of a network, uint8 (B, Y, X, C), and the images resized to rows and columns.
+
+    `dtype` is the precision of the resize; by default Keras's current one.
+    """
     inputs = keras.Input(image_shape, dtype="uint8")
     if image_shape[:2] == image_size:
         return inputs, inputs
     rows, columns = image_size
-    return inputs, AreaResize(rows if rows == columns else image_size)(inputs)
+    return inputs, AreaResize(rows if rows == columns else image_size, dtype=dtype)(inputs)
 
 
 def choose_size(image_size: int | tuple[int, int], image_shape: tuple[int, int, int]) -> tuple[int, int]:

@@ -28,6 +28,15 @@ class ColorScaling:
     stds: tuple[float, float, float]
 
     @property
+    def dtype(self) -> str | None:
+        """Of the arithmetic, None for that of the network.
+
+        A mean that is subtracted leaves the many dark pixels of a micrograph large numbers with small differences. So
+        all is rounded once, by the first convolution.
+        """
+        return "float32" if any(self.means) else None
+
+    @property
     def is_uniform(self) -> bool:
         """Whether all colors are scaled alike."""
         return len(set(self.means)) == len(set(self.stds)) == 1
@@ -64,11 +73,15 @@ def scale_colors(x: keras.KerasTensor, scaling: ColorScaling) -> keras.KerasTens
     """
     if scaling.is_uniform:
         offset = -scaling.mean / scaling.std if scaling.mean else 0.0
-        return layers.Rescaling(1 / (255 * scaling.std), offset=offset)(x)
+        return layers.Rescaling(1 / (255 * scaling.std), offset=offset, dtype=scaling.dtype)(x)
     if x.shape[-1] == N_COLORS:
-        x = layers.Rescaling(1 / 255)(x)
-        return layers.Normalization(mean=list(scaling.means), variance=[std**2 for std in scaling.stds])(x)
-    return AppendOnes()(layers.Rescaling(1 / (255 * scaling.std), offset=-scaling.mean / scaling.std)(x))
+        x = layers.Rescaling(1 / 255, dtype=scaling.dtype)(x)
+        variance = [std**2 for std in scaling.stds]
+        return layers.Normalization(mean=list(scaling.means), variance=variance, dtype=scaling.dtype)(x)
+    offset = -scaling.mean / scaling.std
+    return AppendOnes(dtype=scaling.dtype)(
+        layers.Rescaling(1 / (255 * scaling.std), offset=offset, dtype=scaling.dtype)(x)
+    )
 
 
 def mix_channels(rule: str, colors: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.float64]:

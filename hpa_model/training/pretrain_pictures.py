@@ -46,11 +46,13 @@ def draw_reconstructions(
     is_damaged = bool(settings.mask or settings.noise)
     shown = indices[:N_SHOWN]
     images = reader.read(shown)
-    originals, reconstructions = _compute(autoencoder, (ORIGINAL, RECONSTRUCTION), images, training=False)
+    # As many at a time as fit into memory in training.
+    batches = np.split(images, range(description.config.batch_size, len(images), description.config.batch_size))
+    originals, reconstructions = _compute(autoencoder, (ORIGINAL, RECONSTRUCTION), batches, training=False)
     columns = [("as it is", originals), ("reconstructed", reconstructions)]
     if is_damaged:
         # Up to here there is no layer but mask and noise that is another one in training.
-        (damaged,) = _compute(autoencoder, (DAMAGED,), images, training=True)
+        (damaged,) = _compute(autoencoder, (DAMAGED,), batches, training=True)
         columns.insert(
             1, ("with " + " and ".join(name for name in ("mask", "noise") if getattr(settings, name)), damaged)
         )
@@ -77,12 +79,12 @@ def draw_loss_figure(folder: Path, keep: Keep) -> Path:
 
 
 def _compute(
-    autoencoder: keras.Model, names: Sequence[str], images: npt.NDArray[np.uint8], *, training: bool
+    autoencoder: keras.Model, names: Sequence[str], batches: Sequence[npt.NDArray[np.uint8]], *, training: bool
 ) -> list[npt.NDArray[np.float32]]:
-    """Compute what some layers put out for images, uint8 (N, Y, X, C); float32 (N, Y, X, C) each."""
+    """Compute what some layers put out for images, uint8 (B, Y, X, C) each; float32 (N, Y, X, C) for each layer."""
     part = keras.Model(autoencoder.input, {name: autoencoder.get_layer(name).output for name in names})
-    found = part(images, training=training)
-    return [keras.ops.convert_to_numpy(found[name]) for name in names]
+    found = [part(images, training=training) for images in batches]
+    return [np.concatenate([keras.ops.convert_to_numpy(each[name]) for each in found]) for name in names]
 
 
 def _to_levels(

@@ -49,6 +49,24 @@ def test_an_autoencoder_puts_out_images_of_the_size_and_scale_that_the_network_s
     assert errors[:, 1] == pytest.approx(spread, rel=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(("name", "options"), CASES[:1])
+def test_a_lower_precision_rounds_neither_the_images_to_reconstruct_nor_the_error(
+    name: str, options: dict[str, float | int | str], precision: str
+) -> None:
+    originals = []
+    for policy in ("float32", precision):
+        network = nets.build(name, SHAPE, 2, image_size=(79, 76), options=options, precision=policy)
+        model = build_autoencoder(network, find_encoder(name))
+        layers = [model.get_layer(each).output for each in (ORIGINAL, RECONSTRUCTION)]
+        original, found, errors = map(np.asarray, keras.Model(model.input, [*layers, model.output])(IMAGES))
+        originals.append(original)
+    assert network.get_layer("conv_2").compute_dtype == precision.removeprefix("mixed_")
+    assert errors.dtype == found.dtype == np.float32
+    assert (originals[0] == originals[1]).all()
+    assert errors[:, 0] == pytest.approx(((original - found).astype(np.float64) ** 2).mean(axis=(1, 2, 3)), rel=1e-5)
+
+
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_the_encoder_has_all_weights_of_a_network_but_those_of_its_head_and_they_carry_over_by_name(
     name: str, options: dict[str, float | int | str]

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
 
+from hpa_model.nets.catalog import dtype_policy
+from hpa_model.nets.resize import image_input
 from hpa_model.nets.stem import IMAGENET, SIGNED, UNIT, ColorScaling, mix_channels, mix_kernel, scale_colors
 
+PRECISIONS = ("mixed_bfloat16", "mixed_float16")
 RULES = ("mean", "copy-red", "channel-map")
 HPA_COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
 
@@ -66,3 +69,23 @@ def test_each_color_is_taken_once_in_all(rule: str, colors: list[tuple[int, int,
     shares = mix_channels(rule, colors)
     assert (shares >= 0).all()
     assert shares.sum(axis=1) == pytest.approx(np.ones(3))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("scaling", [SIGNED, IMAGENET], ids=["signed", "imagenet"])
+@pytest.mark.parametrize("n_channels", [3, 4])
+def test_resized_and_scaled_images_are_rounded_by_the_first_convolution_alone(
+    precision: str, scaling: ColorScaling, n_channels: int
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 20, 22, n_channels), np.uint8)
+    found = []
+    for policy in ("float32", precision):
+        with dtype_policy(policy):
+            inputs, x = image_input(images.shape[1:], (15, 11), dtype=scaling.dtype)
+            x = scale_colors(x, scaling)
+            conv = layers.Conv2D(2, 3, use_bias=False)
+            conv(x)
+        assert conv.compute_dtype == policy.removeprefix("mixed_")
+        found.append(np.asarray(keras.Model(inputs, x)(images)))
+    assert found[1].dtype == np.float32
+    assert (found[1] == found[0]).all()
