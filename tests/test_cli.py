@@ -43,6 +43,12 @@ def test_the_public_face_is_there_under_its_names() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
+def test_all_commands_that_run_a_network_begin_with_the_settings_of_the_c_library() -> None:
+    others = {"models", "recipes", "baseline", "ensemble", "evaluate", "compare"}
+    of_networks = {name for panel in ("Training", "Results") for name in cli.PANELS[panel]} - others
+    assert set(cli.TRAINERS) == of_networks | {"bench"}
+
+
 def test_version_is_printed() -> None:
     assert hpa_process("--version") == (0, f"hpa {importlib.metadata.version('hpa')}\n", "")
 
