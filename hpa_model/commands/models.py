@@ -20,11 +20,14 @@ def models(as_json: Json = False) -> None:
 
 def describe_nets(nets: "Sequence[NetSummary]") -> str:
     """Describe networks, one per line."""
-    lines = [f"{'model':<13}{'pixels':>7}{'parameters':>13}{'non-trainable':>15}{'GMAC/image':>12}   summary; options"]
+    width = max(len(net.name) for net in nets) + 1
+    lines = [
+        f"{'model':<{width}}{'pixels':>7}{'parameters':>13}{'non-trainable':>15}{'GMAC/image':>12}   summary; options"
+    ]
     for net in nets:
         options = ", ".join(f"{name}={value}" for name, value in net.options.items())
         lines.append(
-            f"{net.name:<13}{net.image_size:>7}{net.n_parameters:>13,}{net.n_frozen:>15,}"
+            f"{net.name:<{width}}{net.image_size:>7}{net.n_parameters:>13,}{net.n_frozen:>15,}"
             f"{net.n_macs / 1e9:>12.2f}   {net.summary}; from {net.min_size} pixels on"
             f"{'; ' + options if options else ''}"
         )

@@ -15,8 +15,13 @@ from tests.builders import Hpa
 def test_the_networks_are_listed_with_their_sizes(hpa: Hpa) -> None:
     ended = hpa("models")
     assert ended.status == 0, ended.err
-    assert "gapnet           512      597,388          2,120        2.91" in ended.out
-    assert "deepyeast        192   78,110,876" in ended.out
+    header, *rows = ended.out.splitlines()[: len(NETS) + 1]
+    assert rows[0].split()[:5] == ["gapnet", "512", "597,388", "2,120", "2.91"]
+    for name, row in zip(NETS, rows, strict=True):
+        # Numbers end where the names of their columns do, however long the name of a network is.
+        assert row.startswith(f"{name} ")
+        cells = [row[: header.index(end) + len(end)].split()[-1] for end in ("pixels", "parameters", "GMAC/image")]
+        assert cells == [row.split()[index] for index in (1, 2, 4)], row
     nets = {net["name"]: net for net in json.loads(hpa("models", "--json").out)}
     assert nets["gapnet"]["n_parameters"] == 597_388
 
