@@ -80,6 +80,11 @@ TRAIN = (
     *("train", "hpa.zarr", "--out", "run", "--folds", "2", "--epochs", "2", "--batch-size", "35"),
     *("--model", "gapnet-pl", "--set", "deterministic=true"),
 )
+PRETRAIN = (
+    *("pretrain", "hpa.zarr", "--out", "encoder", "--epochs", "2", "--batch-size", "35", "--model", "gapnet-pl"),
+    *("--set", "deterministic=true"),
+)
+FLOOR = ("baseline", "hpa.zarr", "--out", "floor", "--folds", "2", "--fold-method", "stratified", "--image-size", "24")
 TRAINED = {"before": (CONVERT, TRAIN), "modules": MODEL_MODULES, "watch": ("hpa.zarr", "run", "tuned", "out")}
 
 ATTACKS = {
@@ -90,6 +95,13 @@ ATTACKS = {
         words=("verify", "hpa.zarr", "--source", "source", "--repair"), before=(CONVERT,), damages=True
     ),
     "train": Attack(words=TRAIN, watch=("hpa.zarr", "run"), before=(CONVERT,), modules=MODEL_MODULES),
+    "pretrain": Attack(words=PRETRAIN, watch=("hpa.zarr", "encoder"), before=(CONVERT,), modules=MODEL_MODULES),
+    "ensemble": Attack(
+        words=("ensemble", "run", "floor", "--out", "joined", "--method", "stacked"),
+        watch=("hpa.zarr", "run", "floor", "joined"),
+        before=(CONVERT, TRAIN, FLOOR),
+        modules=MODEL_MODULES,
+    ),
     "finetune": Attack(words=("finetune", "run", "--epochs", "2", "--out", "tuned"), **TRAINED),  # type: ignore[arg-type]
     "evaluate": Attack(words=("evaluate", "run"), **TRAINED),  # type: ignore[arg-type]
     "predict": Attack(
@@ -103,7 +115,7 @@ ATTACKS = {
         **TRAINED,  # type: ignore[arg-type]
     ),
 }
-WITH_SITES = ("convert", "convert --overwrite", "augment", "verify --repair", "train")
+WITH_SITES = ("convert", "convert --overwrite", "augment", "verify --repair", "train", "pretrain", "ensemble")
 """Those of which every call is disturbed."""
 
 

@@ -34,6 +34,8 @@ QUICK: dict[str, Attack] = {
 LONG: dict[str, Attack] = {
     "train": ATTACKS["train"],
     "train --overwrite": Attack(words=(*TRAIN, "--overwrite"), watch=("run",), **REPLACED),  # type: ignore[arg-type]
+    "pretrain": ATTACKS["pretrain"],
+    "ensemble": ATTACKS["ensemble"],
     "finetune": replace(ATTACKS["finetune"], watch=("tuned", "run", "hpa.zarr")),
     "baseline": Attack(words=BASELINE, watch=("run",), before=(CONVERT,), modules=MODEL_MODULES),
 }
