@@ -13,6 +13,9 @@ _HARMLESS = (
     *("TF_CPP_", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR", "TF_CONFIG", "TF_PER_DEVICE_MEMORY_LIMIT"),
     *("XLA_PYTHON_CLIENT_", "JAX_COMPILATION_CACHE", "JAX_LOG", "JAX_PLATFORM", "JAX_TRACEBACK", "JAX_ENABLE_COMPIL"),
     *("KERAS_HOME", "KERAS_BACKEND", "KERAS_MAX_", "JAX_COORDINATOR", "JAX_PROCESS"),
+    # Of Terraform, some of them secret.
+    *("TF_TOKEN_", "TF_VAR_", "TF_CLI_", "TF_HTTP_", "TF_LOG", "TF_WORKSPACE", "TF_DATA_DIR", "TF_INPUT", "TF_PLUGIN_"),
+    *("TF_IN_AUTOMATION", "TF_REGISTRY_", "TF_STATE_", "TF_IGNORE", "TF_ENCRYPTION", "TF_REATTACH_", "TF_CLOUD_"),
 )
 # Characters of a value that are recorded.
 _MAX_VALUE = 500
@@ -20,11 +23,11 @@ _MAX_VALUE = 500
 
 def read_environment() -> dict[str, str]:
     """Return the variables that are set and may change the numbers, by name."""
-    return {
-        name: value[:_MAX_VALUE]
-        for name, value in sorted(os.environ.items())
-        if (name.startswith(_PREFIXES) or name in _OTHERS) and not name.startswith(_HARMLESS)
-    }
+    return {name: value[:_MAX_VALUE] for name, value in sorted(os.environ.items()) if _may_change_numbers(name)}
+
+
+def _may_change_numbers(name: str) -> bool:
+    return (name.startswith(_PREFIXES) or name in _OTHERS) and not name.startswith(_HARMLESS)
 
 
 def compare_environments(begun: Mapping[str, str] | None, now: Mapping[str, str]) -> Notice | None:
@@ -38,7 +41,8 @@ TF_ENABLE_ONEDNN_OPTS (unset then, '0' now). Set them as they were, or the weigh
     """
     if begun is None:
         return None
-    changed = [name for name in sorted(begun.keys() | now.keys()) if begun.get(name) != now.get(name)]
+    recorded = filter(_may_change_numbers, sorted(begun.keys() | now.keys()))  # earlier versions recorded more
+    changed = [name for name in recorded if begun.get(name) != now.get(name)]
     if not changed:
         return None
     return Notice(

@@ -68,6 +68,15 @@ def test_variables_that_may_change_the_numbers_are_read(monkeypatch: pytest.Monk
     assert compare_environments({"XLA_FLAGS": "1"}, {"XLA_FLAGS": "1"}) is None
 
 
+def test_what_terraform_keeps_in_its_variables_is_never_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_environment()
+    # They begin as those of TensorFlow do, and some are secret.
+    for name in ("TF_TOKEN_app_terraform_io", "TF_VAR_password", "TF_HTTP_PASSWORD", "TF_CLI_ARGS_plan", "TF_LOG_PATH"):
+        monkeypatch.setenv(name, "secret")
+    assert read_environment() == before
+    assert compare_environments({"TF_VAR_password": "secret"}, {}) is None  # a run that recorded it
+
+
 def test_a_run_that_is_resumed_with_other_variables_is_told(
     run: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
