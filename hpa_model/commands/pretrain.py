@@ -155,14 +155,22 @@ def describe(finished: "FinishedPretraining") -> str:
     """Describe what was trained, and what to do next."""
     lines = [
         f"Trained on {finished.n_training:,} samples without their labels, validated on {finished.n_validation:,}.",
-        f"Reconstructions explain {max(finished.val_explained, 0):.1%} of the variance of the validation images; mean "
-        f"squared error {finished.val_loss:.3g}, epoch {finished.best_epoch} of {finished.n_epochs}.",
+        f"Reconstructions explain {_describe_share(finished.val_explained)}; mean squared error "
+        f"{finished.val_loss:.3g}, epoch {finished.best_epoch} of {finished.n_epochs}.",
         f"Encoder: {finished.encoder}",
         *(f"Picture: {path}" for path in finished.pictures),
     ]
     if finished.missing:
         lines.append(f"No figure of the losses: {finished.missing} is missing. Run: pip install '.[figures]'")
     return "\n".join([*lines, f"To start a training from it: hpa train STORE --weights {finished.folder} --out RUN"])
+
+
+def _describe_share(share: float) -> str:
+    if share < 0:
+        return (
+            f"nothing of the variance of the validation images: the mean of each channel is closer (share {share:.3f})"
+        )
+    return f"{share:.1%} of the variance of the validation images"
 
 
 def print_epoch(_: int, record: "ReconstructionRecord", is_best: bool) -> None:

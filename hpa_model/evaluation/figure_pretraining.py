@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator
 
 from hpa_data.stats.style import BLUE, RED
 from hpa_model.config import Keep
@@ -34,13 +34,16 @@ def draw_losses(history: Sequence[ReconstructionRecord], width: float = WIDE, *,
         values = [getattr(record, name) for record in history]
         losses.plot(epochs, values, line, color=color, marker=marker, label=label)
     losses.set_yscale("log")
+    losses.yaxis.set_major_locator(_choose_ticks(*losses.get_ylim()))
+    losses.yaxis.set_minor_locator(NullLocator())
     # No powers of ten in TeX, which the style of the figures leaves as they are.
-    losses.yaxis.set_major_formatter("{x:.2g}")
-    losses.yaxis.set_minor_formatter("{x:.2g}")
+    losses.yaxis.set_major_formatter("{x:.3g}")
     losses.set_ylabel("Mean squared error")
     explained.plot(epochs, [record.val_explained for record in history], color=BLUE, marker=marker)
-    # What is worse than the mean of each channel is not worth the room.
-    explained.set_ylim(0, 1)
+    # What is far worse than the mean of each channel, as in first epochs, is not worth the room.
+    lowest = max(min(0.0, *(record.val_explained for record in history)), -1.0)
+    explained.set_ylim(lowest - 0.05, 1)
+    explained.axhline(0, color=SOFT, lw=0.6)
     explained.set_ylabel("Variance explained, validation")
     for axes in (losses, explained):
         axes.axvline(find_kept(history, keep).epoch, color=RED, lw=0.9, ls=":", label="epoch that is kept")
@@ -50,3 +53,10 @@ def draw_losses(history: Sequence[ReconstructionRecord], width: float = WIDE, *,
     figure.subplots_adjust(left=0.11, right=0.99, bottom=0.17, top=0.88, wspace=0.27)
     lift_legend(figure, columns=3)
     return figure
+
+
+def _choose_ticks(low: float, high: float) -> Locator:
+    """Choose few ticks for an axis of logarithms, so that their numbers do not touch."""
+    if high < 10 * low:
+        return MaxNLocator(4)  # multiples of 1, 2 and 5 may all lie outside
+    return LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,))
