@@ -1,54 +1,52 @@
 """Pre-trainings that are killed at random steps, for `make test-slow`."""
 
 import random
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from hpa_data.synth import write_samples
 from hpa_model.runs.check import verify_run
-from hpa_model.runs.models import load_model
-from tests.builders import HPA, convert
+from tests.builders import convert
+from tests.slow.contents import assert_same_work
+from tests.slow.killing import after_checkpoints, finish, kill_when
 
 pytestmark = pytest.mark.slow
 
+# The smallest images that each takes, or that leave its decoder something to do; masks fit into them.
+NETWORKS = {
+    "gapnet": ("--image-size", "76"),
+    "gapnet-pl": ("--image-size", "32", "--mask-patch", "4"),
+    "deepyeast": ("--image-size", "32", "--mask-patch", "4"),
+}
 
-def test_three_kills_at_random_steps_change_no_weight_of_an_encoder(tmp_path: Path) -> None:
-    write_samples(tmp_path / "samples", n_samples=40, n_test=20, seed=0)
-    convert(tmp_path / "samples" / "train", tmp_path / "a.zarr", labels=tmp_path / "samples" / "train.csv")
-    convert(tmp_path / "samples" / "test", tmp_path / "a.zarr", part="test")
-    command = [
-        *(HPA, "pretrain", tmp_path / "a.zarr", "--part", "train", "--part", "test", "--epochs", "3"),
-        *("--batch-size", "8", "--image-size", "76", "--mask", "0.3", "--noise", "0.05", "--symmetries", "--seed", "5"),
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a store with 40 labeled samples and 20 without labels."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    write_samples(folder / "samples", n_samples=40, n_test=20, seed=0)
+    convert(folder / "samples" / "train", folder / "a.zarr", labels=folder / "samples" / "train.csv")
+    convert(folder / "samples" / "test", folder / "a.zarr", part="test")
+    return folder / "a.zarr"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_three_kills_at_random_steps_change_no_byte_of_an_encoder(name: str, synthetic: Path, tmp_path: Path) -> None:
+    words = [
+        *("pretrain", synthetic, "--model", name, "--part", "train", "--part", "test", "--epochs", "3", "--seed", "5"),
+        *("--batch-size", "8", "--mask", "0.3", "--noise", "0.05", "--symmetries", *NETWORKS[name]),
         *("--set", "deterministic=true", "--checkpoint-minutes", "0"),
     ]
-    subprocess.run([*command, "--out", tmp_path / "whole"], check=True, capture_output=True)
-    rng, out, killed = random.Random(0), tmp_path / "killed", 0
-    while killed < 3:
-        process = subprocess.Popen([*command, "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # Some steps after the start, counted by checkpoints: each step writes one.
-        n_steps, seen, last = rng.randrange(1, 6), 0, 0.0
-        while process.poll() is None and seen < n_steps:
-            time.sleep(0.002)
-            for saved in out.glob("checkpoint.npz"):
-                written = saved.stat().st_mtime
-                seen, last = (seen + 1, written) if written > last else (seen, last)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        assert process.wait() in {0, -signal.SIGKILL}
-    subprocess.run([*command, "--out", out], check=True, capture_output=True)
-    found = verify_run(out)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"  # of which each holds a folder of the same name
+    whole.mkdir()
+    killed.mkdir()
+    finish(*words, "--out", "encoder", cwd=whole)
+    rng, n_killed = random.Random(0), 0
+    while n_killed < 3:
+        reached = after_checkpoints(killed / "encoder", "checkpoint.npz", rng.randrange(1, 6))
+        n_killed += kill_when(reached, *words, "--out", "encoder", cwd=killed)
+    finish(*words, "--out", "encoder", cwd=killed)
+    found = verify_run(killed / "encoder")
     assert (found.findings, found.unsealed) == ((), ())
-    for name in ("encoder.keras", "best.keras", "last.keras"):
-        one, other = (load_model(folder / name).get_weights() for folder in (tmp_path / "whole", out))
-        assert all((a == b).all() for a, b in zip(one, other, strict=True))
-    # But for speed and seconds, the histories are the same.
-    rows = [
-        [line.split(",")[:5] for line in (folder / "history.csv").read_text().splitlines()]
-        for folder in (tmp_path / "whole", out)
-    ]
-    assert rows[0] == rows[1]
+    assert_same_work(whole, killed)
