@@ -145,8 +145,9 @@ def _refuse_unused_settings(texts: list[str]) -> None:
 def _name_other_parts(store: "Store", parts: tuple[str, ...]) -> None:
     """Say which parts of originals are not used."""
     with contextlib.suppress(InputError):  # a plain HTTP server cannot list parts
-        others = [name for name in store.parts() if name not in parts and store.part(name).copies is None]
-        if others:
+        found = store.parts()
+        others = [name for name in found if name not in parts and store.part(name).copies is None]
+        if others and set(parts) <= set(found):
             flags = " ".join(f"--part {part}" for part in (*parts, *others))
             print(f"The store has further parts, which need no labels here: {flags}", file=sys.stderr)
 

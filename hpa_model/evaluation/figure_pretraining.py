@@ -39,9 +39,10 @@ def draw_losses(history: Sequence[ReconstructionRecord], width: float = WIDE, *,
     # No powers of ten in TeX, which the style of the figures leaves as they are.
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.set_ylabel("Mean squared error")
-    explained.plot(epochs, [record.val_explained for record in history], color=BLUE, marker=marker)
-    # What is far worse than the mean of each channel, as in first epochs, is not worth the room.
-    lowest = max(min(0.0, *(record.val_explained for record in history)), -1.0)
+    shares = [record.val_explained for record in history]
+    explained.plot(epochs, shares, color=BLUE, marker=marker)
+    # What is far worse than the mean of each channel, as in first epochs, is not worth the room, unless all epochs are.
+    lowest = max(min(0.0, *shares), min(-1.0, max(shares)))
     explained.set_ylim(lowest - 0.05, 1)
     explained.axhline(0, color=SOFT, lw=0.6)
     explained.set_ylabel("Variance explained, validation")

@@ -34,6 +34,8 @@ OUT_OF_FOLD_FILE = "out_of_fold.npz"
 THRESHOLDS_FILE = "thresholds.json"
 SCORES_FILE = "scores.json"
 REPORT_FILE = "report.html"
+# Only in the folder of a pre-training, which is no run: its description.
+PRETRAINING_FILE = "pretraining.json"
 FIGURES_FOLDER = "figures"
 # In the folder of each fold.
 HISTORY_FILE = "history.csv"
@@ -216,9 +218,9 @@ def read_run(run: Path, *, compares_seal: bool = True) -> RunDescription:
         try:
             raw = json.loads(read_file(path, max_bytes=MAX_TEXT_BYTES, compares_seal=compares_seal))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise InputError(
-                f"Cannot read run {run}: it has no {CONFIG_FILE}. Pass a folder that `hpa train` wrote."
-            ) from error
+            is_encoder = (run / PRETRAINING_FILE).is_file()
+            what = "it is a pre-training, without classes" if is_encoder else f"it has no {CONFIG_FILE}"
+            raise InputError(f"Cannot read run {run}: {what}. Pass a folder that `hpa train` wrote.") from error
     version = ""
     with contextlib.suppress(LookupError, TypeError):
         version = str(raw["versions"]["hpa"])

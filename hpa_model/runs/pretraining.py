@@ -20,6 +20,7 @@ from hpa_model.runs.folder import (
     CHECKPOINT_FILE,
     HISTORY_FILE,
     LAST_FILE,
+    PRETRAINING_FILE,
     read_table,
     refuse_damage,
 )
@@ -27,7 +28,7 @@ from hpa_model.runs.history import read_reconstruction_epochs
 from hpa_model.runs.origin import Origin
 from hpa_model.runs.seal import read_file, unseal_files
 
-DESCRIPTION_FILE = "pretraining.json"
+DESCRIPTION_FILE = PRETRAINING_FILE
 SAMPLES_FILE = "samples.csv"
 ENCODER_FILE = "encoder.keras"
 # Pictures for people; not sealed.

@@ -33,6 +33,7 @@ from hpa_model.runs.pretraining import (
     PretrainDescription,
     UsedSample,
     encode_samples,
+    is_pretraining,
     read_pretraining,
 )
 from hpa_model.runs.seal import SEAL_FILE, read_file
@@ -172,7 +173,11 @@ def check_folder(out: Path, description: PretrainDescription, *, overwrite: bool
         return True
     if (out / CONFIG_FILE).exists():
         raise InputError(f"Cannot pre-train into {out}: it is a run of `hpa train`. Name another folder.")
-    existing = read_pretraining(out, compares_seal=not overwrite)  # refuses a folder of anything else
+    if not is_pretraining(out):
+        raise InputError(
+            f"Cannot pre-train into {out}: it has no {DESCRIPTION_FILE}, so it is of something else. Name a new folder."
+        )
+    existing = read_pretraining(out, compares_seal=not overwrite)
     if overwrite:
         return True
     differences = _compare(existing, description)

@@ -221,7 +221,11 @@ def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool)
     """Return whether a run folder has to be created; false to resume it. InputError if it is of another run."""
     if not out.is_dir() or all(path.name in {LOCK_NAME, SEAL_FILE} or path.match(".*.part") for path in out.iterdir()):
         return True
-    existing = read_run(out, compares_seal=not overwrite)  # refuses a folder that is not a run
+    if not (out / CONFIG_FILE).exists():
+        raise InputError(
+            f"Cannot write a run into {out}: it has no {CONFIG_FILE}, so it is of something else. Name a new folder."
+        )
+    existing = read_run(out, compares_seal=not overwrite)
     if overwrite:
         return True
     differences = _compare(existing, description)
@@ -287,6 +291,8 @@ def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
     no_effect = set()
     if existing.config.legacy_leak and wanted.config.legacy_leak:  # then all settings give contiguous folds
         no_effect = {"fold_method", "duplicates"}
+    if existing.ensemble is not None:  # they follow from its members
+        no_effect |= {"channels", "batch_size", "keep"}
     for name in TrainConfig.__dataclass_fields__:
         old, new = getattr(existing.config, name), getattr(wanted.config, name)
         if name.startswith("finetune_") or name in no_effect:

@@ -258,6 +258,15 @@ def test_an_ensemble_has_seen_what_one_of_its_members_has(make: Make, tmp_path: 
     assert (description.n_seen, description.n_seen_unlabeled) == (2, 5)
 
 
+def test_an_ensemble_of_other_members_is_not_resumed(make: Make, tmp_path: Path) -> None:
+    runs = [make(name, replace(ROWS, probs=ROWS.probs**power)) for power, name in enumerate(("a", "b", "c"), 1)]
+    join_runs(runs[:2], tmp_path / "out")
+    description = read_run(runs[2])
+    replace(description, config=replace(description.config, batch_size=5)).write(runs[2])
+    with pytest.raises(InputError, match=r"it differs in members \(2 there, 3 here\)\. Use the same"):
+        join_runs(runs, tmp_path / "out")
+
+
 def test_what_cannot_be_joined_gets_one_line(make: Make, tmp_path: Path, hpa: Hpa) -> None:
     one, other = make("one", ROWS), make("other", ROWS)
     out = ("--out", tmp_path / "out")
