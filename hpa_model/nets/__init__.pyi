@@ -1,6 +1,7 @@
 from . import autoencoder as autoencoder
 from . import backbones as backbones
 from . import catalog as catalog
+from . import channels as channels
 from . import custom as custom
 from . import deepyeast as deepyeast
 from . import gapnet as gapnet

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from hpa_data.errors import InputError
 from hpa_model.nets.catalog import NETS, dtype_policy
+from hpa_model.nets.channels import ChannelMatch, find_channel_layers
 from hpa_model.nets.matching import compare_layers, describe_scaling
 from hpa_model.nets.resize import AreaResize
 from hpa_model.nets.scale import ZScore
@@ -195,7 +196,7 @@ def _fit(x: keras.KerasTensor, shape: tuple[int | None, ...]) -> keras.KerasTens
     return x
 
 
-def copy_encoder(encoder: keras.Model, to: keras.Model, end: str) -> str:
+def copy_encoder(encoder: keras.Model, to: keras.Model, end: str, match: ChannelMatch | None = None) -> str:
     """Copy the weights of an encoder into a network, layer by layer, by name.
 
     Parameters
@@ -206,6 +207,8 @@ def copy_encoder(encoder: keras.Model, to: keras.Model, end: str) -> str:
         The network, changed in place; the layers behind `end` keep their weights.
     end : str
         The last layer of the encoder.
+    match : ChannelMatch, optional
+        Which filters each channel starts with, if they are not those in its place.
 
     Returns
     -------
@@ -217,11 +220,18 @@ def copy_encoder(encoder: keras.Model, to: keras.Model, end: str) -> str:
     scalings = [describe_scaling(layers_of) for layers_of in (encoder.layers, chain)]
     if scalings[0] != scalings[1]:
         return f"it scales images by {scalings[0]}, this one by {scalings[1]}"
-    weighted = [layer for layer in chain if layer.weights]
-    for layer in weighted:
-        difference = compare_layers(there[layer.name], layer) if layer.name in there else "no weights there"
+    of_channels = [] if match is None else find_channel_layers(to)
+    fitting = []
+    for layer in (layer for layer in chain if layer.weights):
+        if layer.name not in there:
+            return f"layer {layer.name} has no weights there"
+        values = there[layer.name].get_weights()
+        if match is not None and layer in of_channels:
+            values = match.fit(layer, values)
+        difference = compare_layers(there[layer.name], layer, values)
         if difference:
             return f"layer {layer.name} has {difference}"
-    for layer in weighted:
-        layer.set_weights(there[layer.name].get_weights())
+        fitting.append((layer, values))
+    for layer, values in fitting:
+        layer.set_weights(values)
     return ""

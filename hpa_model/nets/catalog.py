@@ -27,6 +27,8 @@ from hpa_model.nets.stem import AppendOnes
 __getattr__ = lazy_loader.attach(__name__, submodules=("summary",))[0]
 
 
+# Options that change how a network is trained, not what it computes.
+TRAINING_OPTIONS = ("dropout", "dropout_place", "l1", "l2")
 # What a value must be, in words, and whether it is.
 OptionRule = tuple[str, Callable[[float | int | str], bool]]
 TYPE_NAMES: dict[type, str] = {float: "a number", int: "a whole number", str: "a word"}
@@ -53,6 +55,9 @@ class Net:
 
     rules: Mapping[str, OptionRule] = field(default_factory=dict)
     """What the value of an option must be, apart from the type of its default."""
+
+    flattens: bool = False
+    """Whether its classification head has weights for each place in the image, and so is of one image size."""
 
     encoder: str = ""
     """The last layer of the chain of convolutions, which `hpa pretrain` trains as an encoder; empty if none.
@@ -106,6 +111,7 @@ NETS = {
         image_size=192,
         options={"dropout": 0.5, "scaling": "unit"},
         rules={"dropout": RATE, "scaling": one_of(*GRAY_SCALINGS)},
+        flattens=True,
         encoder="relu_8",
     ),
     "mcnn": Net(
@@ -114,6 +120,7 @@ NETS = {
         min_size=lambda **_: 128,
         options={"scaling": "unit"},
         rules={"scaling": one_of(*GRAY_SCALINGS)},
+        flattens=True,
     ),
     "densenet121": use_backbone(
         "densenet121",
@@ -192,7 +199,7 @@ def build(
     settle_keras()
     net = find_net(name)
     chosen = _check_options(name, net, options or {})
-    size = choose_size(image_size or min(net.image_size, *image_shape[:2]), image_shape)
+    size = choose_input_size(name, image_shape, image_size)
     _check_min_size(name, net, size, chosen, image_shape)
     with dtype_policy(precision):
         model = net.build(image_shape, n_classes, image_size=size, **chosen)
@@ -200,6 +207,13 @@ def build(
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = bn_momentum
     return model
+
+
+def choose_input_size(
+    name: str, image_shape: tuple[int, int, int], image_size: int | tuple[int, int] | None
+) -> tuple[int, int]:
+    """Return the rows and columns that a network sees; arguments as in `build`."""
+    return choose_size(image_size or min(find_net(name).image_size, *image_shape[:2]), image_shape)
 
 
 def list_layers(model: keras.Model) -> list[keras.layers.Layer]:

@@ -41,9 +41,15 @@ def describe_scaling(chain: Sequence[keras.layers.Layer]) -> str:
     return pairs[0] if len(set(pairs)) == 1 else "; ".join(pairs)
 
 
-def compare_layers(there: keras.layers.Layer, here: keras.layers.Layer) -> str:
-    """Say how two layers differ in the shapes of their weights or in what they compute; empty if they do not."""
-    return compare_shapes(there.get_weights(), here.get_weights()) or compare_settings(there, here)
+def compare_layers(
+    there: keras.layers.Layer, here: keras.layers.Layer, values: Sequence[npt.NDArray[Any]] | None = None
+) -> str:
+    """Say how two layers differ in the shapes of their weights or in what they compute; empty if they do not.
+
+    `values` are what is to become the weights here, if they are not those there.
+    """
+    weights = there.get_weights() if values is None else values
+    return compare_shapes(weights, here.get_weights()) or compare_settings(there, here)
 
 
 def compare_shapes(there: Sequence[npt.NDArray[Any]], here: Sequence[npt.NDArray[Any]]) -> str:

@@ -2,6 +2,7 @@ from . import base as base
 from . import baseline as baseline
 from . import callback as callback
 from . import data as data
+from . import differences as differences
 from . import ensemble as ensemble
 from . import finetune as finetune
 from . import fit as fit

@@ -16,7 +16,7 @@ from hpa_model.config import TrainConfig
 from hpa_model.nets.backbones import BACKBONES, find_scaling
 from hpa_model.nets.catalog import NETS, list_layers
 from hpa_model.nets.head import HEAD
-from hpa_model.nets.matching import compare_settings, compare_shapes, describe_scaling
+from hpa_model.nets.matching import compare_layers, describe_scaling
 from hpa_model.nets.stem import N_COLORS, ColorScaling, mix_channels, mix_kernel, scale_colors
 from hpa_model.runs.folder import RunDescription
 from hpa_model.runs.seal import hash_file
@@ -66,6 +66,11 @@ class FileWeights:
         self.build(description, fold=0)
         return replace(description, weights=self.name, weights_models=(self.sha256,))
 
+    def describe(self, description: RunDescription) -> list[str]:
+        """Say what a run starts from."""
+        what = "ImageNet's weights" if self.name == IMAGENET else f"the weights of {self.path}"
+        return [f"Start: {what}; the classification head is new"]
+
     def find_seen(self, store: Store, plan: FoldPlan, reader: Reader) -> list[str]:
         """Return no ids: a file does not say what it was trained on."""
         return []
@@ -87,7 +92,7 @@ class FileWeights:
                 raise self._differs(f"{layer.name} is a {type(layer).__name__}, where {target.name} is another layer")
             if target is stem and source.input_shape[-1] != network.input_shape[-1]:
                 values = self._mix_stem(values, source.input_shape[-1], description)
-            difference = compare_shapes(values, target.get_weights()) or compare_settings(layer, target)
+            difference = compare_layers(layer, target, values)
             if difference:
                 raise self._differs(f"layer {layer.name} has {difference}")
             target.set_weights(values)

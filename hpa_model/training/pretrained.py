@@ -21,6 +21,7 @@ from hpa_model.runs.pretraining import (
     read_samples,
 )
 from hpa_model.runs.seal import hash_file
+from hpa_model.training.differences import compare_networks, describe_size, list_channel_notices, match_channels
 from hpa_model.training.network import build_network
 from hpa_model.training.weights import list_pixels, read_pixels
 
@@ -50,18 +51,35 @@ class EncoderWeights:
                 f"Cannot start from {path}: it is another file than when this run was begun. Put it back from a copy, "
                 "or begin again with --overwrite."
             )
-        difference = copy_encoder(load_model(path, sha256=self.sha256), network, find_encoder(description.config.model))
+        encoder = load_model(path, sha256=self.sha256)
+        match = match_channels(self._channels, description, (encoder, network), str(self.folder))
+        difference = copy_encoder(encoder, network, find_encoder(description.config.model), match)
         if difference:
             raise self._differs(difference)
         return network
 
     def extend(self, description: RunDescription) -> RunDescription:
         """Add to the description of a run what it starts from; InputError if it cannot, before anything is written."""
-        ours, theirs = description.config.model, self.description.config.model
-        if ours != theirs:
-            raise self._differs(f"it is of {theirs}, the network is {ours}")
+        how, remedy = compare_networks(self.description.config, description.config)
+        if how:
+            raise self._differs(how, remedy)
         self.build(description, fold=0)
         return replace(description, weights=str(self.folder.absolute()), weights_models=(self.sha256,))
+
+    def describe(self, description: RunDescription) -> list[str]:
+        """Say what a run starts from, and what of it does not fit."""
+        there = self.description
+        size = describe_size(there.config, there.dataset.image_shape)
+        notices = list_channel_notices(self._channels, description.channels, str(self.folder))
+        return [
+            f"Start: the encoder of {self.folder}, which was trained on {', '.join(there.config.parts)} at {size}; the "
+            "classification head is new",
+            *map(str, notices),
+        ]
+
+    @property
+    def _channels(self) -> tuple[str, ...]:
+        return self.description.dataset.channel_names
 
     def find_seen(self, store: Store, plan: FoldPlan, reader: Reader) -> list[str]:
         """Return no ids: the encoder was trained on no label of any sample."""
@@ -80,11 +98,9 @@ class EncoderWeights:
         validated = np.flatnonzero(plan.folds >= 0).tolist()
         return [reader.ids[index] for index in validated if {reader.ids[index], keys[index]} & known]
 
-    def _differs(self, how: str) -> InputError:
-        return InputError(
-            f"Cannot start from {self.folder}: its encoder does not fit, {how}. Pre-train the same network on as many "
-            "channels, with the same options, or leave --weights out."
-        )
+    def _differs(self, how: str, remedy: str = "") -> InputError:
+        remedy = remedy or "Pre-train the same network, or leave --weights out."
+        return InputError(f"Cannot start from {self.folder}: its encoder does not fit, {how}. {remedy}")
 
 
 def open_encoder(folder: Path) -> EncoderWeights:

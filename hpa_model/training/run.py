@@ -42,7 +42,7 @@ from hpa_model.training.base import BaseRun
 from hpa_model.training.data import summarize_data
 from hpa_model.training.network import build_network
 from hpa_model.training.pretrained import EncoderWeights, describe_seen_unlabeled
-from hpa_model.training.start import Start, list_other_channels
+from hpa_model.training.start import Start
 from hpa_model.training.weights import describe_seen
 
 
@@ -116,7 +116,7 @@ def open_run(
             for notice in plan.leak_check.list_notices():
                 progress.note(str(notice))
         if weights is not None:
-            description = _count_seen(weights, description, store, plan, reader, progress)
+            description = _tell_start(weights, description, store, plan, reader, progress)
         elif base is not None:
             seen = base.description.n_seen, base.description.n_seen_unlabeled
             description = replace(description, n_seen=seen[0], n_seen_unlabeled=seen[1])
@@ -128,7 +128,7 @@ def open_run(
             yield OpenRun(folder=out, description=description, plan=plan, reader=reader, is_new=is_new)
 
 
-def _count_seen(  # noqa: PLR0917 - one call, with names beside it
+def _tell_start(  # noqa: PLR0917 - one call, with names beside it
     weights: Start,
     description: RunDescription,
     store: Store,
@@ -136,9 +136,9 @@ def _count_seen(  # noqa: PLR0917 - one call, with names beside it
     reader: Reader,
     progress: Progress,
 ) -> RunDescription:
-    """Record how many validated samples the weights to start from were trained on; tell of them, and of channels."""
-    for notice in list_other_channels(weights, description):
-        progress.note(str(notice))
+    """Tell what a run starts from; record how many validated samples it was trained on, and tell of them, too."""
+    for line in weights.describe(description):
+        progress.note(line)
     seen = weights.find_seen(store, plan, reader)
     if seen:
         progress.note(str(describe_seen(seen, description.weights)))

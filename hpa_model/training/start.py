@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from hpa_data.errors import N_EXAMPLES, InputError, Notice
+from hpa_data.errors import InputError
 from hpa_data.folds.plan import FoldPlan
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
@@ -37,6 +37,10 @@ class GoneWeights:
     def extend(self, description: RunDescription) -> RunDescription:
         """Add to the description of a run what it started from."""
         return replace(description, weights=self.recorded.weights, weights_models=self.recorded.weights_models)
+
+    def describe(self, description: RunDescription) -> list[str]:
+        """Say nothing: it was told when the run was begun."""
+        return []
 
     def find_seen(self, store: Store, plan: FoldPlan, reader: Reader) -> list[str]:
         """Return no ids: they were told when the run was begun."""
@@ -85,19 +89,3 @@ def open_start(weights: str | Path | None, config: TrainConfig, out: Path, *, ov
         if recorded.weights != (IMAGENET if str(weights) == IMAGENET else str(Path(weights).absolute())):
             raise
         return GoneWeights(run=out, recorded=recorded, reason=error)
-
-
-def list_other_channels(start: Start | None, description: RunDescription) -> list[Notice]:
-    """Tell of channels that take the places of others, which the weights to start from were trained on."""
-    if isinstance(start, Weights):
-        there = start.description.channels
-    elif isinstance(start, EncoderWeights):
-        there = start.description.dataset.channel_names
-    else:
-        return []
-    changed = [f"{new} in place of {old}" for old, new in zip(there, description.channels, strict=True) if old != new]
-    if not changed:
-        return []
-    what = f"the weights of {start.folder} were trained on other channels, {', '.join(there)}"
-    remedy = "Pass --channels with the same, in the same order, unless these show the same under other names."
-    return [Notice(what=what, n=len(changed), unit="channel", examples=tuple(changed[:N_EXAMPLES]), remedy=remedy)]

@@ -13,10 +13,13 @@ from hpa_data.folds.duplicates import find_uniform
 from hpa_data.folds.plan import FoldPlan
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store, open_store
+from hpa_model.nets.catalog import NETS, list_layers
+from hpa_model.nets.channels import find_channel_layers
 from hpa_model.nets.head import HEAD
 from hpa_model.nets.matching import compare_layers, describe_scaling
 from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder, read_folds, read_run
 from hpa_model.runs.models import load_model
+from hpa_model.training.differences import compare_networks, describe_size, list_channel_notices, match_channels
 from hpa_model.training.network import build_network, check_model, hash_models
 
 
@@ -33,7 +36,8 @@ class Weights:
     def build(self, description: RunDescription, *, fold: int) -> keras.Model:
         """Build the network of a fold with the weights of that fold's best model.
 
-        The classification head is new where the classes differ, in number, name or order.
+        The classification head is new where the classes differ, in number, name or order, or where it is of another
+        image size. Channels keep their filters, by name, see `nets.channels`.
 
         Raises
         ------
@@ -44,20 +48,25 @@ class Weights:
         check_model(self.folder, fold, self.models[fold], purpose="start from")
         best = fold_folder(self.folder, fold) / BEST_FILE
         source = load_model(best, self.description, sha256=self.models[fold])
-        scalings = [describe_scaling(model.layers) for model in (source, network)]
+        match = match_channels(self.description.channels, description, (source, network), str(self.folder))
+        scalings = [describe_scaling(list_layers(model)) for model in (source, network)]
         if scalings[0] != scalings[1]:
             raise self._differs(f"it scales images by {scalings[0]}, the new one by {scalings[1]}")
-        same_classes = self.description.classes == description.classes
-        of_both = [[layer for layer in model.layers if layer.weights] for model in (source, network)]
+        of_channels = [] if match is None else find_channel_layers(network)
+        is_head_new = bool(self._explain_head(description))
+        of_both = [[layer for layer in list_layers(model) if layer.weights] for model in (network, source)]
         if len(of_both[0]) != len(of_both[1]):
-            raise self._differs(f"it has {len(of_both[0])} layers with weights, the new one {len(of_both[1])}")
-        for other, layer in zip(*of_both, strict=True):
-            if layer.name.startswith(HEAD) and not same_classes:
+            raise self._differs(f"it has {len(of_both[1])} layers with weights, the new one {len(of_both[0])}")
+        for layer, other in zip(*of_both, strict=True):
+            if layer.name.startswith(HEAD) and is_head_new:
                 continue
-            difference = compare_layers(other, layer)
+            values = other.get_weights()
+            if match is not None and layer in of_channels:
+                values = match.fit(layer, values)
+            difference = compare_layers(other, layer, values)
             if difference:
                 raise self._differs(f"layer {layer.name} has {difference}")
-            layer.set_weights(other.get_weights())
+            layer.set_weights(values)
         return network
 
     def extend(self, description: RunDescription) -> RunDescription:
@@ -68,10 +77,33 @@ class Weights:
                 f"folds must be at most {folds} to start from {self.folder}, which has that many. Received: "
                 f"folds={description.config.folds}. Pass --folds {folds}."
             )
-        if description.config.model != self.description.config.model:
-            raise self._differs(f"it is {self.description.config.model}, the new one {description.config.model}")
+        how, remedy = compare_networks(self.description.config, description.config)
+        if how:
+            raise self._differs(how, remedy)
         self.build(description, fold=0)
         return replace(description, weights=str(self.folder.absolute()), weights_models=self.models)
+
+    def describe(self, description: RunDescription) -> list[str]:
+        """Say what a run starts from, and what of it does not fit."""
+        there = self.description
+        head = self._explain_head(description)
+        size = describe_size(there.config, there.image_shape)
+        notices = list_channel_notices(there.channels, description.channels, str(self.folder))
+        return [
+            f"Start: the models of {self.folder}, fold by fold, which were trained on {', '.join(there.config.parts)} "
+            f"at {size}; {head or 'the classification head is kept'}",
+            *map(str, notices),
+        ]
+
+    def _explain_head(self, description: RunDescription) -> str:
+        """Say why the classification head is new; empty if it is not."""
+        there, net = self.description, NETS.get(description.config.model)
+        if there.classes != description.classes:
+            return "the classification head is new, because the classes differ"
+        sizes = {describe_size(each.config, each.image_shape) for each in (there, description)}
+        if net is not None and net.flattens and len(sizes) > 1:
+            return "the classification head is new, because the image size differs"
+        return ""
 
     def find_seen(self, store: Store, plan: FoldPlan, reader: Reader) -> list[str]:
         """List the ids of the samples that are validated here by a fold whose weights were trained on them.
@@ -95,11 +127,9 @@ class Weights:
                 seen.append(reader.ids[index])
         return seen
 
-    def _differs(self, how: str) -> InputError:
-        return InputError(
-            f"Cannot start from {self.folder}: its network differs, {how}. Train the same network on the same "
-            "channels, or leave --weights out."
-        )
+    def _differs(self, how: str, remedy: str = "") -> InputError:
+        remedy = remedy or "Train the same network on images of the same size, or leave --weights out."
+        return InputError(f"Cannot start from {self.folder}: its network differs, {how}. {remedy}")
 
 
 def open_weights(folder: Path) -> Weights:

@@ -166,7 +166,7 @@ def test_an_encoder_of_another_network_or_a_changed_one_is_refused_in_one_line(
             open_encoder(folder).extend(describe(tiny, **changes))
 
     padded = {"stride": 1, "padding": "same"}
-    refuse(encoder, "does not fit, it is of gapnet-pl, the network is gapnet", model="gapnet", options=padded)
+    refuse(encoder, "does not fit, it is gapnet-pl, the new one gapnet", model="gapnet", options=padded)
     shutil.copytree(encoder, tmp_path / "ae")
     start = open_encoder(tmp_path / "ae")
     with (tmp_path / "ae" / "encoder.keras").open("r+b") as file:
