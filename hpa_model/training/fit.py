@@ -1,7 +1,7 @@
 """Fit one model to one fold, from the start or from a checkpoint."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 
@@ -61,6 +61,8 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
             models = _compile(network, replica, job.config, job.objective, epoch=stage.begin)
             if not is_restored:
                 state, is_restored = _restore(models, job), True
+            if (state.epoch, state.step) == (stage.begin, 0):  # a plateau of the stage before is none of this one
+                state = replace(state, epochs_since_best=0)
             state = _fit_stage(models, job, state, stage.end)
     models.update_network()
     save_model(network, job.fold.folder / LAST_FILE)

@@ -19,7 +19,13 @@ def make_record(epoch: int, loss: float, explained: float) -> ReconstructionReco
 
 @pytest.mark.parametrize(
     ("explained", "lowest"),
-    [((-4.0, -0.8, -0.05), -1.0), ((-0.5, -0.2, -0.05), -0.5), ((-0.05, 0.1, 0.3), -0.05), ((0.1, 0.2, 0.3), 0.0)],
+    [
+        ((-4.0, -3.0), -3.0),
+        ((-4.0, -0.8, -0.05), -1.0),
+        ((-0.5, -0.2, -0.05), -0.5),
+        ((-0.05, 0.1, 0.3), -0.05),
+        ((0.1, 0.2, 0.3), 0.0),
+    ],
 )
 def test_the_share_of_the_kept_epoch_is_in_sight_also_where_it_is_below_zero(
     explained: tuple[float, ...], lowest: float

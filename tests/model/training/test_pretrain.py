@@ -15,10 +15,9 @@ from hpa_data.store.store import Store, open_store
 from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig
 from hpa_model.config.pretraining import PretrainSettings
-from hpa_model.evaluation.figure_pretraining import draw_losses
 from hpa_model.runs.check import verify_run
 from hpa_model.runs.folder import RunDescription, read_folds, read_run
-from hpa_model.runs.history import ReconstructionRecord, read_reconstruction_epochs
+from hpa_model.runs.history import read_reconstruction_epochs
 from hpa_model.runs.models import load_model
 from hpa_model.runs.pretraining import read_pretraining, read_samples
 from hpa_model.runs.seal import hash_file
@@ -206,20 +205,6 @@ def test_a_pretraining_is_no_run(encoder: Path, tiny: Store) -> None:
         read_run(encoder)
     with pytest.raises(InputError, match=r"Cannot write a run into .*: it has no config.json, so it is of something"):
         check_run_folder(encoder, describe(tiny), overwrite=True)
-
-
-@pytest.mark.parametrize("explained", [(-5.0, -3.0), (-2.0, 0.4)])
-def test_the_figure_of_the_losses_shows_how_much_the_best_epoch_explains(explained: tuple[float, ...]) -> None:
-    history = [
-        ReconstructionRecord(
-            epoch=epoch,
-            val_explained=value,
-            **dict.fromkeys(("loss", "val_loss", "learning_rate", "images_per_s", "seconds"), 1 - value),
-        )
-        for epoch, value in enumerate(explained, 1)
-    ]
-    low, high = draw_losses(history).axes[1].get_ylim()
-    assert low < max(explained) < high == 1
 
 
 def test_samples_that_are_held_out_have_no_relatives_among_those_that_are_trained_on(tmp_path: Path) -> None:

@@ -78,6 +78,21 @@ def test_the_head_is_trained_first_and_then_all_at_a_lower_rate(store: Store, tm
     assert all(layer.trainable for layer in network.layers)
 
 
+@pytest.mark.slow
+def test_the_epochs_of_a_plateau_are_counted_in_each_stage_anew(store: Store, tmp_path: Path) -> None:
+    inputs = keras.Input((24, 24, 4), dtype="uint8")
+    pooled = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs)))
+    network = keras.Model(inputs, keras.layers.Dense(3, activation="sigmoid", name="head_outputs")(pooled))
+    rates: list[float] = []
+    # So low that no loss falls.
+    config = dataclasses.replace(CONFIG, learning_rate=1e-12, l2=0, plateau_epochs=2, plateau_factor=0.5, epochs=5)
+    fold = Fold(number=0, folder=tmp_path, training=np.arange(8), validation=np.arange(8, 12))
+    with store.reader(["train"]) as reader:
+        job = FoldJob(config=config, reader=reader, fold=fold, classes=TINY.classes)
+        fit_fold(network, dataclasses.replace(job, on_epoch=lambda _, record, __: rates.append(record.learning_rate)))
+    assert np.array(rates) / 1e-12 == pytest.approx([1, 1, 0.25, 0.25, 0.125])
+
+
 def test_after_freezing_each_layer_is_as_it_was_also_in_a_model_inside() -> None:
     inside = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
     inside.layers[1].trainable = False
