@@ -74,6 +74,7 @@ def find_batch_size(compiled: keras.Model, job: FoldJob) -> int | None:
         size = size // 2 // devices * devices
         if size == 0:
             return 0
+        _clear(compiled)
         try:
             try_step(compiled, job, size)
         except Exception as error:
@@ -83,6 +84,12 @@ def find_batch_size(compiled: keras.Model, job: FoldJob) -> int | None:
         else:
             return size
     return 0
+
+
+def _clear(compiled: keras.Model) -> None:
+    """Set all weights to 0. Those that a failed step of JAX leaves behind raise its error again."""
+    for variable in [*compiled.variables, *compiled.optimizer.variables]:
+        variable.assign(np.zeros(variable.shape, variable.dtype))
 
 
 def try_step(compiled: keras.Model, job: FoldJob, batch_size: int) -> None:
@@ -95,7 +102,8 @@ def try_step(compiled: keras.Model, job: FoldJob, batch_size: int) -> None:
     images = np.zeros((n_images, *job.reader.image_shape), np.uint8)
     inputs = (images, np.zeros(n_images, np.uint8)) if job.config.symmetries else images
     n_labels = 0 if job.reader.labels is None else job.reader.labels.shape[1]
-    compiled.train_on_batch(inputs, np.zeros((n_images, n_labels), np.float32))
+    loss = compiled.train_on_batch(inputs, np.zeros((n_images, n_labels), np.float32))
+    np.asarray(loss)  # JAX does not wait for it, so that the error of a step would come later
 
 
 def _describe_shortage(job: FoldJob, size: int | None) -> str:

@@ -13,7 +13,7 @@ from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store, open_store
 from hpa_data.system.progress import Progress
-from hpa_model.config import TrainConfig
+from hpa_model.config import Precision, TrainConfig
 from hpa_model.config.pretraining import PretrainSettings
 from hpa_model.runs.check import verify_run
 from hpa_model.runs.folder import RunDescription, read_folds, read_run
@@ -109,6 +109,27 @@ def test_a_killed_pretraining_goes_on_to_the_same_weights_whatever_the_labels(
     for name in ("encoder.keras", "last.keras"):
         for a, b in zip(read_weights(tmp_path / "whole", name), read_weights(tmp_path / "ae", name), strict=True):
             assert (a == b).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_a_pretraining_in_lower_precision_reconstructs_about_as_well_and_resumes(
+    precision: Precision, tiny: Store, tmp_path: Path
+) -> None:
+    losses = []
+    for each in ("float32", precision):
+        config = dataclasses.replace(CONFIG, model="gapnet", options={"stride": 1, "padding": "same"}, precision=each)  # type: ignore[arg-type]
+        pretrain(tiny, config, tmp_path / each)
+        losses.append([record.val_loss for record in read_reconstruction_epochs(tmp_path / each)])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] != losses[0]
+    with pytest.raises(Killed):
+        pretrain(tiny, config, tmp_path / "ae", progress=stop_at(5))
+    pretrain(tiny, config, tmp_path / "ae")
+    for a, b in zip(
+        read_weights(tmp_path / precision, "last.keras"), read_weights(tmp_path / "ae", "last.keras"), strict=True
+    ):
+        assert (a == b).all()
 
 
 def test_each_fold_starts_from_the_encoder_weight_by_weight_with_the_head_of_a_training_from_scratch(

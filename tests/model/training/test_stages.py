@@ -12,9 +12,9 @@ import pytest
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
-from hpa_model.config import TrainConfig, make_config
+from hpa_model.config import Precision, TrainConfig, make_config
 from hpa_model.nets.head import HEAD, backbone_frozen
-from hpa_model.runs.history import EpochRecord
+from hpa_model.runs.history import EpochRecord, read_history
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.job import Checkpointing, Fold, FoldJob
 from hpa_model.training.network import choose_stages
@@ -137,3 +137,22 @@ def test_a_run_that_is_stopped_in_either_stage_or_between_them_ends_as_one_that_
         train(store, longer, tmp_path / "longer", weights=weights)
         train(store, longer, tmp_path / "whole", weights=weights)
         assert_same_models(tmp_path / "whole", tmp_path / "longer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_a_lower_precision_trains_both_stages_to_a_similar_loss_and_resumes(
+    store: Store, tmp_path: Path, precision: Precision
+) -> None:
+    save_random(f"{tmp_path}/w")
+    weights, losses = tmp_path / "w.weights.h5", []
+    for each in ("float32", precision):
+        config = dataclasses.replace(CONFIG, precision=each, epochs=3)  # type: ignore[arg-type]
+        train(store, config, tmp_path / each, weights=weights)
+        losses.append([record.val_loss for fold in read_history(tmp_path / each, 2) for record in fold])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] != losses[0]
+    with pytest.raises(Killed):
+        train(store, config, tmp_path / "run", weights=weights, progress=stop_at(8), checkpointing=OFTEN)
+    train(store, config, tmp_path / "run", weights=weights)
+    assert_same_models(tmp_path / precision, tmp_path / "run")
