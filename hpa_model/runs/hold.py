@@ -1,10 +1,11 @@
-"""Holding the folder of a training: created or opened to resume, and locked."""
+"""The folder of a training or a pre-training: whether it may be resumed; created or opened, and locked."""
 
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hpa_data.errors import InputError
 from hpa_data.system.files import refuse_linked_folders
 from hpa_data.system.lock import LOCK_NAME, hold_store
 from hpa_model.runs.folder import remove_partial_files
@@ -43,3 +44,31 @@ def hold_folder(
             write()
         remove_partial_files(out)
         yield
+
+
+def is_unused(out: Path) -> bool:
+    """Tell whether a folder is missing, or holds at most what a command leaves that was stopped as it began."""
+    return not out.is_dir() or all(
+        path.name in {LOCK_NAME, SEAL_FILE} or path.match(".*.part") for path in out.iterdir()
+    )
+
+
+def compare_parts(existing: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    """List the parts whose fingerprints differ between two trainings, in words."""
+    shared = sorted(existing.keys() & wanted.keys())
+    return [f"part {name} (it was converted again)" for name in shared if existing[name] != wanted[name]]
+
+
+def compare_backends(existing: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    """List the difference between the backends of Keras in the versions of two trainings, in words, if there is one."""
+    there, here = existing.get("backend"), wanted.get("backend")
+    return [f"Keras backend ({there} there, {here} here)"] if there != here else []
+
+
+def refuse_differences(out: Path, differences: list[str]) -> None:
+    """Refuse to resume what differs: InputError, if there are differences."""
+    if differences:
+        raise InputError(
+            f"Cannot resume {out}: it differs in {', '.join(differences)}. Use the same settings, pass --overwrite, or "
+            "name another folder."
+        )

@@ -13,7 +13,6 @@ from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.files import MAX_TABLE_BYTES
-from hpa_data.system.lock import LOCK_NAME
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import Progress
 from hpa_model import nets
@@ -22,7 +21,7 @@ from hpa_model.config import DEFAULTS, TrainConfig, read_environment
 from hpa_model.config.pretraining import UNUSED_SETTINGS, PretrainSettings
 from hpa_model.nets.autoencoder import build_autoencoder, find_encoder
 from hpa_model.runs.folder import CONFIG_FILE, refuse_damage
-from hpa_model.runs.hold import hold_folder
+from hpa_model.runs.hold import compare_backends, compare_parts, hold_folder, is_unused, refuse_differences
 from hpa_model.runs.origin import read_origin, read_versions
 from hpa_model.runs.pretraining import (
     DESCRIPTION_FILE,
@@ -36,7 +35,7 @@ from hpa_model.runs.pretraining import (
     is_pretraining,
     read_pretraining,
 )
-from hpa_model.runs.seal import SEAL_FILE, read_file
+from hpa_model.runs.seal import read_file
 from hpa_model.training.network import seed_fold
 from hpa_model.training.pretrain_data import Indices, open_unlabeled, split_samples
 from hpa_model.training.run import list_surroundings
@@ -169,7 +168,7 @@ def check_folder(out: Path, description: PretrainDescription, *, overwrite: bool
     InputError
         If it is of something else, or of a pre-training with other settings.
     """
-    if not out.is_dir() or all(path.name in {LOCK_NAME, SEAL_FILE} or path.match(".*.part") for path in out.iterdir()):
+    if is_unused(out):
         return True
     if (out / CONFIG_FILE).exists():
         raise InputError(f"Cannot pre-train into {out}: it is a run of `hpa train`. Name another folder.")
@@ -180,12 +179,7 @@ def check_folder(out: Path, description: PretrainDescription, *, overwrite: bool
     existing = read_pretraining(out, compares_seal=not overwrite)
     if overwrite:
         return True
-    differences = _compare(existing, description)
-    if differences:
-        raise InputError(
-            f"Cannot resume {out}: it differs in {', '.join(differences)}. Use the same settings, pass --overwrite, or "
-            "name another folder."
-        )
+    refuse_differences(out, _compare(existing, description))
     return False
 
 
@@ -199,13 +193,8 @@ def _compare(existing: PretrainDescription, wanted: PretrainDescription) -> list
             goes_on = name == "epochs" and other > value and wanted.config.schedule != "cosine"
             if value != other and not goes_on:
                 differences.append(f"{name} ({value} there, {other} here)")
-    for name in sorted(set(existing.fingerprints) & set(wanted.fingerprints)):
-        if existing.fingerprints[name] != wanted.fingerprints[name]:
-            differences.append(f"part {name} (it was converted again)")
-    backends = existing.versions.get("backend"), wanted.versions.get("backend")
-    if backends[0] != backends[1]:
-        differences.append(f"Keras backend ({backends[0]} there, {backends[1]} here)")
-    return differences
+    differences += compare_parts(existing.fingerprints, wanted.fingerprints)
+    return differences + compare_backends(existing.versions, wanted.versions)
 
 
 def _check_samples(out: Path, samples: bytes) -> None:

@@ -16,7 +16,6 @@ from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.files import MAX_TABLE_BYTES
-from hpa_data.system.lock import LOCK_NAME
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
@@ -34,10 +33,10 @@ from hpa_model.runs.folder import (
     read_run,
     refuse_damage,
 )
-from hpa_model.runs.hold import hold_folder
+from hpa_model.runs.hold import compare_backends, compare_parts, hold_folder, is_unused, refuse_differences
 from hpa_model.runs.membership import compare_members
 from hpa_model.runs.origin import read_origin, read_versions
-from hpa_model.runs.seal import SEAL_FILE, read_file
+from hpa_model.runs.seal import read_file
 from hpa_model.training.base import BaseRun
 from hpa_model.training.data import summarize_data
 from hpa_model.training.network import build_network
@@ -219,7 +218,7 @@ def hold_run(out: Path, description: RunDescription, *, overwrite: bool) -> Iter
 
 def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool) -> bool:
     """Return whether a run folder has to be created; false to resume it. InputError if it is of another run."""
-    if not out.is_dir() or all(path.name in {LOCK_NAME, SEAL_FILE} or path.match(".*.part") for path in out.iterdir()):
+    if is_unused(out):
         return True
     if not (out / CONFIG_FILE).exists():
         raise InputError(
@@ -233,11 +232,8 @@ def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool)
     same_epochs = replace(description, config=replace(description.config, epochs=epochs))
     if description.config.epochs > epochs and not _compare(existing, same_epochs):
         _check_checkpoints(out, description)
-    elif differences:
-        raise InputError(
-            f"Cannot resume {out}: it differs in {', '.join(differences)}. Use the same settings, pass --overwrite, or "
-            "name another folder."
-        )
+    else:
+        refuse_differences(out, differences)
     return False
 
 
@@ -299,9 +295,7 @@ def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
             continue
         if old != new:
             differences.append(f"{name} ({old} there, {new} here)")
-    for name in sorted(set(existing.fingerprints) & set(wanted.fingerprints)):
-        if existing.fingerprints[name] != wanted.fingerprints[name]:
-            differences.append(f"part {name} (it was converted again)")
+    differences += compare_parts(existing.fingerprints, wanted.fingerprints)
     if existing.base_models != wanted.base_models:
         differences.append("the models to fine-tune (they were trained again, or are of another run)")
     if existing.weights_models != wanted.weights_models:
@@ -309,10 +303,7 @@ def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
         differences.append(f"the weights to start from ({there} there, {here} here)")
     if existing.finetuned_folds != wanted.finetuned_folds:
         differences.append(f"finetuned_folds ({existing.finetuned_folds} there, {wanted.finetuned_folds} here)")
-    backends = existing.versions.get("backend"), wanted.versions.get("backend")
-    if backends[0] != backends[1] and wanted.baseline is None:
-        differences.append(f"Keras backend ({backends[0]} there, {backends[1]} here)")
-    return differences
+    return differences + ([] if wanted.baseline else compare_backends(existing.versions, wanted.versions))
 
 
 def check_folds(run: Path, plan: FoldPlan, reader: Reader) -> None:
