@@ -90,15 +90,18 @@ def _of_members(results: Results) -> list[_Draft]:
     found, scores = results.contributions, results.scores
     if found is None:
         return []
-    names = figure_members.name_members(found)[: figure_members.MAX_DRAWN]
+    n_drawn, n_members = figure_members.MAX_DRAWN, len(found.members)
+    names = figure_members.name_members(found)[:n_drawn]
+    others = f" The first {n_drawn} of {n_members} members are drawn." if n_members > n_drawn else ""
     colors = figure_members.choose_colors(found, results.description.full_dataset.channels)
-    lost = [np.nansum(each[scores.shown]) for each in figure_members.count_lost(found)]
+    lost = [np.nansum(each[scores.shown]) for each in figure_members.count_lost(found)[:n_drawn]]
+    most = f" Most is lost without {names[int(np.argmax(lost))]}." if max(lost) > 0 else ""
     return [
         (
             "members",
             "Average precision of each class by each member alone, and by the ensemble; the most frequent class is on "
             "top. Gray: the frequency of the class, which is what probabilities without skill reach. A member far to "
-            "the right has what shows the class in its channels.",
+            f"the right has what shows the class in its channels.{others}",
             f"Markers of {len(names)} members, {', '.join(names)}, for each class with samples.",
             partial(figure_members.draw_alone, found, scores, colors),
         ),
@@ -106,9 +109,8 @@ def _of_members(results: Results) -> list[_Draft]:
             "left-out",
             "What the average precision of each class loses where one member is left out and the others are joined "
             "again. Right of 0 the class needs the member; left of it, the others do better alone. Differences of "
-            "classes with few samples owe much to chance.",
-            f"Markers of {len(names)} members for each class with samples. Most is lost without "
-            f"{figure_members.name_members(found)[int(np.argmax(lost))]}.",
+            f"classes with few samples owe much to chance.{others}",
+            f"Markers of {len(names)} members for each class with samples.{most}",
             partial(figure_members.draw_lost, found, scores, colors),
         ),
     ]
