@@ -1,8 +1,10 @@
 """Weight files of any training: read without running code from them, and no larger than they are on the disk."""
 
 import contextlib
+import hashlib
 import math
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +27,10 @@ MAX_RATIO = 16
 MAX_OBJECTS = 10**5
 # Characters of what Keras says about a file.
 MAX_REASON = 200
+# Of an MD5, in hexadecimal.
+MD5_DIGITS = 32
+# A server that is silent for that long is taken for none.
+TIMEOUT_S = 60
 
 
 def load_source(path: Path, build: Callable[[], keras.Model], backbone: Backbone | None, *, name: str) -> keras.Model:
@@ -131,23 +137,52 @@ def check_finite(network: keras.Model, path: Path) -> None:
 def find_published(name: str, backbone: Backbone) -> Path:
     """Return the file of the published weights of a backbone in Keras's cache, downloaded if it is not there.
 
+    A file that is there is never changed or removed.
+
     Raises
     ------
     InputError
-        If it cannot be downloaded.
+        If it cannot be downloaded, or the file that is there is another one.
     """
     file_name = backbone.url.rpartition("/")[2]
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # Keras prints a bar
-            return Path(
-                keras.utils.get_file(
-                    file_name, backbone.url, cache_dir=str(home), cache_subdir="models", file_hash=backbone.file_hash
-                )
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    place = home / "models" / file_name
+    by_hand = f"Download {backbone.url} where there is a network, and put it at {place}."
+    if os.path.lexists(place):
+        with refuse_file(place), os.fdopen(open_regular(place), "rb") as file:
+            kind = "md5" if len(backbone.file_hash) == MD5_DIGITS else "sha256"
+            is_published = hashlib.file_digest(file, kind).hexdigest() == backbone.file_hash
+        if not is_published:
+            raise InputError(
+                f"Cannot start from {place}: it is damaged, or not the file of {backbone.url}, as its checksum shows. "
+                "Remove it, to download it again; or pass it as --weights FILE, if you mean it."
             )
+        return place
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Keras would save it elsewhere, where all users of the machine may write.
+        if not os.access(home, os.W_OK):
+            raise PermissionError(f"{home} may not be written to")
+        # By another name until it is whole, since Keras removes what it could not replace.
+        unfinished = f"unfinished-{os.getpid()}-{file_name}"
+        with contextlib.redirect_stdout(sys.stderr), _socket_timeout(TIMEOUT_S):  # Keras prints a bar
+            got = keras.utils.get_file(
+                unfinished, backbone.url, cache_dir=str(home), cache_subdir="models", file_hash=backbone.file_hash
+            )
+        Path(got).replace(place)
     except Exception as error:  # a dozen types, of sockets, files and Keras
-        reason = " ".join(str(error).split())[:MAX_REASON]
-        raise InputError(
-            f"Cannot download the ImageNet weights of {name}: {reason}. Download {backbone.url} where there is a "
-            f"network, and put it at {home / 'models' / file_name}."
-        ) from error
+        text = " ".join(str(error).split()).removeprefix(f"URL fetch failure on {backbone.url}: ")
+        reason = text.removeprefix("None -- ")[:MAX_REASON]
+        raise InputError(f"Cannot download the ImageNet weights of {name}: {reason}. {by_hand}") from error
+    return place
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Let a connection without an answer end, for a while."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,6 +1,7 @@
 """Trainings that start from a file of Keras's, or from ImageNet's weights."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -299,8 +300,19 @@ def test_without_a_network_the_weights_of_imagenet_are_named_with_their_place(
     assert_refused(hpa(*words, "--model", "gapnet"), "to start from ImageNet's weights. Received: model=gapnet.")
     message = "Option scaling of densenet121 must be imagenet to start from ImageNet's weights. Received: 'unit'. Pass "
     assert_refused(hpa(*words, "--model", "densenet121"), f"{message}--set options.scaling=imagenet.")
+    # A file that is there is refused, not replaced and not removed, if it is another one.
+    for leave in (lambda: place.write_bytes(b"damaged"), lambda: (place.unlink(), place.symlink_to(place.name))):
+        leave()  # type: ignore[no-untyped-call]
+        with pytest.raises(InputError, match=f"Cannot start from {place}: it "):
+            build("imagenet", three)
+        assert os.path.lexists(place)
+    place.unlink()
+    place.write_bytes(b"damaged")
+    assert_refused(
+        hpa(*words, "--model", NAME), "Remove it, to download it again; or pass it as --weights FILE, if you"
+    )
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
     # Once it is there, no network is needed.
-    place.parent.mkdir(parents=True, exist_ok=True)
     saved = save_random(f"{tmp_path}/w")
     _write_old_form(saved, place)
     monkeypatch.setitem(BACKBONES, NAME, dataclasses.replace(BACKBONES[NAME], file_hash=hash_file(place)))
