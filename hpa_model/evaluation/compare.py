@@ -73,7 +73,8 @@ class RunRow:
     """Of training, in the fastest epoch; median over the folds, NaN without a history."""
 
     paper: float | None
-    """What the paper reports for the network, on Kaggle's data of 2018; None for runs that predict other classes."""
+    """What the paper reports for the network, on Kaggle's data of 2018; None for runs that predict other classes, or
+    are of some of the channels."""
 
     paper_kind: str
     """What the paper scored: ``test set``, Kaggle's, by submission, or ``same rows``, the fold that thresholds were
@@ -158,7 +159,10 @@ def _make_row(run: Path, description: RunDescription, scores: Scores) -> RunRow:
     reported = PAPER_FINETUNED.get(config.loss) if finetuned and config.model == "gapnet" else PAPER.get(config.model)
     headline = f"macro_f1_{HEADLINE.name}"
     interval, no_skill = scores.intervals[headline], scores.no_skill[headline]
-    is_other = description.dataset is not None and description.classes != HPA_2018.classes
+    is_other = description.dataset is not None and (
+        description.classes != HPA_2018.classes
+        or set(description.channels) != set(description.full_store_dataset.channel_names)
+    )
     return RunRow(
         run=run.absolute().name,
         model=config.model,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpa_data.dataset import HPA_2021
+from hpa_data.dataset import HPA_2018, HPA_2021
 from hpa_data.errors import InputError
 from hpa_model.evaluation.compare import compare_runs, write_comparison
 from hpa_model.runs.folder import read_run
@@ -68,3 +68,23 @@ def test_scores_of_the_paper_stand_only_beside_runs_of_its_classes(tmp_path: Pat
     described = read_run(run)
     replace(described, dataset=replace(described.full_dataset, name="mine")).write(run)
     assert [row.paper for row in compare_runs([run]).rows] == [None]
+
+
+def test_scores_of_the_paper_stand_only_beside_runs_of_all_channels(tmp_path: Path) -> None:
+    labels = np.eye(28, dtype=np.uint8)[np.arange(30) % 28]
+    rows = OutOfFold(ids=[str(i) for i in range(30)], labels=labels, probs=labels * 0.5, folds=np.arange(30) % 3)
+    found = []
+    for channels in (("green",), ("yellow", "blue", "green", "red")):
+        run = make_run(tmp_path / channels[0], rows)
+        described = read_run(run)
+        replace(
+            described,
+            config=replace(described.config, channels=channels),
+            channels=channels,
+            classes=HPA_2018.classes,
+            dataset=HPA_2018.select(channels),
+            store_dataset=HPA_2018,
+            image_shape=(512, 512, len(channels)),
+        ).write(run)
+        found += [row.paper for row in compare_runs([run]).rows]
+    assert found == [None, 0.433]
