@@ -26,10 +26,12 @@ def describe_nets(nets: "Sequence[NetSummary]") -> str:
     ]
     for net in nets:
         options = ", ".join(f"{name}={value}" for name, value in net.options.items())
+        starts = "; --weights imagenet" * net.has_imagenet + "; hpa pretrain" * net.has_encoder
         lines.append(
             f"{net.name:<{width}}{net.image_size:>7}{net.n_parameters:>13,}{net.n_frozen:>15,}"
-            f"{net.n_macs / 1e9:>12.2f}   {net.summary}; from {net.min_size} pixels on"
+            f"{net.n_macs / 1e9:>12.2f}   {net.summary}; from {net.min_size} pixels on{starts}"
             f"{'; ' + options if options else ''}"
         )
     lines += ["", "GMAC: billions of multiply-accumulates of convolutions and dense layers, at this number of pixels."]
+    lines.append("hpa pretrain: it can be pre-trained without labels.")
     return "\n".join(lines)

@@ -1,13 +1,14 @@
 """The command `hpa pretrain`: its options and its text."""
 
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpa_data.commands.console import progress, quiet, resumable, show
+from hpa_data.commands.console import escape, progress, quiet, resumable, show
 from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RETRY_MINUTES
@@ -28,7 +29,7 @@ from hpa_model.commands.options import (
     setting,
 )
 from hpa_model.commands.train import read_settings
-from hpa_model.config import DEFAULTS
+from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.config.pretraining import UNUSED_SETTINGS, PretrainSettings
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def pretrain(
             on_epoch=print_epoch,
             checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes),
         )
-    show(finished, as_json, describe(finished))
+    show(finished, as_json, f"{describe(finished)}\n{advise(store, config, finished.folder)}")
 
 
 def _refuse_unused_settings(texts: list[str]) -> None:
@@ -163,7 +164,18 @@ def describe(finished: "FinishedPretraining") -> str:
     ]
     if finished.missing:
         lines.append(f"No figure of the losses: {finished.missing} is missing. Run: pip install '.[figures]'")
-    return "\n".join([*lines, f"To start a training from it: hpa train STORE --weights {finished.folder} --out RUN"])
+    return "\n".join(lines)
+
+
+def advise(store: str, config: TrainConfig, folder: Path) -> str:
+    """Write the command that trains the same network on the same images from the encoder."""
+    flags = [] if config.model == DEFAULTS.model else ["--model", config.model]
+    flags += [word for name, value in config.options.items() for word in ("--set", f"options.{name}={value}")]
+    flags += ["--channels", ",".join(config.channels)] if config.channels else []
+    size = config.image_size
+    flags += ["--image-size", str(size) if isinstance(size, int) else "x".join(map(str, size))] if size else []
+    words = ["hpa", "train", store, *flags, "--weights", str(folder), "--out", "RUN"]
+    return f"To start a training from it: {escape(shlex.join(words))}"
 
 
 def _describe_share(share: float) -> str:

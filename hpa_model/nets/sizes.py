@@ -32,6 +32,12 @@ class NetSummary:
     options: dict[str, float | int | str]
     """The options and their defaults."""
 
+    has_imagenet: bool
+    """Whether a training can start from weights for ImageNet."""
+
+    has_encoder: bool
+    """Whether it can be pre-trained without labels."""
+
 
 def read_sizes() -> list[NetSummary]:
     """Return the sizes of all networks on images of `HPA_2018` with 28 classes, as `list_nets` counts them."""

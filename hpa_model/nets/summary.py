@@ -9,6 +9,7 @@ import numpy as np
 
 from hpa_data.dataset import HPA_2018
 from hpa_data.system.atomic import write_atomic
+from hpa_model.nets.backbones import BACKBONES
 from hpa_model.nets.catalog import NETS, build, list_layers
 from hpa_model.nets.sizes import SIZES_FILE, NetSummary
 
@@ -43,6 +44,8 @@ def list_nets(
                 n_frozen=sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights),
                 n_macs=count_macs(model),
                 options=dict(net.options),
+                has_imagenet=name in BACKBONES,
+                has_encoder=bool(net.encoder),
             )
         )
     return summaries

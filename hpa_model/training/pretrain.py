@@ -26,7 +26,6 @@ from hpa_model.runs.pretraining import ENCODER_FILE, SEALED_FILES, TRAINED_FILES
 from hpa_model.runs.seal import seal_files, unseal_files
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, ignore_epoch
-from hpa_model.training.network import one_stage
 from hpa_model.training.objective import REMEDY, Objective, Validation
 from hpa_model.training.overview import describe_network
 from hpa_model.training.pretrain_folder import OpenPretraining, build_network, build_untrained, open_pretraining
@@ -112,7 +111,7 @@ def pretrain(
     ) as opened:
         config = opened.description.config
         job = FoldJob(
-            config=one_stage(config),
+            config=config,
             reader=opened.reader,
             fold=Fold(number=0, folder=out, training=opened.training, validation=opened.validation, label=NAME),
             classes=(),

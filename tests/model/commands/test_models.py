@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from hpa_model.nets import NETS
+from hpa_model.nets.backbones import BACKBONES
 from hpa_model.nets.sizes import read_sizes
 from hpa_model.nets.summary import list_nets
 from tests.builders import Hpa
@@ -22,6 +23,7 @@ def test_the_networks_are_listed_with_their_sizes(hpa: Hpa) -> None:
         assert row.startswith(f"{name} ")
         cells = [row[: header.index(end) + len(end)].split()[-1] for end in ("pixels", "parameters", "GMAC/image")]
         assert cells == [row.split()[index] for index in (1, 2, 4)], row
+        assert ("--weights imagenet" in row, "hpa pretrain" in row) == (name in BACKBONES, bool(NETS[name].encoder))
     nets = {net["name"]: net for net in json.loads(hpa("models", "--json").out)}
     assert nets["gapnet"]["n_parameters"] == 597_388
 
