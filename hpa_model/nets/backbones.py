@@ -39,6 +39,11 @@ class Backbone:
     scales_itself: bool = False
     """Whether it has its input scaling inside, which is switched off, since `scale_colors` does the same."""
 
+    @property
+    def file_name(self) -> str:
+        """Of the published weights."""
+        return self.url.rpartition("/")[2]
+
     def build(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Apply it to scaled images, (B, Y, X, C) with any C; return its features, (B, F)."""
         return self._apply(input_tensor=x).output

@@ -144,7 +144,7 @@ def find_published(name: str, backbone: Backbone) -> Path:
     InputError
         If it cannot be downloaded, or the file that is there is another one.
     """
-    file_name = backbone.url.rpartition("/")[2]
+    file_name = backbone.file_name
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     place = home / "models" / file_name
     by_hand = f"Download {backbone.url} where there is a network, and put it at {place}."

@@ -13,7 +13,7 @@ from hpa_data.folds.plan import FoldPlan
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_model.config import TrainConfig
-from hpa_model.nets.backbones import BACKBONES, find_scaling
+from hpa_model.nets.backbones import BACKBONES, Backbone, find_scaling
 from hpa_model.nets.catalog import NETS, list_layers
 from hpa_model.nets.head import HEAD
 from hpa_model.nets.matching import compare_layers, describe_scaling
@@ -125,8 +125,12 @@ class FileWeights:
         )
 
 
-def open_file_weights(path: Path) -> FileWeights:
-    """Look at a file of weights: InputError if it cannot be read."""
+def open_file_weights(path: Path, config: TrainConfig) -> FileWeights:
+    """Look at a file of weights: InputError if it cannot be read, or a training cannot take it."""
+    backbone = BACKBONES.get(config.model)
+    # With its last layer or without.
+    if backbone is not None and path.name in {backbone.file_name, backbone.file_name.replace("_notop", "")}:
+        _check_scaling(config, backbone)
     with refuse_file(path):
         return FileWeights(path=path, name=str(path.absolute()), sha256=hash_file(path))
 
@@ -139,14 +143,19 @@ def open_imagenet(config: TrainConfig) -> FileWeights:
             f"model must be one of {', '.join(BACKBONES)} to start from ImageNet's weights. Received: "
             f"model={config.model}. Choose one of them, or leave --weights out."
         )
+    _check_scaling(config, backbone)
+    path = find_published(config.model, backbone)
+    return FileWeights(path=path, name=IMAGENET, sha256=hash_file(path))
+
+
+def _check_scaling(config: TrainConfig, backbone: Backbone) -> None:
+    """Refuse a training whose input scaling is not that of the published weights: InputError."""
     if _find_scaling(config) != backbone.scaling:
         raise InputError(
             f"Option scaling of {config.model} must be imagenet to start from ImageNet's weights. Received: "
             f"{config.options.get('scaling', NETS[config.model].options['scaling'])!r}. Pass --set "
             "options.scaling=imagenet."
         )
-    path = find_published(config.model, backbone)
-    return FileWeights(path=path, name=IMAGENET, sha256=hash_file(path))
 
 
 def _find_scaling(config: TrainConfig) -> ColorScaling:

@@ -80,7 +80,7 @@ def open_start(weights: str | Path | None, config: TrainConfig, out: Path, *, ov
                 "weights must be none, imagenet, a file of weights, or the folder of a run. Received: "
                 f"weights={weights}, which does not exist. Correct the path."
             )
-        return open_file_weights(path)
+        return open_file_weights(path, config)
     except InputError as error:
         is_gone = str(weights) == IMAGENET or not Path(weights).exists()
         if overwrite or not is_gone or not (out / CONFIG_FILE).exists():

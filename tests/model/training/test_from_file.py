@@ -285,6 +285,16 @@ def test_weights_saved_from_keras_applications_are_taken_layer_by_layer(
             assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.parametrize("part", ["_notop", ""])
+def test_the_published_file_is_known_by_its_name_so_that_its_scaling_is_asked_for(part: str, tmp_path: Path) -> None:
+    path = tmp_path / f"densenet121_weights_tf_dim_ordering_tf_kernels{part}.h5"
+    path.touch()
+    config = dataclasses.replace(CONFIG, model="densenet121")
+    with pytest.raises(InputError, match=r"must be imagenet to start from .* Pass --set options\.scaling=imagenet"):
+        open_start(path, config, tmp_path, overwrite=False)
+    assert open_start(path, dataclasses.replace(config, options={"scaling": "imagenet"}), tmp_path, overwrite=False)
+
+
 def test_without_a_network_the_weights_of_imagenet_are_named_with_their_place(
     three: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hpa: Hpa
 ) -> None:
