@@ -84,7 +84,10 @@ def load_model(
                 f"Its network is {description.config.model}, whose module is imported only if it is named: pass "
                 f"--model {description.config.model}, if you trust its code."
             )
-        raise InputError(f"Cannot read model {path}: {first_line(error)}. {remedy}") from error
+        # Keras's advice for a layer that holds code, to let it run, is dangerous.
+        holds_code = "safe_mode" in str(error)
+        reason = "it holds a Lambda layer, whose code is not run" if holds_code else first_line(error).rstrip(".")
+        raise InputError(f"Cannot read model {path}: {reason}. {remedy}") from error
     if description is not None:
         shapes = (None, *description.image_shape), (None, len(description.classes))
         if (getattr(model, "input_shape", None), getattr(model, "output_shape", None)) != shapes:

@@ -13,10 +13,11 @@ import pytest
 
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.errors import InputError
+from hpa_data.store.store import Store
 from hpa_model import nets
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model
-from tests.builders import Hpa, assert_refused, build_store, make_rows, make_run
+from tests.builders import Hpa, assert_refused, build_store, make_rows, make_run, unseal_run
 
 ROOT = Path(__file__).parents[3]
 TINY = Dataset(name="tiny", channels=HPA_2018.channels, classes=("a", "b", "c"), height=24, width=24)
@@ -128,6 +129,11 @@ def test_a_run_or_a_model_of_a_stranger_imports_nothing(folder: Path) -> None:
     assert not (folder / "imported").exists()
 
 
+def test_verifying_takes_a_module_for_a_run_alone(store: Store, hpa: Hpa) -> None:
+    message = f"--model must be given for a run alone. Received: a store, {store.location}. Leave it out."
+    assert_refused(hpa("verify", store.location, "--model", "a:b"), message)
+
+
 @pytest.mark.slow
 def test_a_network_of_another_package_is_trained_resumed_predicted_and_fine_tuned(folder: Path, hpa: Hpa) -> None:
     store = build_store(folder / "tiny.zarr", TINY, [[1, row % 2, row % 3 == 0] for row in range(12)])
@@ -157,6 +163,11 @@ def test_a_network_of_another_package_is_trained_resumed_predicted_and_fine_tune
     assert done.returncode == 2
     assert "pass --model layered:build, if you trust its code." in done.stderr
     assert hpa_anew(*predict, "--model", "layered:build").returncode == 0
+    unseal_run(folder / "layered")  # then its models are read
+    done = hpa_anew("verify", "layered")
+    assert done.returncode == 1
+    assert "pass --model layered:build, if you trust its code." in done.stdout
+    assert hpa_anew("verify", "layered", "--model", "layered:build").returncode == 0
     tune = ("finetune", "layered", "--epochs", 1)
     assert hpa_anew(*tune, "--model", "layered:build").returncode == 0
     assert load_model(folder / "layered" / "fold0" / "best.keras").output_shape == (None, 3)
