@@ -220,7 +220,10 @@ def read_run(run: Path, *, compares_seal: bool = True) -> RunDescription:
         except (FileNotFoundError, NotADirectoryError) as error:
             is_encoder = (run / PRETRAINING_FILE).is_file()
             what = "it is a pre-training, without classes" if is_encoder else f"it has no {CONFIG_FILE}"
-            raise InputError(f"Cannot read run {run}: {what}. Pass a folder that `hpa train` wrote.") from error
+            start = (
+                f", such as one that started from it: hpa train STORE --weights {run} --out RUN" if is_encoder else ""
+            )
+            raise InputError(f"Cannot read run {run}: {what}. Pass a folder that `hpa train` wrote{start}.") from error
     version = ""
     with contextlib.suppress(LookupError, TypeError):
         version = str(raw["versions"]["hpa"])
