@@ -2,10 +2,6 @@
 
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +25,9 @@ from hpa_model.training.network import build_network
 from hpa_model.training.run import describe_run
 from hpa_model.training.train import train
 from tests.builders import convert
+from tests.slow.killing import after_checkpoints, finish, kill_when
 
 pytestmark = pytest.mark.slow
-
-HPA = Path(sys.executable).with_name("hpa")
 
 
 @pytest.fixture(scope="module")
@@ -45,28 +40,15 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_five_kills_at_random_steps_change_no_weight(synthetic: Path, tmp_path: Path) -> None:
-    command = [
-        *(HPA, "train", synthetic, "--folds", "2", "--epochs", "3", "--batch-size", "16", "--image-size", "76"),
-        *("--deterministic", "--checkpoint-minutes", "0", "--seed", "5", "--symmetries"),
+    words = [
+        *("train", synthetic, "--folds", "2", "--epochs", "3", "--batch-size", "16", "--image-size", "76"),
+        *("--set", "deterministic=true", "--checkpoint-minutes", "0", "--seed", "5", "--symmetries"),
     ]
-    subprocess.run([*command, "--out", tmp_path / "whole"], check=True, capture_output=True)
-    rng = random.Random(0)
-    out = tmp_path / "killed"
-    killed = 0
+    finish(*words, "--out", tmp_path / "whole")
+    rng, out, killed = random.Random(0), tmp_path / "killed", 0
     while killed < 5:
-        process = subprocess.Popen([*command, "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # Some steps after the start of training, counted by checkpoints: each step writes one.
-        n_steps, seen, last = rng.randrange(1, 8), 0, 0.0
-        while process.poll() is None and seen < n_steps:
-            for saved in out.glob("fold*/checkpoint.npz"):
-                written = saved.stat().st_mtime
-                seen, last = (seen + 1, written) if written > last else (seen, last)
-            time.sleep(0.002)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        assert process.wait() in {0, -signal.SIGKILL}
-    subprocess.run([*command, "--out", out], check=True, capture_output=True)
+        killed += kill_when(after_checkpoints(out, "fold*/checkpoint.npz", rng.randrange(1, 8)), *words, "--out", out)
+    finish(*words, "--out", out)
     done = verify_run(out)
     assert (done.findings, done.unsealed) == ((), ())
     for fold in range(2):
