@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hpa_data.dataset import HPA_2018, Dataset
 from hpa_data.store.store import open_store
+from hpa_model import nets
 from hpa_model.config import TrainConfig
+from hpa_model.nets.backbones import BACKBONES
 from hpa_model.training.pretrain import pretrain
-from tests.builders import build_store
+from tests.builders import build_store, randomise
 from tests.model.backbone import save_random
 
 pytestmark = pytest.mark.slow
@@ -28,6 +31,14 @@ def build(image_shape, n_classes, *, image_size):
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(x))
     return keras.Model(inputs, add_outputs(x, n_classes))
 """
+PREDICT = """
+import sys
+import numpy as np
+from pathlib import Path
+from hpa_model.runs.models import load_model
+images, model, answer = map(Path, sys.argv[1:])
+np.save(answer, load_model(model).predict_on_batch(np.load(images)))
+"""
 # Ways to train, as the tests of TensorFlow have them, each stopped and resumed.
 RESUMED = (
     "test_stages.py::test_a_run_that_is_stopped_in_either_stage_or_between_them_ends_as_one_that_was_not[constant]",
@@ -37,10 +48,10 @@ RESUMED = (
 )
 
 
-def run_child(backend: str, folder: Path, *words: object) -> None:
-    """Run a module on a backend, in a folder."""
+def run_child(backend: str, folder: Path, *words: object, option: str = "-m") -> None:
+    """Run a module on a backend, in a folder; or with ``-c`` a script."""
     done = subprocess.run(
-        [sys.executable, "-m", *map(str, words)],
+        [sys.executable, option, *map(str, words)],
         cwd=folder,
         env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -129,3 +140,23 @@ def test_on_jax_too_all_layers_must_fit_into_memory_first_and_a_batch_size_that_
     for steps, message in found.values():
         assert steps == []
         assert message.endswith("Pass --batch-size 3 --overwrite, which fits.")
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [*((name, "float32") for name in BACKBONES), ("efficientnetv2-b0", "mixed_bfloat16")]
+)
+def test_a_network_of_keras_applications_predicts_on_jax_as_on_tensorflow(
+    name: str, precision: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("jax")
+    size = BACKBONES[name].min_size
+    options = {"scaling": "imagenet"} if name == "densenet121" else {}
+    model = nets.build(name, (size, size, 4), 9, options=options, precision=precision)
+    randomise(model)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (2, size, size, 4), np.uint8))
+    paths = [tmp_path / each for each in ("images.npy", "model.keras", "probs.npy")]
+    run_child("jax", tmp_path, PREDICT, *paths, option="-c")
+    expected = model.predict_on_batch(np.load(paths[0]))
+    assert expected.std() > 0.01
+    assert np.load(paths[2]) == pytest.approx(expected, abs=1e-4 if precision == "float32" else 0.02)
