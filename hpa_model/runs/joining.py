@@ -17,7 +17,7 @@ from hpa_model.runs.folder import read_arrays, refuse_damage
 from hpa_model.runs.seal import REMEDIES, unseal_files
 
 JOINERS_FILE = "joiners.npz"
-# Probabilities are clipped to this distance from 0 and 1, as in `thresholds.calibration`.
+# A probability of 0 for what is true does not make a mixture impossible.
 EPSILON = 1e-7
 # Weights are fitted until none moves by more, or for so many steps.
 TOLERANCE, MAX_STEPS = 1e-7, 2000
@@ -49,6 +49,9 @@ class Joiner:
     scales: Floats
     """(M, K), which they are divided by then."""
 
+    n_rows: int
+    """Rows that it was fitted on, see `_find_logits`."""
+
     def join(self, probs: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Join probabilities, (M, N, K), to one array, float32 (N, K)."""
         exact = np.asarray(probs, np.float64)
@@ -56,7 +59,8 @@ class Joiner:
         if self.method != "stacked":
             joined = np.einsum("mnk,mk->nk", exact, self.weights)
         else:
-            scaled = ((_find_logits(exact) - self.centers[:, None]) / self.scales[:, None]).clip(-LARGEST, LARGEST)
+            logits = _find_logits(exact, self.n_rows)
+            scaled = ((logits - self.centers[:, None]) / self.scales[:, None]).clip(-LARGEST, LARGEST)
             joined = expit(np.einsum("mnk,mk->nk", scaled, self.weights) + self.biases)
         # float32 takes the rounding of the sum away: equal members give what each of them does.
         return joined.astype(np.float32).clip(0, 1)
@@ -73,19 +77,19 @@ def fit_joiner(labels: npt.NDArray[np.generic], probs: npt.NDArray[np.floating],
     method : {"mean", "weighted", "stacked"}
         A mean is not fitted. Weights are those of the lowest cross-entropy over all labels.
     """
-    n_members, _, n_classes = probs.shape
+    n_members, n_rows, n_classes = probs.shape
     weights, biases = np.full((n_members, n_classes), 1 / n_members), np.zeros(n_classes)
     centers, scales = np.zeros((n_members, n_classes)), np.ones((n_members, n_classes))
     if method == "weighted":
         weights[:] = fit_weights(labels, probs)[:, None]
     elif method == "stacked":
-        logits = _find_logits(np.asarray(probs, np.float64))
+        logits = _find_logits(np.asarray(probs, np.float64), n_rows)
         truth = (np.asarray(labels) != 0).astype(np.uint8)
         for k in range(n_classes):
             found = fit_linear(logits[:, :, k].T.astype(np.float32), truth[:, [k]], inverse_penalty=INVERSE_PENALTY)
             weights[:, k], biases[k] = found.weights[:, 0], found.biases[0]
             centers[:, k], scales[:, k] = found.means, found.scales
-    return Joiner(method=method, weights=weights, biases=biases, centers=centers, scales=scales)
+    return Joiner(method=method, weights=weights, biases=biases, centers=centers, scales=scales, n_rows=n_rows)
 
 
 def fit_weights(labels: npt.NDArray[np.generic], probs: npt.NDArray[np.floating]) -> Floats:
@@ -141,8 +145,13 @@ def cross_fit(
     return joined, [*joiners, fit_joiner(labels, probs, method)]
 
 
-def _find_logits(probs: Floats) -> Floats:
-    found: Floats = logit(probs.clip(EPSILON, 1 - EPSILON))
+def _find_logits(probs: Floats, n_rows: int) -> Floats:
+    """Return logits of probabilities as `n_rows` rows can tell them apart: each is moved as half a label more moves it.
+
+    Else the many zeros of trees, all below 1 in the number of trees, would lie farther from the other probabilities
+    than these from each other, and the regression would see little else.
+    """
+    found: Floats = logit((probs * n_rows + 0.5) / (n_rows + 1))
     return found
 
 
@@ -151,6 +160,7 @@ def write_joiners(run: Path, joiners: list[Joiner]) -> None:
     unseal_files(run, [JOINERS_FILE])
     names = ("weights", "biases", "centers", "scales")
     arrays = {name: np.stack([getattr(joiner, name) for joiner in joiners]) for name in names}
+    arrays["n_rows"] = np.array([joiner.n_rows for joiner in joiners], np.int64)
     with open_atomic(run / JOINERS_FILE) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -175,5 +185,10 @@ def read_joiners(
             sums = arrays["weights"].sum(axis=1)
             if (arrays["weights"] < 0).any() or not np.allclose(sums, 1, atol=1e-9):
                 raise ValueError("its weights are not those of a mean")
-        rows = range(n_folds + 1)
-        return [Joiner(method=method, **{name: arrays[name][row] for name in expected}) for row in rows]
+        n_rows = arrays["n_rows"]
+        if n_rows.shape != (n_folds + 1,) or n_rows.dtype != np.int64 or (n_rows < 1).any():
+            raise ValueError(f"its n_rows are not {n_folds + 1} numbers above 0")
+        return [
+            Joiner(method=method, n_rows=int(n_rows[row]), **{name: arrays[name][row] for name in expected})
+            for row in range(n_folds + 1)
+        ]
