@@ -57,14 +57,24 @@ def _read(path: Path) -> bytes:
 def assert_same_work(one: Path, other: Path) -> None:
     """Check that two folders hold the same, one of which was interrupted within an epoch.
 
-    Every byte, but for what `digest_folder` ignores and the last digits of the losses in checkpoints, which are sums of
-    fewer steps each. The weights, optimizers and random states in them are the same.
+    Every byte, but for what `digest_folder` ignores and the last digits of the training losses, which are sums of fewer
+    steps each: in checkpoints and histories, and in the report, which draws them. The weights, optimizers and random
+    states in them are the same.
     """
     digests, others = digest_folder(one), digest_folder(other)
     assert digests.keys() == others.keys()
     different = [name for name in digests if digests[name] != others[name]]
-    assert [name for name in different if not name.endswith(CHECKPOINT_FILE)] == []
+    drawn = (REPORT_FILE,) if any(name.endswith(HISTORY_FILE) for name in different) else ()
+    assert [name for name in different if not name.endswith((CHECKPOINT_FILE, HISTORY_FILE, *drawn))] == []
     for name in different:
+        if name.endswith(REPORT_FILE):
+            continue
+        if name.endswith(HISTORY_FILE):
+            histories = [list(csv.DictReader(io.StringIO((folder / name).read_text()))) for folder in (one, other)]
+            losses = [[float(row.pop("loss")) for row in rows] for rows in histories]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-5), name
+            assert _encode(histories[0]) == _encode(histories[1]), name
+            continue
         with np.load(one / name) as arrays, np.load(other / name) as found:
             assert set(arrays) == set(found)
             assert all((arrays[key] == found[key]).all() for key in arrays if key != "state"), name
