@@ -1,8 +1,13 @@
-"""The table of recipes."""
+"""The tables of recipes and of ideas."""
 
+import shlex
 from pathlib import Path
 
+from typer.main import get_command
+
+from benchmarks.accuracy import ROWS, Row, list_steps, tabulate_rows
 from benchmarks.recipes import tabulate_runs
+from cli import app
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.history import read_history
 
@@ -14,3 +19,27 @@ def test_the_table_of_recipes_shows_what_a_run_saw_and_scored(run: Path) -> None
     n_samples = score_run(run).n_samples
     assert row.split()[:3] == ["run", "76", str(n_samples * epochs // 2)]
     assert f"{score_run(run).headline:.3f}" in row
+
+
+def test_the_steps_of_the_comparison_of_ideas_are_commands_in_an_order_that_works() -> None:
+    steps = list_steps(20, "imagenet")
+    commands = get_command(app).commands
+    seen: set[str] = set()
+    for step in steps:
+        assert set(step.needs) <= seen
+        seen.add(step.name)
+        name, *words = shlex.split(step.command)
+        commands[name].make_context(name, [*words, "--out", step.name])  # refuses options that there are not
+    assert {row.step for row in ROWS} <= seen
+
+
+def test_the_table_of_ideas_shows_what_was_seen_and_the_difference_to_gapnet(run: Path, tmp_path: Path) -> None:
+    for name in ("gapnet", "transferred", "external-half"):
+        (tmp_path / name).symlink_to(run)
+    steps = {step.name: step for step in list_steps(20, None)}
+    table = tabulate_rows(tmp_path, [Row("first", "gapnet"), Row("second", "transferred")], steps).splitlines()
+    first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table[2:])
+    n_images = score_run(run).n_samples * sum(len(history) for history in read_history(run, 2)) // 2
+    assert [first[0], first[1], first[3]] == ["first", f"{n_images:,}", ""]
+    assert [second[1], second[3]] == [f"{2 * n_images:,}", "+0.000 (+0.000 to +0.000)"]
+    assert first[2].startswith(f"{score_run(run).headline:.3f} (")
