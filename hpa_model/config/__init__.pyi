@@ -1,5 +1,6 @@
 from . import environment as environment
 from . import library as library
+from . import optimizers as optimizers
 from . import pretraining as pretraining
 from . import recipes as recipes
 from . import settings as settings
@@ -7,6 +8,7 @@ from .environment import compare_environments as compare_environments
 from .environment import read_environment as read_environment
 from .library import find_recipe as find_recipe
 from .library import list_recipes as list_recipes
+from .optimizers import OPTIMIZERS as OPTIMIZERS
 from .recipes import format_image_size as format_image_size
 from .recipes import make_config as make_config
 from .recipes import merge_settings as merge_settings
@@ -16,6 +18,7 @@ from .recipes import read_recipe as read_recipe
 from .settings import CHOICES as CHOICES
 from .settings import DEFAULTS as DEFAULTS
 from .settings import RANGES as RANGES
+from .settings import ClassWeights as ClassWeights
 from .settings import Decayed as Decayed
 from .settings import FoldChoice as FoldChoice
 from .settings import JoinMethod as JoinMethod

@@ -103,7 +103,10 @@ ALIASES = {
     **{"amp": "precision", "fp16": "precision", "bf16": "precision", "dtype": "precision", "gpus": "devices"},
     **{"grad_clip": "clip_norm", "clip": "clip_norm", "patience": "plateau_epochs", "augment": "symmetries"},
     **{"flip": "symmetries", "jit": "xla", "dropout": "options.dropout", "drop_rate": "options.dropout"},
-    **{"stride": "options.stride", "padding": "options.padding"},
+    **{"stride": "options.stride", "padding": "options.padding", "warmup": "warmup_epochs"},
+    **{"ema_decay": "ema", "ema_momentum": "ema", "early_stopping": "stop_epochs", "pos_weight": "class_weights"},
+    **{"accumulate_grad_batches": "accumulate_batches", "grad_accum": "accumulate_batches"},
+    **{"gradient_accumulation_steps": "accumulate_batches", "smoothing": "label_smoothing"},
 }
 
 

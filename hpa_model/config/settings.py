@@ -2,28 +2,38 @@
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.format.layout import MAX_PIXELS
+from hpa_model.config.optimizers import OPTIMIZERS
+from hpa_model.losses import LOSSES
 
 Item = TypeVar("Item")
-Loss = Literal["bce", "f1", "focal"]
+if TYPE_CHECKING:
+    Loss = str
+    Optimizer = str
+else:
+    Loss = Literal[tuple(LOSSES)]
+    Optimizer = Literal[tuple(OPTIMIZERS)]
 # How the losses of the classes make up the loss of a sample.
 OverClasses = Literal["mean", "sum"]
-Optimizer = Literal["adam", "sgd"]
 # Which weights `weight_decay` shrinks.
 Decayed = Literal["kernels", "all"]
 # How the learning rate changes from epoch to epoch.
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "plateau", "cosine"]
 # Which epoch's model of a fold is kept.
-Keep = Literal["lowest_loss", "last"]
+Keep = Literal["lowest_loss", "highest_macro_f1", "last"]
+# How much more the positive labels of rare classes weigh in the loss.
+ClassWeights = Literal["none", "sqrt", "balanced"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 # Which folds' models are fine-tuned: the paper took the one that scored best.
 FoldChoice = Literal["best", "all"]
 # How an ensemble joins the probabilities of its members.
 JoinMethod = Literal["mean", "weighted", "stacked"]
+# Of a plateau whose length is not set.
+DEFAULT_PATIENCE = 5
 # How the first convolution of a backbone for red, green and blue becomes one for other channels.
 Stem = Literal["mean", "copy-red", "channel-map"]
 
@@ -91,22 +101,36 @@ class TrainConfig:
     averages of the step before validation would be of those."""
 
     loss: Loss = "bce"
-    """See `losses.LOSSES`."""
+    """A name in `losses.LOSSES`."""
 
     loss_over_classes: OverClasses = field(default="mean", metadata={"absent": "mean"})
     """Whether the loss of a sample is the mean over the classes, or their sum: K times the loss and the gradients."""
 
+    class_weights: ClassWeights = field(default="none", metadata={"absent": "none"})
+    """Weight of the positive labels of a class in the training loss: 1; or ``balanced``, the number of training samples
+    without the class for each with it; or ``sqrt``, the square root of that, which rare classes bear better. The
+    validation loss has no weights."""
+
+    label_smoothing: float = field(default=0.0, metadata={"absent": 0.0})
+    """In the training loss, labels of 0 and 1 become this / 2 and 1 - this / 2. The validation loss has the labels."""
+
     optimizer: Optimizer = "adam"
+    """A name in `optimizers.OPTIMIZERS`."""
 
     learning_rate: float = 1e-3
     """At the start."""
 
     schedule: Schedule = field(default="constant", metadata={"absent": "constant"})
-    """Whether the learning rate stays, apart from `plateau_epochs`, or falls along half a cosine: in each epoch a
-    little lower, in the last one near 0."""
+    """Whether the learning rate stays, apart from `plateau_epochs`; or is multiplied by `plateau_factor` on a plateau,
+    with 5 epochs where `plateau_epochs` does not say how many; or falls along half a cosine: in each epoch a little
+    lower, in the last one near 0."""
+
+    warmup_epochs: float = field(default=0.0, metadata={"absent": 0.0})
+    """Epochs, or a share of one, in which the learning rate rises from step to step to what it would be, at the start
+    and after `head_epochs`."""
 
     momentum: float = 0.9
-    """Of SGD."""
+    """Of SGD and Muon."""
 
     weight_decay: float = 0.0
     """Decoupled: per step, each weight loses this fraction of itself, times the learning rate."""
@@ -126,6 +150,14 @@ class TrainConfig:
     clip_norm: float = 0.0
     """Maximum global norm of the gradients. 0: no clipping."""
 
+    accumulate_batches: int = field(default=1, metadata={"absent": 1})
+    """Batches whose gradients are averaged before the weights change, as if they were one batch, apart from batch
+    normalization. The count goes on from epoch to epoch."""
+
+    ema: float = field(default=0.0, metadata={"absent": 0.0})
+    """Momentum of an exponential moving average of the weights, such as 0.99, over the changes of the weights. The
+    averaged weights are validated and kept; batch normalization keeps its own averages. 0: none."""
+
     plateau_epochs: int = 0
     """Epochs without a lower validation loss after which the learning rate is multiplied by `plateau_factor`. 0: never.
     """
@@ -133,9 +165,13 @@ class TrainConfig:
     plateau_factor: float = 0.5
 
     keep: Keep = field(default="lowest_loss", metadata={"absent": "lowest_loss"})
-    """Which epoch's model of a fold predicts: that of the lowest validation loss, or the last. The last suits a cosine
-    schedule, and is not chosen on samples that are scored. When a network grows overconfident, its loss rises while its
-    macro-F1 rises, too, and the epoch of the lowest loss comes too early."""
+    """Which epoch's model of a fold predicts: that of the lowest validation loss, of the highest validation macro-F1 at
+    the best thresholds, or the last. The last suits a cosine schedule, and is not chosen on samples that are scored.
+    When a network grows overconfident, its loss rises while its macro-F1 rises, too, and the epoch of the lowest loss
+    comes too early."""
+
+    stop_epochs: int = field(default=0, metadata={"absent": 0})
+    """Epochs without a better model, in the sense of `keep`, after which the training of a fold ends. 0: never."""
 
     symmetries: bool = False
     """Apply one of the eight flips and rotations of a square, or of the four of a rectangle, to each training image,
@@ -202,21 +238,41 @@ class TrainConfig:
             raise InputError(
                 f"{name} must be different names. Received: {name}={getattr(self, name)}. Name each {name[:-1]} once."
             )
-        if self.schedule == "cosine" and self.plateau_epochs:
-            raise InputError(
-                f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={self.plateau_epochs}. Leave "
-                "one of them out."
-            )
+        self._check_combinations()
         for name in ("learning_rate", "plateau_factor", "backbone_rate_factor"):
             value = getattr(self, name)
             if not (0 < value < 1 or (name == "backbone_rate_factor" and value == 1)):
                 raise InputError(f"{name} must lie between 0 and 1. Received: {name}={value}. Pass another number.")
-        for name in ("bn_momentum", "momentum", "weight_decay", "l1", "l2"):
+        for name in ("bn_momentum", "momentum", "weight_decay", "l1", "l2", "ema", "label_smoothing"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise InputError(
                     f"{name} must be at least 0 and below 1. Received: {name}={value}. Pass another number."
                 )
+
+    def _check_combinations(self) -> None:
+        """Check values that do not go together."""
+        if self.schedule == "cosine" and self.plateau_epochs:
+            raise InputError(
+                f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={self.plateau_epochs}. Leave "
+                "one of them out."
+            )
+        if self.stop_epochs and self.keep == "last":
+            raise InputError(
+                f"stop_epochs must be 0 with keep=last. Received: stop_epochs={self.stop_epochs}. Keep lowest_loss or "
+                "highest_macro_f1."
+            )
+        if OPTIMIZERS[self.optimizer].needs_decay and not self.weight_decay:
+            raise InputError(
+                f"weight_decay must be above 0 with optimizer={self.optimizer}. Received: weight_decay=0. Set it, to "
+                "0.01 for example."
+            )
+        of_labels = [name for name in ("class_weights", "label_smoothing") if getattr(self, name) not in {"none", 0}]
+        if of_labels and not LOSSES[self.loss].is_per_label:
+            raise InputError(
+                f"{of_labels[0]} must be left out with loss={self.loss}. Received: {of_labels[0]}="
+                f"{getattr(self, of_labels[0])}. Use another loss."
+            )
 
     def rate_in(self, epoch: int) -> float:
         """Return the scheduled learning rate of an epoch, counted from 0; a plateau may lower it further.
@@ -229,7 +285,12 @@ class TrainConfig:
         rate = self.learning_rate
         if epoch >= self.head_epochs:
             rate *= self.backbone_rate_factor
-        return rate if self.schedule == "constant" else rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        return rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2 if self.schedule == "cosine" else rate
+
+    @property
+    def patience(self) -> int:
+        """Epochs without a lower validation loss after which the learning rate is lowered; 0: never."""
+        return self.plateau_epochs or (DEFAULT_PATIENCE if self.schedule == "plateau" else 0)
 
     @property
     def finetunings(self) -> tuple[tuple[Loss, int], ...]:
@@ -249,6 +310,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("min_last_batch", 1, 10**5),
     *(("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6), ("head_epochs", 0, 10**6)),
     *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
+    *(("accumulate_batches", 1, 10**5), ("stop_epochs", 0, 10**6), ("warmup_epochs", 0, 10**6)),
 )
 
 

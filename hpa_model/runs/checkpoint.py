@@ -15,6 +15,7 @@ from keras import ops
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic
 from hpa_data.system.records import decode_record, encode_record
+from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import read_arrays, refuse_damage
 from hpa_model.runs.history import EpochRecord, ReconstructionRecord, Record
 
@@ -75,6 +76,14 @@ class TrainingState:
     def records(self) -> tuple[Record, ...]:
         """One per finished epoch, of whatever is trained."""
         return self.history or self.reconstructions
+
+    def is_over(self, config: TrainConfig) -> bool:
+        """Tell whether the training has had all its epochs, or has not become better for `stop_epochs` of them.
+
+        Epochs of the classification head alone do not count.
+        """
+        without_better = self.epoch - 1 - max(self.best_epoch, config.head_epochs - 1)
+        return self.epoch >= config.epochs or 0 < config.stop_epochs <= without_better
 
     def after_epoch(self, record: Record, class_f1: Iterable[float], is_kept: bool | None = None) -> "TrainingState":
         """Return the state at the start of the next epoch.

@@ -157,7 +157,11 @@ def _read_records(folder: Path, kind: type[SomeRecord], *, compares_seal: bool) 
 
 def find_kept(history: Sequence[SomeRecord], keep: Keep) -> SomeRecord:
     """Return the epoch of a history, not empty, whose model is kept."""
-    return history[-1] if keep == "last" else min(history, key=lambda record: record.val_loss)
+    if keep == "last":
+        return history[-1]
+    if keep == "highest_macro_f1" and isinstance(history[0], EpochRecord):
+        return max(history, key=lambda record: record.val_macro_f1_best)  # type: ignore[attr-defined]
+    return min(history, key=lambda record: record.val_loss)
 
 
 def write_class_f1(folder: Path, classes: Sequence[str], class_f1: Sequence[Sequence[float]]) -> None:

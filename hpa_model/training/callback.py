@@ -10,12 +10,14 @@ import numpy as np
 
 from hpa_data.errors import InputError
 from hpa_data.system.interrupts import Interrupts
+from hpa_model.config import TrainConfig
 from hpa_model.runs.checkpoint import TrainingState, save_checkpoint
 from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE
-from hpa_model.runs.history import Record, write_class_f1, write_history
+from hpa_model.runs.history import EpochRecord, Record, write_class_f1, write_history
 from hpa_model.runs.models import save_model
 from hpa_model.training.job import FoldJob
 from hpa_model.training.objective import REMEDY
+from hpa_model.training.optimizer import copy_averages, lower_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +28,19 @@ class Models:
     """What is validated and saved."""
 
     replica: keras.Model
-    """What is trained: the network itself, or with several devices a copy that is on all of them."""
+    """What is trained: the network itself; or a copy, with several devices one that is on all of them, or where the
+    network has averages of its weights."""
 
     compiled: keras.Model
     """What Keras fits: the replica, with an optimizer and perhaps another input. It shares all weights with it."""
 
     def update_network(self) -> None:
-        """Copy the weights of the replica to the network, where that is another model."""
-        if self.replica is not self.network:
-            self.network.set_weights(self.replica.get_weights())
+        """Copy the weights of the replica, or their averages, to the network, where that is another model."""
+        if self.replica is self.network:
+            return
+        self.network.set_weights(self.replica.get_weights())
+        twins = {id(theirs): mine for mine, theirs in zip(self.network.variables, self.replica.variables, strict=True)}
+        copy_averages(self.compiled.optimizer, [twins[id(each)] for each in self.replica.trainable_variables])
 
 
 class NonBlockingCallbackList(keras.callbacks.CallbackList):
@@ -68,7 +74,7 @@ class TrainingCallback(keras.callbacks.Callback):
         """Start the clock, set a scheduled learning rate, and say which epoch it is."""
         config = self._job.config
         self._job.progress.stage(f"{self._job.fold.name}, epoch {epoch + 1}/{config.epochs}")
-        if config.schedule != "constant":  # else it is the optimizer's, which a plateau lowers
+        if config.schedule == "cosine":  # else it is the optimizer's, which a plateau lowers
             self._models.compiled.optimizer.learning_rate = config.rate_in(epoch)
         self._started = time.perf_counter()
 
@@ -93,11 +99,11 @@ class TrainingCallback(keras.callbacks.Callback):
         self._models.update_network()
         self._job.progress.stage(f"{self._job.fold.name}, epoch {epoch + 1}/{config.epochs}, validation")
         record, class_f1 = self._validate(state)
-        is_kept = epoch + 1 == config.epochs if config.keep == "last" else None
-        state = state.after_epoch(record, class_f1, is_kept)
-        if config.plateau_epochs and state.epochs_since_best >= config.plateau_epochs:
-            self._models.compiled.optimizer.learning_rate = record.learning_rate * config.plateau_factor
+        state = state.after_epoch(record, class_f1, _is_kept(config, state, record))
+        if config.patience and state.epochs_since_best >= config.patience:
+            lower_rate(self._models.compiled.optimizer, config.plateau_factor)
             state = replace(state, epochs_since_best=0)
+        self._models.compiled.stop_training = state.is_over(config)
         self._persist(state)
         self._job.log(self._job.fold.number, record, dict(zip(self._job.classes, class_f1, strict=True)))
         self._job.on_epoch(self._job.fold.number, record, state.best_epoch == state.epoch - 1)
@@ -165,6 +171,15 @@ class TrainingCallback(keras.callbacks.Callback):
         if state.step == 0:  # the next epoch counts from here
             self._state = state
             self._unchecked = None
+
+
+def _is_kept(config: TrainConfig, state: TrainingState, record: Record) -> bool | None:
+    """Tell whether the model after an epoch is kept; None if its loss alone decides."""
+    if config.keep == "last":
+        return state.epoch + 1 == config.epochs
+    if config.keep == "lowest_loss" or not isinstance(record, EpochRecord):
+        return None
+    return record.val_macro_f1_best > max((each.val_macro_f1_best for each in state.history), default=-1.0)
 
 
 def write_tables(job: FoldJob, state: TrainingState) -> None:

@@ -9,6 +9,7 @@ from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import DEFAULTS, FoldChoice, Loss, TrainConfig
 from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.scores import score_run
+from hpa_model.losses import LOSSES
 from hpa_model.runs.folder import read_run
 from hpa_model.training.base import open_base
 from hpa_model.training.folds import copy_folds, train_folds
@@ -130,6 +131,7 @@ def finetune(
     trained = read_run(run)
     scores = score_run(run)
     best = max(scores.folds, key=lambda fold: fold.macro_f1_in_sample).fold
+    is_per_label = LOSSES[loss].is_per_label
     config = replace(
         trained.config,
         loss=loss,
@@ -140,6 +142,8 @@ def finetune(
         finetune_loss=DEFAULTS.finetune_loss,
         head_epochs=0,
         backbone_rate_factor=1.0,
+        class_weights=trained.config.class_weights if is_per_label else "none",
+        label_smoothing=trained.config.label_smoothing if is_per_label else 0.0,
     )
     out = out or name_finetuned(run, loss)
     if out.resolve() == run.resolve():

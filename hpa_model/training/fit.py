@@ -10,6 +10,7 @@ from hpa_data.reader.batches import BatchReader
 from hpa_data.system.interrupts import defer_interrupt
 from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
 from hpa_model.config import TrainConfig
+from hpa_model.losses import LossFunction
 from hpa_model.nets.head import backbone_frozen
 from hpa_model.nets.symmetry import with_symmetry_input
 from hpa_model.runs.checkpoint import START, TrainingState, load_checkpoint, read_state
@@ -46,6 +47,8 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     path = job.fold.folder / CHECKPOINT_FILE
     state = read_state(path) if path.exists() else START
     replica = _place(network, job.config)
+    labels = None if job.reader.labels is None else job.reader.labels[job.fold.training]
+    loss = job.objective.make_loss(job.config, labels)
     is_restored = not path.exists()
     # The checkpoint of the end of a stage holds the optimizer of that stage.
     stages = [
@@ -55,10 +58,10 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     ]
     # All layers need more memory than the head alone, whose training would be in vain.
     if len(stages) > 1 and job.checks_memory:
-        check_memory(_compile(network, replica, job.config, job.objective, epoch=stages[-1].begin), job)
+        check_memory(_compile(network, replica, job.config, loss, epoch=stages[-1].begin), job)
     for stage in stages:
         with nullcontext() if stage.trains_backbone else backbone_frozen(replica):
-            models = _compile(network, replica, job.config, job.objective, epoch=stage.begin)
+            models = _compile(network, replica, job.config, loss, epoch=stage.begin, n_steps=job.n_steps)
             if not is_restored:
                 state, is_restored = _restore(models, job), True
             if (state.epoch, state.step) == (stage.begin, 0):  # a plateau of the stage before is none of this one
@@ -106,20 +109,20 @@ def _fit_stage(models: Models, job: FoldJob, state: TrainingState, end: int) -> 
         if state.step:  # the rest of the epoch that the checkpoint is from
             _fit_epochs(models.compiled, job, reader, callback, first, first + 1, state.step)
             first += 1
-        if first < end:
+        if first < end and not callback.state.is_over(job.config):
             _fit_epochs(models.compiled, job, reader, callback, first, end)
     return callback.state
 
 
 def compile_models(network: keras.Model, config: TrainConfig, objective: Objective = CLASSIFICATION) -> Models:
     """Prepare a network for training: on its devices, with symmetries, with its loss and optimizer."""
-    return _compile(network, _place(network, config), config, objective, epoch=0)
+    return _compile(network, _place(network, config), config, objective.make_loss(config, None), epoch=0)
 
 
 def _place(network: keras.Model, config: TrainConfig) -> keras.Model:
-    """Return the model that is trained, with penalties: the network, or a copy of it on several devices."""
+    """Return the model that is trained, with penalties: the network, or a copy, for several devices or averages."""
     replica = network
-    if config.devices > 1:
+    if config.devices > 1 or config.ema:
         with device_scope(config.devices):
             replica = keras.models.clone_model(network)
             replica.set_weights(network.get_weights())
@@ -128,14 +131,14 @@ def _place(network: keras.Model, config: TrainConfig) -> keras.Model:
 
 
 def _compile(
-    network: keras.Model, replica: keras.Model, config: TrainConfig, objective: Objective, *, epoch: int
+    network: keras.Model, replica: keras.Model, config: TrainConfig, loss: LossFunction, *, epoch: int, n_steps: int = 1
 ) -> Models:
     """Give what is trained an optimizer for its layers that are not frozen, with the learning rate of an epoch."""
     with device_scope(config.devices):
         # Always another model than the network, so that the network is saved without an optimizer.
         compiled = with_symmetry_input(replica) if config.symmetries else keras.Model(replica.inputs, replica.outputs)
-        optimizer = make_optimizer(config, replica.trainable_variables, epoch=epoch)
-        compiled.compile(optimizer, objective.make_loss(config), jit_compile=use_xla(config))
+        optimizer = make_optimizer(config, replica.trainable_variables, epoch=epoch, n_steps=n_steps)
+        compiled.compile(optimizer, loss, jit_compile=use_xla(config))
         optimizer.build(replica.trainable_variables)
     return Models(network=network, replica=replica, compiled=compiled)
 

@@ -113,17 +113,17 @@ def _list_unfinished(run: OpenRun) -> list[Fold]:
         fold = Fold(number=number, folder=fold_folder(run.folder, number), training=training, validation=validation)
         fold.folder.mkdir(exist_ok=True)
         remove_partial_files(fold.folder)
-        if not _is_finished(fold, run.description.config.epochs):
+        if not _is_finished(fold, choose_stages(run.description)):
             folds.append(fold)
     return folds
 
 
-def _is_finished(fold: Fold, epochs: int) -> bool:
-    """Return whether a fold has its model and its probabilities, after this many epochs; if not, remove the latter."""
+def _is_finished(fold: Fold, config: TrainConfig) -> bool:
+    """Return whether a fold has its model and its probabilities, after all epochs; if not, remove the latter."""
     finished = (fold.folder / PROBS_FILE).exists() and is_complete(fold.folder / BEST_FILE)
     # Without a checkpoint it was copied, or trained by a version before 0.4.0.
     if finished and (fold.folder / CHECKPOINT_FILE).exists():
-        finished = _read_state(fold).epoch >= epochs
+        finished = _read_state(fold).is_over(config)
     if not finished:
         unseal_files(fold.folder.parent, list_fold_files(fold.number))
         (fold.folder / PROBS_FILE).unlink(missing_ok=True)

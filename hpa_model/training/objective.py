@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,13 +9,15 @@ import numpy.typing as npt
 
 from hpa_data.reader.reader import Reader
 from hpa_model.config import TrainConfig
-from hpa_model.losses import loss_of_set, make_loss
+from hpa_model.losses import LossFunction, loss_of_set, make_loss, weigh_positives
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
 from hpa_model.predict import predict_probs
 from hpa_model.runs.history import EpochRecord, Record
 from hpa_model.thresholds import search_thresholds
 from hpa_model.thresholds.no_skill import measure_best_without_skill
 
+# Of `weigh_positives`, by the setting `class_weights`.
+CLASS_WEIGHT_POWERS = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}
 REMEDY = "Lower the learning rate or clip gradients (--learning-rate, clip_norm), with --overwrite."
 
 
@@ -38,8 +39,8 @@ Validate = Callable[[keras.Model, TrainConfig, Reader, npt.NDArray[np.int64], st
 class Objective:
     """What a network is trained for."""
 
-    make_loss: Callable[[TrainConfig], Callable[[Any, Any], Any]]
-    """Makes the loss of a batch, from labels (B, K) and what the network puts out, to (B,)."""
+    make_loss: Callable[[TrainConfig, npt.NDArray[np.uint8] | None], LossFunction]
+    """Makes the loss of a batch, from the settings and the labels of the training samples, (N, K), if there are any."""
 
     validate: Validate
     """From the network, the settings, a reader, the indices of the validation samples and what messages call the
@@ -70,9 +71,20 @@ def _validate_classes(
     )
 
 
+def _make_loss(config: TrainConfig, labels: npt.NDArray[np.uint8] | None) -> LossFunction:
+    """Make the loss of a training from the labels of its samples."""
+    power = CLASS_WEIGHT_POWERS[config.class_weights]
+    return make_loss(
+        config.loss,
+        config.loss_over_classes,
+        label_smoothing=config.label_smoothing,
+        positive_weights=None if not power or labels is None else weigh_positives(labels, power=power),
+    )
+
+
 # Which classes an image shows.
 CLASSIFICATION = Objective(
-    make_loss=lambda config: make_loss(config.loss, config.loss_over_classes),
+    make_loss=_make_loss,
     validate=_validate_classes,
     record=EpochRecord,
 )

@@ -7,24 +7,45 @@ import keras
 from keras import ops
 
 from hpa_model.backend import sum_over_devices
-from hpa_model.config import TrainConfig
+from hpa_model.config import OPTIMIZERS, TrainConfig
 
 
-def make_optimizer(config: TrainConfig, variables: Iterable[keras.Variable] = (), *, epoch: int = 0) -> keras.Optimizer:
-    """Make the optimizer of a configuration for trainable variables, not built yet, with the rate of an epoch."""
+def make_optimizer(
+    config: TrainConfig, variables: Iterable[keras.Variable] = (), *, epoch: int = 0, n_steps: int = 1
+) -> keras.Optimizer:
+    """Make the optimizer of a configuration for trainable variables, not built yet.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    variables : iterable of Variable
+        The trainable ones.
+    epoch : int
+        From 0. Its learning rate is set.
+    n_steps : int
+        Batches per epoch, for a learning rate that rises at first.
+    """
+    chosen = OPTIMIZERS[config.optimizer]
+    kind: type[keras.Optimizer] = getattr(keras.optimizers, chosen.name)
     settings: dict[str, Any] = {
         "learning_rate": config.rate_in(epoch),
         "weight_decay": config.weight_decay or None,
         "global_clipnorm": config.clip_norm or None,
     }
-    kind: type[keras.Optimizer] = keras.optimizers.Adam
-    if config.optimizer == "sgd":
-        kind = keras.optimizers.SGD
-        settings["momentum"] = config.momentum
+    if config.ema:
+        settings |= {"use_ema": True, "ema_momentum": config.ema}
+        kind = keep_averages(kind)
+    if config.accumulate_batches > 1:
+        settings["gradient_accumulation_steps"] = config.accumulate_batches
+    n_warmup = round(config.warmup_epochs * n_steps / config.accumulate_batches)
+    if n_warmup:
+        kind = warm_up(kind, n_warmup)
     if config.clip_norm and config.devices > 1:
         kind = clip_over_devices(kind, config.clip_norm)
-        settings |= {"global_clipnorm": None, "name": config.optimizer}
-    optimizer = kind(**settings)
+        settings["global_clipnorm"] = None
+    # Derived classes would have names of their own.
+    own = {argument: getattr(config, name) for argument, name in chosen.arguments.items()}
+    optimizer = kind(**settings, **own, name=config.optimizer)
     if config.weight_decay_of == "kernels":
         optimizer.exclude_from_weight_decay([variable for variable in variables if not is_kernel(variable)])
     # In float16, small gradients would underflow to 0.
@@ -36,6 +57,50 @@ def is_kernel(variable: keras.Variable) -> bool:
     return len(variable.shape) > 1
 
 
+def warm_up(kind: type[keras.Optimizer], n_changes: int) -> type[keras.Optimizer]:
+    """Derive an optimizer whose learning rate rises evenly, over so many changes of the weights, to what it is set to.
+
+    The rise is a function of the optimizer's count, on the device, so that the learning rate is still what schedules
+    set, and a checkpoint holds all.
+    """
+
+    class WarmedUp(kind):
+        def _get_current_learning_rate(self) -> Any:
+            rate = super()._get_current_learning_rate()
+            return rate * ops.minimum((ops.cast(self.iterations, "float32") + 1) / n_changes, 1)
+
+    return WarmedUp
+
+
+def keep_averages(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
+    """Derive an optimizer that leaves the weights alone when Keras ends a fit, and copies its averages when told to.
+
+    Keras would replace the trained weights by their averages, from which a training could not go on.
+    """
+
+    class KeptAverages(kind):
+        def finalize_variable_values(self, var_list: Any) -> None:
+            """Do nothing."""
+
+        def copy_averages(self, variables: Sequence[keras.Variable]) -> None:
+            super().finalize_variable_values(variables)
+
+    return KeptAverages
+
+
+def lower_rate(optimizer: keras.Optimizer, factor: float) -> None:
+    """Multiply the learning rate of an optimizer, whatever it has risen to."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner.learning_rate = float(ops.convert_to_numpy(inner._learning_rate)) * factor
+
+
+def copy_averages(optimizer: keras.Optimizer, variables: Sequence[keras.Variable]) -> None:
+    """Set variables, as many as an optimizer trains and in that order, to the averages of what it trains, if any."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if inner.use_ema:
+        inner.copy_averages(variables)
+
+
 def clip_over_devices(kind: type[keras.Optimizer], max_norm: float) -> type[keras.Optimizer]:
     """Derive an optimizer that clips the gradients of a batch by their common norm.
 
@@ -43,11 +108,11 @@ def clip_over_devices(kind: type[keras.Optimizer], max_norm: float) -> type[kera
     """
 
     class ClippedOverDevices(kind):
-        def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
             summed = sum_over_devices([grad for grad in grads if grad is not None])
             norm = ops.sqrt(sum(ops.sum(ops.square(grad)) for grad in summed))
             factor = max_norm / ops.maximum(norm, max_norm)
-            super().apply([None if grad is None else grad * factor for grad in grads], trainable_variables)
+            return [None if grad is None else grad * factor for grad in grads]
 
     return ClippedOverDevices
 

@@ -33,7 +33,7 @@ def describe_start(run: OpenRun, folds: Sequence[Fold], states: Sequence[Trainin
     fold, state = folds[0], states[0]
     if state == START:
         place = f"at the start of fold {fold.number}"
-    elif state.epoch >= run.description.config.epochs:
+    elif state.is_over(choose_stages(run.description)):
         place = f"at the predictions of fold {fold.number}"
     else:
         place = f"at fold {fold.number}, epoch {state.epoch + 1}, step {state.step + 1}"

@@ -224,4 +224,6 @@ def _select_error(_labels: Any, found: Any) -> Any:
 
 
 # What the images look like.
-RECONSTRUCTION = Objective(make_loss=lambda _: _select_error, validate=_validate, record=ReconstructionRecord)
+RECONSTRUCTION = Objective(
+    make_loss=lambda _config, _labels: _select_error, validate=_validate, record=ReconstructionRecord
+)

@@ -35,7 +35,7 @@ for recipe in sys.argv[2:]:
         rng.normal(0, 0.5 / np.sqrt(max(np.prod(w.shape[:-1]), 1)), w.shape) if w.ndim > 1 else 0.5 + 0 * w
         for w in model.get_weights()
     ])
-    model.compile(make_optimizer(config), LOSSES[config.loss], jit_compile=use_xla(config))
+    model.compile(make_optimizer(config), LOSSES[config.loss].function, jit_compile=use_xla(config))
     images = rng.integers(0, 256, (4, 80, 80, 4), np.uint8)
     labels = (rng.random((4, 28)) < 0.2).astype(np.float32)
     # The second loss follows a step of the optimizer.

@@ -19,7 +19,7 @@ from hpa_model.config import TrainConfig, make_config, merge_settings, parse_set
         ({"epochs": 0}, "epochs must be from 1 to"),
         ({"clip_norm": float("inf")}, "clip_norm must be from 0 to 1000000000"),
         ({"fold_method": "random"}, "must be one of stratified, contiguous"),
-        ({"schedule": "linear"}, "schedule must be one of constant, cosine"),
+        ({"schedule": "linear"}, "schedule must be one of constant, plateau, cosine"),
         ({"schedule": "cosine", "plateau_epochs": 3}, "plateau_epochs must be 0 with schedule=cosine"),
         ({"learning_rate": -1}, "between 0 and 1"),
         ({"bn_momentum": 1.0}, "at least 0 and below 1"),

@@ -29,11 +29,20 @@ def soft_f1(labels: np.ndarray, probs: np.ndarray) -> float:
     return float(1 - (2 * true_positives / np.maximum(total, 1e-7)).mean())
 
 
+def asymmetric(labels: np.ndarray, probs: np.ndarray) -> float:
+    p = probs.astype(np.float64)
+    q = np.maximum(p - 0.05, 0)
+    terms = [np.log(p.clip(1e-7)), q**4 * np.log((1 - q).clip(1e-7))]
+    return float(-np.where(labels == 1, *terms).mean())
+
+
 DEFINITIONS = {
     "bce": lambda labels, probs: cross_entropy(labels, probs, 0),
     "f1": soft_f1,
     "focal": lambda labels, probs: cross_entropy(labels, probs, losses.FOCAL_GAMMA),
+    "asymmetric": asymmetric,
 }
+PER_LABEL = [name for name, loss in losses.LOSSES.items() if loss.is_per_label]
 
 
 @st.composite
@@ -63,7 +72,7 @@ def test_the_loss_that_training_sees_is_that_of_the_set(name: str, seed: int, n:
     rng = np.random.default_rng(seed)
     labels = (rng.random((n, k)) < 0.3).astype(np.float32)
     probs = rng.random((n, k)).astype(np.float32).clip(0.001, 0.999)
-    batch = np.mean(keras.ops.convert_to_numpy(losses.LOSSES[name](labels, probs)))
+    batch = np.mean(keras.ops.convert_to_numpy(losses.LOSSES[name].function(labels, probs)))
     assert float(batch) == pytest.approx(losses.loss_of_set(name, labels, probs), abs=1e-5)
 
 
@@ -76,10 +85,37 @@ def test_a_sum_over_classes_is_k_times_the_mean(name: str) -> None:
     assert losses.loss_of_set(name, labels, probs, "sum") == pytest.approx(5 * losses.loss_of_set(name, labels, probs))
 
 
+@pytest.mark.parametrize("name", PER_LABEL)
+def test_positive_labels_weigh_more_where_they_are_rarer(name: str) -> None:
+    rng = np.random.default_rng(0)
+    labels, probs = rng.integers(0, 2, (6, 3)).astype(np.float32), rng.uniform(0.1, 0.9, (6, 3)).astype(np.float32)
+    weights = np.array([1.0, 3.0, 0.5], np.float32)
+    found = keras.ops.convert_to_numpy(losses.make_loss(name, positive_weights=weights)(labels, probs))
+    for row in range(6):
+        terms = [losses.loss_of_set(name, labels[row, k, None, None], probs[row, k, None, None]) for k in range(3)]
+        assert found[row] == pytest.approx(np.mean(np.where(labels[row] == 1, weights, 1) * terms), rel=1e-5)
+
+
+def test_weights_of_classes_are_ratios_and_1_where_there_is_none() -> None:
+    labels = np.zeros((10, 4), np.uint8)
+    labels[:2, 0] = labels[:9, 1] = labels[:, 2] = 1
+    assert losses.weigh_positives(labels).tolist() == pytest.approx([4.0, 1 / 9, 1.0, 1.0])
+    assert losses.weigh_positives(labels, power=0.5).tolist() == pytest.approx([2.0, 1 / 3, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["bce", "focal"])
+def test_smooth_labels_are_those_of_keras(name: str) -> None:
+    rng = np.random.default_rng(0)
+    labels, probs = rng.integers(0, 2, (6, 3)).astype(np.float32), rng.uniform(0.1, 0.9, (6, 3)).astype(np.float32)
+    keras_loss = {"bce": keras.losses.binary_crossentropy, "focal": keras.losses.binary_focal_crossentropy}[name]
+    found = keras.ops.convert_to_numpy(losses.make_loss(name, label_smoothing=0.2)(labels, probs))
+    assert found == pytest.approx(keras.ops.convert_to_numpy(keras_loss(labels, probs, label_smoothing=0.2)), rel=1e-5)
+
+
 def test_every_loss_has_a_value_for_each_sample() -> None:
     # Keras would add a scalar up over the devices that share a batch.
     rows = np.full((6, 5), 0.5, np.float32)
-    assert {name: tuple(loss(rows, rows).shape) for name, loss in losses.LOSSES.items()} == dict.fromkeys(
+    assert {name: tuple(loss.function(rows, rows).shape) for name, loss in losses.LOSSES.items()} == dict.fromkeys(
         losses.LOSSES, (6,)
     )
 

@@ -13,7 +13,7 @@ from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_model.evaluation.compare import compare_runs
 from hpa_model.evaluation.scores import score_run
-from hpa_model.losses import LOSSES
+from hpa_model.losses import LOSSES, Loss
 from hpa_model.metrics import find_wrong_row
 from hpa_model.predict import predict_submission
 from hpa_model.runs.models import load_model, save_model
@@ -110,7 +110,8 @@ def test_a_network_that_validates_with_nan_is_refused_after_that_epoch(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The gradient is NaN, and the loss of the only step of the epoch is not.
-    monkeypatch.setitem(LOSSES, "bce", lambda _, probs: keras.ops.mean(keras.ops.sqrt(keras.ops.relu(probs - 2.0))))
+    nan = Loss(function=lambda _, probs: keras.ops.mean(keras.ops.sqrt(keras.ops.relu(probs - 2.0))))
+    monkeypatch.setitem(LOSSES, "bce", nan)
     message = r"Cannot predict sample 'sample-\d+': the network of fold 0 after epoch 1 gives NaN .* Lower the learning"
     with pytest.raises(InputError, match=message):
         train(

@@ -15,7 +15,7 @@ from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.interrupts import SIGNALS, interrupted_by
 from hpa_data.system.progress import Progress
-from hpa_model.losses import LOSSES
+from hpa_model.losses import LOSSES, Loss
 from hpa_model.runs.checkpoint import read_state
 from hpa_model.runs.history import EpochRecord, read_history
 from hpa_model.runs.out_of_fold import read_out_of_fold
@@ -113,7 +113,7 @@ def test_a_loss_or_weight_that_is_not_finite_is_reported_and_leaves_the_checkpoi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loss = make_loss()
-    monkeypatch.setitem(LOSSES, "bce", lambda _labels, probs: loss(probs))
+    monkeypatch.setitem(LOSSES, "bce", Loss(function=lambda _labels, probs: loss(probs)))
     config = dataclasses.replace(TINY, optimizer="sgd", learning_rate=0.9, symmetries=False)
     with pytest.raises(InputError, match=message):
         train(store, config, tmp_path / "run", checkpointing=Checkpointing(checkpoint_s=0))
