@@ -257,6 +257,11 @@ class TrainConfig:
                 f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={self.plateau_epochs}. Leave "
                 "one of them out."
             )
+        if self.accumulate_batches > 1 and self.devices > 1:  # Keras cannot
+            raise InputError(
+                f"accumulate_batches must be 1 with several devices. Received: accumulate_batches="
+                f"{self.accumulate_batches}, devices={self.devices}. Raise batch_size, which the devices share."
+            )
         if self.stop_epochs and self.keep == "last":
             raise InputError(
                 f"stop_epochs must be 0 with keep=last. Received: stop_epochs={self.stop_epochs}. Keep lowest_loss or "

@@ -73,17 +73,14 @@ def warm_up(kind: type[keras.Optimizer], n_changes: int) -> type[keras.Optimizer
 
 
 def keep_averages(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
-    """Derive an optimizer that leaves the weights alone when Keras ends a fit, and copies its averages when told to.
+    """Derive an optimizer that leaves the weights alone when Keras ends a fit.
 
-    Keras would replace the trained weights by their averages, from which a training could not go on.
+    Else they would be replaced by their averages, from which a training could not go on.
     """
 
     class KeptAverages(kind):
         def finalize_variable_values(self, var_list: Any) -> None:
             """Do nothing."""
-
-        def copy_averages(self, variables: Sequence[keras.Variable]) -> None:
-            super().finalize_variable_values(variables)
 
     return KeptAverages
 
@@ -98,7 +95,10 @@ def copy_averages(optimizer: keras.Optimizer, variables: Sequence[keras.Variable
     """Set variables, as many as an optimizer trains and in that order, to the averages of what it trains, if any."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if inner.use_ema:
-        inner.copy_averages(variables)
+        # Keras's own method works on the devices that share the averages, not on another model.
+        averages = inner._model_variables_moving_average
+        for variable, average in zip(variables, averages, strict=True):
+            variable.assign(ops.convert_to_numpy(average))
 
 
 def clip_over_devices(kind: type[keras.Optimizer], max_norm: float) -> type[keras.Optimizer]:

@@ -162,6 +162,7 @@ def test_the_model_of_the_highest_macro_f1_is_kept(store: Store, tmp_path: Path)
         ({"loss": "f1", "class_weights": "sqrt"}, "class_weights must be left out with loss=f1"),
         ({"ema": 1.0}, "ema must be at least 0 and below 1"),
         ({"accumulate_batches": 0}, "accumulate_batches must be from 1"),
+        ({"accumulate_batches": 2, "devices": 2}, "accumulate_batches must be 1 with several devices"),
         ({"warmup_epochs": -1.0}, "warmup_epochs must be from 0"),
         ({"class_weights": "cubic"}, "class_weights must be one of none, sqrt, balanced"),
         ({"optimizer": "lion"}, "optimizer must be one of adam, adamw, sgd, muon"),
