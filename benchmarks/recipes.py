@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa_data.store.store import open_store
-from hpa_model.config import format_image_size, make_config, merge_settings, parse_image_size, read_recipe
+from hpa_model.config import format_image_size, load_recipe, make_config, merge_settings, parse_image_size
 from hpa_model.evaluation.records import HEADLINE
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.folder import read_run
@@ -65,7 +65,7 @@ def main() -> None:
             continue
         size = parse_image_size(sizes.get(path.stem, arguments.image_size))
         small = {"folds": arguments.folds, "image_size": size, "parts": ["train"]}
-        config = make_config(merge_settings(read_recipe(path), small))
+        config = make_config(merge_settings(load_recipe(path), small))
         done = train_and_finetune(store, config, arguments.out / path.stem, recipe=path, cache_bytes=2**31)
         runs += [trained.run for trained in done]
     print(tabulate_runs(runs))

@@ -249,7 +249,7 @@ def finetune(
 
 def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
     """Merge the settings of a recipe, of ``--set`` and of the options on the command line, later ones winning."""
-    from hpa_model.config import make_config, merge_settings, parse_image_size, parse_setting, read_recipe
+    from hpa_model.config import load_recipe, make_config, merge_settings, parse_image_size, parse_setting
 
     fields = [field.name for field in dataclasses.fields(TrainConfig)]
     options = {name: ctx.params[name] for name in fields if name in ctx.params and was_given(ctx, name)}
@@ -257,7 +257,7 @@ def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> 
         options["image_size"] = parse_image_size(options["image_size"])
     if "channels" in options:
         options["channels"] = split_channels(options["channels"])
-    settings = read_recipe(recipe) if recipe is not None else {}
+    settings = load_recipe(recipe) if recipe is not None else {}
     for text in texts:
         parsed = parse_setting(text)
         refuse_unused(ctx, *(parsed.keys() & fields), when=True, reason=f"beside --set {text}")

@@ -8,6 +8,7 @@ from .environment import compare_environments as compare_environments
 from .environment import read_environment as read_environment
 from .library import find_recipe as find_recipe
 from .library import list_recipes as list_recipes
+from .library import load_recipe as load_recipe
 from .optimizers import OPTIMIZERS as OPTIMIZERS
 from .recipes import format_image_size as format_image_size
 from .recipes import make_config as make_config

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError
-from hpa_model.config.recipes import read_recipe
+from hpa_model.config.recipes import merge_settings, read_recipe
 
 # The folder `recipes` of the repository; a link here, so that it is part of what is installed.
 SHIPPED = Path(__file__).parent / "shipped"
@@ -29,7 +29,7 @@ def list_recipes() -> list[Recipe]:
     """List the recipes that come with the package, by name."""
     return [
         Recipe(
-            name=path.stem, summary=_summarize(path.read_text(encoding="utf-8")), path=path, settings=read_recipe(path)
+            name=path.stem, summary=_summarize(path.read_text(encoding="utf-8")), path=path, settings=load_recipe(path)
         )
         for path in sorted(SHIPPED.glob("*.toml"))
     ]
@@ -50,6 +50,39 @@ def find_recipe(recipe: Path) -> Path:
         names = ", ".join(path.stem for path in sorted(SHIPPED.glob("*.toml")))
         raise InputError(f"recipe must be a file, or one of {names}. Received: {recipe}. See `hpa recipes`.")
     return named
+
+
+def load_recipe(path: Path, *, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a recipe, with the settings of the one that it extends, if it names one.
+
+    ``extends = "gapnet"`` takes the settings of that recipe; those of this one win. It names a file beside this one, or
+    a recipe that comes with the package.
+
+    Parameters
+    ----------
+    path : Path
+    extending : tuple of Path
+        Recipes that extend this one, directly or not.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read as TOML, or there is no such recipe, or one extends itself.
+    """
+    settings = read_recipe(path)
+    extended = settings.pop("extends", None)
+    if extended is None:
+        return settings
+    if not isinstance(extended, str):
+        raise InputError(
+            f"extends must be the name of a recipe, or a file. Received: {extended!r} in {path}. Name one."
+        )
+    beside = path.parent / extended
+    base = beside if beside.is_file() else find_recipe(Path(extended))
+    chain = (*extending, path.resolve())
+    if base.resolve() in chain:
+        raise InputError(f"extends must name another recipe. Received: {extended!r} in {path}, which extends itself.")
+    return merge_settings(load_recipe(base, extending=chain), settings)
 
 
 def _summarize(text: str) -> str:

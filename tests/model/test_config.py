@@ -7,7 +7,16 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_data.system.records import decode_record, encode_record
-from hpa_model.config import TrainConfig, make_config, merge_settings, parse_setting, read_recipe, recipes
+from hpa_model.config import (
+    TrainConfig,
+    find_recipe,
+    load_recipe,
+    make_config,
+    merge_settings,
+    parse_setting,
+    read_recipe,
+    recipes,
+)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +118,31 @@ def test_a_setting_without_name_or_value_is_refused(text: str) -> None:
 def test_options_are_merged_one_by_one() -> None:
     merged = merge_settings({"epochs": 1, "options": {"dropout": 0.1, "stride": 1}}, {"options": {"dropout": 0.2}})
     assert merged == {"epochs": 1, "options": {"dropout": 0.2, "stride": 1}}
+
+
+def test_a_recipe_extends_one_of_the_package_or_a_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text('extends = "trial"\nepochs = 3\noptions = {stride = 1}\n')
+    (tmp_path / "mine.toml").write_text('extends = "base.toml"\nbatch_size = 7\noptions = {dropout = 0.2}\n')
+    found, trial = load_recipe(tmp_path / "mine.toml"), load_recipe(find_recipe(Path("trial")))
+    assert found == trial | {"epochs": 3, "batch_size": 7, "options": trial["options"] | {"stride": 1, "dropout": 0.2}}
+    assert trial["epochs"] == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "a.toml"', r"extends must name another recipe. Received: 'a.toml'"),
+        (
+            'extends = "b.toml"',
+            r"Received: 'a.toml' in .*b.toml, which extends itself",
+        ),
+        ("extends = 3", "extends must be the name of a recipe, or a file. Received: 3"),
+        ('extends = "gapnt"', "recipe must be a file, or one of .*gapnet"),
+        ('extends = "../../etc/passwd"', "recipe must be a file, or one of"),
+    ],
+)
+def test_a_recipe_that_extends_itself_or_nothing_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    (tmp_path / "b.toml").write_text('extends = "a.toml"')
+    with pytest.raises(InputError, match=message):
+        load_recipe(tmp_path / "a.toml")
