@@ -116,6 +116,7 @@ ROWS = (
     Row("`gapnet` per channel, a quarter of the epochs each: mean", "channels-mean"),
     Row("the same: weighted", "channels-weighted"),
     Row("the same: stacked", "channels-stacked"),
+    Row("`gapnet` on the green channel alone", "green"),
     Row("`gapnet` per channel, all epochs each: weighted", "channels-full"),
     Row("`gapnet-pl` from random weights", "pl"),
     Row("`gapnet` and `gapnet-pl`, half the epochs each: mean", "both-half-mean"),
