@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 # Labels (B, K) and probabilities (B, K), to the loss of each sample, (B,).
 LossFunction = Callable[[Any, Any], Any]
@@ -100,7 +101,7 @@ def make_loss(
     over_classes: str = "mean",
     *,
     label_smoothing: float = 0.0,
-    positive_weights: npt.NDArray[np.floating] | None = None,
+    positive_weights: "npt.NDArray[np.floating] | None" = None,
 ) -> LossFunction:
     """Make a loss function, from labels (B, K) and probabilities (B, K) to the loss of each sample, (B,).
 
@@ -136,7 +137,7 @@ def make_loss(
     return compute
 
 
-def weigh_positives(labels: npt.NDArray[np.generic], *, power: float = 1.0) -> npt.NDArray[np.float32]:
+def weigh_positives(labels: "npt.NDArray[np.generic]", *, power: float = 1.0) -> "npt.NDArray[np.float32]":
     """Return the weight of the positive labels of each class: samples without it for each with it, to a power.
 
     Parameters
@@ -152,9 +153,11 @@ def weigh_positives(labels: npt.NDArray[np.generic], *, power: float = 1.0) -> n
 
     Examples
     --------
-    >>> weigh_positives(np.array([[1, 0], [0, 0], [0, 1], [0, 1], [0, 1]]), power=0.5).round(3).tolist()
-    [2.0, 0.816]
+    >>> weigh_positives([[1, 0], [0, 0], [0, 1], [0, 1], [0, 0]], power=1.0).tolist()
+    [4.0, 1.5]
     """
+    import numpy as np
+
     n_with = np.asarray(labels).astype(bool).sum(axis=0)
     n_without = len(labels) - n_with
     known = (n_with > 0) & (n_without > 0)
@@ -164,8 +167,8 @@ def weigh_positives(labels: npt.NDArray[np.generic], *, power: float = 1.0) -> n
 
 def loss_of_set(
     name: str,
-    labels: npt.NDArray[np.generic],
-    probs: npt.NDArray[np.floating],
+    labels: "npt.NDArray[np.generic]",
+    probs: "npt.NDArray[np.floating]",
     over_classes: str = "mean",
 ) -> float:
     """Compute a loss over a whole set of samples at once, without weights of classes and smoothing of labels.
@@ -183,6 +186,7 @@ def loss_of_set(
     over_classes : {"mean", "sum"}
         See `TrainConfig.loss_over_classes`.
     """
+    import numpy as np
     from keras import ops
 
     tensors = [ops.convert_to_tensor(np.asarray(values, np.float64)) for values in (labels, probs)]

@@ -73,9 +73,10 @@ def load_recipe(path: Path, *, extending: tuple[Path, ...] = ()) -> dict[str, An
     extended = settings.pop("extends", None)
     if extended is None:
         return settings
-    if not isinstance(extended, str):
+    if not isinstance(extended, str) or Path(extended).name != extended:
         raise InputError(
-            f"extends must be the name of a recipe, or a file. Received: {extended!r} in {path}. Name one."
+            f"extends must be the name of a recipe, or of a file beside this one. Received: {extended!r} in {path}. "
+            "Name one."
         )
     beside = path.parent / extended
     base = beside if beside.is_file() else find_recipe(Path(extended))

@@ -136,9 +136,9 @@ def test_a_recipe_extends_one_of_the_package_or_a_file_beside_it(tmp_path: Path)
             'extends = "b.toml"',
             r"Received: 'a.toml' in .*b.toml, which extends itself",
         ),
-        ("extends = 3", "extends must be the name of a recipe, or a file. Received: 3"),
+        ("extends = 3", "extends must be the name of a recipe, or of a file beside this one. Received: 3"),
         ('extends = "gapnt"', "recipe must be a file, or one of .*gapnet"),
-        ('extends = "../../etc/passwd"', "recipe must be a file, or one of"),
+        ('extends = "../../etc/passwd"', "extends must be the name of a recipe, or of a file beside"),
     ],
 )
 def test_a_recipe_that_extends_itself_or_nothing_is_refused(text: str, message: str, tmp_path: Path) -> None:

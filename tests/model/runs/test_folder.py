@@ -97,9 +97,9 @@ def test_a_setting_that_an_older_run_does_not_have_takes_its_default(run: Path, 
 def test_a_setting_of_a_newer_version_names_that_version(run: Path, tmp_path: Path, inside: bool) -> None:
     raw = json.loads((run / "config.json").read_text())
     raw["versions"]["hpa"] = "9.1"
-    (raw["config"] if inside else raw)["label_smoothing"] = 0.1
+    (raw["config"] if inside else raw)["lookahead"] = 0.1
     (tmp_path / "config.json").write_text(json.dumps(raw))
-    with pytest.raises(InputError, match=r"config\.json: it has 'label_smoothing'.* written by hpa 9\.1\. Install"):
+    with pytest.raises(InputError, match=r"config\.json: it has 'lookahead'.* written by hpa 9\.1\. Install"):
         read_run(tmp_path)
 
 
