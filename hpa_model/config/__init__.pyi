@@ -3,6 +3,7 @@ from . import library as library
 from . import optimizers as optimizers
 from . import pretraining as pretraining
 from . import recipes as recipes
+from . import rules as rules
 from . import settings as settings
 from .environment import compare_environments as compare_environments
 from .environment import read_environment as read_environment
@@ -16,9 +17,9 @@ from .recipes import merge_settings as merge_settings
 from .recipes import parse_image_size as parse_image_size
 from .recipes import parse_setting as parse_setting
 from .recipes import read_recipe as read_recipe
+from .rules import RANGES as RANGES
 from .settings import CHOICES as CHOICES
 from .settings import DEFAULTS as DEFAULTS
-from .settings import RANGES as RANGES
 from .settings import ClassWeights as ClassWeights
 from .settings import Decayed as Decayed
 from .settings import FoldChoice as FoldChoice
@@ -30,4 +31,3 @@ from .settings import OverClasses as OverClasses
 from .settings import Precision as Precision
 from .settings import Schedule as Schedule
 from .settings import TrainConfig as TrainConfig
-from .settings import check_choice as check_choice

@@ -11,7 +11,8 @@ from typing import Any
 from hpa_data.errors import InputError
 from hpa_data.system.files import read_text, refuse_unreadable
 from hpa_data.system.records import decode_record
-from hpa_model.config.settings import CHOICES, DEFAULTS, TrainConfig, check_choice
+from hpa_model.config.rules import check_choice
+from hpa_model.config.settings import CHOICES, DEFAULTS, TrainConfig
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
             remedy = f"Did you mean {meant!r}?" if meant else "Correct its name."
             raise InputError(f"A setting must be one of {', '.join(known)}. Received: {name!r}. {remedy}")
         if name in CHOICES:
-            check_choice(name, value)
+            check_choice(name, value, CHOICES[name])
     try:
         # A recipe that leaves a setting out asks for the default, even where an older run that lacks it had another.
         return decode_record(

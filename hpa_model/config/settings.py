@@ -2,15 +2,13 @@
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
-from hpa_data.format.layout import MAX_PIXELS
 from hpa_model.config.optimizers import OPTIMIZERS
+from hpa_model.config.rules import as_tuple, check_settings
 from hpa_model.losses import LOSSES
 
-Item = TypeVar("Item")
 if TYPE_CHECKING:
     Loss = str
     Optimizer = str
@@ -203,81 +201,8 @@ class TrainConfig:
     finetune_folds: FoldChoice = "best"
 
     def __post_init__(self) -> None:
-        """Check each value."""
-        for name in CHOICES:
-            check_choice(name, getattr(self, name))
-        for name, lowest, highest in RANGES:
-            value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not all(lowest <= number <= highest for number in numbers):  # so that NaN is refused, too
-                raise InputError(
-                    f"{name} must be from {lowest} to {highest}. Received: {name}={value}. Pass another number."
-                )
-        epochs, losses = _as_tuple(self.finetune_epochs), _as_tuple(self.finetune_loss)
-        if len(epochs) != len(losses) or len(set(losses)) < len(losses):
-            raise InputError(
-                "finetune_loss must be different losses, as many as finetune_epochs has numbers. Received: "
-                f"finetune_loss={self.finetune_loss}, finetune_epochs={self.finetune_epochs}. Give each fine-tuning a "
-                "loss and its epochs."
-            )
-        least, most = (0, MAX_PIXELS) if isinstance(self.image_size, int) else (1, MAX_PIXELS)
-        sides = (self.image_size,) if isinstance(self.image_size, int) else self.image_size
-        if not all(least <= side <= most for side in sides):
-            raise InputError(
-                f"image_size must be from {least} to {most}. Received: image_size={self.image_size}. Pass another size."
-            )
-        if self.batch_size % self.devices:
-            raise InputError(
-                f"batch_size must be a multiple of devices. Received: batch_size={self.batch_size}, "
-                f"devices={self.devices}. Change one of them."
-            )
-        repeated = [name for name in ("parts", "channels") if len(set(getattr(self, name))) < len(getattr(self, name))]
-        if repeated or not self.parts:
-            # A part given twice would put each of its samples into training and validation.
-            name = repeated[0] if repeated else "parts"
-            raise InputError(
-                f"{name} must be different names. Received: {name}={getattr(self, name)}. Name each {name[:-1]} once."
-            )
-        self._check_combinations()
-        for name in ("learning_rate", "plateau_factor", "backbone_rate_factor"):
-            value = getattr(self, name)
-            if not (0 < value < 1 or (name == "backbone_rate_factor" and value == 1)):
-                raise InputError(f"{name} must lie between 0 and 1. Received: {name}={value}. Pass another number.")
-        for name in ("bn_momentum", "momentum", "weight_decay", "l1", "l2", "ema", "label_smoothing"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InputError(
-                    f"{name} must be at least 0 and below 1. Received: {name}={value}. Pass another number."
-                )
-
-    def _check_combinations(self) -> None:
-        """Check values that do not go together."""
-        if self.schedule == "cosine" and self.plateau_epochs:
-            raise InputError(
-                f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={self.plateau_epochs}. Leave "
-                "one of them out."
-            )
-        if self.accumulate_batches > 1 and self.devices > 1:  # Keras cannot
-            raise InputError(
-                f"accumulate_batches must be 1 with several devices. Received: accumulate_batches="
-                f"{self.accumulate_batches}, devices={self.devices}. Raise batch_size, which the devices share."
-            )
-        if self.stop_epochs and self.keep == "last":
-            raise InputError(
-                f"stop_epochs must be 0 with keep=last. Received: stop_epochs={self.stop_epochs}. Keep lowest_loss or "
-                "highest_macro_f1."
-            )
-        if OPTIMIZERS[self.optimizer].needs_decay and not self.weight_decay:
-            raise InputError(
-                f"weight_decay must be above 0 with optimizer={self.optimizer}. Received: weight_decay=0. Set it, to "
-                "0.01 for example."
-            )
-        of_labels = [name for name in ("class_weights", "label_smoothing") if getattr(self, name) not in {"none", 0}]
-        if of_labels and not LOSSES[self.loss].is_per_label:
-            raise InputError(
-                f"{of_labels[0]} must be left out with loss={self.loss}. Received: {of_labels[0]}="
-                f"{getattr(self, of_labels[0])}. Use another loss."
-            )
+        """Check each value; InputError if one cannot be used."""
+        check_settings(self, CHOICES)
 
     def rate_in(self, epoch: int) -> float:
         """Return the scheduled learning rate of an epoch, counted from 0; a plateau may lower it further.
@@ -300,23 +225,9 @@ class TrainConfig:
     @property
     def finetunings(self) -> tuple[tuple[Loss, int], ...]:
         """The loss and the epochs of each fine-tuning that follows the training."""
-        losses: tuple[Loss, ...] = _as_tuple(self.finetune_loss)
-        pairs = zip(losses, _as_tuple(self.finetune_epochs), strict=True)
+        losses: tuple[Loss, ...] = as_tuple(self.finetune_loss)
+        pairs = zip(losses, as_tuple(self.finetune_epochs), strict=True)
         return tuple((loss, epochs) for loss, epochs in pairs if epochs)
-
-
-def _as_tuple(value: Item | tuple[Item, ...]) -> tuple[Item, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-# The lowest and the highest value of the settings that have both.
-RANGES: tuple[tuple[str, float, float], ...] = (
-    *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
-    ("min_last_batch", 1, 10**5),
-    *(("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6), ("head_epochs", 0, 10**6)),
-    *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
-    *(("accumulate_batches", 1, 10**5), ("stop_epochs", 0, 10**6), ("warmup_epochs", 0, 10**6)),
-)
 
 
 def _list_choices(kind: Any) -> tuple[str, ...]:
@@ -330,14 +241,6 @@ def _list_choices(kind: Any) -> tuple[str, ...]:
 CHOICES: dict[str, tuple[str, ...]] = {
     each.name: _list_choices(each.type) for each in fields(TrainConfig) if _list_choices(each.type)
 }
-
-
-def check_choice(name: str, value: object) -> None:
-    """Check that a setting is one of its words, or several of them; InputError if not."""
-    if any(each not in CHOICES[name] for each in (value if isinstance(value, list | tuple) else [value])):
-        raise InputError(
-            f"{name} must be one of {', '.join(CHOICES[name])}. Received: {name}={value!r}. Choose one of them."
-        )
 
 
 # For help texts.

@@ -1,0 +1,120 @@
+"""Which values of settings can be used, and which do not go together."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from hpa_data.errors import InputError
+from hpa_data.format.layout import MAX_PIXELS
+from hpa_model.config.optimizers import OPTIMIZERS
+from hpa_model.losses import LOSSES
+
+if TYPE_CHECKING:
+    from hpa_model.config.settings import TrainConfig
+
+Item = TypeVar("Item")
+
+# The lowest and the highest value of the settings that have both.
+RANGES: tuple[tuple[str, float, float], ...] = (
+    *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
+    ("min_last_batch", 1, 10**5),
+    *(("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6), ("head_epochs", 0, 10**6)),
+    *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
+    *(("accumulate_batches", 1, 10**5), ("stop_epochs", 0, 10**6), ("warmup_epochs", 0, 10**6)),
+)
+# Settings from 0 to below 1, and those between 0 and 1.
+SHARES = ("bn_momentum", "momentum", "weight_decay", "l1", "l2", "ema", "label_smoothing")
+FACTORS = ("learning_rate", "plateau_factor", "backbone_rate_factor")
+
+
+def check_settings(config: "TrainConfig", choices: Mapping[str, tuple[str, ...]]) -> None:
+    """Check each value of settings, the words among them by `choices`; InputError if one cannot be used."""
+    for name, words in choices.items():
+        check_choice(name, getattr(config, name), words)
+    _check_numbers(config)
+    _check_lists(config)
+    _check_combinations(config)
+
+
+def check_choice(name: str, value: object, words: tuple[str, ...]) -> None:
+    """Check that a setting is one of these words, or several of them; InputError if not."""
+    if any(each not in words for each in (value if isinstance(value, list | tuple) else [value])):
+        raise InputError(f"{name} must be one of {', '.join(words)}. Received: {name}={value!r}. Choose one of them.")
+
+
+def as_tuple(value: Item | tuple[Item, ...]) -> tuple[Item, ...]:
+    """Return the values of a setting that is one value or several."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _check_numbers(config: "TrainConfig") -> None:
+    for name, lowest, highest in RANGES:
+        value = getattr(config, name)
+        if not all(lowest <= number <= highest for number in as_tuple(value)):  # so that NaN is refused, too
+            raise InputError(
+                f"{name} must be from {lowest} to {highest}. Received: {name}={value}. Pass another number."
+            )
+    for name in FACTORS:
+        value = getattr(config, name)
+        if not (0 < value < 1 or (name == "backbone_rate_factor" and value == 1)):
+            raise InputError(f"{name} must lie between 0 and 1. Received: {name}={value}. Pass another number.")
+    for name in SHARES:
+        value = getattr(config, name)
+        if not 0 <= value < 1:
+            raise InputError(f"{name} must be at least 0 and below 1. Received: {name}={value}. Pass another number.")
+    least, most = (0, MAX_PIXELS) if isinstance(config.image_size, int) else (1, MAX_PIXELS)
+    sides = (config.image_size,) if isinstance(config.image_size, int) else config.image_size
+    if not all(least <= side <= most for side in sides):
+        raise InputError(
+            f"image_size must be from {least} to {most}. Received: image_size={config.image_size}. Pass another size."
+        )
+
+
+def _check_lists(config: "TrainConfig") -> None:
+    epochs, losses = as_tuple(config.finetune_epochs), as_tuple(config.finetune_loss)
+    if len(epochs) != len(losses) or len(set(losses)) < len(losses):
+        raise InputError(
+            "finetune_loss must be different losses, as many as finetune_epochs has numbers. Received: "
+            f"finetune_loss={config.finetune_loss}, finetune_epochs={config.finetune_epochs}. Give each fine-tuning a "
+            "loss and its epochs."
+        )
+    repeated = [name for name in ("parts", "channels") if len(set(getattr(config, name))) < len(getattr(config, name))]
+    if repeated or not config.parts:
+        # A part given twice would put each of its samples into training and validation.
+        name = repeated[0] if repeated else "parts"
+        raise InputError(
+            f"{name} must be different names. Received: {name}={getattr(config, name)}. Name each {name[:-1]} once."
+        )
+
+
+def _check_combinations(config: "TrainConfig") -> None:
+    if config.batch_size % config.devices:
+        raise InputError(
+            f"batch_size must be a multiple of devices. Received: batch_size={config.batch_size}, "
+            f"devices={config.devices}. Change one of them."
+        )
+    if config.schedule == "cosine" and config.plateau_epochs:
+        raise InputError(
+            f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={config.plateau_epochs}. Leave "
+            "one of them out."
+        )
+    if config.accumulate_batches > 1 and config.devices > 1:  # Keras cannot
+        raise InputError(
+            f"accumulate_batches must be 1 with several devices. Received: accumulate_batches="
+            f"{config.accumulate_batches}, devices={config.devices}. Raise batch_size, which the devices share."
+        )
+    if config.stop_epochs and config.keep == "last":
+        raise InputError(
+            f"stop_epochs must be 0 with keep=last. Received: stop_epochs={config.stop_epochs}. Keep lowest_loss or "
+            "highest_macro_f1."
+        )
+    if OPTIMIZERS[config.optimizer].needs_decay and not config.weight_decay:
+        raise InputError(
+            f"weight_decay must be above 0 with optimizer={config.optimizer}. Received: weight_decay=0. Set it, to "
+            "0.01 for example."
+        )
+    of_labels = [name for name in ("class_weights", "label_smoothing") if getattr(config, name) not in {"none", 0}]
+    if of_labels and not LOSSES[config.loss].is_per_label:
+        raise InputError(
+            f"{of_labels[0]} must be left out with loss={config.loss}. Received: {of_labels[0]}="
+            f"{getattr(config, of_labels[0])}. Use another loss."
+        )
