@@ -97,11 +97,6 @@ def _check_combinations(config: "TrainConfig") -> None:
             f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={config.plateau_epochs}. Leave "
             "one of them out."
         )
-    if config.accumulate_batches > 1 and config.devices > 1:  # Keras cannot
-        raise InputError(
-            f"accumulate_batches must be 1 with several devices. Received: accumulate_batches="
-            f"{config.accumulate_batches}, devices={config.devices}. Raise batch_size, which the devices share."
-        )
     if config.stop_epochs and config.keep == "last":
         raise InputError(
             f"stop_epochs must be 0 with keep=last. Received: stop_epochs={config.stop_epochs}. Keep lowest_loss or "

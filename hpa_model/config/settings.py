@@ -150,7 +150,8 @@ class TrainConfig:
 
     accumulate_batches: int = field(default=1, metadata={"absent": 1})
     """Batches whose gradients are averaged before the weights change, as if they were one batch, apart from batch
-    normalization. The count goes on from epoch to epoch."""
+    normalization. The count goes on from epoch to epoch. Warm-up, clipping and averages of weights count such
+    changes."""
 
     ema: float = field(default=0.0, metadata={"absent": 0.0})
     """Momentum of an exponential moving average of the weights, such as 0.99, over the changes of the weights. The

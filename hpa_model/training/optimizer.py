@@ -37,10 +37,11 @@ def make_optimizer(
         kind = keep_averages(kind)
     if config.accumulate_batches > 1:
         settings["gradient_accumulation_steps"] = config.accumulate_batches
+        kind = accumulate(kind, over_devices=config.devices > 1)
     n_warmup = round(config.warmup_epochs * n_steps / config.accumulate_batches)
     if n_warmup:
         kind = warm_up(kind, n_warmup)
-    if config.clip_norm and config.devices > 1:
+    if config.clip_norm and config.devices > 1 and config.accumulate_batches == 1:
         kind = clip_over_devices(kind, config.clip_norm)
         settings["global_clipnorm"] = None
     # Derived classes would have names of their own.
@@ -83,6 +84,49 @@ def keep_averages(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
             """Do nothing."""
 
     return KeptAverages
+
+
+def accumulate(kind: type[keras.Optimizer], *, over_devices: bool) -> type[keras.Optimizer]:
+    """Derive an optimizer that averages the gradients of several batches before the weights change.
+
+    Keras accumulates; but it would count each batch into averages of weights, not each change of the weights. And on
+    several devices it cannot, because they would have to talk to each other only in the steps that change the weights.
+    Here they do so in each, and then each device changes its copies of the weights, which are the same.
+    """
+
+    class Accumulated(kind):
+        def _update_model_variables_moving_average(self, trainable_variables: Sequence[keras.Variable]) -> None:
+            if not self.use_ema:
+                return
+            is_change = ops.equal((self._iterations + 1) % self.gradient_accumulation_steps, 0)
+            momentum = ops.where(ops.equal(self.iterations, 0), 0.0, self.ema_momentum)
+            for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+                mean = momentum * average + (1 - momentum) * variable
+                average.assign(ops.where(is_change, mean, average))
+
+    if not over_devices:
+        return Accumulated
+
+    class AccumulatedOverDevices(Accumulated):
+        def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable]) -> None:
+            super()._backend_apply_gradients(sum_over_devices(list(grads)), trainable_variables)
+
+        def _backend_increment_gradient_accumulators(self, grads: Sequence[Any], acc_grads: Sequence[Any]) -> None:
+            for gradient, total in zip(grads, acc_grads, strict=True):
+                total.assign(total + gradient)
+
+        def _backend_update_step(
+            self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable], learning_rate: Any
+        ) -> None:
+            for gradient, variable in zip(grads, trainable_variables, strict=True):
+                self.update_step(gradient, variable, learning_rate)
+
+        def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+            for variable in variables if self.weight_decay else ():
+                if self._use_weight_decay(variable):
+                    variable.assign(variable - variable * self.weight_decay * self.learning_rate)
+
+    return AccumulatedOverDevices
 
 
 def lower_rate(optimizer: keras.Optimizer, factor: float) -> None:

@@ -35,8 +35,10 @@ for name, settings in json.loads(sys.argv[3]).items():
     outputs = keras.layers.Dense(rows["labels"].shape[1], "sigmoid", kernel_initializer="zeros")(inputs)
     models = compile_models(keras.Model(inputs, outputs), config)
     models.replica.layers[1].bias.assign(rows["bias"])
-    history = models.compiled.fit(rows["features"], rows["labels"], len(rows["labels"]), shuffle=False, verbose=0)
-    kernel, bias = models.replica.layers[1].get_weights()
+    size, epochs = len(rows["labels"]) // config.accumulate_batches, settings.get("epochs", 1)
+    history = models.compiled.fit(rows["features"], rows["labels"], size, epochs, shuffle=False, verbose=0)
+    models.update_network()
+    kernel, bias = models.network.layers[1].get_weights()
     gradient = [*(-kernel / 0.5).ravel().tolist(), *((rows["bias"] - bias) / 0.5).tolist()]
     steps[name] = [history.history["loss"][0], gradient]
 json.dump(steps, open(sys.argv[2], "w"))
@@ -49,6 +51,11 @@ CASES: dict[str, dict[str, object]] = {
     "penalty": {"l1": 0.01, "l2": 0.1},
     "clipped": {"loss": "f1", "clip_norm": 1e-3},
     "clipped with Adam": {"optimizer": "adam", "clip_norm": 1e-9},
+    # Two batches per change of the weights, and several changes, of which the averages are compared.
+    "accumulated": {
+        **{"optimizer": "adamw", "weight_decay": 0.1, "learning_rate": 0.1, "clip_norm": 0.1, "epochs": 3},
+        **{"accumulate_batches": 2, "ema": 0.7, "warmup_epochs": 4.0},
+    },
 }
 
 
