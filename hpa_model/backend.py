@@ -13,6 +13,7 @@ from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError, Notice
 from hpa_data.reader.batches import BatchReader, BatchSampler, count_symmetries, draw_orientations, iter_batches
+from hpa_data.reader.strata import Strata
 
 JAX_FLAG = "--xla_gpu_deterministic_ops=true"
 
@@ -79,6 +80,7 @@ def feed(
     resume_at: tuple[int, int] = (0, 0),
     divisible_by: int = 1,
     min_last: int = 1,
+    strata: Strata | None = None,
     symmetries: bool = False,
 ) -> Any:
     """Make the batches that `pipeline.dataset` makes, in a form that the backend accepts.
@@ -96,10 +98,17 @@ def feed(
             resume_at=resume_at,
             divisible_by=divisible_by,
             min_last=min_last,
+            strata=strata,
             symmetries=symmetries,
         )
     sampler = BatchSampler(
-        indices, batch_size, shuffle=shuffle, seed=seed, divisible_by=divisible_by, min_last=min_last
+        indices,
+        batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        divisible_by=divisible_by,
+        min_last=min_last,
+        strata=strata,
     )
     return _generate(reader, sampler, epochs=epochs, resume_at=resume_at, seed=seed if symmetries else None)
 
@@ -118,7 +127,7 @@ def _generate(
         images: Any = batch.images
         if seed is not None:
             epoch, n_symmetries = step // sampler.n_steps, count_symmetries(reader.image_shape)
-            images = (images, draw_orientations(batch.indices, seed=seed, epoch=epoch, n_symmetries=n_symmetries))
+            images = (images, draw_orientations(sampler.keys(step), seed=seed, epoch=epoch, n_symmetries=n_symmetries))
         yield images if batch.labels is None else (images, batch.labels)
         step += 1
         del batch, images

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from hpa_data.errors import InputError
 from hpa_data.reader.batches import BatchReader, BatchSampler, PendingImages, count_symmetries, draw_orientations
+from hpa_data.reader.strata import Strata
 
 # After a batch, TensorFlow requests the next one within microseconds, if at all.
 QUIET_S = 0.02
@@ -34,6 +35,7 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
     drop_last: bool = False,
     divisible_by: int = 1,
     min_last: int = 1,
+    strata: Strata | None = None,
     symmetries: bool = False,
 ) -> tf.data.Dataset:
     """Make a dataset of batches, each pairing images with their labels.
@@ -60,16 +62,19 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
         Shorten each epoch so that the size of every batch is divisible by this number, for devices that share a batch.
     min_last : int
         Fewest images of a last batch: fewer join the batch before it.
+    strata : Strata, optional
+        How many images of an epoch come from which samples; by default each sample is delivered once.
     symmetries : bool
         Deliver the orientation of each image with it, for `nets.symmetry.apply_symmetry` to apply on the device; a
-        function of (seed, epoch, index).
+        function of (seed, epoch, index), and anew for each time that a sample is drawn again in an epoch.
 
     Returns
     -------
     tf.data.Dataset
         Of (uint8 (B, Y, X, C), float32 (B, K)), or of images alone if the reader has no labels. With `symmetries`,
-        the images are a pair: uint8 (B, Y, X, C) and uint8 (B,). Each epoch holds each index exactly once, except
-        those that `drop_last` or `divisible_by` leave out, other samples in each shuffled epoch. Images are not
+        the images are a pair: uint8 (B, Y, X, C) and uint8 (B,). Without `strata`, each epoch holds each index
+        exactly once, except those that `drop_last` or `divisible_by` leave out, other samples in each shuffled epoch.
+        Images are not
         copied. There is one call into Python per batch; one batch is ready and one being read ahead of the one in use.
 
     Raises
@@ -86,6 +91,7 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
         drop_last=drop_last,
         divisible_by=divisible_by,
         min_last=min_last,
+        strata=strata,
     )
     first = sampler.global_step(*resume_at)
     end = None if epochs is None else sampler.n_steps * epochs
@@ -145,7 +151,8 @@ class _BatchSource:
         if self._seed is not None:
             epoch = step // self._sampler.n_steps
             n_symmetries = count_symmetries(self._reader.image_shape)
-            arrays += (draw_orientations(indices, seed=self._seed, epoch=epoch, n_symmetries=n_symmetries),)
+            keys = self._sampler.keys(step)
+            arrays += (draw_orientations(keys, seed=self._seed, epoch=epoch, n_symmetries=n_symmetries),)
         return arrays if self.labels is None else (*arrays, self.labels[indices])
 
 

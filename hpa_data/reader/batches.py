@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_data.reader.strata import REPEAT, Rotation, Strata
 
 # Flip in Y, flip in X, transpose: each applied or not. The eight symmetries of a square; the first four of them, those
 # without transposition, are the symmetries of any rectangle.
@@ -78,17 +79,22 @@ class BatchSampler:
         share a batch equally. `batch_size` must be divisible by it.
     min_last : int
         Fewest samples of a last batch: fewer join the batch before it, which is then larger than the others.
+    strata : Strata, optional
+        Of these samples. An epoch keeps its length, and each stratum gives its number of images, exactly; by default
+        each sample is delivered once. It needs `shuffle`.
 
     Attributes
     ----------
     n_steps : int
         Batches per epoch.
+    n_images : int
+        Images per epoch.
 
     Raises
     ------
     ValueError
-        If there are no samples, if an epoch would have no batch, or if `batch_size` is below 1 or not divisible by
-        `divisible_by`.
+        If there are no samples, if an epoch would have no batch, if `batch_size` is below 1 or not divisible by
+        `divisible_by`, or if `strata` are of other samples or too many for an epoch.
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class BatchSampler:
         drop_last: bool = False,
         divisible_by: int = 1,
         min_last: int = 1,
+        strata: Strata | None = None,
     ) -> None:
         given = np.asarray(indices)
         if given.ndim != 1 or len(given) == 0 or not np.issubdtype(given.dtype, np.integer):
@@ -123,26 +130,51 @@ class BatchSampler:
                 "batch_size."
             )
         self._batch_size = batch_size
-        self._n_samples = len(given) // unit * unit
-        self.n_steps = count_batches(self._n_samples, batch_size, min_last=min_last)
+        self.n_images = len(given) // unit * unit
+        self.n_steps = count_batches(self.n_images, batch_size, min_last=min_last)
         chosen = given.astype(np.int64)
         chosen.flags.writeable = False  # `indices` returns views of it
+
+        rotation = None
+        if strata is not None:
+            if not shuffle or len(strata.of) != len(given):
+                raise ValueError(
+                    f"strata must be of the {len(given)} samples, with shuffle. Received: strata of {len(strata.of)} "
+                    f"samples, {shuffle=}. Make them for the same indices."
+                )
+            rotation = Rotation(chosen, strata, strata.count(self.n_images), seed=seed)
 
         # Two epochs, because prefetching crosses the border between them.
         @lru_cache(maxsize=2)
         def permute_epoch(epoch: int) -> npt.NDArray[np.int64]:
-            order = permute(chosen, seed=seed, epoch=epoch) if shuffle else chosen
+            drawn = chosen if rotation is None else rotation.draw(epoch)
+            order = permute(drawn, seed=seed, epoch=epoch) if shuffle else drawn
             order.flags.writeable = False
             return order
 
         self._permute = permute_epoch
+        self._has_strata = rotation is not None
 
     def indices(self, step: int) -> npt.NDArray[np.int64]:
         """Return the indices of a batch, int64 (B,), by its global step: one that counts on through all epochs."""
+        keys = self.keys(step)
+        return keys % REPEAT if self._has_strata else keys
+
+    def keys(self, step: int) -> npt.NDArray[np.int64]:
+        """Return the number by which to draw what is random of each image of a batch in its epoch, int64 (B,).
+
+        It is the index of the sample; with strata, another number each time that the sample is drawn again in the same
+        epoch, so that its repeats differ.
+        """
         epoch, position = divmod(step, self.n_steps)
         first = position * self._batch_size
-        end = self._n_samples if position == self.n_steps - 1 else first + self._batch_size
+        end = self.n_images if position == self.n_steps - 1 else first + self._batch_size
         return self._permute(epoch)[first:end]
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the indices of all images of an epoch, int64 (n_images,), in the order of their batches."""
+        keys = self._permute(epoch)[: self.n_images]
+        return keys % REPEAT if self._has_strata else keys
 
     def global_step(self, epoch: int, step: int) -> int:
         """Return the number of steps before a step of an epoch; ValueError if the epoch has no such step."""
@@ -185,8 +217,8 @@ def iter_batches(
     Yields
     ------
     Batch
-        Each epoch holds each index exactly once. Delete a batch (``del``) before requesting the next, so that its
-        memory is reused while it is still in the processor's cache.
+        Each epoch holds each index exactly once, or as often as the strata of the sampler say. Delete a batch
+        (``del``) before requesting the next, so that its memory is reused while it is still in the processor's cache.
     """
     first = sampler.global_step(*resume_at)
     steps = itertools.count(first) if epochs is None else range(first, sampler.n_steps * epochs)
@@ -236,6 +268,7 @@ def draw_orientations(
     Parameters
     ----------
     indices : array of int64, shape (B,)
+        Or other numbers that tell images apart, see `BatchSampler.keys`.
     seed, epoch : int
     n_symmetries : int
         Of the images, see `count_symmetries`.

@@ -11,10 +11,12 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.reader.batches import BatchSampler, draw_orientations, permute
+from hpa_data.reader.batches import BatchSampler, draw_orientations, iter_batches, permute
 from hpa_data.reader.reader import PendingBatch, Reader
+from hpa_data.reader.strata import Strata
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.store import Store
+from hpa_model.backend import _generate
 from hpa_model.pipeline import dataset, reraise_reader_errors
 
 
@@ -70,6 +72,23 @@ def test_each_epoch_yields_each_index_once_with_its_label(
         assert seen.tolist() == expected.tolist()
         assert np.concatenate([labels[:, 0] for _, labels in in_epoch]).tolist() == (seen % 2).tolist()
         assert [len(images) for images, _ in in_epoch[:-1]] == [batch_size] * (steps - 1)
+
+
+@settings(deadline=None, max_examples=12)
+@given(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4), seed=st.integers(0, 5), symmetries=st.booleans())
+def test_tensorflow_numpy_and_jax_get_the_same_batches_of_strata(sizes: list[int], seed: int, symmetries: bool) -> None:
+    strata = Strata(of=np.repeat(np.arange(len(sizes)), sizes), shares=np.arange(len(sizes)) + 1.0)
+    reader, chosen = NumberReader(sum(sizes)), np.arange(sum(sizes))
+    sampler = BatchSampler(chosen, 4, seed=seed, strata=strata)
+    ours = list(iter_batches(reader, sampler, epochs=2))
+    for_jax = list(_generate(reader, sampler, epochs=2, resume_at=(0, 0), seed=seed if symmetries else None))
+    for_tensorflow = list(dataset(reader, chosen, 4, True, seed, 2, strata=strata, symmetries=symmetries))
+    for one, jax_batch, (tensors, labels) in zip(ours, for_jax, for_tensorflow, strict=True):
+        first, second = (jax_batch[0], tensors) if symmetries else ((jax_batch[0],), (tensors,))
+        for array, tensor in zip((*first, jax_batch[1]), (*second, labels), strict=True):
+            assert (array == tensor.numpy()).all()
+        assert (one.images == first[0]).all()
+        assert (one.indices == one.images[:, 0, 0, 0]).all()
 
 
 def test_each_epoch_and_seed_has_another_order() -> None:
