@@ -135,7 +135,9 @@ def _refuse_unused_settings(texts: list[str]) -> None:
     from hpa_model.config import parse_setting
 
     for text in texts:
-        unused = sorted(parse_setting(text).keys() & set(UNUSED_SETTINGS))
+        parsed = parse_setting(text)
+        unused = sorted(parsed.keys() & set(UNUSED_SETTINGS))
+        unused += ["keep"] if parsed.get("keep") == "highest_macro_f1" else []
         if unused:
             raise InputError(
                 f"{unused[0]} must not be set for `hpa pretrain`, which has no classes, folds or stages. Received: "

@@ -77,6 +77,8 @@ def open_pretraining(
         If the store or the settings cannot be used, or `out` is of something else; nothing is written then.
     """
     config = replace(config, **{name: getattr(DEFAULTS, name) for name in UNUSED_SETTINGS})
+    if config.keep == "highest_macro_f1":  # in a recipe that is meant for training, too
+        config = replace(config, keep=DEFAULTS.keep)
     with open_unlabeled(store, config, cache_bytes=cache_bytes) as reader:
         description = describe_pretraining(store, config, settings, reader)
         build_untrained(description)
