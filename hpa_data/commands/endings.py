@@ -38,6 +38,7 @@ EXTRAS = {
     **{"keras": "train", "tensorflow": "train", "jax": "jax", "imgaug": "augment"},
     **{"skimage": "baseline", "sklearn": "baseline", "threadpoolctl": "baseline"},
     **{"matplotlib": "figures", "jinja2": "figures", "tensorboardX": "tensorboard"},
+    **{"wandb": "wandb", "mlflow": "mlflow"},
 }
 # Characters of the message of an unexpected error that fit into its line.
 MAX_MESSAGE = 300

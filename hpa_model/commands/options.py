@@ -8,6 +8,8 @@ import typer
 from hpa_data.commands.options import refuse_unused
 from hpa_data.errors import InputError
 from hpa_model.config import Precision, TrainConfig
+from hpa_model.config.logs import LOGS, Log
+from hpa_model.config.rules import check_choice
 
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
@@ -32,8 +34,17 @@ CheckpointMinutes = Annotated[
         help="Minutes between checkpoints. Each epoch ends with one, too.",
     ),
 ]
+Logs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="|".join(LOGS),
+        rich_help_panel=RESOURCES,
+        help="What to log each epoch with, to see its curves; repeatable.",
+    ),
+]
 Tensorboard = Annotated[
-    bool, typer.Option("--tensorboard", rich_help_panel=RESOURCES, help="Log each epoch for TensorBoard.")
+    bool, typer.Option("--tensorboard", rich_help_panel=RESOURCES, help="The same as --log tensorboard.")
 ]
 Module = Annotated[
     str | None,
@@ -84,6 +95,12 @@ def check_cache(ctx: typer.Context, kind: str, gib: float | None) -> None:
     refuse_unused(ctx, "cache_gib", when=kind == "none", reason="without --cache ram")
     if gib is not None and not 0 < gib < 2**20:
         raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
+
+
+def choose_logs(logs: list[str] | None, tensorboard: bool) -> tuple[Log, ...]:
+    """Return what epochs are logged with, by two options; InputError if it is not known."""
+    check_choice("log", logs or [], tuple(LOGS))
+    return tuple(dict.fromkeys([*(["tensorboard"] if tensorboard else []), *(logs or [])]))
 
 
 def choose_cache(store: "Store", config: TrainConfig, kind: str, gib: float | None) -> int:

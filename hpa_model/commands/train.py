@@ -24,12 +24,14 @@ from hpa_model.commands.options import (
     Epochs,
     ImageSize,
     LearningRate,
+    Logs,
     Module,
     PrecisionOption,
     Symmetries,
     Tensorboard,
     check_cache,
     choose_cache,
+    choose_logs,
     import_module,
     setting,
 )
@@ -109,6 +111,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     cache: CacheKind = "none",
     cache_gib: CacheGib = None,
     checkpoint_minutes: CheckpointMinutes = 10,
+    log: Logs = None,
     tensorboard: Tensorboard = False,
     allow_unlabeled: Annotated[
         bool,
@@ -162,7 +165,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
             cache_bytes=cache_bytes,
             progress=shown,
             on_epoch=print_epoch,
-            checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
+            checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, logs=choose_logs(log, tensorboard)),
         )
     texts = [_describe_run(run.run, run.scores, opened) for run in runs]
     if len(runs) > 1:
@@ -196,6 +199,7 @@ def finetune(
     cache: CacheKind = "none",
     cache_gib: CacheGib = None,
     checkpoint_minutes: CheckpointMinutes = 10,
+    log: Logs = None,
     tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     retry_minutes: RetryMinutes = RETRY_MINUTES,
@@ -240,7 +244,7 @@ def finetune(
             cache_bytes=cache_bytes,
             progress=shown,
             on_epoch=print_epoch,
-            checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, tensorboard=tensorboard),
+            checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, logs=choose_logs(log, tensorboard)),
         )
     text = _describe_run(finished.run, finished.scores, opened)
     before = [(run, score_run(run))] if as_json else []

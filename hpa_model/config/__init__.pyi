@@ -1,5 +1,6 @@
 from . import environment as environment
 from . import library as library
+from . import logs as logs
 from . import optimizers as optimizers
 from . import pretraining as pretraining
 from . import recipes as recipes

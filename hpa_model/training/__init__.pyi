@@ -10,6 +10,8 @@ from . import folds as folds
 from . import from_file as from_file
 from . import gather as gather
 from . import job as job
+from . import loggers as loggers
+from . import logs as logs
 from . import memory as memory
 from . import network as network
 from . import objective as objective
@@ -22,6 +24,5 @@ from . import pretrain_pictures as pretrain_pictures
 from . import pretrained as pretrained
 from . import run as run
 from . import start as start
-from . import tensorboard as tensorboard
 from . import train as train
 from . import weights as weights

@@ -105,7 +105,7 @@ class TrainingCallback(keras.callbacks.Callback):
             state = replace(state, epochs_since_best=0)
         self._models.compiled.stop_training = state.is_over(config)
         self._persist(state)
-        self._job.log(self._job.fold.number, record, dict(zip(self._job.classes, class_f1, strict=True)))
+        self._job.log(self._job.fold.number, state)
         self._job.on_epoch(self._job.fold.number, record, state.best_epoch == state.epoch - 1)
         self._interrupts.stop_if_requested()
 

@@ -1,7 +1,7 @@
 """The folds of a run: training one model per fold, and predicting the samples that it was not trained on."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -31,10 +31,10 @@ from hpa_model.runs.seal import read_file, seal_files, unseal_files
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.gather import gather_probs
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
+from hpa_model.training.logs import open_logs
 from hpa_model.training.network import check_model, choose_stages
 from hpa_model.training.overview import describe_start, describe_training
 from hpa_model.training.run import OpenRun
-from hpa_model.training.tensorboard import no_log, open_log
 
 # The files of a finished fold; the last one shows that it is finished.
 FOLD_FILES = (HISTORY_FILE, CLASS_F1_FILE, LAST_FILE, BEST_FILE, PROBS_FILE)
@@ -76,12 +76,14 @@ def train_folds(
     folds = _list_unfinished(run)
     if folds:  # what was fitted to the models that are trained further must not meet the new ones
         remove_results(run.folder)
-    states = [_read_state(fold) for fold in folds]
+    states = [_read_state(fold.folder) for fold in folds]
     place = describe_start(run, folds, states)
     if place:
         progress.note(place)
     progress.start(sum(_count_remaining(config, fold, state) for fold, state in zip(folds, states, strict=True)))
-    with open_log(run.folder, config) if checkpointing.tensorboard and folds else nullcontext(no_log) as log:
+    with open_logs(checkpointing.logs, run.folder, replace(run.description, config=config), progress) as log:
+        for number in run.description.trained_folds:  # what was trained without these logs
+            log(number, _read_state(fold_folder(run.folder, number)))
         for fold in folds:
             job = FoldJob(
                 config=config,
@@ -123,15 +125,15 @@ def _is_finished(fold: Fold, config: TrainConfig) -> bool:
     finished = (fold.folder / PROBS_FILE).exists() and is_complete(fold.folder / BEST_FILE)
     # Without a checkpoint it was copied, or trained by a version before 0.4.0.
     if finished and (fold.folder / CHECKPOINT_FILE).exists():
-        finished = _read_state(fold).is_over(config)
+        finished = _read_state(fold.folder).is_over(config)
     if not finished:
         unseal_files(fold.folder.parent, list_fold_files(fold.number))
         (fold.folder / PROBS_FILE).unlink(missing_ok=True)
     return finished
 
 
-def _read_state(fold: Fold) -> TrainingState:
-    path = fold.folder / CHECKPOINT_FILE
+def _read_state(folder: Path) -> TrainingState:
+    path = folder / CHECKPOINT_FILE
     return read_state(path) if path.exists() else START
 
 

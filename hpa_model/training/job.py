@@ -12,9 +12,10 @@ from hpa_data.reader.batches import count_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
+from hpa_model.config.logs import Log
 from hpa_model.runs.history import Record
+from hpa_model.training.logs import EpochLogger, no_log
 from hpa_model.training.objective import CLASSIFICATION, Objective
-from hpa_model.training.tensorboard import EpochLogger, no_log
 
 # The record is that of the objective.
 EpochReport = Callable[[int, Any, bool], None]
@@ -56,8 +57,8 @@ class Checkpointing:
     checkpoint_s: float = 600.0
     """Seconds between checkpoints. One is written after each epoch, too."""
 
-    tensorboard: bool = False
-    """Log the record of each epoch for TensorBoard, in the run folder."""
+    logs: tuple[Log, ...] = ()
+    """What each epoch is logged with, see `config.logs.LOGS`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,7 +104,7 @@ def test_a_training_is_followed_by_fine_tuning_if_the_settings_say_so(run: Path,
     shutil.copytree(run, source)
     config = dataclasses.replace(CONFIG, finetune_epochs=(2, 1), finetune_loss=("focal", "f1"), finetune_folds="best")
     # The finished run is not trained again, whatever follows it.
-    done = train_and_finetune(store, config, source, checkpointing=Checkpointing(tensorboard=True))
+    done = train_and_finetune(store, config, source, checkpointing=Checkpointing(logs=("tensorboard",)))
     assert not (source / "tensorboard").exists()
     assert (done[1].run / "tensorboard").is_dir()
     assert [trained.run.name for trained in done] == ["run", "run-finetuned-focal", "run-finetuned-f1"]
