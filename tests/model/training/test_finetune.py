@@ -103,10 +103,11 @@ def test_a_training_is_followed_by_fine_tuning_if_the_settings_say_so(run: Path,
     source = tmp_path / "run"
     shutil.copytree(run, source)
     config = dataclasses.replace(CONFIG, finetune_epochs=(2, 1), finetune_loss=("focal", "f1"), finetune_folds="best")
-    # The finished run is not trained again, whatever follows it.
+    begun = (source / "fold0" / "checkpoint.npz").stat().st_mtime_ns
+    # The finished run is logged, but not trained again, whatever follows it.
     done = train_and_finetune(store, config, source, checkpointing=Checkpointing(logs=("tensorboard",)))
-    assert not (source / "tensorboard").exists()
-    assert (done[1].run / "tensorboard").is_dir()
+    assert (source / "fold0" / "checkpoint.npz").stat().st_mtime_ns == begun
+    assert all((each / "tensorboard").is_dir() for each in (source, done[1].run))
     assert [trained.run.name for trained in done] == ["run", "run-finetuned-focal", "run-finetuned-f1"]
     settings = [read_run(trained.run).config for trained in done[1:]]
     assert [(each.loss, each.epochs, each.finetunings) for each in settings] == [("focal", 2, ()), ("f1", 1, ())]
