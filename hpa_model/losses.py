@@ -137,7 +137,9 @@ def make_loss(
     return compute
 
 
-def weigh_positives(labels: "npt.NDArray[np.generic]", *, power: float = 1.0) -> "npt.NDArray[np.float32]":
+def weigh_positives(
+    labels: "npt.NDArray[np.generic]", *, power: float = 1.0, rates: "npt.NDArray[np.float64] | None" = None
+) -> "npt.NDArray[np.float32]":
     """Return the weight of the positive labels of each class: samples without it for each with it, to a power.
 
     Parameters
@@ -145,6 +147,8 @@ def weigh_positives(labels: "npt.NDArray[np.generic]", *, power: float = 1.0) ->
     labels : array of 0 and 1, shape (N, K)
     power : float
         1, or less for weights that differ less.
+    rates : array of float64, shape (N,), optional
+        How often each sample is drawn, for weights of images as they are drawn; by default each as often.
 
     Returns
     -------
@@ -158,10 +162,13 @@ def weigh_positives(labels: "npt.NDArray[np.generic]", *, power: float = 1.0) ->
     """
     import numpy as np
 
-    n_with = np.asarray(labels).astype(bool).sum(axis=0)
-    n_without = len(labels) - n_with
-    known = (n_with > 0) & (n_without > 0)
-    ratio = np.divide(n_without, n_with, out=np.ones(len(n_with)), where=known)
+    samples, classes = np.nonzero(labels)
+    n_samples, n_classes = np.shape(labels)
+    n_having = np.bincount(classes, minlength=n_classes)
+    known = (n_having > 0) & (n_having < n_samples)
+    drawn = np.ones(n_samples) if rates is None else rates
+    n_with = np.bincount(classes, weights=drawn[samples], minlength=n_classes)
+    ratio = np.divide(drawn.sum() - n_with, n_with, out=np.ones(n_classes), where=known)
     return (ratio**power).astype(np.float32)
 
 

@@ -197,7 +197,13 @@ def unseal_run(run: Path) -> Path:
 
 
 def build_store(
-    path: Path, dataset: Dataset, labels: npt.ArrayLike, *, part: str = "train", codec: CodecName = DEFAULT_CODEC
+    path: Path,
+    dataset: Dataset,
+    labels: npt.ArrayLike,
+    *,
+    part: str = "train",
+    codec: CodecName = DEFAULT_CODEC,
+    prefix: str = "s-",
 ) -> Store:
     """Write a part of any data set, with images that are drawn at random and smooth, as many as rows of `labels`."""
     rows = np.asarray(labels, np.uint8)
@@ -206,7 +212,7 @@ def build_store(
     size = (dataset.width, dataset.height)
     planes = [[cv2.resize(image[..., c], size) for c in range(image.shape[2])] for image in coarse]
     images = [np.stack(each, axis=-1) for each in planes]
-    ids = tuple(f"s-{row:03}" for row in range(len(rows)))
+    ids = tuple(f"{prefix}{row:03}" for row in range(len(rows)))
     plan = PartPlan(path=path, name=part, ids=ids, labels=rows, settings={}, dataset=dataset, codec=codec)
     build_part(plan, images, lambda image: Sample(image=image), expected_bytes=lambda n: n)
     return open_store(path)

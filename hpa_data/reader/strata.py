@@ -87,6 +87,10 @@ class Strata:
             counts[members] = apportion(n, self.shares[members])
         return counts
 
+    def rates(self, n_images: int) -> npt.NDArray[np.float64]:
+        """Return how often each sample is drawn in an epoch, float64 (M,), on average over epochs."""
+        return (self.count(n_images) / self.sizes)[self.of]
+
 
 def apportion(total: int, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Share a number out by the method of largest remainders, at least 1 to each.

@@ -35,7 +35,7 @@ from hpa_model.commands.options import (
     import_module,
     setting,
 )
-from hpa_model.config import FoldChoice, Loss, TrainConfig
+from hpa_model.config import FoldChoice, Loss, Sampling, TrainConfig
 
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hpa_model.runs.history import EpochRecord
 
 DEFAULTS = TrainConfig()
-_PARTS, _CHANNELS = list(DEFAULTS.parts), list(DEFAULTS.channels)
+_PARTS, _CHANNELS, _MIX = list(DEFAULTS.parts), list(DEFAULTS.channels), list[str]()
 
 
 def train(  # the options of the recipe are called as the fields of TrainConfig, and default to its defaults
@@ -100,6 +100,22 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     epochs: Epochs = DEFAULTS.epochs,
     batch_size: BatchSize = DEFAULTS.batch_size,
     loss: Annotated[Loss, setting(help="The loss; f1 is the soft macro-F1.")] = DEFAULTS.loss,
+    sampling: Annotated[
+        Sampling,
+        setting(
+            help=f"How often samples of rare classes are drawn: {', '.join(get_args(Sampling))}. balanced: each class "
+            "as often.",
+            metavar="KIND",
+        ),
+    ] = DEFAULTS.sampling,
+    mix: Annotated[
+        list[str],
+        setting(
+            "--mix",
+            help="Weights of the parts in an epoch: train=1,external=1 for as many images of each.",
+            metavar="PART=WEIGHT,…",
+        ),
+    ] = _MIX,
     learning_rate: LearningRate = DEFAULTS.learning_rate,
     image_size: ImageSize = str(DEFAULTS.image_size),
     symmetries: Symmetries = DEFAULTS.symmetries,
@@ -253,19 +269,22 @@ def finetune(
 
 def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
     """Merge the settings of a recipe, of ``--set`` and of the options on the command line, later ones winning."""
-    from hpa_model.config import load_recipe, make_config, merge_settings, parse_image_size, parse_setting
+    from hpa_model.config import load_recipe, make_config, merge_settings, parse_image_size, parse_mix, parse_setting
 
     fields = [field.name for field in dataclasses.fields(TrainConfig)]
     options = {name: ctx.params[name] for name in fields if name in ctx.params and was_given(ctx, name)}
     if "image_size" in options:
         options["image_size"] = parse_image_size(options["image_size"])
+    if "mix" in options:
+        options["mix"] = parse_mix(options["mix"])
     if "channels" in options:
         options["channels"] = split_channels(options["channels"])
     settings = load_recipe(recipe) if recipe is not None else {}
     for text in texts:
         parsed = parse_setting(text)
         refuse_unused(ctx, *(parsed.keys() & fields), when=True, reason=f"beside --set {text}")
-        settings = merge_settings(settings, parsed)
+        is_entry = "." in text.partition("=")[0]  # of a table, whose others stay
+        settings = merge_settings(settings, parsed, tables=("options", *parsed) if is_entry else ("options",))
     return make_config(merge_settings(settings, options))
 
 

@@ -13,9 +13,11 @@ from .library import list_recipes as list_recipes
 from .library import load_recipe as load_recipe
 from .optimizers import OPTIMIZERS as OPTIMIZERS
 from .recipes import format_image_size as format_image_size
+from .recipes import format_mix as format_mix
 from .recipes import make_config as make_config
 from .recipes import merge_settings as merge_settings
 from .recipes import parse_image_size as parse_image_size
+from .recipes import parse_mix as parse_mix
 from .recipes import parse_setting as parse_setting
 from .recipes import read_recipe as read_recipe
 from .rules import RANGES as RANGES
@@ -30,5 +32,6 @@ from .settings import Loss as Loss
 from .settings import Optimizer as Optimizer
 from .settings import OverClasses as OverClasses
 from .settings import Precision as Precision
+from .settings import Sampling as Sampling
 from .settings import Schedule as Schedule
 from .settings import TrainConfig as TrainConfig

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -84,12 +84,51 @@ def format_image_size(image_size: int | tuple[int, int]) -> str:
     return str(image_size) if isinstance(image_size, int) else "x".join(map(str, image_size))
 
 
-def merge_settings(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge settings; those of `other` win. Options of the network are merged one by one."""
+def parse_mix(texts: Sequence[str]) -> dict[str, float]:
+    """Parse weights of parts, as the command line has them.
+
+    Raises
+    ------
+    InputError
+        If they are not ``PART=WEIGHT``, separated by commas, each part once.
+
+    Examples
+    --------
+    >>> parse_mix(["train=1,external=0.5"])
+    {'train': 1.0, 'external': 0.5}
+    """
+    mix: dict[str, float] = {}
+    for text in (piece.strip() for piece in ",".join(texts).split(",")):
+        name, _, weight = (piece.strip() for piece in text.partition("="))
+        try:
+            number = float(weight)
+        except ValueError:
+            number = None
+        if not name or number is None:
+            raise InputError(
+                f"mix must be PART=WEIGHT, separated by commas. Received: {text!r}. Write train=1,external=1, for "
+                "example."
+            )
+        if name in mix:
+            raise InputError(f"mix must name each part once. Received: {name!r} twice. Leave one of them out.")
+        mix[name] = number
+    return mix
+
+
+def format_mix(mix: Mapping[str, float]) -> str:
+    """Write weights of parts as `parse_mix` reads them."""
+    return ",".join(f"{name}={weight:g}" for name, weight in mix.items())
+
+
+def merge_settings(
+    settings: Mapping[str, Any], other: Mapping[str, Any], *, tables: Collection[str] = ("options",)
+) -> dict[str, Any]:
+    """Merge settings; those of `other` win. Tables, such as the options of the network, are merged one by one."""
     merged = dict(settings) | dict(other)
-    both = [given["options"] for given in (settings, other) if isinstance(given.get("options"), Mapping)]
-    if len(both) == 2:
-        merged["options"] = dict(both[0]) | dict(both[1])
+    for name in tables:
+        both = [given[name] for given in (settings, other) if isinstance(given.get(name), Mapping)]
+        if len(both) == 2:
+            merged[name] = dict(both[0]) | dict(both[1])
     return merged
 
 
@@ -106,6 +145,7 @@ ALIASES = {
     **{"flip": "symmetries", "jit": "xla", "dropout": "options.dropout", "drop_rate": "options.dropout"},
     **{"stride": "options.stride", "padding": "options.padding", "warmup": "warmup_epochs"},
     **{"ema_decay": "ema", "ema_momentum": "ema", "early_stopping": "stop_epochs", "pos_weight": "class_weights"},
+    **{"sampler": "sampling", "oversampling": "sampling", "balanced_sampling": "sampling", "part_weights": "mix"},
     **{"accumulate_grad_batches": "accumulate_batches", "grad_accum": "accumulate_batches"},
     **{"gradient_accumulation_steps": "accumulate_batches", "smoothing": "label_smoothing"},
 }
@@ -128,6 +168,11 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
             raise InputError(f"A setting must be one of {', '.join(known)}. Received: {name!r}. {remedy}")
         if name in CHOICES:
             check_choice(name, value, CHOICES[name])
+    if not isinstance(settings.get("mix", {}), Mapping):
+        raise InputError(
+            f"mix must be a table of parts and weights. Received: mix={settings['mix']!r}. Write mix = {{train = 1, "
+            "external = 1}, or pass --mix train=1,external=1."
+        )
     try:
         # A recipe that leaves a setting out asks for the default, even where an older run that lacks it had another.
         return decode_record(

@@ -21,6 +21,8 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
     *(("accumulate_batches", 1, 10**5), ("stop_epochs", 0, 10**6), ("warmup_epochs", 0, 10**6)),
 )
+# Of a part in `mix`; more could not be told from infinite.
+MAX_WEIGHT = 1e9
 # Settings from 0 to below 1, and those between 0 and 1.
 SHARES = ("bn_momentum", "momentum", "weight_decay", "l1", "l2", "ema", "label_smoothing")
 FACTORS = ("learning_rate", "plateau_factor", "backbone_rate_factor")
@@ -61,6 +63,12 @@ def _check_numbers(config: "TrainConfig") -> None:
         value = getattr(config, name)
         if not 0 <= value < 1:
             raise InputError(f"{name} must be at least 0 and below 1. Received: {name}={value}. Pass another number.")
+    for part, weight in config.mix.items():
+        if not 0 < weight <= MAX_WEIGHT:
+            raise InputError(
+                f"mix must give each part a weight above 0, up to {MAX_WEIGHT:g}. Received: {part}={weight:g}. Leave a "
+                "part that is not to be trained on out of parts and of mix."
+            )
     least, most = (0, MAX_PIXELS) if isinstance(config.image_size, int) else (1, MAX_PIXELS)
     sides = (config.image_size,) if isinstance(config.image_size, int) else config.image_size
     if not all(least <= side <= most for side in sides):

@@ -25,6 +25,8 @@ Schedule = Literal["constant", "plateau", "cosine"]
 Keep = Literal["lowest_loss", "highest_macro_f1", "last"]
 # How much more the positive labels of rare classes weigh in the loss.
 ClassWeights = Literal["none", "sqrt", "balanced"]
+# How much more often samples of rare classes are drawn.
+Sampling = Literal["none", "sqrt", "balanced"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 # Which folds' models are fine-tuned: the paper took the one that scored best.
 FoldChoice = Literal["best", "all"]
@@ -104,10 +106,20 @@ class TrainConfig:
     loss_over_classes: OverClasses = field(default="mean", metadata={"absent": "mean"})
     """Whether the loss of a sample is the mean over the classes, or their sum: K times the loss and the gradients."""
 
+    sampling: Sampling = field(default="none", metadata={"absent": "none"})
+    """How often samples are drawn: each once in an epoch; or so that the images of an epoch are shared out among the
+    classes equally (``balanced``), or by the square roots of their numbers of samples (``sqrt``). A sample counts for
+    its rarest class, and those without a class are one of their own. An epoch keeps its number of images."""
+
+    mix: dict[str, float] = field(default_factory=dict, metadata={"absent": {}})
+    """Weights of the parts in an epoch, such as ``{train = 1, external = 1}`` for as many images of one as of the
+    other; `sampling` then shares out the images of each part. Copies count with the part of their parents. None: each
+    part has what its samples have."""
+
     class_weights: ClassWeights = field(default="none", metadata={"absent": "none"})
     """Weight of the positive labels of a class in the training loss: 1; or ``balanced``, the number of training samples
-    without the class for each with it; or ``sqrt``, the square root of that, which rare classes bear better. The
-    validation loss has no weights."""
+    without the class for each with it; or ``sqrt``, the square root of that, which rare classes bear better. With
+    `sampling` or `mix`, images are counted as they are drawn. The validation loss has no weights."""
 
     label_smoothing: float = field(default=0.0, metadata={"absent": 0.0})
     """In the training loss, labels of 0 and 1 become this / 2 and 1 - this / 2. The validation loss has the labels."""

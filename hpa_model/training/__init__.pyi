@@ -1,3 +1,4 @@
+from . import balance as balance
 from . import base as base
 from . import baseline as baseline
 from . import callback as callback

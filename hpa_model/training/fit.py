@@ -48,7 +48,8 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     state = read_state(path) if path.exists() else START
     replica = _place(network, job.config)
     labels = None if job.reader.labels is None else job.reader.labels[job.fold.training]
-    loss = job.objective.make_loss(job.config, labels)
+    rates = None if job.strata is None else job.strata.rates(job.n_images)
+    loss = job.objective.make_loss(job.config, labels, rates)
     is_restored = not path.exists()
     # The checkpoint of the end of a stage holds the optimizer of that stage.
     stages = [
@@ -116,7 +117,7 @@ def _fit_stage(models: Models, job: FoldJob, state: TrainingState, end: int) -> 
 
 def compile_models(network: keras.Model, config: TrainConfig, objective: Objective = CLASSIFICATION) -> Models:
     """Prepare a network for training: on its devices, with symmetries, with its loss and optimizer."""
-    return _compile(network, _place(network, config), config, objective.make_loss(config, None), epoch=0)
+    return _compile(network, _place(network, config), config, objective.make_loss(config, None, None), epoch=0)
 
 
 def _place(network: keras.Model, config: TrainConfig) -> keras.Model:
@@ -178,6 +179,7 @@ def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
         resume_at=(first, step),
         divisible_by=config.devices,
         min_last=config.min_last_batch * config.devices,
+        strata=job.strata,
         symmetries=config.symmetries,
     )
     compiled.fit(

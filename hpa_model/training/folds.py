@@ -28,6 +28,7 @@ from hpa_model.runs.folder import (
 )
 from hpa_model.runs.models import is_complete, load_model
 from hpa_model.runs.seal import read_file, seal_files, unseal_files
+from hpa_model.training.balance import make_strata
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.gather import gather_probs
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
@@ -95,6 +96,7 @@ def train_folds(
                 checkpointing=checkpointing,
                 log=log,
                 checks_memory=fold is folds[0],
+                strata=make_strata(config, run.reader, run.plan, fold.training),
             )
             network = make_network(fold.number)
             if fold is folds[0]:

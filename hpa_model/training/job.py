@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hpa_data.reader.batches import count_batches
 from hpa_data.reader.reader import Reader
+from hpa_data.reader.strata import Strata
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
 from hpa_model.config.logs import Log
@@ -70,6 +71,9 @@ class FoldJob:
     fold: Fold
     classes: tuple[str, ...]
     objective: Objective = CLASSIFICATION
+
+    strata: Strata | None = None
+    """Of the training samples, where an epoch does not have each of them once."""
 
     progress: Progress = SILENT
     """Of training images."""

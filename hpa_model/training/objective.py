@@ -16,8 +16,8 @@ from hpa_model.runs.history import EpochRecord, Record
 from hpa_model.thresholds import search_thresholds
 from hpa_model.thresholds.no_skill import measure_best_without_skill
 
-# Of `weigh_positives`, by the setting `class_weights`.
-CLASS_WEIGHT_POWERS = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}
+# Of `weigh_positives`, by the setting `class_weights`, and of `stratify`, by the setting `sampling`.
+BALANCE_POWERS = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}
 REMEDY = "Lower the learning rate or clip gradients (--learning-rate, clip_norm), with --overwrite."
 
 
@@ -39,8 +39,9 @@ Validate = Callable[[keras.Model, TrainConfig, Reader, npt.NDArray[np.int64], st
 class Objective:
     """What a network is trained for."""
 
-    make_loss: Callable[[TrainConfig, npt.NDArray[np.uint8] | None], LossFunction]
-    """Makes the loss of a batch, from the settings and the labels of the training samples, (N, K), if there are any."""
+    make_loss: Callable[[TrainConfig, npt.NDArray[np.uint8] | None, npt.NDArray[np.float64] | None], LossFunction]
+    """Makes the loss of a batch, from the settings; the labels of the training samples, (N, K), if there are any; and
+    how often each is drawn in an epoch, (N,), if not once."""
 
     validate: Validate
     """From the network, the settings, a reader, the indices of the validation samples and what messages call the
@@ -71,14 +72,16 @@ def _validate_classes(
     )
 
 
-def _make_loss(config: TrainConfig, labels: npt.NDArray[np.uint8] | None) -> LossFunction:
-    """Make the loss of a training from the labels of its samples."""
-    power = CLASS_WEIGHT_POWERS[config.class_weights]
+def _make_loss(
+    config: TrainConfig, labels: npt.NDArray[np.uint8] | None, rates: npt.NDArray[np.float64] | None
+) -> LossFunction:
+    """Make the loss of a training from the labels of its samples, and how often each is drawn."""
+    power = BALANCE_POWERS[config.class_weights]
     return make_loss(
         config.loss,
         config.loss_over_classes,
         label_smoothing=config.label_smoothing,
-        positive_weights=None if not power or labels is None else weigh_positives(labels, power=power),
+        positive_weights=None if not power or labels is None else weigh_positives(labels, power=power, rates=rates),
     )
 
 

@@ -10,6 +10,7 @@ from hpa_data.errors import N_EXAMPLES
 from hpa_model.backend import describe_device
 from hpa_model.nets.resize import AreaResize
 from hpa_model.runs.checkpoint import START, TrainingState
+from hpa_model.training.balance import describe_balance
 from hpa_model.training.job import Fold, count_steps
 from hpa_model.training.network import choose_stages
 from hpa_model.training.run import OpenRun
@@ -41,7 +42,7 @@ def describe_start(run: OpenRun, folds: Sequence[Fold], states: Sequence[Trainin
 
 
 def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model) -> list[str]:
-    """Describe device, data and network in one line each.
+    """Describe device, data and network in one line each, and how often classes are drawn if that differs.
 
     Parameters
     ----------
@@ -57,6 +58,7 @@ def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model)
         f"Data: {_describe_data(run, folds)}",
         f"Network: {config.model}, {describe_network(network)}; loss {config.loss}, {config.optimizer}, "
         f"learning rate {config.learning_rate:g}{_describe_stages(run)}",
+        *describe_balance(config, run.reader, run.plan, folds[0], run.description.classes),
     ]
 
 

@@ -225,5 +225,5 @@ def _select_error(_labels: Any, found: Any) -> Any:
 
 # What the images look like.
 RECONSTRUCTION = Objective(
-    make_loss=lambda _config, _labels: _select_error, validate=_validate, record=ReconstructionRecord
+    make_loss=lambda _config, _labels, _rates: _select_error, validate=_validate, record=ReconstructionRecord
 )

@@ -37,6 +37,7 @@ from hpa_model.runs.hold import compare_backends, compare_parts, hold_folder, is
 from hpa_model.runs.membership import compare_members
 from hpa_model.runs.origin import read_origin, read_versions
 from hpa_model.runs.seal import read_file
+from hpa_model.training.balance import check_mix, check_strata
 from hpa_model.training.base import BaseRun
 from hpa_model.training.data import summarize_data
 from hpa_model.training.network import build_network
@@ -101,7 +102,9 @@ def open_run(
         check_output_folder(out)  # before every image is read to find duplicates
         before = base.description if base is not None else None if is_new else read_run(out)
         duplicates = config.duplicates if before is None else _repeat_search(before)
+        check_mix(config, reader)
         plan = _plan(store, config, reader, duplicates, progress)
+        check_strata(config, reader, plan)
         description = replace(description, leak_check=plan.leak_check if before is None else before.leak_check)
         if is_new and base is None and not allow_unlabeled:  # earlier versions trained on such parts
             summarize_data(store, config.parts).refuse_empty_parts()

@@ -10,9 +10,11 @@ from hpa_data.system.records import decode_record, encode_record
 from hpa_model.config import (
     TrainConfig,
     find_recipe,
+    format_mix,
     load_recipe,
     make_config,
     merge_settings,
+    parse_mix,
     parse_setting,
     read_recipe,
     recipes,
@@ -113,6 +115,53 @@ def test_a_setting_is_a_line_of_a_recipe(text: str, setting: dict[str, object]) 
 def test_a_setting_without_name_or_value_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="NAME=VALUE"):
         parse_setting(text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "mix"),
+    [(["train=1,external=0.5"], {"train": 1.0, "external": 0.5}), (["a=1", " b = 2 "], {"a": 1.0, "b": 2.0})],
+)
+def test_weights_of_parts_are_words_of_the_command_line(texts: list[str], mix: dict[str, float]) -> None:
+    assert parse_mix(texts) == mix
+    assert parse_mix([format_mix(mix)]) == mix
+    assert decode_record(TrainConfig, encode_record(make_config({"mix": mix})), name="it").mix == mix
+
+
+@pytest.mark.parametrize("text", ["", "train", "train=", "=1", "train=one", "train:1", "train=1,"])
+def test_a_weight_without_part_or_number_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"mix must be PART=WEIGHT, separated by commas\. Received"):
+        parse_mix([text])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mix": {"train": 0}}, r"mix must give each part a weight above 0, up to 1e\+09\. Received: train=0"),
+        ({"mix": {"train": -1}}, "Received: train=-1"),
+        ({"mix": {"train": float("nan")}}, "Received: train=nan"),
+        ({"mix": {"train": float("inf")}}, "Received: train=inf"),
+        ({"mix": {"train": True}}, "expected `float`, got `bool`"),
+        ({"mix": {"train": "1"}}, "expected `float`, got `str`"),
+        (
+            {"mix": "train=1"},
+            "mix must be a table of parts and weights. Received: mix='train=1'. Write mix = {train = 1",
+        ),
+        ({"sampling": "cubic"}, "sampling must be one of none, sqrt, balanced"),
+        ({"sampler": "sqrt"}, "Did you mean 'sampling'"),
+    ],
+)
+def test_what_is_no_balance_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_config(settings)
+
+
+def test_a_part_named_twice_in_a_mix_is_refused() -> None:
+    with pytest.raises(InputError, match="mix must name each part once. Received: 'a' twice"):
+        parse_mix(["a=1", "a=2"])
+
+
+def test_a_run_without_sampling_records_neither_sampling_nor_mix() -> None:
+    assert not {"sampling", "mix"} & encode_record(TrainConfig()).keys()
 
 
 def test_options_are_merged_one_by_one() -> None:

@@ -103,6 +103,13 @@ def test_weights_of_classes_are_ratios_and_1_where_there_is_none() -> None:
     assert losses.weigh_positives(labels, power=0.5).tolist() == pytest.approx([2.0, 1 / 3, 1.0, 1.0])
 
 
+def test_weights_of_classes_are_those_of_the_images_as_they_are_drawn() -> None:
+    labels = np.array([[1, 0, 1], [1, 1, 1], [0, 1, 1], [0, 0, 1]])
+    times = np.array([1, 2, 3, 1])
+    drawn = losses.weigh_positives(np.repeat(labels, times, axis=0))
+    assert losses.weigh_positives(labels, rates=times / 2).tolist() == pytest.approx(drawn.tolist())
+
+
 @pytest.mark.parametrize("name", ["bce", "focal"])
 def test_smooth_labels_are_those_of_keras(name: str) -> None:
     rng = np.random.default_rng(0)

@@ -117,6 +117,9 @@ def test_the_options_of_settings_are_those_of_the_recipe_with_their_defaults_and
     # A size is written as one number or as ROWSxCOLUMNS, and a recipe has a number or a list.
     shared.remove("image_size")
     assert (types["image_size"], options["image_size"].default) == (str, str(TrainConfig().image_size))
+    # Weights of parts are written as PART=WEIGHT, and a recipe has a table.
+    shared.remove("mix")
+    assert (types["mix"], options["mix"].default) == (list[str], [])
     for name in shared:
         default = getattr(TrainConfig(), name)
         is_tuple = isinstance(default, tuple)
@@ -151,6 +154,13 @@ def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_p
         ("train {store} --devices 3 --out run", "batch_size must be a multiple of devices"),
         ("train {store} --devices 64 --batch-size 64 --out run", "devices must be at most"),
         ("train {store} --part extra --out run", "part must be in the store"),
+        ("train {store} --mix train --out run", "mix must be PART=WEIGHT, separated by commas. Received: 'train'."),
+        ("train {store} --set mix.train=1 --set mix.trian=2 --out run", "Received: mix=train=1,trian=2. Did you mean"),
+        ("train {store} --set mix=2 --out run", "mix must be a table of parts and weights. Received: mix=2."),
+        (
+            "train {store} --set sampling=sqrt --sampling sqrt --out run",
+            "Cannot use --sampling: it has no effect beside",
+        ),
         ("train {kaggle} --out run", "it is not a folder written by `hpa convert`"),
         ("train {store} --out run --cache ram --cache-gib nan", "cache-gib must be a size above 0"),
         ("train {store} --out run --cache ram --cache-gib inf", "cache-gib must be a size above 0"),
