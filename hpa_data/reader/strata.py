@@ -1,4 +1,4 @@
-"""Strata: groups of samples that each give a fixed number of the images of every epoch.
+"""Strata: sets of samples that each give a fixed number of the images of every epoch.
 
 So rare classes can be drawn more often than others, and parts in given proportions. What an epoch holds is a function
 of (seed, epoch) alone.
@@ -31,28 +31,28 @@ class Strata:
     shares: npt.NDArray[np.float64]
     """The share of each stratum, shape (S,), above 0. Only their ratios count."""
 
-    groups: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """The group of each stratum, such as a part, shape (S,), from 0 to G - 1. The images of an epoch are first shared
-    out among the groups, by the sums of their shares, then within each. By default there is one group."""
+    parts: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """The part of each stratum, such as one of the store, shape (S,), from 0 to P - 1. The images of an epoch are first
+    shared out among the parts, by the sums of their shares, then within each. By default there is one part."""
 
     def __post_init__(self) -> None:
         """Check that the arrays fit together."""
-        for name, kind in (("of", None), ("shares", np.float64), ("groups", None)):
+        for name, kind in (("of", None), ("shares", np.float64), ("parts", None)):
             object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
-        if not self.groups.size:
-            object.__setattr__(self, "groups", np.zeros(len(self.shares), np.int64))
-        n_groups = int(self.groups.max(initial=-1)) + 1
-        for name, values, n in (("of", self.of, len(self.shares)), ("groups", self.groups, n_groups)):
+        if not self.parts.size:
+            object.__setattr__(self, "parts", np.zeros(len(self.shares), np.int64))
+        n_parts = int(self.parts.max(initial=-1)) + 1
+        for name, values, n in (("of", self.of, len(self.shares)), ("parts", self.parts, n_parts)):
             whole = values.ndim == 1 and values.dtype.kind in "iu" and len(values) > 0
             if not whole or set(np.unique(values).tolist()) != set(range(n)):
                 raise ValueError(
                     f"{name} must be integers from 0 to {n - 1}, each at least once. Received: an array of shape "
                     f"{values.shape}, dtype {values.dtype}. Number them without gaps (np.unique with return_inverse)."
                 )
-        if len(self.groups) != len(self.shares):
+        if len(self.parts) != len(self.shares):
             raise ValueError(
-                f"groups must have one number for each stratum. Received: {len(self.groups)} for {len(self.shares)}. "
-                "Pass the group of each stratum, not of each sample."
+                f"parts must have one number for each stratum. Received: {len(self.parts)} for {len(self.shares)}. "
+                "Pass the part of each stratum, not of each sample."
             )
         wrong = ~((self.shares > 0) & (self.shares < np.inf))
         if wrong.any():
@@ -81,9 +81,9 @@ class Strata:
         [3, 2, 1]
         """
         counts = np.empty(len(self.shares), np.int64)
-        of_groups = apportion(n_images, np.bincount(self.groups, weights=self.shares).astype(np.float64))
-        for group, n in enumerate(of_groups.tolist()):
-            members = self.groups == group
+        of_parts = apportion(n_images, np.bincount(self.parts, weights=self.shares).astype(np.float64))
+        for part, n in enumerate(of_parts.tolist()):
+            members = self.parts == part
             counts[members] = apportion(n, self.shares[members])
         return counts
 
@@ -140,8 +140,8 @@ def stratify(
     labels: npt.ArrayLike,
     *,
     power: float,
-    groups: npt.ArrayLike | None = None,
-    group_shares: npt.ArrayLike | None = None,
+    parts: npt.ArrayLike | None = None,
+    part_shares: npt.ArrayLike | None = None,
 ) -> Strata:
     """Make strata of classes: the stratum of a sample is its rarest class.
 
@@ -151,10 +151,10 @@ def stratify(
     power : float
         From 0 to 1. A stratum of n samples gets the share n ^ (1 - power): with 0, each sample is drawn equally often
         (and there are no strata of classes); with 1, each stratum is.
-    groups : sequence of int, shape (M,), optional
-        The group of each sample, such as its part, from 0 to G - 1. A class is then a stratum in each group.
-    group_shares : sequence of float, shape (G,), optional
-        The share of each group in an epoch. By default, groups have what their strata have.
+    parts : sequence of int, shape (M,), optional
+        The part of each sample, from 0 to P - 1. A class is then a stratum in each part.
+    part_shares : sequence of float, shape (P,), optional
+        The share of each part in an epoch. By default, parts have what their strata have.
 
     Returns
     -------
@@ -169,16 +169,16 @@ def stratify(
             f"labels must have the shape (samples, classes). Received: an array of shape {given.shape}. Pass one row "
             "of 0 and 1 for each sample."
         )
-    of_groups = np.zeros(len(given), np.int64) if groups is None else np.asarray(groups, np.int64)
+    of_parts = np.zeros(len(given), np.int64) if parts is None else np.asarray(parts, np.int64)
     classes = find_rarest(given) if power else np.zeros(len(given), np.int64)
     n_classes = given.shape[1] + 1
-    pairs, of, sizes = np.unique(of_groups * n_classes + classes, return_inverse=True, return_counts=True)
+    pairs, of, sizes = np.unique(of_parts * n_classes + classes, return_inverse=True, return_counts=True)
     shares = sizes.astype(np.float64) ** (1 - power)
     of_strata = pairs // n_classes
-    if group_shares is not None:
-        wanted = np.asarray(group_shares, np.float64)
+    if part_shares is not None:
+        wanted = np.asarray(part_shares, np.float64)
         shares *= (wanted / np.bincount(of_strata, weights=shares, minlength=len(wanted)))[of_strata]
-    return Strata(of=of.astype(np.int64), shares=shares, groups=of_strata)
+    return Strata(of=of.astype(np.int64), shares=shares, parts=of_strata)
 
 
 def find_rarest(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:

@@ -31,8 +31,8 @@ def make_strata(config: TrainConfig, reader: Reader, plan: FoldPlan, training: n
     if not config.mix:
         return stratify(labels, power=power)
     names = sorted(config.mix)  # so that their order in a recipe does not matter
-    groups = [names.index(name) for name in _name_parts(reader, plan, training)]
-    return stratify(labels, power=power, groups=groups, group_shares=[config.mix[name] for name in names])
+    parts = [names.index(name) for name in _name_parts(reader, plan, training)]
+    return stratify(labels, power=power, parts=parts, part_shares=[config.mix[name] for name in names])
 
 
 def _name_parts(reader: Reader, plan: FoldPlan, indices: npt.NDArray[np.int64]) -> list[str]:
@@ -86,13 +86,13 @@ def check_strata(config: TrainConfig, reader: Reader, plan: FoldPlan) -> None:
 
 def _check_shares(strata: Strata, config: TrainConfig, n_images: int, name: str) -> None:
     """Check that each stratum can have an image of an epoch: InputError if not."""
-    n_strata = np.bincount(strata.groups)
+    n_strata = np.bincount(strata.parts)
     if n_images < len(n_strata):
         raise InputError(
             f"Cannot draw from each of {len(n_strata)} parts: an epoch of {name} has {_name_images(n_images)}. Leave "
             "mix out."
         )
-    of_parts = apportion(n_images, np.bincount(strata.groups, weights=strata.shares).astype(np.float64))
+    of_parts = apportion(n_images, np.bincount(strata.parts, weights=strata.shares).astype(np.float64))
     for part, n_drawn, n_classes in zip(sorted(config.mix) or [""], of_parts, n_strata, strict=True):
         if n_drawn < n_classes:
             of_part = f" of {part}" if part else ""
