@@ -4,10 +4,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hpa_data.errors import InputError
 from hpa_data.system.files import refuse_linked_folders
 from hpa_data.system.lock import LOCK_NAME, hold_store
+from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import remove_partial_files
 from hpa_model.runs.seal import SEAL_FILE, begin_seal
 
@@ -63,6 +65,20 @@ def compare_backends(existing: dict[str, str], wanted: dict[str, str]) -> list[s
     """List the difference between the backends of Keras in the versions of two trainings, in words, if there is one."""
     there, here = existing.get("backend"), wanted.get("backend")
     return [f"Keras backend ({there} there, {here} here)"] if there != here else []
+
+
+def list_longer(existing: TrainConfig, wanted: TrainConfig) -> dict[str, Any]:
+    """List the settings with which a training would only last longer than before, with their values until now.
+
+    More epochs, unless a cosine has spread its learning rates over those that there were, and more patience before a
+    training ends early: the epochs that it has had would have been the same.
+    """
+    longer: dict[str, Any] = {}
+    if wanted.epochs > existing.epochs and wanted.schedule != "cosine":
+        longer["epochs"] = existing.epochs
+    if existing.stop_epochs and not 0 < wanted.stop_epochs <= existing.stop_epochs:
+        longer["stop_epochs"] = existing.stop_epochs
+    return longer
 
 
 def refuse_differences(out: Path, differences: list[str]) -> None:

@@ -10,6 +10,8 @@ from hpa_data.errors import N_EXAMPLES
 from hpa_model.backend import describe_device
 from hpa_model.nets.resize import AreaResize
 from hpa_model.runs.checkpoint import START, TrainingState
+from hpa_model.runs.folder import fold_folder
+from hpa_model.runs.history import read_epochs
 from hpa_model.training.balance import describe_balance
 from hpa_model.training.job import Fold, count_steps
 from hpa_model.training.network import choose_stages
@@ -30,7 +32,7 @@ def describe_start(run: OpenRun, folds: Sequence[Fold], states: Sequence[Trainin
     if run.is_new:
         return ""
     if not folds:
-        return f"Nothing to train: all folds of {run.folder} are finished."
+        return f"Nothing to train: all folds of {run.folder} are finished{_describe_early(run)}."
     fold, state = folds[0], states[0]
     if state == START:
         place = f"at the start of fold {fold.number}"
@@ -39,6 +41,16 @@ def describe_start(run: OpenRun, folds: Sequence[Fold], states: Sequence[Trainin
     else:
         place = f"at fold {fold.number}, epoch {state.epoch + 1}, step {state.step + 1}"
     return f"Resuming {run.folder} {place}"
+
+
+def _describe_early(run: OpenRun) -> str:
+    """Say which folds of a finished run ended before their last epoch, and what lets them go on."""
+    config = run.description.config
+    lengths = {number: len(read_epochs(fold_folder(run.folder, number))) for number in run.description.trained_folds}
+    early = [f"fold {number} after epoch {length}" for number, length in lengths.items() if length < config.epochs]
+    if not config.stop_epochs or not early:
+        return ""
+    return f" (early: {', '.join(early)}; a higher stop_epochs trains them further)"
 
 
 def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model) -> list[str]:

@@ -120,7 +120,7 @@ def pretrain(
             on_epoch=on_epoch,
             checkpointing=checkpointing or Checkpointing(),
         )
-        if _is_finished(out, config.epochs):
+        if _is_finished(out, config):
             progress.note(f"Nothing to train: {out} is finished.")
         else:
             unseal_files(out, TRAINED_FILES)
@@ -152,8 +152,10 @@ def pretrain(
     )
 
 
-def _is_finished(out: Path, epochs: int) -> bool:
-    return is_complete(out / ENCODER_FILE) and len(_read_history(out)) >= epochs
+def _is_finished(out: Path, config: TrainConfig) -> bool:
+    path = out / CHECKPOINT_FILE
+    is_over = read_state(path).is_over(config) if path.exists() else len(_read_history(out)) >= config.epochs
+    return is_complete(out / ENCODER_FILE) and is_over
 
 
 def _read_history(out: Path) -> Sequence[ReconstructionRecord]:

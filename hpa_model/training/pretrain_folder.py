@@ -21,7 +21,14 @@ from hpa_model.config import DEFAULTS, TrainConfig, read_environment
 from hpa_model.config.pretraining import UNUSED_SETTINGS, PretrainSettings
 from hpa_model.nets.autoencoder import build_autoencoder, find_encoder
 from hpa_model.runs.folder import CONFIG_FILE, refuse_damage
-from hpa_model.runs.hold import compare_backends, compare_parts, hold_folder, is_unused, refuse_differences
+from hpa_model.runs.hold import (
+    compare_backends,
+    compare_parts,
+    hold_folder,
+    is_unused,
+    list_longer,
+    refuse_differences,
+)
 from hpa_model.runs.origin import read_origin, read_versions
 from hpa_model.runs.pretraining import (
     DESCRIPTION_FILE,
@@ -107,7 +114,7 @@ def open_pretraining(
             if (out / SAMPLES_FILE).exists():
                 _check_samples(out, samples)
             write_atomic(out / SAMPLES_FILE, samples)
-            _record_epochs(out, config.epochs)
+            _record_length(out, config)
             yield OpenPretraining(
                 folder=out,
                 description=description,
@@ -188,12 +195,11 @@ def check_folder(out: Path, description: PretrainDescription, *, overwrite: bool
 def _compare(existing: PretrainDescription, wanted: PretrainDescription) -> list[str]:
     """List the differences between two pre-trainings that would change the weights."""
     differences = []
+    longer = list_longer(existing.config, wanted.config)
     for old, new in ((existing.config, wanted.config), (existing.settings, wanted.settings)):
         for name, value in asdict(old).items():
             other = getattr(new, name)
-            # More epochs go on from the last one, unless the learning rate has fallen to 0.
-            goes_on = name == "epochs" and other > value and wanted.config.schedule != "cosine"
-            if value != other and not goes_on:
+            if value != other and name not in longer:
                 differences.append(f"{name} ({value} there, {other} here)")
     differences += compare_parts(existing.fingerprints, wanted.fingerprints)
     return differences + compare_backends(existing.versions, wanted.versions)
@@ -211,8 +217,9 @@ def _check_samples(out: Path, samples: bytes) -> None:
         )
 
 
-def _record_epochs(out: Path, epochs: int) -> None:
-    """Record that an autoencoder is trained for more epochs than before, if it is."""
+def _record_length(out: Path, config: TrainConfig) -> None:
+    """Record that an autoencoder is trained for longer than before, if it is."""
     existing = read_pretraining(out)
-    if existing.config.epochs != epochs:
-        replace(existing, config=replace(existing.config, epochs=epochs)).write(out)
+    longer = replace(existing.config, epochs=config.epochs, stop_epochs=config.stop_epochs)
+    if existing.config != longer:
+        replace(existing, config=longer).write(out)

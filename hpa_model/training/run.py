@@ -33,7 +33,7 @@ from hpa_model.runs.folder import (
     read_run,
     refuse_damage,
 )
-from hpa_model.runs.hold import compare_backends, compare_parts, hold_folder, is_unused, refuse_differences
+from hpa_model.runs.hold import compare_backends, compare_parts, hold_folder, is_unused, list_longer, refuse_differences
 from hpa_model.runs.membership import compare_members
 from hpa_model.runs.origin import read_origin, read_versions
 from hpa_model.runs.seal import read_file
@@ -126,7 +126,7 @@ def open_run(
             if (out / FOLDS_FILE).exists():
                 check_folds(out, plan, reader)
             write_atomic(out / FOLDS_FILE, _encode_folds(plan, reader))
-            _record_epochs(out, config.epochs)
+            _record_length(out, config)
             yield OpenRun(folder=out, description=description, plan=plan, reader=reader, is_new=is_new)
 
 
@@ -230,23 +230,30 @@ def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool)
     existing = read_run(out, compares_seal=not overwrite)
     if overwrite:
         return True
-    differences = _compare(existing, description)
-    epochs = existing.config.epochs
-    same_epochs = replace(description, config=replace(description.config, epochs=epochs))
-    if description.config.epochs > epochs and not _compare(existing, same_epochs):
+    longer = list_longer(existing.config, description.config)
+    same_length = replace(description, config=replace(description.config, **longer))
+    _refuse_longer_cosine(out, existing, same_length)
+    refuse_differences(out, _compare(existing, same_length))
+    if longer:
         _check_checkpoints(out, description)
-    else:
-        refuse_differences(out, differences)
     return False
+
+
+def _refuse_longer_cosine(out: Path, existing: RunDescription, wanted: RunDescription) -> None:
+    """Refuse more epochs of a training whose learning rates were spread over fewer: InputError."""
+    epochs = existing.config.epochs
+    more = wanted.config.epochs - epochs
+    if more > 0 and not _compare(existing, replace(wanted, config=replace(wanted.config, epochs=epochs))):
+        raise InputError(
+            f"Cannot train {out} for more epochs: with schedule=cosine, the learning rate of each epoch depends on how "
+            f"many there are, and in the last one it is near 0. To train {more} more with a cosine of their own, start "
+            f"another run from its models: --weights {out} --epochs {more}; or pass --overwrite to train "
+            f"{wanted.config.epochs} from the start."
+        )
 
 
 def _check_checkpoints(out: Path, description: RunDescription) -> None:
     """Check that all finished folds of a run can be trained for more epochs: InputError if one cannot."""
-    if description.config.schedule == "cosine":
-        raise InputError(
-            f"Cannot train {out} for more epochs: with schedule=cosine, its learning rate has fallen to 0. Pass "
-            f"--overwrite to train {description.config.epochs} epochs from the start."
-        )
     for number in description.trained_folds:
         folder = fold_folder(out, number)
         if (folder / PROBS_FILE).exists() and not (folder / CHECKPOINT_FILE).exists():
@@ -257,11 +264,12 @@ def _check_checkpoints(out: Path, description: RunDescription) -> None:
             )
 
 
-def _record_epochs(out: Path, epochs: int) -> None:
-    """Record that a run is trained for more epochs than before, if it is."""
+def _record_length(out: Path, config: TrainConfig) -> None:
+    """Record that a run is trained for longer than before, if it is."""
     existing = read_run(out)
-    if existing.config.epochs != epochs:
-        replace(existing, config=replace(existing.config, epochs=epochs)).write(out)
+    longer = replace(existing.config, epochs=config.epochs, stop_epochs=config.stop_epochs)
+    if existing.config != longer:
+        replace(existing, config=longer).write(out)
 
 
 def _keep_older_settings(out: Path, wanted: RunDescription) -> RunDescription:

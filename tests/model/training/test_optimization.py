@@ -9,9 +9,12 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
+from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig, make_config
 from hpa_model.losses import LOSSES
+from hpa_model.runs.folder import read_run
 from hpa_model.runs.history import EpochRecord, read_history
+from hpa_model.runs.hold import list_longer
 from hpa_model.training.fit import compile_models
 from hpa_model.training.job import Checkpointing
 from hpa_model.training.optimizer import copy_averages, lower_rate, make_optimizer
@@ -132,6 +135,60 @@ def test_a_training_ends_when_it_has_not_become_better_and_is_not_resumed(store:
     train(store, config, tmp_path / "run", on_epoch=lambda fold, record, is_best: trained.append(fold))
     assert trained == []
     assert any(len(history) < 9 for history in read_history(tmp_path / "run", 2))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "longer"),
+    [
+        ({}, {"epochs": 60}, {"epochs": 50}),
+        ({}, {"epochs": 40}, {}),
+        ({"schedule": "cosine"}, {"epochs": 60}, {}),
+        ({"stop_epochs": 2}, {"stop_epochs": 3}, {"stop_epochs": 2}),
+        ({"stop_epochs": 2, "schedule": "cosine"}, {"stop_epochs": 0}, {"stop_epochs": 2}),
+        ({"stop_epochs": 2}, {"stop_epochs": 1}, {}),
+        ({}, {"stop_epochs": 3}, {}),
+        ({"stop_epochs": 2}, {"stop_epochs": 4, "epochs": 51, "seed": 1}, {"stop_epochs": 2, "epochs": 50}),
+    ],
+)
+def test_a_training_may_last_longer_with_more_epochs_or_patience(
+    before: dict[str, object], after: dict[str, object], longer: dict[str, object]
+) -> None:
+    assert list_longer(make_config(before), make_config(before | after)) == longer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", ["patience", "none"])
+def test_a_training_that_ended_early_goes_on_with_more_patience_to_the_weights_of_an_uninterrupted_one(
+    more: str, store: Store, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(TINY, deterministic=True, **(ALL_ON | {"epochs": 8, "learning_rate": 0.3}))
+    patient = dataclasses.replace(config, stop_epochs=3 if more == "patience" else 0)
+    out, notes = tmp_path / "run", []
+    train(store, dataclasses.replace(config, stop_epochs=1), out)
+    n_epochs = [len(history) for history in read_history(out, 2)]
+    assert min(n_epochs) < 8
+    train(store, dataclasses.replace(config, stop_epochs=1), out, progress=Progress(note=notes.append))
+    early = [f"fold {fold} after epoch {n}" for fold, n in enumerate(n_epochs) if n < 8]
+    wanted = f"all folds of {out} are finished (early: {', '.join(early)}; a higher stop_epochs trains them further)."
+    assert notes[-1] == f"Nothing to train: {wanted}"
+    train(store, patient, out)
+    assert read_run(out).config == patient
+    train(store, patient, tmp_path / "whole")
+    assert_same_models(tmp_path / "whole", out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_a_finished_training_with_everything_on_goes_on_with_more_epochs_to_the_same_weights(
+    schedule: str, store: Store, tmp_path: Path
+) -> None:
+    settings = ALL_ON | {"schedule": schedule, "warmup_epochs": 2.5, "plateau_epochs": 0}
+    config = dataclasses.replace(TINY, deterministic=True, **settings)
+    train(store, config, tmp_path / "run")
+    longer = dataclasses.replace(config, epochs=config.epochs + 2)
+    train(store, longer, tmp_path / "run")
+    train(store, longer, tmp_path / "whole")
+    assert_same_models(tmp_path / "whole", tmp_path / "run")
 
 
 def test_the_model_of_the_highest_macro_f1_is_kept(store: Store, tmp_path: Path) -> None:

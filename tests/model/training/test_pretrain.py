@@ -222,6 +222,24 @@ def test_a_pretraining_is_resumed_with_its_settings_alone(encoder: Path, tiny: S
     assert (recorded.folds, recorded.loss) == (3, "bce")
 
 
+@pytest.mark.slow
+def test_a_pretraining_that_ended_early_is_finished_and_goes_on_with_more_patience(tiny: Store, tmp_path: Path) -> None:
+    # So high a learning rate that the first epochs are the best.
+    impatient = dataclasses.replace(CONFIG, epochs=8, learning_rate=0.1, optimizer="sgd", stop_epochs=1)
+    out, notes = tmp_path / "ae", []
+    done = pretrain(tiny, impatient, out, settings=SETTINGS)
+    assert done.n_epochs < 8
+    begun = hash_file(out / "encoder.keras")
+    pretrain(tiny, impatient, out, settings=SETTINGS, progress=Progress(note=notes.append))
+    assert f"Nothing to train: {out} is finished." in notes
+    assert hash_file(out / "encoder.keras") == begun
+    patient = dataclasses.replace(impatient, stop_epochs=0)
+    assert pretrain(tiny, patient, out, settings=SETTINGS).n_epochs == 8
+    pretrain(tiny, patient, tmp_path / "whole", settings=SETTINGS)
+    for a, b in zip(read_weights(tmp_path / "whole", "last.keras"), read_weights(out, "last.keras"), strict=True):
+        assert (a == b).all()
+
+
 def test_a_pretraining_is_no_run(encoder: Path, tiny: Store) -> None:
     with pytest.raises(InputError, match="it is a pre-training, without classes. Pass a folder that `hpa train` wrote"):
         read_run(encoder)
