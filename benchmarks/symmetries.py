@@ -15,7 +15,8 @@ import keras
 import numpy as np
 
 from hpa_model import nets
-from hpa_model.nets.symmetry import ApplySymmetry, with_symmetry_input
+from hpa_model.augment.symmetry import ApplySymmetry
+from hpa_model.nets.symmetry import with_symmetry_input
 
 
 def make_ways(model: keras.Model) -> dict[str, keras.Model]:

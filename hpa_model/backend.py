@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError, Notice
-from hpa_data.reader.batches import BatchReader, BatchSampler, count_symmetries, draw_orientations, iter_batches
+from hpa_data.reader.batches import BatchReader, BatchSampler, Draw, iter_batches
 from hpa_data.reader.strata import Strata
 
 JAX_FLAG = "--xla_gpu_deterministic_ops=true"
@@ -81,14 +81,14 @@ def feed(
     divisible_by: int = 1,
     min_last: int = 1,
     strata: Strata | None = None,
-    symmetries: bool = False,
+    draw: Draw | None = None,
 ) -> Any:
     """Make the batches that `pipeline.dataset` makes, in a form that the backend accepts.
 
     Returns
     -------
     tf.data.Dataset or generator
-        Of images (or pairs of images and orientations) and labels, or of images alone if the reader has no labels.
+        Of images (or pairs of images and what `draw` draws) and labels, or of images alone if the reader has no labels.
     """
     if on_tensorflow():
         from hpa_model.pipeline import dataset
@@ -99,7 +99,7 @@ def feed(
             divisible_by=divisible_by,
             min_last=min_last,
             strata=strata,
-            symmetries=symmetries,
+            draw=draw,
         )
     sampler = BatchSampler(
         indices,
@@ -110,7 +110,7 @@ def feed(
         min_last=min_last,
         strata=strata,
     )
-    return _generate(reader, sampler, epochs=epochs, resume_at=resume_at, seed=seed if symmetries else None)
+    return _generate(reader, sampler, epochs=epochs, resume_at=resume_at, draw=draw)
 
 
 def _generate(
@@ -119,18 +119,19 @@ def _generate(
     *,
     epochs: int | None,
     resume_at: tuple[int, int],
-    seed: int | None,
+    draw: Draw | None,
 ) -> Iterator[Any]:
-    """Yield batches; with orientations drawn from `seed`, unless it is None."""
+    """Yield batches, with what `draw` draws for them unless it is None."""
     step = sampler.global_step(*resume_at)
     for batch in iter_batches(reader, sampler, epochs=epochs, resume_at=resume_at):
         images: Any = batch.images
-        if seed is not None:
-            epoch, n_symmetries = step // sampler.n_steps, count_symmetries(reader.image_shape)
-            images = (images, draw_orientations(sampler.keys(step), seed=seed, epoch=epoch, n_symmetries=n_symmetries))
-        yield images if batch.labels is None else (images, batch.labels)
+        labels = batch.labels
+        if draw is not None:
+            drawn, labels = draw(sampler.keys(step), step // sampler.n_steps, labels)
+            images = (images, drawn)
+        yield images if labels is None else (images, labels)
         step += 1
-        del batch, images
+        del batch, images, labels
 
 
 def reraise_reader_errors(reader: BatchReader) -> AbstractContextManager[BatchReader]:

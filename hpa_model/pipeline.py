@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchReader, BatchSampler, PendingImages, count_symmetries, draw_orientations
+from hpa_data.reader.batches import BatchReader, BatchSampler, Draw, PendingImages
 from hpa_data.reader.strata import Strata
 
 # After a batch, TensorFlow requests the next one within microseconds, if at all.
@@ -36,7 +36,7 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
     divisible_by: int = 1,
     min_last: int = 1,
     strata: Strata | None = None,
-    symmetries: bool = False,
+    draw: Draw | None = None,
 ) -> tf.data.Dataset:
     """Make a dataset of batches, each pairing images with their labels.
 
@@ -64,18 +64,18 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
         Fewest images of a last batch: fewer join the batch before it.
     strata : Strata, optional
         How many images of an epoch come from which samples; by default each sample is delivered once.
-    symmetries : bool
-        Deliver the orientation of each image with it, for `nets.symmetry.apply_symmetry` to apply on the device; a
-        function of (seed, epoch, index), and anew for each time that a sample is drawn again in an epoch.
+    draw : Draw, optional
+        What it draws for the samples of a batch is delivered with their images, such as how the device shall change
+        them; their labels are those that it returns.
 
     Returns
     -------
     tf.data.Dataset
-        Of (uint8 (B, Y, X, C), float32 (B, K)), or of images alone if the reader has no labels. With `symmetries`,
-        the images are a pair: uint8 (B, Y, X, C) and uint8 (B,). Without `strata`, each epoch holds each index
+        Of (uint8 (B, Y, X, C), float32 (B, K)), or of images alone if the reader has no labels. With `draw`, the
+        images are a pair: uint8 (B, Y, X, C) and what was drawn, (B, …). Without `strata`, each epoch holds each index
         exactly once, except those that `drop_last` or `divisible_by` leave out, other samples in each shuffled epoch.
-        Images are not
-        copied. There is one call into Python per batch; one batch is ready and one being read ahead of the one in use.
+        Images are not copied. There is one call into Python per batch; one batch is ready and one being read ahead of
+        the one in use.
 
     Raises
     ------
@@ -95,11 +95,13 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
     )
     first = sampler.global_step(*resume_at)
     end = None if epochs is None else sampler.n_steps * epochs
-    source = _BatchSource(reader, sampler, end=end, seed=seed if symmetries else None)
+    source = _BatchSource(reader, sampler, end=end, draw=draw)
     n_images = batch_size if drop_last else None
     specs = [tf.TensorSpec((n_images, *reader.image_shape), tf.uint8)]
-    if symmetries:
-        specs.append(tf.TensorSpec((n_images,), tf.uint8))
+    if draw is not None:
+        first_labels = None if source.labels is None else source.labels[:1]
+        example, _ = draw(sampler.indices(first)[:1], 0, first_labels)
+        specs.append(tf.TensorSpec((n_images, *example.shape[1:]), example.dtype))
     if source.labels is not None:
         specs.append(tf.TensorSpec((n_images, source.labels.shape[1]), tf.float32))
 
@@ -108,7 +110,7 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
         for tensor, spec in zip(tensors, specs, strict=True):
             tensor.set_shape(spec.shape)
         labels = [] if source.labels is None else [tensors.pop()]
-        images = tuple(tensors) if symmetries else tensors[0]
+        images = tensors[0] if draw is None else tuple(tensors)
         return (images, *labels) if labels else images
 
     steps = tf.data.Dataset.counter(first) if end is None else tf.data.Dataset.range(first, max(first, end))
@@ -124,19 +126,19 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
 class _BatchSource:
     """Reads the batches of one dataset, one ahead of the one that TensorFlow requests.
 
-    `end` is the step to stop before; `seed` that of the orientations, None if there are none to deliver.
+    `end` is the step to stop before; what `draw` draws is delivered, too, unless it is None.
     """
 
-    def __init__(self, reader: BatchReader, sampler: BatchSampler, *, end: int | None, seed: int | None) -> None:
+    def __init__(self, reader: BatchReader, sampler: BatchSampler, *, end: int | None, draw: Draw | None) -> None:
         self.labels = None if reader.labels is None else reader.labels.astype(np.float32)
         self._reader = reader
         self._sampler = sampler
         self._end = end
-        self._seed = seed
+        self._draw = draw
         self._pending: dict[int, PendingImages] = {}
 
     def read(self, step: Any) -> tuple[npt.NDArray[Any], ...]:
-        """Return images, orientations if there are any, labels if there are any. Called in TensorFlow's threads."""
+        """Return images, what is drawn, and labels, those that there are. Called in TensorFlow's threads."""
         with _ACTIVE_CALLS:
             return self._read(int(step))
 
@@ -148,12 +150,11 @@ class _BatchSource:
             with suppress(IndexError, InputError):  # raised again when that batch is requested
                 self._pending[step + 1] = self._reader.read_async(self._sampler.indices(step + 1))
         arrays: tuple[npt.NDArray[Any], ...] = (pending.result(),)
-        if self._seed is not None:
-            epoch = step // self._sampler.n_steps
-            n_symmetries = count_symmetries(self._reader.image_shape)
-            keys = self._sampler.keys(step)
-            arrays += (draw_orientations(keys, seed=self._seed, epoch=epoch, n_symmetries=n_symmetries),)
-        return arrays if self.labels is None else (*arrays, self.labels[indices])
+        labels = None if self.labels is None else self.labels[indices]
+        if self._draw is not None:
+            drawn, labels = self._draw(self._sampler.keys(step), step // self._sampler.n_steps, labels)
+            arrays += (drawn,)
+        return arrays if labels is None else (*arrays, labels)
 
 
 class _ActiveCalls:

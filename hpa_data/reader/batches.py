@@ -5,9 +5,9 @@ The contents of a batch are a function of (seed, epoch, step) alone, so that tra
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,15 @@ class Batch(NamedTuple):
 
     indices: npt.NDArray[np.int64]
     """Shape (B,), into the reader."""
+
+
+# What is drawn for the samples of a batch, beside them: from `BatchSampler.keys`, int64 (B,), the epoch, and the
+# labels, float32 (B, K), or None, to an array, (B, …), and the labels, perhaps changed. It depends on nothing else,
+# so that training can resume at any step.
+Draw = Callable[
+    [npt.NDArray[np.int64], int, npt.NDArray[np.float32] | None],
+    tuple[npt.NDArray[Any], npt.NDArray[np.float32] | None],
+]
 
 
 class BatchSampler:

@@ -7,6 +7,7 @@ import typer
 
 from hpa_data.commands.options import refuse_unused
 from hpa_data.errors import InputError
+from hpa_model.augment.options import PolicyName
 from hpa_model.config import Precision, TrainConfig
 from hpa_model.config.logs import LOGS, Log
 from hpa_model.config.rules import check_choice
@@ -75,6 +76,13 @@ ImageSize = Annotated[
 ]
 Symmetries = Annotated[
     bool, setting("--symmetries", help="Flip and rotate training images at random, anew in each epoch.")
+]
+Augment = Annotated[
+    PolicyName,
+    setting(
+        help=f"How training images are changed on the device, anew in each epoch: {', '.join(get_args(PolicyName))}.",
+        metavar="NAME",
+    ),
 ]
 PrecisionOption = Annotated[
     Precision, setting(help=f"Precision of the arithmetic: {', '.join(get_args(Precision))}.", metavar="TYPE")

@@ -16,6 +16,7 @@ from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.commands.channels import RecipeChannels, split_channels
 from hpa_model.commands.evaluate import describe_comparison, describe_scores, write_report_file
 from hpa_model.commands.options import (
+    Augment,
     BatchSize,
     CacheGib,
     CacheKind,
@@ -119,6 +120,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     learning_rate: LearningRate = DEFAULTS.learning_rate,
     image_size: ImageSize = str(DEFAULTS.image_size),
     symmetries: Symmetries = DEFAULTS.symmetries,
+    augment: Augment = "none",
     precision: PrecisionOption = DEFAULTS.precision,
     devices: Devices = DEFAULTS.devices,
     seed: Annotated[

@@ -8,7 +8,7 @@ from hpa_data.errors import InputError
 UNUSED_SETTINGS = (
     *("folds", "fold_method", "duplicates", "legacy_leak", "loss", "loss_over_classes"),
     *("class_weights", "label_smoothing", "sampling", "mix"),
-    *("stem", "head_epochs", "backbone_rate_factor"),
+    *("stem", "augment", "head_epochs", "backbone_rate_factor"),
     *("finetune_epochs", "finetune_loss", "finetune_folds"),
 )
 

@@ -123,12 +123,32 @@ def format_mix(mix: Mapping[str, float]) -> str:
 def merge_settings(
     settings: Mapping[str, Any], other: Mapping[str, Any], *, tables: Collection[str] = ("options",)
 ) -> dict[str, Any]:
-    """Merge settings; those of `other` win. Tables, such as the options of the network, are merged one by one."""
+    """Merge settings; those of `other` win. Options of the network, `tables` and operations are merged one by one."""
     merged = dict(settings) | dict(other)
     for name in tables:
         both = [given[name] for given in (settings, other) if isinstance(given.get(name), Mapping)]
         if len(both) == 2:
             merged[name] = dict(both[0]) | dict(both[1])
+    return _merge_augment(merged, settings, other)
+
+
+def _merge_augment(merged: dict[str, Any], settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge `augment`, and `symmetries`, which is an older name for one of its words, into merged settings."""
+    if "augment" not in other:
+        if "symmetries" in other:
+            merged.pop("augment", None)
+        return merged
+    if "symmetries" not in other:
+        merged.pop("symmetries", None)
+    wanted = other["augment"]
+    before = settings.get("augment", "symmetries" if settings.get("symmetries") is True else "none")
+    if isinstance(wanted, Mapping):
+        table = dict(before) if isinstance(before, Mapping) else {} if before == "none" else {"policy": before}
+        for name, value in wanted.items():
+            earlier = table.get(name)
+            both = isinstance(value, Mapping) and isinstance(earlier, Mapping)
+            table[name] = dict(earlier) | dict(value) if both else value  # type: ignore[arg-type]
+        merged["augment"] = table
     return merged
 
 
@@ -141,8 +161,10 @@ ALIASES = {
     **{"n_folds": "folds", "num_folds": "folds", "k": "folds", "part": "parts", "random_state": "seed"},
     **{"size": "image_size", "img_size": "image_size", "imgsz": "image_size", "input_size": "image_size"},
     **{"amp": "precision", "fp16": "precision", "bf16": "precision", "dtype": "precision", "gpus": "devices"},
-    **{"grad_clip": "clip_norm", "clip": "clip_norm", "patience": "plateau_epochs", "augment": "symmetries"},
-    **{"flip": "symmetries", "jit": "xla", "dropout": "options.dropout", "drop_rate": "options.dropout"},
+    **{"grad_clip": "clip_norm", "clip": "clip_norm", "patience": "plateau_epochs"},
+    **{"augmentation": "augment", "policy": "augment", "mixup": "augment.mixup.alpha"},
+    **{"cutmix": "augment.cutmix.alpha", "elastic": "augment.elastic.p"},
+    **{"flip": "augment", "jit": "xla", "dropout": "options.dropout", "drop_rate": "options.dropout"},
     **{"stride": "options.stride", "padding": "options.padding", "warmup": "warmup_epochs"},
     **{"ema_decay": "ema", "ema_momentum": "ema", "early_stopping": "stop_epochs", "pos_weight": "class_weights"},
     **{"sampler": "sampling", "oversampling": "sampling", "balanced_sampling": "sampling", "part_weights": "mix"},

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hpa_data.errors import InputError
 from hpa_data.format.layout import MAX_PIXELS
+from hpa_model.augment.options import check_name
 from hpa_model.config.optimizers import OPTIMIZERS
 from hpa_model.losses import LOSSES
 
@@ -35,6 +36,7 @@ def check_settings(config: "TrainConfig", choices: Mapping[str, tuple[str, ...]]
     _check_numbers(config)
     _check_lists(config)
     _check_combinations(config)
+    _check_augment(config)
 
 
 def check_choice(name: str, value: object, words: tuple[str, ...]) -> None:
@@ -120,4 +122,18 @@ def _check_combinations(config: "TrainConfig") -> None:
         raise InputError(
             f"{of_labels[0]} must be left out with loss={config.loss}. Received: {of_labels[0]}="
             f"{getattr(config, of_labels[0])}. Use another loss."
+        )
+
+
+def _check_augment(config: "TrainConfig") -> None:
+    if isinstance(config.augment, str):
+        check_name(config.augment)
+    else:
+        from hpa_model.augment.policies import find_policy  # imports NumPy
+
+        find_policy(config.augment)
+    if config.symmetries and config.augment != "none":
+        raise InputError(
+            f"symmetries must be false with augment. Received: symmetries=true, augment={config.augment!r}. Leave it "
+            f'out; or write policy = "symmetries" into a table of operations.'
         )

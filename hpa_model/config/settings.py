@@ -186,7 +186,11 @@ class TrainConfig:
 
     symmetries: bool = False
     """Apply one of the eight flips and rotations of a square, or of the four of a rectangle, to each training image,
-    drawn anew in each epoch, on the device."""
+    drawn anew in each epoch, on the device: ``augment = "symmetries"``, as versions before 0.7.0 had it."""
+
+    augment: str | dict[str, Any] = field(default="none", metadata={"absent": "none"})
+    """How each training image is changed on the device, drawn anew in each epoch: a policy of `augment.POLICIES`, or a
+    table of operations, see `augment.policies.find_policy`. `augmentation` has ``symmetries``, too."""
 
     precision: Precision = "float32"
     """Of the arithmetic; weights stay float32."""
@@ -215,6 +219,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check each value; InputError if one cannot be used."""
+        if self.augment == "symmetries":  # one form for both names, that of earlier versions
+            object.__setattr__(self, "symmetries", True)
+            object.__setattr__(self, "augment", "none")
         check_settings(self, CHOICES)
 
     def rate_in(self, epoch: int) -> float:
@@ -229,6 +236,11 @@ class TrainConfig:
         if epoch >= self.head_epochs:
             rate *= self.backbone_rate_factor
         return rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2 if self.schedule == "cosine" else rate
+
+    @property
+    def augmentation(self) -> str | dict[str, Any]:
+        """How training images are changed: `augment`, or ``symmetries``."""
+        return "symmetries" if self.symmetries else self.augment
 
     @property
     def patience(self) -> int:

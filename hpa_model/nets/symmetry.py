@@ -1,41 +1,11 @@
-"""Flips and 90° rotations of a batch, on the device."""
+"""A network with a further input that says how each image is changed on the device first."""
 
 from typing import Any
 
 import keras
-from keras import ops
 
+from hpa_model.augment.symmetry import ApplySymmetry
 from hpa_model.nets.resize import AreaResize
-
-
-def apply_symmetry(images: Any, codes: Any) -> Any:
-    """Apply a flip or rotation that keeps the shape to each image of a batch: eight of a square, four of a rectangle.
-
-    Parameters
-    ----------
-    images : tensor, shape (B, Y, X, C)
-    codes : tensor of integers, shape (B,)
-        0..7, the sum of 1 for a flip of Y, 2 for a flip of X and 4 for a transposition, applied in this order. 0..3 if
-        Y differs from X: only a square can be transposed.
-
-    Returns
-    -------
-    tensor, as `images`
-    """
-    codes = ops.cast(codes, "int32")[:, None, None, None]
-    images = ops.where(codes % 2 == 1, ops.flip(images, axis=1), images)
-    images = ops.where(codes // 2 % 2 == 1, ops.flip(images, axis=2), images)
-    if images.shape[1] != images.shape[2]:
-        return images
-    return ops.where(codes // 4 == 1, ops.transpose(images, (0, 2, 1, 3)), images)
-
-
-class ApplySymmetry(keras.layers.Layer):
-    """`apply_symmetry` as a layer, called with images and codes."""
-
-    def call(self, images: Any, codes: Any) -> Any:
-        """Transform a batch."""
-        return apply_symmetry(images, codes)
 
 
 def with_symmetry_input(model: keras.Model) -> keras.Model:
@@ -51,6 +21,43 @@ def with_symmetry_input(model: keras.Model) -> keras.Model:
         return keras.Model([images, codes], model(ApplySymmetry()(images, codes)))
     after = keras.Model(resize.output, model.output)
     return keras.Model([images, codes], after(ApplySymmetry()(resize(images), codes)))
+
+
+def with_row_input(model: keras.Model, layer: keras.layers.Layer, n_columns: int) -> keras.Model:
+    """Return a model that takes images and rows of numbers, and shares all weights with `model`.
+
+    Parameters
+    ----------
+    model : keras.Model
+    layer : keras.layers.Layer
+        Called with images (B, Y, X, C) of `find_size`, with gray levels of 0 to 255, and the rows, float32 (B, P);
+        returns images of the same shape, float. Applied after the network has resized the images, where that keeps
+        their symmetries.
+    n_columns : int
+        P.
+    """
+    images = keras.Input(model.input_shape[1:], dtype="uint8", name="images")
+    rows = keras.Input((n_columns,), dtype="float32", name="rows")
+    resize = _find_resize(model)
+    if resize is not None:
+        after = keras.Model(resize.output, model.output)
+        return keras.Model([images, rows], after(layer(resize(images), rows)))
+    # The input of the network itself would round gray levels to uint8: its layers are called with what is no input.
+    whole = keras.Model(model.inputs, model.outputs)
+    unrounded = keras.Input(model.input_shape[1:], dtype="float32")
+    after = keras.models.clone_model(whole, input_tensors=[unrounded], clone_function=_keep_layer)
+    return keras.Model([images, rows], after(layer(images, rows)))
+
+
+def find_size(model: keras.Model) -> tuple[int, int]:
+    """Return the rows and columns of the images at which `with_row_input` applies a layer."""
+    resize = _find_resize(model)
+    shape = model.input_shape if resize is None else resize.output.shape
+    return int(shape[1]), int(shape[2])
+
+
+def _keep_layer(layer: Any) -> Any:
+    return layer
 
 
 def _find_resize(model: keras.Model) -> AreaResize | None:

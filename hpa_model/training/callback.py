@@ -10,6 +10,7 @@ import numpy as np
 
 from hpa_data.errors import InputError
 from hpa_data.system.interrupts import Interrupts
+from hpa_model.augment.plan import Augmentation
 from hpa_model.config import TrainConfig
 from hpa_model.runs.checkpoint import TrainingState, save_checkpoint
 from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE
@@ -33,6 +34,9 @@ class Models:
 
     compiled: keras.Model
     """What Keras fits: the replica, with an optimizer and perhaps another input. It shares all weights with it."""
+
+    augmentation: Augmentation | None = None
+    """What draws that other input."""
 
     def update_network(self) -> None:
         """Copy the weights of the replica, or their averages, to the network, where that is another model."""

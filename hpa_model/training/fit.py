@@ -1,18 +1,21 @@
 """Fit one model to one fold, from the start or from a checkpoint."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import keras
 
+from hpa_data.dataset import Channel
 from hpa_data.errors import InputError
 from hpa_data.reader.batches import BatchReader
 from hpa_data.system.interrupts import defer_interrupt
+from hpa_model.augment import Augmentation, plan_augmentation
 from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
 from hpa_model.config import TrainConfig
 from hpa_model.losses import LossFunction
 from hpa_model.nets.head import backbone_frozen
-from hpa_model.nets.symmetry import with_symmetry_input
+from hpa_model.nets.symmetry import find_size, with_row_input, with_symmetry_input
 from hpa_model.runs.checkpoint import START, TrainingState, load_checkpoint, read_state
 from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
 from hpa_model.runs.models import save_model
@@ -50,6 +53,7 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     labels = None if job.reader.labels is None else job.reader.labels[job.fold.training]
     rates = None if job.strata is None else job.strata.rates(job.n_images)
     loss = job.objective.make_loss(job.config, labels, rates)
+    channels = job.reader.dataset.channels
     is_restored = not path.exists()
     # The checkpoint of the end of a stage holds the optimizer of that stage.
     stages = [
@@ -59,10 +63,21 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     ]
     # All layers need more memory than the head alone, whose training would be in vain.
     if len(stages) > 1 and job.checks_memory:
-        check_memory(_compile(network, replica, job.config, loss, epoch=stages[-1].begin), job)
+        check_memory(
+            _compile(network, replica, job.config, loss, channels=channels, epoch=stages[-1].begin),
+            job,
+        )
     for stage in stages:
         with nullcontext() if stage.trains_backbone else backbone_frozen(replica):
-            models = _compile(network, replica, job.config, loss, epoch=stage.begin, n_steps=job.n_steps)
+            models = _compile(
+                network,
+                replica,
+                job.config,
+                loss,
+                channels=channels,
+                epoch=stage.begin,
+                n_steps=job.n_steps,
+            )
             if not is_restored:
                 state, is_restored = _restore(models, job), True
             if (state.epoch, state.step) == (stage.begin, 0):  # a plateau of the stage before is none of this one
@@ -108,16 +123,26 @@ def _fit_stage(models: Models, job: FoldJob, state: TrainingState, end: int) -> 
         callback = TrainingCallback(models, job, state, interrupts)
         first = state.epoch
         if state.step:  # the rest of the epoch that the checkpoint is from
-            _fit_epochs(models.compiled, job, reader, callback, first, first + 1, state.step)
+            _fit_epochs(models, job, reader, callback, first, first + 1, state.step)
             first += 1
         if first < end and not callback.state.is_over(job.config):
-            _fit_epochs(models.compiled, job, reader, callback, first, end)
+            _fit_epochs(models, job, reader, callback, first, end)
     return callback.state
 
 
-def compile_models(network: keras.Model, config: TrainConfig, objective: Objective = CLASSIFICATION) -> Models:
-    """Prepare a network for training: on its devices, with symmetries, with its loss and optimizer."""
-    return _compile(network, _place(network, config), config, objective.make_loss(config, None, None), epoch=0)
+def compile_models(
+    network: keras.Model,
+    config: TrainConfig,
+    objective: Objective = CLASSIFICATION,
+    *,
+    channels: Sequence[Channel] = (),
+) -> Models:
+    """Prepare a network for training: on its devices, with augmentation, with its loss and optimizer.
+
+    The channels are those of its images; they may be left out where only images are turned.
+    """
+    loss = objective.make_loss(config, None, None)
+    return _compile(network, _place(network, config), config, loss, channels=channels, epoch=0)
 
 
 def _place(network: keras.Model, config: TrainConfig) -> keras.Model:
@@ -132,16 +157,34 @@ def _place(network: keras.Model, config: TrainConfig) -> keras.Model:
 
 
 def _compile(
-    network: keras.Model, replica: keras.Model, config: TrainConfig, loss: LossFunction, *, epoch: int, n_steps: int = 1
+    network: keras.Model,
+    replica: keras.Model,
+    config: TrainConfig,
+    loss: LossFunction,
+    *,
+    channels: Sequence[Channel],
+    epoch: int,
+    n_steps: int = 1,
 ) -> Models:
     """Give what is trained an optimizer for its layers that are not frozen, with the learning rate of an epoch."""
+    drawn = None
+    if config.augmentation != "none":
+        shape, size = replica.input_shape[1:], find_size(replica)
+        drawn = plan_augmentation(config.augmentation, channels, shape, size, seed=config.seed, devices=config.devices)
     with device_scope(config.devices):
         # Always another model than the network, so that the network is saved without an optimizer.
-        compiled = with_symmetry_input(replica) if config.symmetries else keras.Model(replica.inputs, replica.outputs)
+        compiled = keras.Model(replica.inputs, replica.outputs) if drawn is None else _add_augmentation(replica, drawn)
         optimizer = make_optimizer(config, replica.trainable_variables, epoch=epoch, n_steps=n_steps)
         compiled.compile(optimizer, loss, jit_compile=use_xla(config))
         optimizer.build(replica.trainable_variables)
-    return Models(network=network, replica=replica, compiled=compiled)
+    return Models(network=network, replica=replica, compiled=compiled, augmentation=drawn)
+
+
+def _add_augmentation(replica: keras.Model, augmentation: Augmentation) -> keras.Model:
+    """Return a model that changes its images first, and shares all weights with another."""
+    if augmentation.is_symmetry:
+        return with_symmetry_input(replica)
+    return with_row_input(replica, augmentation.make_layer(), augmentation.n_columns)
 
 
 def _restore(models: Models, job: FoldJob) -> TrainingState:
@@ -161,7 +204,7 @@ def _restore(models: Models, job: FoldJob) -> TrainingState:
 
 
 def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
-    compiled: keras.Model,
+    models: Models,
     job: FoldJob,
     reader: BatchReader,
     callback: TrainingCallback,
@@ -180,14 +223,14 @@ def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
         divisible_by=config.devices,
         min_last=config.min_last_batch * config.devices,
         strata=job.strata,
-        symmetries=config.symmetries,
+        draw=None if models.augmentation is None else models.augmentation.draw,
     )
-    compiled.fit(
+    models.compiled.fit(
         batches,
         initial_epoch=first,
         epochs=last,
         steps_per_epoch=job.n_steps - step,
-        callbacks=NonBlockingCallbackList([callback], add_history=True, model=compiled),
+        callbacks=NonBlockingCallbackList([callback], add_history=True, model=models.compiled),
         shuffle=False,
         verbose=0,
     )

@@ -29,7 +29,7 @@ def explain_out_of_memory(models: Models, job: FoldJob) -> Iterator[None]:
         is_short = True
         traceback.clear_frames(error.__traceback__)  # their arrays take memory, too
     if is_short:
-        raise InputError(_describe_shortage(job, find_batch_size(models.compiled, job)))
+        raise InputError(_describe_shortage(job, find_batch_size(models, job)))
 
 
 def check_memory(models: Models, job: FoldJob) -> None:
@@ -49,18 +49,18 @@ def check_memory(models: Models, job: FoldJob) -> None:
     variables = models.replica.variables
     values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
     with explain_out_of_memory(models, job):
-        try_step(models.compiled, job, job.config.batch_size)
+        try_step(models, job, job.config.batch_size)
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
-def find_batch_size(compiled: keras.Model, job: FoldJob) -> int | None:
+def find_batch_size(models: Models, job: FoldJob) -> int | None:
     """Return the first of half, a quarter … of the batch size of which a training step fits into memory.
 
     Parameters
     ----------
-    compiled : keras.Model
-        Its weights are of no use afterwards.
+    models : Models
+        Their weights are of no use afterwards.
     job : FoldJob
 
     Returns
@@ -74,9 +74,9 @@ def find_batch_size(compiled: keras.Model, job: FoldJob) -> int | None:
         size = size // 2 // devices * devices
         if size == 0:
             return 0
-        _clear(compiled)
+        _clear(models.compiled)
         try:
-            try_step(compiled, job, size)
+            try_step(models, job, size)
         except Exception as error:
             if not is_out_of_memory(error):
                 return None
@@ -92,7 +92,7 @@ def _clear(compiled: keras.Model) -> None:
         variable.assign(np.zeros(variable.shape, variable.dtype))
 
 
-def try_step(compiled: keras.Model, job: FoldJob, batch_size: int) -> None:
+def try_step(models: Models, job: FoldJob, batch_size: int) -> None:
     """Train on black images, as many as the largest batch of an epoch has."""
     n_last = job.n_images % batch_size
     joins = 0 < n_last < job.config.min_last_batch * job.config.devices
@@ -100,9 +100,10 @@ def try_step(compiled: keras.Model, job: FoldJob, batch_size: int) -> None:
     # Each device takes all images of a batch that is passed so.
     n_images = max(size // job.config.devices, 1)
     images = np.zeros((n_images, *job.reader.image_shape), np.uint8)
-    inputs = (images, np.zeros(n_images, np.uint8)) if job.config.symmetries else images
+    drawn = None if models.augmentation is None else models.augmentation.draw(np.zeros(n_images, np.int64), 0)[0]
+    inputs = images if drawn is None else (images, drawn)
     n_labels = 0 if job.reader.labels is None else job.reader.labels.shape[1]
-    loss = compiled.train_on_batch(inputs, np.zeros((n_images, n_labels), np.float32))
+    loss = models.compiled.train_on_batch(inputs, np.zeros((n_images, n_labels), np.float32))
     np.asarray(loss)  # JAX does not wait for it, so that the error of a step would come later
 
 

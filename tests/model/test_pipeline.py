@@ -18,6 +18,7 @@ from hpa_data.sources.samples import FolderReader
 from hpa_data.store.store import Store
 from hpa_model.backend import _generate
 from hpa_model.pipeline import dataset, reraise_reader_errors
+from tests.model.drawing import draw_symmetries
 
 
 class NumberBatch:
@@ -80,9 +81,10 @@ def test_tensorflow_numpy_and_jax_get_the_same_batches_of_strata(sizes: list[int
     strata = Strata(of=np.repeat(np.arange(len(sizes)), sizes), shares=np.arange(len(sizes)) + 1.0)
     reader, chosen = NumberReader(sum(sizes)), np.arange(sum(sizes))
     sampler = BatchSampler(chosen, 4, seed=seed, strata=strata)
+    draw = draw_symmetries(reader.image_shape, seed=seed) if symmetries else None
     ours = list(iter_batches(reader, sampler, epochs=2))
-    for_jax = list(_generate(reader, sampler, epochs=2, resume_at=(0, 0), seed=seed if symmetries else None))
-    for_tensorflow = list(dataset(reader, chosen, 4, True, seed, 2, strata=strata, symmetries=symmetries))
+    for_jax = list(_generate(reader, sampler, epochs=2, resume_at=(0, 0), draw=draw))
+    for_tensorflow = list(dataset(reader, chosen, 4, True, seed, 2, strata=strata, draw=draw))
     for one, jax_batch, (tensors, labels) in zip(ours, for_jax, for_tensorflow, strict=True):
         first, second = (jax_batch[0], tensors) if symmetries else ((jax_batch[0],), (tensors,))
         for array, tensor in zip((*first, jax_batch[1]), (*second, labels), strict=True):
@@ -159,7 +161,8 @@ def test_a_resumed_dataset_delivers_what_an_uninterrupted_one_would(
     store: Store, epoch: int, step: int, drop_last: bool
 ) -> None:
     with store.reader(threads=2) as reader:
-        options = {"batch_size": 4, "seed": 5, "epochs": 3, "drop_last": drop_last, "symmetries": True}
+        options = {"batch_size": 4, "seed": 5, "epochs": 3, "drop_last": drop_last}
+        options["draw"] = draw_symmetries(reader.image_shape, seed=5)
         whole = list(dataset(reader, np.arange(11), **options))
         n_steps = len(whole) // 3
         assert n_steps == (2 if drop_last else 3)
@@ -182,7 +185,8 @@ def test_a_dataset_can_be_iterated_again(store: Store) -> None:
 
 def test_each_image_comes_with_its_orientation(store: Store) -> None:
     with store.reader() as reader:
-        batches = dataset(reader, np.arange(12), 5, seed=2, epochs=2, symmetries=True)
+        draw = draw_symmetries(reader.image_shape, seed=2)
+        batches = dataset(reader, np.arange(12), 5, seed=2, epochs=2, draw=draw)
         (images, codes), labels = batches.element_spec
         assert (images.dtype, codes.dtype, labels.dtype) == (tf.uint8, tf.uint8, tf.float32)
         sampler = BatchSampler(np.arange(12), 5, seed=2)

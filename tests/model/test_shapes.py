@@ -16,6 +16,7 @@ from hpa_model.pipeline import dataset
 from hpa_model.predict import predict_probs
 from hpa_model.training.train import train
 from tests.builders import build_store
+from tests.model.drawing import draw_symmetries
 
 CELLS = Dataset(
     name="cells",
@@ -36,10 +37,9 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_the_orientations_of_rectangles_are_the_four_without_transposition(cells: Store) -> None:
     with cells.reader() as reader:
         sampler = BatchSampler(np.arange(12), 5, seed=2)
-        codes = [
-            images[1].numpy() for images, _ in dataset(reader, np.arange(12), 5, seed=2, epochs=2, symmetries=True)
-        ]
-        generated = [images[1] for images, _ in _generate(reader, sampler, epochs=2, resume_at=(0, 0), seed=2)]
+        draw = draw_symmetries(reader.image_shape, seed=2)
+        codes = [images[1].numpy() for images, _ in dataset(reader, np.arange(12), 5, seed=2, epochs=2, draw=draw)]
+        generated = [images[1] for images, _ in _generate(reader, sampler, epochs=2, resume_at=(0, 0), draw=draw)]
     expected = [draw_orientations(sampler.indices(step), seed=2, epoch=step // 3, n_symmetries=4) for step in range(6)]
     for each in (codes, generated):
         assert all((one == other).all() for one, other in zip(each, expected, strict=True))

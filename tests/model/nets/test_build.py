@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hpa_data.errors import InputError
 from hpa_data.reader.batches import count_symmetries
 from hpa_model import nets
+from hpa_model.augment.symmetry import ApplySymmetry, apply_symmetry
 from hpa_model.nets.catalog import list_layers
 from hpa_model.nets.resize import AreaResize, area_weights, image_input
 from hpa_model.nets.summary import count_macs
-from hpa_model.nets.symmetry import ApplySymmetry, apply_symmetry, with_symmetry_input
+from hpa_model.nets.symmetry import with_symmetry_input
 from tests.builders import randomise
 
 

@@ -15,6 +15,7 @@ from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig
+from hpa_model.training.callback import Models
 from hpa_model.training.fit import compile_models, fit_fold
 from hpa_model.training.job import Checkpointing, Fold, FoldJob
 from hpa_model.training.memory import check_memory, try_step
@@ -156,7 +157,8 @@ def test_the_largest_batch_of_an_epoch_is_tried_of_which_each_device_takes_its_s
     image = keras.Input((512, 512, 4), dtype="uint8")
     with store.reader() as reader:
         job = make_job(tmp_path, reader, settings={"batch_size": batch_size, "devices": devices})
-        try_step(Watched(image, image), job, batch_size)
+        model = Watched(image, image)
+        try_step(Models(network=model, replica=model, compiled=model), job, batch_size)
     assert tried == expected
 
 

@@ -1,0 +1,73 @@
+"""The same images on TensorFlow and JAX, alone and as a part of a network that is trained."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from hpa_model import nets
+from hpa_model.augment import plan_augmentation
+from hpa_model.nets.symmetry import find_size, with_row_input
+from tests.model.augment.images import CHANNELS, make_images
+from tests.model.augment.on_backend import SETTINGS, apply_all
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["everything"], pytest.param([name for name in SETTINGS if name != "everything"], marks=pytest.mark.slow)],
+    ids=["everything", "each"],
+)
+def test_tensorflow_and_jax_make_the_same_images(names: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-m", "tests.model.augment.on_backend", str(tmp_path / "jax.npz"), *names]
+    subprocess.run(command, check=True, env=environment, timeout=300)
+    made = apply_all(names)
+    with np.load(tmp_path / "jax.npz") as theirs:
+        assert set(theirs.files) == set(made)
+        for name, images in made.items():
+            assert images.dtype == theirs[name].dtype == np.float32
+            difference = np.abs(images - theirs[name]).max()
+            print(name, difference)
+            assert difference < 2e-3, name  # of 255 gray levels
+
+
+@pytest.mark.parametrize(
+    ("image_size", "applied_at"), [((64, 64), (64, 64)), ((32, 32), (32, 32)), ((24, 32), (64, 64))]
+)
+def test_a_network_sees_what_the_layer_makes_after_its_resize(
+    image_size: tuple[int, int], applied_at: tuple[int, int]
+) -> None:
+    model = nets.build("gapnet-pl", (64, 64, 4), 3, image_size=image_size)
+    assert find_size(model) == applied_at
+    augmentation = plan_augmentation("strong", CHANNELS, (64, 64, 4), applied_at, seed=0)
+    layer = augmentation.make_layer()
+    wrapped = with_row_input(model, layer, augmentation.n_columns)
+    assert {id(v) for v in wrapped.variables} == {id(v) for v in model.variables}
+    images = make_images(4)
+    rows, _ = augmentation.draw(np.arange(4), 0)
+    found = wrapped.predict_on_batch((images, rows))
+    resize = next((each for each in model.layers if "resize" in each.name), None)
+    if applied_at == image_size != (64, 64):
+        after = keras.Model(resize.output, model.output)
+        expected = after.predict_on_batch(layer(resize(images), rows))
+    else:  # to what is no input, whose gray levels would be rounded
+        expected = model.predict_on_batch(np.asarray(layer(images, rows)).round().astype(np.uint8))
+    assert found == pytest.approx(expected, abs=1e-5 if applied_at == image_size != (64, 64) else 0.02)
+    assert not (found == model.predict_on_batch(images)).all()
+
+
+def test_a_network_with_augmentation_is_saved_as_it_is(tmp_path: Path) -> None:
+    model = nets.build("gapnet-pl", (32, 32, 4), 3)
+    model.save(tmp_path / "before.keras")
+    augmentation = plan_augmentation("paper", CHANNELS, (32, 32, 4), (32, 32), seed=0)
+    with_row_input(model, augmentation.make_layer(), augmentation.n_columns)
+    model.save(tmp_path / "after.keras")
+    before, after = (
+        keras.models.load_model(tmp_path / f"{name}.keras", custom_objects=nets.LAYERS) for name in ("before", "after")
+    )
+    assert before.get_config() == after.get_config()
+    assert after.inputs[0].dtype == "uint8"
