@@ -6,8 +6,9 @@ import json
 import os
 import socket
 import stat
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hpa_data.errors import InputError
@@ -17,12 +18,35 @@ LOCK_NAME = ".lock"
 # Of what a lock file holds: a number, a host and a token.
 MAX_BYTES = 4096
 
+# Between attempts to take a lock that another process holds.
+POLL_S = 0.05
+
 # Follow no link, and wait for no pipe.
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
+class LockedError(InputError):
+    """Another process holds a lock."""
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+        """Its process and host, in words."""
+
+
+class NoLocksError(InputError):
+    """The file system has no locks."""
+
+
 @contextlib.contextmanager
-def hold_store(store: Path, *, what: str = "store") -> Iterator[None]:
+def hold_store(
+    store: Path,
+    *,
+    what: str = "store",
+    name: str = LOCK_NAME,
+    wait_s: float = 0.0,
+    on_wait: Callable[[str], None] = lambda holder: None,
+) -> Iterator[None]:
     """Lock a store, or another folder, against other writers; a context manager.
 
     The operating system releases the lock of a process that is killed; the file that it leaves is reused.
@@ -34,20 +58,28 @@ def hold_store(store: Path, *, what: str = "store") -> Iterator[None]:
         afterwards, or if there is no lock.
     what : str
         What to call it in messages.
+    name : str
+        Of the lock file. A folder may have several locks, for several uses.
+    wait_s : float
+        How long to wait for another process, in seconds.
+    on_wait : function of str
+        Called once if there is something to wait for, with the process that holds the lock, in words.
 
     Raises
     ------
+    LockedError
+        If another process holds the lock, which is named.
+    NoLocksError
+        If the file system has no locks.
     InputError
-        If another process holds the lock, which is named, the file system has no locks, or there is something else
-        under the name of the lock file, which is left as it is.
+        If there is something else under the name of the lock file, which is left as it is.
     """
     if store.exists() and not store.is_dir():
         raise InputError(f"Cannot write a {what} to {store}: it is not a folder. Pass another path.")
     new = [each for each in (store, *store.parents) if not each.exists()]
-    path = store / LOCK_NAME
+    path = store / name
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        file = _lock(path, store, what)
+        file = _wait(path, store, what, wait_s, on_wait)
         try:
             yield
         finally:
@@ -92,10 +124,29 @@ def _write_holder(file: int) -> None:
         os.write(file, json.dumps(holder).encode())
 
 
+def _wait(path: Path, store: Path, what: str, wait_s: float, on_wait: Callable[[str], None]) -> int:
+    """Lock the file, once another process has let go of it."""
+    end, has_told = time.monotonic() + wait_s, False
+    while True:
+        try:
+            return _lock(path, store, what)
+        except LockedError as error:
+            if time.monotonic() >= end:
+                raise
+            if not has_told:
+                on_wait(error.holder)
+                has_told = True
+        time.sleep(POLL_S)
+
+
 def _lock(path: Path, store: Path, what: str) -> int:
     """Open and lock the file, and write who holds it."""
     while True:
-        file = _open(path, store, what)
+        store.mkdir(parents=True, exist_ok=True)  # the previous holder may have removed it, too
+        try:
+            file = _open(path, store, what)
+        except FileNotFoundError:
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The previous holder may have removed the file after we opened it; then we locked a file without a name.
@@ -112,15 +163,15 @@ def _lock(path: Path, store: Path, what: str) -> int:
         except BlockingIOError as error:
             other = _describe_holder(file)
             os.close(file)
-            raise InputError(
-                f"Cannot write to the {what} {store}: {other} is writing to it. Wait for it, or stop it."
+            raise LockedError(
+                f"Cannot write to the {what} {store}: {other} is writing to it. Wait for it, or stop it.", other
             ) from error
         except OSError as error:
             if not os.fstat(file).st_size:  # nobody has ever locked it
                 with contextlib.suppress(OSError):
                     path.unlink()
             os.close(file)
-            raise InputError(
+            raise NoLocksError(
                 f"Cannot lock the {what} {store}: {error.strerror}. Use a disk whose file system has locks."
             ) from error
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hpa_data.store.store import Store
     from hpa_model.evaluation.records import Scores
     from hpa_model.runs.history import EpochRecord
+    from hpa_model.training.train import TrainedRun
 
 DEFAULTS = TrainConfig()
 _PARTS, _CHANNELS, _MIX = list(DEFAULTS.parts), list(DEFAULTS.channels), list[str]()
@@ -79,6 +80,15 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     folds: Annotated[
         int, setting(help="Number of folds; one model is trained for each.", metavar="N")
     ] = DEFAULTS.folds,
+    which: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--fold",
+            metavar="N",
+            help="Train this fold alone, from 0; repeatable. Other processes may train others; the last one scores the "
+            "run.",
+        ),
+    ] = None,
     fold_method: Annotated[
         FoldMethod,
         setting(help=f"How samples are assigned to folds: {', '.join(get_args(FoldMethod))}.", metavar="METHOD"),
@@ -176,6 +186,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
             opened,
             config,
             out,
+            folds=which,
             overwrite=overwrite,
             allow_unlabeled=allow_unlabeled,
             recipe=recipe,
@@ -185,13 +196,13 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
             on_epoch=print_epoch,
             checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, logs=choose_logs(log, tensorboard)),
         )
-    texts = [_describe_run(run.run, run.scores, opened) for run in runs]
+    texts = [_describe_run(run.run, run.scores, opened) if run.scores else _describe_unfinished(run) for run in runs]
     if len(runs) > 1:
         from hpa_model.evaluation.compare import compare_runs
 
         texts.append(describe_comparison(compare_runs([run.run for run in runs])))
     text = "\n\n".join(texts)
-    show(_to_json([(run.run, run.scores) for run in runs]), as_json, text)
+    show(_to_json(runs), as_json, text)
 
 
 def finetune(
@@ -242,6 +253,7 @@ def finetune(
         from hpa_model.training.finetune import finetune as finetune_run
         from hpa_model.training.finetune import name_finetuned
         from hpa_model.training.job import Checkpointing
+        from hpa_model.training.train import TrainedRun
 
         describe_device(1)  # as in `train`
         import_module(model)
@@ -265,8 +277,8 @@ def finetune(
             checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, logs=choose_logs(log, tensorboard)),
         )
     text = _describe_run(finished.run, finished.scores, opened)
-    before = [(run, score_run(run))] if as_json else []
-    show(_to_json([*before, (finished.run, finished.scores)]), as_json, text)
+    before = [TrainedRun(run=run, scores=score_run(run))] if as_json else []
+    show(_to_json([*before, TrainedRun(run=finished.run, scores=finished.scores)]), as_json, text)
 
 
 def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
@@ -290,16 +302,30 @@ def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> 
     return make_config(merge_settings(settings, options))
 
 
-def _to_json(runs: "list[tuple[Path, Scores]]") -> dict[str, Any]:
+def _to_json(runs: "list[TrainedRun]") -> dict[str, Any]:
     """Return the scores of the last run with its paths, and under ``earlier`` the same of those that it came from."""
     from hpa_model.runs.folder import REPORT_FILE
 
     results = []
-    for run, scores in runs:
-        report = run / REPORT_FILE
-        paths = {"run": str(run), "report": str(report) if report.exists() else None}
-        results.append(paths | dataclasses.asdict(scores))
+    for run in runs:
+        report = run.run / REPORT_FILE
+        results.append(
+            {
+                "run": str(run.run),
+                "report": str(report) if run.scores and report.exists() else None,
+                "finished": run.scores is not None,
+                "missing": [dataclasses.asdict(each) for each in run.missing],
+                **({} if run.scores is None else dataclasses.asdict(run.scores)),
+            }
+        )
     return results[-1] | {"earlier": results[:-1]}
+
+
+def _describe_unfinished(trained: "TrainedRun") -> str:
+    """Say what is missing of a run that is not finished."""
+    from hpa_model.training.train import describe_missing
+
+    return f"Run folder: {trained.run}\nNot finished: {describe_missing(trained.missing)}"
 
 
 def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:

@@ -9,6 +9,7 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.lock import hold_store
 from hpa_model.runs.folder import CORRUPTION_ERRORS, SCORES_FILE, list_sealed, read_run
+from hpa_model.runs.hold import list_holders, refuse_trained
 from hpa_model.runs.members import check_member, find_member
 from hpa_model.runs.pretraining import ENCODER_FILE, is_pretraining, list_pretraining_readers, read_pretraining
 from hpa_model.runs.readers import Readers, list_readers
@@ -49,7 +50,10 @@ def verify_run(run: Path, *, seal: bool = False) -> RunVerification:
     InputError
         If the folder is not a run, or another process is writing to it and `seal` is asked for.
     """
-    with hold_store(run, what="run") if seal else contextlib.nullcontext():
+    with contextlib.ExitStack() as lock:
+        if seal:
+            lock.enter_context(hold_store(run, what="run"))
+            refuse_trained(run, list_holders(run))
         readers, last_file = _list_readers(run)
         of_seal: list[str] = []  # what is wrong with the seal itself
         files = None

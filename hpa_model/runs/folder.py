@@ -158,6 +158,11 @@ class RunDescription:
         return len(self.weights_models) > 1
 
     @property
+    def is_trained_by_folds(self) -> bool:
+        """Whether `hpa train` made it, which can train folds one at a time."""
+        return self.baseline is None and self.ensemble is None and not self.finetuned_from
+
+    @property
     def trained_folds(self) -> tuple[int, ...]:
         """The folds whose models were trained in this run, not copied from another."""
         return self.finetuned_folds if self.finetuned_from else tuple(range(self.config.folds))

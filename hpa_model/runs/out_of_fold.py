@@ -9,7 +9,7 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic
 from hpa_model.metrics import find_wrong_row
-from hpa_model.runs.folder import OUT_OF_FOLD_FILE, read_arrays, refuse_damage
+from hpa_model.runs.folder import OUT_OF_FOLD_FILE, PROBS_FILE, fold_folder, read_arrays, read_run, refuse_damage
 from hpa_model.runs.seal import AGAIN, unseal_files
 
 
@@ -72,12 +72,21 @@ def read_out_of_fold(run: Path, *, compares_seal: bool = True) -> OutOfFold:
 
 
 def check_finished(run: Path, path: Path) -> None:
-    """Refuse a run that does not yet have a file that is written at the end."""
-    if not path.exists():
-        raise InputError(
-            f"Cannot use run {run}: it is not finished, {path.name} is missing. Run the command that began it again "
-            "to resume it."
-        )
+    """Refuse a run that does not yet have a file that is written at the end, and say which folds are missing."""
+    if path.exists():
+        return
+    description = read_run(run)
+    folds = range(description.config.folds)
+    missing = [str(fold) for fold in folds if not (fold_folder(run, fold) / PROBS_FILE).exists()]
+    which, alone = "", ""
+    if missing:
+        which = f", as fold {missing[0]} is" if len(missing) == 1 else f", as folds {', '.join(missing)} are"
+        if description.is_trained_by_folds:
+            alone = f"; with --fold {missing[0]}, it trains that fold alone"
+    raise InputError(
+        f"Cannot use run {run}: it is not finished, {path.name} is missing{which}. Run the command that began it again "
+        f"to resume it{alone}."
+    )
 
 
 def _check_rows(rows: OutOfFold) -> None:

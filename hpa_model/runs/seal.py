@@ -6,10 +6,10 @@ no seal, and get none unless `hpa verify --seal` adds it.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,8 +17,11 @@ from pathlib import Path
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.files import MAX_TEXT_BYTES, check_size, open_regular, read_regular, read_text, refuse_unreadable
+from hpa_data.system.lock import NoLocksError, hold_store
 
 SEAL_FILE = "seal.json"
+# Held while the seal is changed: a file, as folders cannot be locked from several machines.
+SEAL_LOCK = ".seal.lock"
 
 # Forty times the largest model of the catalog.
 MAX_FILE_BYTES = 2**33
@@ -159,7 +162,7 @@ def _change(run: Path, change: Callable[[Files], Files]) -> None:
     """Replace the seal of a run by a changed one; nothing if it has none."""
     if not (run / SEAL_FILE).exists():
         return
-    with _lock_folder(run):
+    with _hold_seal(run):
         files = read_seal(run)
         changed = None if files is None else change(files)
         if changed is not None and changed != files:
@@ -167,15 +170,12 @@ def _change(run: Path, change: Callable[[Files], Files]) -> None:
 
 
 @contextlib.contextmanager
-def _lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other processes, such as an evaluation during a training, from changing the seal at the same time."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks for folders
-            fcntl.flock(file, fcntl.LOCK_EX)
+def _hold_seal(run: Path) -> Iterator[None]:
+    """Keep other processes, such as those that train other folds, from changing the seal at the same time."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(NoLocksError):  # then no two processes can train; one may still evaluate
+            stack.enter_context(hold_store(run, what="run", name=SEAL_LOCK, wait_s=math.inf))
         yield
-    finally:
-        os.close(file)
 
 
 def _encode(files: Files) -> bytes:

@@ -2,11 +2,13 @@ from . import balance as balance
 from . import base as base
 from . import baseline as baseline
 from . import callback as callback
+from . import claims as claims
 from . import data as data
 from . import differences as differences
 from . import ensemble as ensemble
 from . import finetune as finetune
 from . import fit as fit
+from . import fold_table as fold_table
 from . import folds as folds
 from . import from_file as from_file
 from . import gather as gather
@@ -23,6 +25,7 @@ from . import pretrain_data as pretrain_data
 from . import pretrain_folder as pretrain_folder
 from . import pretrain_pictures as pretrain_pictures
 from . import pretrained as pretrained
+from . import resuming as resuming
 from . import run as run
 from . import start as start
 from . import train as train

@@ -24,7 +24,7 @@ from hpa_model.runs.membership import NAME, EnsembleSettings
 from hpa_model.runs.origin import read_origin, read_versions
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
 from hpa_model.runs.seal import seal_files, unseal_files
-from hpa_model.training.run import check_run_folder, hold_run
+from hpa_model.training.resuming import check_run_folder, hold_run
 
 # Settings that the members share, as the same samples are in the same folds.
 SHARED = ("parts", "folds", "fold_method", "duplicates", "legacy_leak", "seed")

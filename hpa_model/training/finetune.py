@@ -1,5 +1,6 @@
 """Fine-tuning: the classification heads of trained models are trained further, over frozen backbones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hpa_model.training.base import open_base
 from hpa_model.training.folds import copy_folds, train_folds
 from hpa_model.training.job import Checkpointing, EpochReport, ignore_epoch
 from hpa_model.training.run import open_run, prepare_backend
-from hpa_model.training.train import train
+from hpa_model.training.train import TrainedRun, describe_missing, train_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ def train_and_finetune(
     config: TrainConfig,
     out: Path,
     *,
+    folds: Sequence[int] | None = None,
     overwrite: bool = False,
     allow_unlabeled: bool = False,
     recipe: Path | None = None,
@@ -39,38 +41,38 @@ def train_and_finetune(
     progress: Progress = SILENT,
     on_epoch: EpochReport = ignore_epoch,
     checkpointing: Checkpointing | None = None,
-) -> list[FinishedRun]:
-    """Train, then fine-tune once for each of `config.finetunings`. Arguments as in `train.train`.
+) -> list[TrainedRun]:
+    """Train, then fine-tune once for each of `config.finetunings`. Arguments as in `train.train_run`.
 
     Returns
     -------
-    list of FinishedRun
-        The run; then the fine-tuned ones, in the folders next to it (see `name_finetuned`).
+    list of TrainedRun
+        The run; then, if it is finished, the fine-tuned ones, in the folders next to it (see `name_finetuned`).
     """
     options = {"cache_bytes": cache_bytes, "progress": progress, "on_epoch": on_epoch, "checkpointing": checkpointing}
-    scores = train(
+    trained = train_run(
         store,
         config,
         out,
+        folds=folds,
         overwrite=overwrite,
         allow_unlabeled=allow_unlabeled,
         recipe=recipe,
         weights=weights,
         **options,  # type: ignore[arg-type]
     )
-    done = [FinishedRun(run=out, scores=scores)]
-    for loss, epochs in config.finetunings:
-        done.append(
-            finetune(
-                out,
-                loss=loss,
-                epochs=epochs,
-                folds=config.finetune_folds,
-                store=store,
-                overwrite=overwrite,
-                **options,  # type: ignore[arg-type]
-            )
+    done = [trained]
+    for loss, epochs in config.finetunings if trained.scores is not None else ():
+        finetuned = finetune(
+            out,
+            loss=loss,
+            epochs=epochs,
+            folds=config.finetune_folds,
+            store=store,
+            overwrite=overwrite,
+            **options,  # type: ignore[arg-type]
         )
+        done.append(TrainedRun(run=finetuned.run, scores=finetuned.scores))
     return done
 
 
@@ -155,11 +157,13 @@ def finetune(
         store, config, out, overwrite=overwrite, cache_bytes=cache_bytes, base=base, progress=progress
     ) as opened:
         copy_folds(run, opened)
-        train_folds(
+        missing = train_folds(
             opened,
             base.load,
             progress=progress,
             on_epoch=on_epoch,
             checkpointing=checkpointing,
         )
+    if missing:
+        raise InputError(f"Cannot score {out}: {describe_missing(missing)}")
     return FinishedRun(run=out, scores=score_run(out))

@@ -6,7 +6,8 @@ import numpy.typing as npt
 from hpa_model.metrics import find_wrong_row
 from hpa_model.runs.folder import PROBS_FILE, fold_folder, read_arrays, refuse_damage
 from hpa_model.runs.out_of_fold import OutOfFold, write_out_of_fold
-from hpa_model.training.run import OpenRun, name_parts
+from hpa_model.training.fold_table import name_parts
+from hpa_model.training.run import OpenRun
 
 
 def gather_probs(run: OpenRun) -> None:

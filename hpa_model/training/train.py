@@ -1,17 +1,19 @@
 """Training: one model per fold, from scratch or resumed."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hpa_data.errors import InputError
 from hpa_data.store.store import Store
-from hpa_data.system.atomic import write_atomic
 from hpa_data.system.files import MAX_TEXT_BYTES, read_regular
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.scores import score_run
 from hpa_model.nets.catalog import find_net
-from hpa_model.runs.folder import RECIPE_FILE
-from hpa_model.runs.seal import unseal_files
+from hpa_model.training.claims import Missing
 from hpa_model.training.folds import train_folds
 from hpa_model.training.job import Checkpointing, EpochReport, ignore_epoch
 from hpa_model.training.network import build_network
@@ -19,11 +21,38 @@ from hpa_model.training.run import open_run, prepare_backend
 from hpa_model.training.start import open_start
 
 
-def train(
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """A run that was trained, or some of its folds."""
+
+    run: Path
+    scores: Scores | None
+    """None if the run is not finished."""
+
+    missing: tuple[Missing, ...] = ()
+    """The folds that are not finished."""
+
+
+def train(store: Store, config: TrainConfig, out: Path, **options: Any) -> Scores:
+    """Train all folds of a run, see `train_run`; return its scores.
+
+    Raises
+    ------
+    InputError
+        As `train_run` does. If another process trains folds of the run, and this one has trained the others.
+    """
+    trained = train_run(store, config, out, **options)
+    if trained.scores is None:
+        raise InputError(f"Cannot score {out}: {describe_missing(trained.missing)}")
+    return trained.scores
+
+
+def train_run(
     store: Store,
     config: TrainConfig,
     out: Path,
     *,
+    folds: Sequence[int] | None = None,
     overwrite: bool = False,
     allow_unlabeled: bool = False,
     recipe: Path | None = None,
@@ -32,7 +61,7 @@ def train(
     progress: Progress = SILENT,
     on_epoch: EpochReport = ignore_epoch,
     checkpointing: Checkpointing | None = None,
-) -> Scores:
+) -> TrainedRun:
     """Train one model per fold and write the run folder. The same call resumes a run that was stopped.
 
     Parameters
@@ -41,6 +70,9 @@ def train(
     config : TrainConfig
     out : Path
         The run folder to create, or to resume.
+    folds : sequence of int, optional
+        The folds to train, from 0. Other processes may train others at the same time. By default all that no other
+        process trains.
     overwrite : bool
         Replace an existing run.
     allow_unlabeled : bool
@@ -66,14 +98,15 @@ def train(
 
     Returns
     -------
-    Scores
-        Of the out-of-fold probabilities: each sample is scored by the model that was not trained on it.
+    TrainedRun
+        With the scores of the out-of-fold probabilities, if no fold is missing: each sample is scored by the model that
+        was not trained on it. Of several processes that train folds of a run, the last one scores it.
 
     Raises
     ------
     InputError
         If the store or the settings cannot be used, or `out` is of another run; nothing is written then. If the loss
-        becomes NaN or infinite.
+        becomes NaN or infinite. If another process trains one of `folds`.
     """
     # Now, since it may be in the folder that is replaced.
     content = None if recipe is None else read_regular(recipe, max_bytes=MAX_TEXT_BYTES)
@@ -87,18 +120,29 @@ def train(
         out,
         overwrite=overwrite,
         cache_bytes=cache_bytes,
+        folds=folds,
         weights=start,
+        recipe=content,
         progress=progress,
         allow_unlabeled=allow_unlabeled,
     ) as run:
-        if content is not None:
-            unseal_files(out, [RECIPE_FILE])
-            write_atomic(out / RECIPE_FILE, content)
-        train_folds(
+        missing = train_folds(
             run,
             lambda fold: make_network(run.description, fold=fold),
+            folds=folds,
             progress=progress,
             on_epoch=on_epoch,
             checkpointing=checkpointing,
         )
-    return score_run(out)
+    return TrainedRun(run=out, scores=None if missing else score_run(out), missing=tuple(missing))
+
+
+def describe_missing(missing: Sequence[Missing]) -> str:
+    """Say which folds of a run are not finished, who trains them, and what to do about the others."""
+    parts = [f"fold {each.fold} is being trained by {each.holder}" for each in missing if each.holder]
+    free = [each.fold for each in missing if not each.holder]
+    if not free:
+        return f"{'; '.join(parts)}. The last process to finish scores the run."
+    parts.append(f"fold {free[0]} is missing" if len(free) == 1 else f"folds {', '.join(map(str, free))} are missing")
+    flags = " ".join(f"--fold {fold}" for fold in free)
+    return f"{'; '.join(parts)}. Run the same command with {flags}."

@@ -19,7 +19,7 @@ from hpa_model.runs.folder import list_sealed, read_folds, read_run
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.runs.readers import list_readers
 from hpa_model.runs.seal import SEAL_FILE, begin_seal, read_seal, seal_files, unseal_files
-from hpa_model.training.run import check_folds
+from hpa_model.training.fold_table import check_folds
 from tests.builders import RUN_CLASSES, Hpa, assert_refused, make_rows, make_run
 from tests.flips import flip_run
 
