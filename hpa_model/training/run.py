@@ -103,10 +103,16 @@ def open_run(
         opened = None
         while opened is None:
             checked = _check(
-                store, description, out, overwrite, reader=reader, base=base, weights=weights, progress=progress
+                store,
+                description,
+                out,
+                overwrite,
+                reader=reader,
+                base=base,
+                weights=weights,
+                allow_unlabeled=allow_unlabeled,
+                progress=progress,
             )
-            if checked.is_new and base is None and not allow_unlabeled:  # earlier versions trained on such parts
-                summarize_data(store, config.parts).refuse_empty_parts()
             with ExitStack() as lock:
                 is_new = lock.enter_context(hold_run(out, checked.description, overwrite=overwrite, progress=progress))
                 if checked.is_new and not is_new:  # another process has created it meanwhile, and says what is in it
@@ -127,6 +133,7 @@ def _check(
     reader: Reader,
     base: BaseRun | None,
     weights: Start | None,
+    allow_unlabeled: bool,
     progress: Progress,
 ) -> OpenRun:
     """Check the folder of a run and assign its samples to folds; tell what should be known of both."""
@@ -139,6 +146,8 @@ def _check(
     plan = _plan(store, config, reader, duplicates, progress)
     check_strata(config, reader, plan)
     description = replace(description, leak_check=plan.leak_check if before is None else before.leak_check)
+    if is_new and base is None and not allow_unlabeled:  # earlier versions trained on such parts
+        summarize_data(store, config.parts).refuse_empty_parts()
     if base is not None:
         check_folds(base.folder, plan, reader)
     begun = None if is_new else read_run(out).environment
