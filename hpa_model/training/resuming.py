@@ -63,7 +63,8 @@ def check_run_folder(out: Path, description: RunDescription, *, overwrite: bool)
     longer = list_longer(existing.config, description.config)
     same_length = replace(description, config=replace(description.config, **longer))
     _refuse_longer_cosine(out, existing, same_length)
-    refuse_differences(out, _compare(existing, same_length))
+    if _compare(existing, same_length):
+        refuse_differences(out, _compare(existing, description))
     if longer:
         _check_checkpoints(out, description)
     return False
