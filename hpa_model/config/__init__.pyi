@@ -12,6 +12,7 @@ from .library import find_recipe as find_recipe
 from .library import list_recipes as list_recipes
 from .library import load_recipe as load_recipe
 from .optimizers import OPTIMIZERS as OPTIMIZERS
+from .recipes import encode_recipe as encode_recipe
 from .recipes import format_image_size as format_image_size
 from .recipes import format_mix as format_mix
 from .recipes import make_config as make_config

@@ -1,7 +1,9 @@
 """Recipes, files of settings that differ from the defaults, and settings as text. Imports nothing heavy."""
 
 import difflib
+import json
 import re
+import textwrap
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -28,6 +30,44 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         refuse_unreadable(error, path)
         raise InputError(f"Cannot read recipe {path}: {error}. Correct the file.") from error
+
+
+def encode_recipe(settings: Mapping[str, Any], *, comments: Sequence[str] = ()) -> str:
+    r"""Return settings as the text of a recipe, with comments at its top; `read_recipe` reads it.
+
+    Examples
+    --------
+    >>> print(encode_recipe({"epochs": 25, "options": {"dropout": 0.2}}, comments=["Found."]), end="")
+    # Found.
+    epochs = 25
+    options = { dropout = 0.2 }
+    """
+    lines = [f"# {line}" for comment in comments for line in textwrap.wrap(_escape(comment), 118, **_WHOLE_WORDS)]
+    lines += [f"{_encode_key(name)} = {_encode_value(value)}" for name, value in settings.items()]
+    return "\n".join(lines) + "\n"
+
+
+_WHOLE_WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
+
+
+def _escape(comment: str) -> str:
+    """Replace what TOML forbids in a comment."""
+    return "".join(letter if letter.isprintable() else " " for letter in comment)
+
+
+def _encode_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+def _encode_value(value: Any) -> str:
+    """Return a value as TOML: in one line, tables as inline ones."""
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{_encode_key(key)} = {_encode_value(item)}" for key, item in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_encode_value, value))}]"
+    # JSON writes numbers, truth values and text as TOML does, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def parse_setting(text: str) -> dict[str, Any]:

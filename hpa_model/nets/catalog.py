@@ -198,7 +198,7 @@ def build(
     """
     settle_keras()
     net = find_net(name)
-    chosen = _check_options(name, net, options or {})
+    chosen = check_options(name, net, options or {})
     size = choose_input_size(name, image_shape, image_size)
     _check_min_size(name, net, size, chosen, image_shape)
     with dtype_policy(precision):
@@ -260,7 +260,7 @@ def dtype_policy(name: str | None) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _check_options(name: str, net: Net, options: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
+def check_options(name: str, net: Net, options: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
     """Return options with the types of their defaults; InputError if the network does not have them."""
     checked: dict[str, float | int | str] = {}
     for option, value in options.items():

@@ -1,0 +1,5 @@
+"""The search for good settings: trials, which are runs, and what they show."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

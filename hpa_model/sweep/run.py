@@ -1,0 +1,215 @@
+"""Running a search: each trial is a run like any other, trained here, and pruned if it is hopeless."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import keras
+
+from hpa_data.errors import InputError
+from hpa_data.store.store import Store
+from hpa_data.system.progress import SILENT, Progress
+from hpa_model.config import TrainConfig, make_config, merge_settings
+from hpa_model.evaluation.records import Scores
+from hpa_model.runs.folder import CONFIG_FILE, fold_folder, read_run
+from hpa_model.runs.history import EpochRecord, find_kept, read_epochs, read_history
+from hpa_model.sweep.options import HEADLINE_METRIC
+from hpa_model.sweep.sampling import choose_settings, should_prune
+from hpa_model.sweep.space import nest_settings
+from hpa_model.sweep.study import Study, Trial, open_study, read_study, record_trial, take_trial, trial_folder
+from hpa_model.sweep.table import write_best
+from hpa_model.training.job import Checkpointing
+from hpa_model.training.train import train
+
+
+class _PrunedError(Exception):
+    """A trial is hopeless; raised out of its training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOptions:
+    """What each training is called with, apart from its settings; see `training.train`."""
+
+    allow_unlabeled: bool = False
+    cache_bytes: int = 0
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    progress: Progress = SILENT
+
+
+def _ignore_trial(study: Study, trial: Trial) -> None:
+    pass
+
+
+def run_sweep(
+    store: Store,
+    wanted: Study,
+    out: Path,
+    *,
+    options: TrialOptions | None = None,
+    retries_failed: bool = False,
+    on_begin: Callable[[Study, Trial], None] = _ignore_trial,
+    on_end: Callable[[Study, Trial], None] = _ignore_trial,
+) -> Study:
+    """Run the trials of a study until none is left to begin; the same call resumes, and several processes may share it.
+
+    Parameters
+    ----------
+    store : Store
+    wanted : Study
+        What is searched, without trials.
+    out : Path
+        The folder to make, or to go on in.
+    options : TrialOptions, optional
+    retries_failed : bool
+        Whether trials that failed run again.
+    on_begin, on_end : function of (Study, Trial), optional
+        Called before and after each trial of this process.
+
+    Returns
+    -------
+    Study
+        Trials that other processes work on are still `running`.
+
+    Raises
+    ------
+    InputError
+        If `out` is of something else or of a study that differs, or a trial that was begun before cannot be resumed.
+        One that cannot be trained with its settings fails, and the search goes on.
+    """
+    options = options or TrialOptions()
+    open_study(out, wanted, retries_failed=retries_failed)
+    while True:
+        with contextlib.ExitStack() as held:
+            taken = take_trial(out, held, choose_settings)
+            if taken is None:
+                break
+            on_begin(*taken)
+            ended = _Worker(store=store, out=out, study=taken[0], trial=taken[1], options=options).run()
+            study = record_trial(out, ended)
+            write_best(out, study)
+        on_end(study, ended)
+        keras.utils.clear_session()  # what Keras keeps of models would add up
+        options = replace(options, progress=replace(options.progress, note=SILENT.note))  # the same for all
+    return read_study(out)
+
+
+@dataclass(kw_only=True)
+class _Worker:
+    """The training of one trial."""
+
+    store: Store
+    out: Path
+    study: Study
+    trial: Trial
+    options: TrialOptions
+    has_advanced: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return trial_folder(self.out, self.trial.number)
+
+    def run(self) -> Trial:
+        """Train to the end, and return how the trial ended."""
+        is_resumed = (self.folder / CONFIG_FILE).exists()
+        try:
+            config = make_config(merge_settings(self.study.settings, nest_settings(self.trial.settings)))
+            if is_resumed:
+                self._prune_resumed(config)
+            scores = self._train(config)
+            return replace(self._count(), state="finished", score=measure_run(self.folder, self.study.metric, scores))
+        except _PrunedError as pruned:
+            return replace(self._count(), state="pruned", score=self._measure_pruned(config), reason=str(pruned))
+        except InputError as error:
+            # The disk, or a lock: not the settings. Nor what a training cannot be resumed for.
+            if _has_os_error(error) or (is_resumed and not self.has_advanced):
+                raise
+            return replace(self._count(), state="failed", reason=str(error))
+
+    def _train(self, config: TrainConfig) -> Scores:
+        progress = self.options.progress
+        name = f"trial {self.trial.number}"
+
+        def advance(n: int) -> None:
+            self.has_advanced = True
+            progress.advance(n)
+
+        return train(
+            self.store,
+            config,
+            self.folder,
+            allow_unlabeled=self.options.allow_unlabeled,
+            weights=self.study.weights or None,
+            cache_bytes=self.options.cache_bytes,
+            progress=replace(progress, advance=advance, stage=lambda text: progress.stage(f"{name}, {text}")),
+            on_epoch=lambda fold, record, is_best: self._prune_hopeless(config, fold),
+            checkpointing=self.options.checkpointing,
+        )
+
+    def _prune_resumed(self, config: TrainConfig) -> None:
+        """End a trial that was hopeless when it was stopped."""
+        begun = [fold for fold, history in enumerate(self._read_histories()) if history]
+        if begun:
+            self._prune_hopeless(config, begun[-1])
+
+    def _prune_hopeless(self, config: TrainConfig, fold: int) -> None:
+        """End a trial that is worse than most others after the same epoch of the same fold."""
+        metric = self.study.metric
+        if self.study.prune == "none":
+            return
+        study = read_study(self.out)  # others may have finished
+        values = _read_metric(self.folder, fold, metric)
+        others = [_read_metric(trial_folder(self.out, each.number), fold, metric) for each in study.list_finished()]
+        if len(values) < config.epochs and should_prune(
+            others, values, n_epochs=config.epochs, minimizes=study.minimizes
+        ):
+            raise _PrunedError(f"worse than the median of {len(others)} trials after epoch {len(values)} of fold {fold}")
+
+    def _read_histories(self) -> list[list[EpochRecord]]:
+        if not (self.folder / CONFIG_FILE).exists():
+            return []
+        return read_history(self.folder, read_run(self.folder).config.folds)
+
+    def _count(self) -> Trial:
+        """Return the trial with the epochs that it was trained, and their time."""
+        records = [record for history in self._read_histories() for record in history]
+        return replace(self.trial, epochs=len(records), seconds=round(sum(record.seconds for record in records), 1))
+
+    def _measure_pruned(self, config: TrainConfig) -> float:
+        histories = [history for history in self._read_histories() if history]
+        return fmean(getattr(find_kept(history, config.keep), self.study.metric) for history in histories)
+
+
+def measure_run(run: Path, metric: str, scores: Scores) -> float:
+    """Return the metric of a finished run: of the kept epoch of each fold, the mean over the folds."""
+    if metric == HEADLINE_METRIC:
+        return scores.headline
+    config = read_run(run).config
+    return fmean(getattr(find_kept(history, config.keep), metric) for history in read_history(run, config.folds))
+
+
+def _read_metric(run: Path, fold: int, metric: str) -> list[float]:
+    return [float(getattr(record, metric)) for record in read_epochs(fold_folder(run, fold))]
+
+
+def _has_os_error(error: BaseException | None) -> bool:
+    """Tell whether the system refused something, which caused an error."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def describe_store(store: Store, config: TrainConfig) -> dict[str, Any]:
+    """Return what a study records of a store and of the packages."""
+    from hpa_model.runs.origin import read_versions
+
+    location = store.location
+    return {
+        "store": str(location.absolute()) if isinstance(location, Path) else location,
+        "fingerprints": {name: store.part(name).manifest.fingerprint for name in config.parts},
+        "versions": read_versions() | {"backend": str(keras.backend.backend())},
+    }
