@@ -1,6 +1,7 @@
 """The exception for errors that the user can correct, and the record for what was done but should be known."""
 
 import errno
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Examples of each finding; a store must not grow with what it does not hold.
@@ -56,6 +57,16 @@ class Notice:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type where it has no message."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def list_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what caused it, each once: an error may be among its own causes."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -19,11 +19,10 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from hpa_data.commands.console import escape
-from hpa_data.errors import InputError, first_line, is_out_of_memory
+from hpa_data.errors import InputError, first_line, is_out_of_memory, list_causes
 from hpa_data.system.interrupts import interrupted_by, received_signal
 from hpa_data.system.os_errors import describe_os_error
 from hpa_data.system.stderr_guard import show_notices
@@ -39,6 +38,7 @@ EXTRAS = {
     **{"skimage": "baseline", "sklearn": "baseline", "threadpoolctl": "baseline"},
     **{"matplotlib": "figures", "jinja2": "figures", "tensorboardX": "tensorboard"},
     **{"wandb": "wandb", "mlflow": "mlflow"},
+    **{"optuna": "sweep"},
 }
 # Characters of the message of an unexpected error that fit into its line.
 MAX_MESSAGE = 300
@@ -114,16 +114,6 @@ def _find_interrupt(error: BaseException) -> KeyboardInterrupt | None:
             return cause
     received = received_signal()
     return KeyboardInterrupt(received) if received is not None else None
-
-
-def list_causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it: libraries make others of a lack of memory, and of an interrupt."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def output_is_closed() -> bool:

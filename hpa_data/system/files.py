@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, list_causes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,11 +133,9 @@ def refuse_unreadable(error: BaseException, place: str | Path = "") -> None:
 
 def _find_cause(error: BaseException) -> OSError | None:
     """Find what the system refused, in an error and what caused it."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in list_causes(error):
         if isinstance(cause, OSError) and cause.errno in _NO_PERMISSION | _NO_ANSWER:
             return cause
-        cause = cause.__cause__ or cause.__context__
     return None
 
 

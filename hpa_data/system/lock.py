@@ -93,22 +93,6 @@ def hold_store(
                 folder.rmdir()  # refused if there is anything in it
 
 
-@contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in such a block with the same folder, for changes that take a moment.
-
-    The operating system ends the lock with the process. It leaves no file, and does nothing where a file system has no
-    locks for folders.
-    """
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(file)
-
-
 def read_lock(store: Path) -> str:
     """Read what identifies the holder of a lock, different each time; empty if the store is not locked."""
     try:

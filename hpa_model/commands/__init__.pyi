@@ -10,5 +10,6 @@ from . import options as options
 from . import predict as predict
 from . import pretrain as pretrain
 from . import recipes as recipes
+from . import sweep as sweep
 from . import train as train
 from . import verify as verify

@@ -32,6 +32,7 @@ from hpa_model.commands.models import models
 from hpa_model.commands.predict import predict
 from hpa_model.commands.pretrain import pretrain
 from hpa_model.commands.recipes import recipes
+from hpa_model.commands.sweep import sweep
 from hpa_model.commands.train import finetune, train
 from hpa_model.commands.verify import verify
 
@@ -53,6 +54,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "pretrain": pretrain,
         "train": train,
         "finetune": finetune,
+        "sweep": sweep,
         "baseline": baseline,
         "ensemble": ensemble,
         "demo": demo,

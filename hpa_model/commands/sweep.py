@@ -1,16 +1,14 @@
 """The command `hpa sweep`: its options and its text."""
 
-import contextlib
 import dataclasses
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from hpa_data.commands.console import escape, progress, quiet, resumable, show
-from hpa_data.commands.options import STORE, Json, RetryMinutes, refuse_unused, was_given
+from hpa_data.commands.options import STORE, Json, RetryMinutes, refuse_unused
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_data.system.os_errors import describe_os_error
@@ -28,7 +26,6 @@ from hpa_model.commands.train import merge_options
 from hpa_model.config import DEFAULTS
 from hpa_model.sweep.options import (
     DEFAULT_TRIALS,
-    HEADLINE_METRIC,
     MAX_TRIALS,
     METRICS,
     Method,
@@ -39,7 +36,6 @@ from hpa_model.sweep.options import (
 
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
-    from hpa_model.sweep.space import Varied
     from hpa_model.sweep.study import Study, Trial
 
 _PARTS = list(DEFAULTS.parts)
@@ -119,10 +115,11 @@ def sweep(
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
-    """Search for good settings: train with many, and rank them; rerun to resume.
+    """Train with many settings and rank them; rerun to resume.
 
     Several processes may work on one search: run the same command in each. `hpa sweep SWEEP` shows one.
     """
+    from hpa_data.store.store import open_store
     from hpa_model.sweep.study import is_sweep, read_study
 
     if vary is None or out is None:
@@ -138,13 +135,15 @@ def sweep(
         from hpa_model.backend import describe_device
 
         describe_device(1)  # its libraries write lines when they first look for GPUs
-    opened, wanted = _plan_study(ctx, store, out, vary)
-    from hpa_model.sweep.run import TrialOptions, run_sweep
-    from hpa_model.training.job import Checkpointing
+        from hpa_model.sweep.plan import configure_data
+        from hpa_model.sweep.run import TrialOptions, run_sweep
+        from hpa_model.training.job import Checkpointing
 
+    opened = open_store(store)
+    wanted = _plan(ctx, opened, out, vary)
     options = TrialOptions(
         allow_unlabeled=allow_unlabeled,
-        cache_bytes=choose_cache(opened, _configure_data(wanted), cache, cache_gib),
+        cache_bytes=choose_cache(opened, configure_data(wanted.settings), cache, cache_gib),
         checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes),
     )
     with resumable(out, overwrite=False), progress("images") as shown:
@@ -167,45 +166,95 @@ def _is_store(path: str) -> bool:
     return not Path(path).is_dir() or (Path(path) / "zarr.json").exists()
 
 
-def _plan_study(ctx: typer.Context, store: str, out: Path, vary: list[str]) -> "tuple[Store, Study]":
-    """Check what is asked for, and return the store, opened, and the study."""
-    from hpa_data.store.store import open_store
+def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "Study":
+    """Check what is asked for; InputError also for a setting that is both set and varied."""
     from hpa_model.config import find_recipe
-    from hpa_model.sweep.run import describe_store
-    from hpa_model.sweep.space import OPTIONS, nest_settings, parse_space
-    from hpa_model.sweep.study import Study, is_sweep, read_study
+    from hpa_model.sweep.plan import plan_study
+    from hpa_model.sweep.study import is_sweep, read_study
 
     asked = ctx.params
-    settings = merge_options(ctx, asked["recipe"] and find_recipe(asked["recipe"]), asked["setting"] or [])
-    space = parse_space(vary, settings)
-    for varied in space:  # of a recipe it is replaced
-        on_line = merge_options(ctx, None, asked["setting"] or [])
-        name = varied.name.removeprefix(OPTIONS)
-        if name in (on_line.get("options", {}) if varied.name.startswith(OPTIONS) else on_line):
-            raise InputError(f"{varied.name} must be set or varied. Received: both. Leave one out.")
-        settings.pop(varied.name, None)
-    n_points, existing = _count(space), read_study(out) if is_sweep(out) else None
-    method = _choose_method(asked["method"], asked["trials"], space, existing)
-    n_trials = asked["trials"] or (n_points if method == "grid" and n_points else DEFAULT_TRIALS)
-    if n_points is not None:
-        n_trials = min(n_trials, n_points)
-    metric, prune = asked["metric"], asked["prune"]
-    _check_metric(metric, prune, space)
-    plain = json.loads(json.dumps({name: value for name, value in settings.items() if _differs(name, value)}))
-    weights = asked["weights"] or ""
-    weights = "" if weights == "none" else weights if weights == "imagenet" else weights and str(Path(weights).absolute())
-    study = Study(
-        settings=plain,
-        space=space,
-        metric=metric,
-        method=method,
+    texts = asked["setting"] or []
+    recipe = None if asked["recipe"] is None else find_recipe(asked["recipe"])
+    study = plan_study(
+        store,
+        merge_options(ctx, recipe, texts),
+        vary,
+        **{name: asked[name] for name in ("metric", "method", "trials", "prune", "weights")},
         seed=asked["search_seed"],
-        prune=prune,
-        n_trials=n_trials,
-        weights=weights,
-        store="",
-        fingerprints={},
-        versions={},
+        existing=read_study(out) if is_sweep(out) else None,
     )
-    opened = open_store(store)
-    return opened, dataclasses.replace(study, **describe_store(opened, _configure_data(study)))
+    on_line = merge_options(ctx, None, texts)  # what a recipe says is replaced
+    names = set(on_line) | {f"options.{name}" for name in on_line.get("options", {})}
+    for varied in study.space:
+        if varied.name in names:
+            raise InputError(f"{varied.name} must be set or varied. Received: both. Leave one out.")
+    return study
+
+
+def _print_begin(study: "Study", trial: "Trial") -> None:
+    from hpa_model.sweep.space import format_value
+
+    settings = ", ".join(f"{name}={format_value(value)}" for name, value in trial.settings.items())
+    print(escape(f"Trial {trial.number} of {study.n_trials}: {settings}"), file=sys.stderr)
+
+
+def _print_end(study: "Study", trial: "Trial") -> None:
+    score = "" if trial.score is None else f"  {study.metric} {trial.score:.4f}"
+    best = study.best
+    which = "" if best is None else ", the best so far" if best == trial else f"  (best {best.score:.4f})"
+    why = f": {trial.reason}" if trial.reason else ""
+    print(escape(f"Trial {trial.number} {trial.state}{score}{which}{why}"), file=sys.stderr)
+
+
+def _show_study(study: "Study", out: Path, *, as_json: bool) -> None:
+    """Print what a search has found, and draw its figures."""
+    from hpa_model.sweep.study import trial_folder
+    from hpa_model.sweep.table import (
+        describe_caution,
+        describe_metric,
+        describe_skill,
+        draw_table,
+        list_failures,
+        write_best,
+    )
+
+    paths: list[Path] = []
+    recipe, note = None, ""
+    try:
+        recipe = write_best(out, study)
+        from hpa_model.sweep.figures import write_figures
+
+        paths = write_figures(study, out)
+    except ImportError as error:
+        note = f"No figures: {error.name} is not installed. Run: pip install '.[sweep]'"
+    except OSError as error:
+        note = f"No figures. {describe_os_error(error)}"
+    best = study.best
+    lines = [describe_metric(study), "", _escape_lines(draw_table(study)), ""]
+    left = study.n_trials - len(study.trials)
+    if left > 0:
+        lines.append(f"{left} trials have not begun. Run the same command to go on.")
+    lines += map(escape, list_failures(study))
+    if best is not None:
+        lines.append(f"Best run: {trial_folder(out, best.number)}")
+    if recipe is not None:
+        lines.append(f"Best recipe: {recipe}")
+    lines += [f"Figure: {path}" for path in paths]
+    lines += [line for line in (note, describe_skill(study), describe_caution(study, out)) if line]
+    result = {
+        "sweep": str(out),
+        "n_trials": study.n_trials,
+        "metric": study.metric,
+        "minimizes": study.minimizes,
+        "method": study.method,
+        "best": None if best is None else best.number,
+        "recipe": None if recipe is None else str(recipe),
+        "figures": [str(path) for path in paths],
+        "trials": [dataclasses.asdict(trial) for trial in study.trials],
+    }
+    show(result, as_json, "\n".join(lines))
+
+
+def _escape_lines(text: str) -> str:
+    """Escape each line of a text."""
+    return "\n".join(map(escape, text.splitlines()))

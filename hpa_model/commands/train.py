@@ -282,8 +282,15 @@ def finetune(
 
 
 def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
+    """Build a configuration from what `merge_options` merges."""
+    from hpa_model.config import make_config
+
+    return make_config(merge_options(ctx, recipe, texts))
+
+
+def merge_options(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> dict[str, Any]:
     """Merge the settings of a recipe, of ``--set`` and of the options on the command line, later ones winning."""
-    from hpa_model.config import load_recipe, make_config, merge_settings, parse_image_size, parse_mix, parse_setting
+    from hpa_model.config import load_recipe, merge_settings, parse_image_size, parse_mix, parse_setting
 
     fields = [field.name for field in dataclasses.fields(TrainConfig)]
     options = {name: ctx.params[name] for name in fields if name in ctx.params and was_given(ctx, name)}
@@ -299,7 +306,7 @@ def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> 
         refuse_unused(ctx, *(parsed.keys() & fields), when=True, reason=f"beside --set {text}")
         is_entry = "." in text.partition("=")[0]  # of a table, whose others stay
         settings = merge_settings(settings, parsed, tables=("options", *parsed) if is_entry else ("options",))
-    return make_config(merge_settings(settings, options))
+    return merge_settings(settings, options)
 
 
 def _to_json(runs: "list[TrainedRun]") -> dict[str, Any]:

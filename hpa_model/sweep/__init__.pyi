@@ -1,10 +1,12 @@
 from . import figures as figures
 from . import options as options
+from . import plan as plan
 from . import run as run
 from . import sampling as sampling
 from . import space as space
 from . import study as study
 from . import table as table
+from .plan import plan_study as plan_study
 from .run import run_sweep as run_sweep
 from .space import parse_space as parse_space
 from .study import read_study as read_study

@@ -1,7 +1,7 @@
 """The figures of a search: the score against each setting, and from trial to trial."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from hpa_data.stats.style import BLUE, GRAY, RED, SKY
 from hpa_data.system.atomic import write_atomic
@@ -21,7 +21,9 @@ FIGURES_FOLDER = "figures"
 # Panels beside each other, and the inches of one.
 COLUMNS, PANEL_HEIGHT = 3, 2.2
 # A list of positive numbers whose ends are so far apart is drawn on a logarithmic axis.
-LOG_SPAN = 20
+LOG_SPAN = 10
+# Values of a list that each get a tick.
+MAX_TICKS = 6
 # Share of a panel between two words, over which the trials of one are spread, so that none hides another.
 SPREAD = 0.5
 
@@ -56,7 +58,7 @@ def draw_settings(study: Study, width: float = WIDE) -> Figure:
         axes.set_axis_off()
     for axes in panels[: len(study.space) : columns]:
         axes.set_ylabel(study.metric)
-    _add_legend(figure, panels[0])
+    _add_legend(figure, panels)
     return figure
 
 
@@ -66,10 +68,7 @@ def _draw_panel(axes: Axes, study: Study, varied: Varied, *, room: float) -> Non
     words = _list_words(varied)
     if words is None:
         places = {trial.number: float(trial.settings[varied.name]) for trial in scored}
-        if _is_log(varied):
-            axes.set_xscale("log")
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=varied.is_integer))
+        _scale_axis(axes, varied)
     else:
         places = _place_words(scored, varied)
         axes.set_xticks(range(len(words)), [shorten(word, room / len(words) - 0.05, SMALL) for word in words])
@@ -82,10 +81,25 @@ def _draw_panel(axes: Axes, study: Study, varied: Varied, *, room: float) -> Non
     axes.grid(axis="y")
 
 
+def _scale_axis(axes: Axes, varied: Varied) -> None:
+    """Scale an axis of numbers, with ticks at the values of a short list."""
+    if _is_log(varied):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # not as powers, which need TeX
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=varied.is_integer))
+    if 0 < len(varied.values) <= MAX_TICKS:
+        axes.set_xticks(varied.values, [format_value(value) for value in varied.values])
+        axes.set_xticks([], minor=True)
+
+
 def _list_words(varied: Varied) -> list[str] | None:
     """List the names of the places of an axis; None for an axis of numbers."""
     is_number = all(type(value) in {int, float} for value in varied.values)
-    return None if is_number else [format_value(value) for value in varied.values]
+    if is_number:
+        return None
+    return [format_value(value).translate({ord(letter): None for letter in '[]"'}) for value in varied.values]
 
 
 def _is_log(varied: Varied) -> bool:
@@ -117,8 +131,10 @@ def _draw_means(axes: Axes, study: Study, varied: Varied, *, is_words: bool) -> 
 
 
 def _draw_trials(axes: Axes, study: Study, places: dict[int, float]) -> None:
-    """Draw the trials as points at their places."""
+    """Draw the trials as points at their places, and up to where scores show no skill."""
     best = study.best
+    if best is not None and best.no_skill is not None:
+        axes.axhline(best.no_skill, color=SOFT, lw=1, ls=":", label="no skill, at most", zorder=0.9)
     finished = [trial for trial in study.list_finished() if trial != best]
     pruned = [trial for trial in study.trials if trial.state == "pruned" and trial.score is not None]
     for trials, label, style in (
@@ -131,9 +147,12 @@ def _draw_trials(axes: Axes, study: Study, places: dict[int, float]) -> None:
             axes.plot(x, y, ls="", label=label, **style)  # type: ignore[arg-type]
 
 
-def _add_legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper left", ncols=4, bbox_to_anchor=(0, 1))
+def _add_legend(figure: Figure, panels: Iterable[Axes]) -> None:
+    entries: dict[str, Any] = {}
+    for axes in panels:  # not all have the same
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    figure.legend(list(entries.values()), list(entries), loc="upper left", ncols=5, bbox_to_anchor=(0, 1))
 
 
 @style_figure
@@ -148,7 +167,9 @@ def draw_history(study: Study, width: float = WIDE) -> Figure:
         numbers = [trial.number for trial in finished]
         scores = np.array([trial.score for trial in finished], float)
         so_far = np.minimum.accumulate(scores) if study.minimizes else np.maximum.accumulate(scores)
-        axes.step([*numbers, study.trials[-1].number], [*so_far, so_far[-1]], where="post", color=SKY, label="best so far")
+        axes.step(
+            [*numbers, study.trials[-1].number], [*so_far, so_far[-1]], where="post", color=SKY, label="best so far"
+        )
     _draw_trials(axes, study, {trial.number: float(trial.number) for trial in study.trials})
     failed = [trial.number for trial in study.trials if trial.state == "failed"]
     if failed:
@@ -160,5 +181,5 @@ def draw_history(study: Study, width: float = WIDE) -> Figure:
     axes.set_xlabel("trial")
     axes.set_ylabel(study.metric)
     axes.grid(axis="y", color=GRAY)
-    _add_legend(figure, axes)
+    _add_legend(figure, [axes])
     return figure

@@ -3,17 +3,18 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import keras
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, list_causes
 from hpa_data.store.store import Store
+from hpa_data.system.lock import LockedError
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig, make_config, merge_settings
-from hpa_model.evaluation.records import Scores
+from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.runs.folder import CONFIG_FILE, fold_folder, read_run
 from hpa_model.runs.history import EpochRecord, find_kept, read_epochs, read_history
 from hpa_model.sweep.options import HEADLINE_METRIC
@@ -22,7 +23,7 @@ from hpa_model.sweep.space import nest_settings
 from hpa_model.sweep.study import Study, Trial, open_study, read_study, record_trial, take_trial, trial_folder
 from hpa_model.sweep.table import write_best
 from hpa_model.training.job import Checkpointing
-from hpa_model.training.train import train
+from hpa_model.training.train import describe_missing, train_run
 
 
 class _PrunedError(Exception):
@@ -119,12 +120,15 @@ class _Worker:
             if is_resumed:
                 self._prune_resumed(config)
             scores = self._train(config)
-            return replace(self._count(), state="finished", score=measure_run(self.folder, self.study.metric, scores))
+            score, no_skill = measure_run(self.folder, self.study.metric, scores)
+            return replace(self._count(), state="finished", score=score, no_skill=no_skill)
         except _PrunedError as pruned:
             return replace(self._count(), state="pruned", score=self._measure_pruned(config), reason=str(pruned))
         except InputError as error:
             # The disk, or a lock: not the settings. Nor what a training cannot be resumed for.
-            if _has_os_error(error) or (is_resumed and not self.has_advanced):
+            if any(isinstance(cause, OSError | LockedError) for cause in list_causes(error)) or (
+                is_resumed and not self.has_advanced
+            ):
                 raise
             return replace(self._count(), state="failed", reason=str(error))
 
@@ -136,7 +140,7 @@ class _Worker:
             self.has_advanced = True
             progress.advance(n)
 
-        return train(
+        trained = train_run(
             self.store,
             config,
             self.folder,
@@ -147,6 +151,9 @@ class _Worker:
             on_epoch=lambda fold, record, is_best: self._prune_hopeless(config, fold),
             checkpointing=self.options.checkpointing,
         )
+        if trained.scores is None:  # somebody else trains folds of it
+            raise LockedError(f"Cannot finish trial {self.trial.number}: {describe_missing(trained.missing)}", "")
+        return trained.scores
 
     def _prune_resumed(self, config: TrainConfig) -> None:
         """End a trial that was hopeless when it was stopped."""
@@ -165,7 +172,9 @@ class _Worker:
         if len(values) < config.epochs and should_prune(
             others, values, n_epochs=config.epochs, minimizes=study.minimizes
         ):
-            raise _PrunedError(f"worse than the median of {len(others)} trials after epoch {len(values)} of fold {fold}")
+            raise _PrunedError(
+                f"worse than the median of {len(others)} trials after epoch {len(values)} of fold {fold}"
+            )
 
     def _read_histories(self) -> list[list[EpochRecord]]:
         if not (self.folder / CONFIG_FILE).exists():
@@ -182,34 +191,21 @@ class _Worker:
         return fmean(getattr(find_kept(history, config.keep), self.study.metric) for history in histories)
 
 
-def measure_run(run: Path, metric: str, scores: Scores) -> float:
-    """Return the metric of a finished run: of the kept epoch of each fold, the mean over the folds."""
+def measure_run(run: Path, metric: str, scores: Scores) -> tuple[float, float | None]:
+    """Return the metric of a finished run, and up to where such scores show no skill.
+
+    Both are of the kept epoch of each fold, the mean over the folds; or of the whole run for its headline.
+    """
     if metric == HEADLINE_METRIC:
-        return scores.headline
+        band = scores.no_skill.get(f"macro_f1_{HEADLINE.name}")
+        return scores.headline, None if band is None else band.high
     config = read_run(run).config
-    return fmean(getattr(find_kept(history, config.keep), metric) for history in read_history(run, config.folds))
+    kept = [find_kept(history, config.keep) for history in read_history(run, config.folds)]
+    score = fmean(getattr(record, metric) for record in kept)
+    # The mean of the ends lies above the end of the band of the mean.
+    no_skill = fmean(record.val_macro_f1_no_skill_high for record in kept)
+    return score, no_skill if metric == "val_macro_f1_best" and isfinite(no_skill) else None
 
 
 def _read_metric(run: Path, fold: int, metric: str) -> list[float]:
     return [float(getattr(record, metric)) for record in read_epochs(fold_folder(run, fold))]
-
-
-def _has_os_error(error: BaseException | None) -> bool:
-    """Tell whether the system refused something, which caused an error."""
-    while error is not None:
-        if isinstance(error, OSError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def describe_store(store: Store, config: TrainConfig) -> dict[str, Any]:
-    """Return what a study records of a store and of the packages."""
-    from hpa_model.runs.origin import read_versions
-
-    location = store.location
-    return {
-        "store": str(location.absolute()) if isinstance(location, Path) else location,
-        "fingerprints": {name: store.part(name).manifest.fingerprint for name in config.parts},
-        "versions": read_versions() | {"backend": str(keras.backend.backend())},
-    }

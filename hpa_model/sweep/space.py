@@ -6,12 +6,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from hpa_data.errors import InputError
 from hpa_model.config import DEFAULTS, TrainConfig, make_config, parse_image_size, parse_setting
 from hpa_model.config.recipes import ALIASES
-from hpa_model.nets.catalog import Net, check_options, find_net
+
+if TYPE_CHECKING:
+    from hpa_model.nets.catalog import Net
 
 OPTIONS = "options."
 _EXAMPLE = "Write dropout=0.2,0.4 or learning_rate=log:1e-4..1e-2, for example."
@@ -111,6 +113,8 @@ def parse_space(texts: Sequence[str], settings: Mapping[str, Any]) -> tuple[Vari
     InputError
         If a name is unknown, or a value is not one of its setting.
     """
+    from hpa_model.nets.catalog import find_net  # which loads Keras
+
     given: dict[str, str] = {}
     for text in texts:
         name, equals, values = (piece.strip() for piece in text.partition("="))
@@ -133,7 +137,7 @@ def parse_space(texts: Sequence[str], settings: Mapping[str, Any]) -> tuple[Vari
     return space
 
 
-def _find_name(name: str, networks: Mapping[str, Net]) -> str:
+def _find_name(name: str, networks: "Mapping[str, Net]") -> str:
     """Return the name of a setting, ``options.NAME`` for an option that each of the networks has."""
     known = [each.name for each in fields(TrainConfig) if each.name != "options"]
     if name in _OF_VALIDATION:
@@ -161,12 +165,12 @@ def _find_name(name: str, networks: Mapping[str, Net]) -> str:
     meant = meant or (close[0] if close else "")
     remedy = f"Did you mean {meant!r}?" if meant else "Correct its name; `hpa models` lists options of networks."
     raise InputError(
-        f"vary must name a setting of a recipe, or an option of {' and '.join(networks)} ({', '.join(shared) or 'none'})"
-        f". Received: {name!r}. {remedy}"
+        f"vary must name a setting of a recipe, or an option of {' and '.join(networks)}: "
+        f"{', '.join(shared) or 'none'}. Received: {name!r}. {remedy}"
     )
 
 
-def _parse_varied(name: str, text: str, networks: Mapping[str, Net]) -> Varied:
+def _parse_varied(name: str, text: str, networks: "Mapping[str, Net]") -> Varied:
     """Parse the values of a setting."""
     if name.startswith(OPTIONS):
         kind: Any = type(next(iter(networks.values())).options[name.removeprefix(OPTIONS)])
@@ -247,8 +251,10 @@ def _parse_value(name: str, text: str, kind: Any) -> Any:
     return [value] if get_origin(kind) is tuple and isinstance(value, str) else value
 
 
-def _check_value(varied: Varied, value: Any, networks: Mapping[str, Net]) -> None:
+def _check_value(varied: Varied, value: Any, networks: "Mapping[str, Net]") -> None:
     """Refuse a value that is wrong whatever the others are: InputError. Others may be refused in their trial."""
+    from hpa_model.nets.catalog import check_options
+
     name = varied.name
     if varied.is_integer and not varied.values:
         value = int(value)

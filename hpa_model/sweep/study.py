@@ -8,15 +8,16 @@ So Optuna chooses settings in memory, from the trials of this file, which is rep
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import remove_abandoned, write_atomic
-from hpa_data.system.files import read_text, refuse_unreadable
-from hpa_data.system.lock import hold_store, lock_folder
+from hpa_data.system.files import read_text, refuse_linked_folders, refuse_unreadable
+from hpa_data.system.lock import LockedError, hold_store
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.records import decode_record, encode_record
 from hpa_model.runs.hold import compare_backends, compare_parts, is_unused
@@ -26,7 +27,7 @@ from hpa_model.sweep.space import Varied
 STUDY_FILE = "study.json"
 TRIAL_FILE = "trial.json"
 BEST_RECIPE = "best.toml"
-_TRIALS, _CLAIMS = "trials", "claims"
+_TRIALS = "trials"
 
 State = Literal["running", "finished", "pruned", "failed"]
 
@@ -46,6 +47,9 @@ class Trial:
 
     score: float | None = None
     """The metric. Of a pruned trial, what it was when it ended."""
+
+    no_skill: float | None = None
+    """The upper end of the band that holds 95 % of such scores without skill, mean over the folds; None if unknown."""
 
     epochs: int = 0
     """Of all folds together."""
@@ -111,7 +115,11 @@ class Study:
 
 def trial_folder(out: Path, number: int) -> Path:
     """Return the run folder of a trial."""
-    return out / _TRIALS / f"{number:03}"
+    return out / _TRIALS / _name(number)
+
+
+def _name(number: int) -> str:
+    return f"{number:03}"
 
 
 def is_sweep(path: Path) -> bool:
@@ -165,32 +173,33 @@ def open_study(out: Path, wanted: Study, *, retries_failed: bool = False) -> Stu
         If the folder is of something else, or of a study that differs; nothing is written then.
     """
     check_output_folder(out)
-    is_new = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with lock_folder(out):
-            if not (out / STUDY_FILE).exists():
-                if not is_unused(out):
-                    raise InputError(
-                        f"Cannot write a sweep into {out}: it has no {STUDY_FILE}, so it is of something else. Name a "
-                        "new folder."
-                    )
-                study = wanted
-            else:
-                study = read_study(out)
-                _refuse_differences(out, study, wanted)
-                study = replace(study, n_trials=wanted.n_trials)
-                if retries_failed:
-                    again = [replace(t, state="running", reason="") if t.state == "failed" else t for t in study.trials]
-                    study = replace(study, trials=tuple(again))
-            remove_abandoned(out)
-            _write_study(out, study)
-    except BaseException:
-        if is_new:
-            with contextlib.suppress(OSError):
-                out.rmdir()
-        raise
+    with _hold_study(out):
+        if not (out / STUDY_FILE).exists():
+            if not is_unused(out):
+                raise InputError(
+                    f"Cannot write a sweep into {out}: it has no {STUDY_FILE}, so it is of something else. Name a new "
+                    "folder."
+                )
+            study = wanted
+        else:
+            study = read_study(out)
+            _refuse_differences(out, study, wanted)
+            study = replace(study, n_trials=wanted.n_trials)
+            if retries_failed:
+                again = [replace(t, state="running", reason="") if t.state == "failed" else t for t in study.trials]
+                study = replace(study, trials=tuple(again))
+        refuse_linked_folders(out)
+        remove_abandoned(out)
+        _write_study(out, study)
+        (out / _TRIALS).mkdir(exist_ok=True)
     return study
+
+
+@contextlib.contextmanager
+def _hold_study(out: Path) -> Iterator[None]:
+    """Lock a study for a change that takes a moment; other processes wait for it."""
+    with hold_store(out, what="sweep", wait_s=math.inf):
+        yield
 
 
 def _refuse_differences(out: Path, study: Study, wanted: Study) -> None:
@@ -205,15 +214,15 @@ def _refuse_differences(out: Path, study: Study, wanted: Study) -> None:
         if there != here:
             differences.append(f"--vary ({there} there, {here} here)")
     for name in ("metric", "method", "seed", "prune", "weights"):
-        there, here = getattr(study, name), getattr(wanted, name)
+        there, here = (str(getattr(each, name)) or "none" for each in (study, wanted))
         if there != here:
-            differences.append(f"--{name} ({there or 'none'} there, {here or 'none'} here)")
+            differences.append(f"--{name} ({there} there, {here} here)")
     differences += compare_parts(study.fingerprints, wanted.fingerprints)
     differences += compare_backends(study.versions, wanted.versions)
     if differences:
         raise InputError(
-            f"Cannot go on with the sweep {out}: it differs in {', '.join(differences)}. Use the same settings, or name "
-            "another folder."
+            f"Cannot go on with the sweep {out}: it differs in {', '.join(differences)}. Use the same settings, or "
+            "name another folder."
         )
 
 
@@ -231,7 +240,7 @@ def take_trial(
     choose : function of Study
         Returns the settings of a further trial.
     """
-    with lock_folder(out):
+    with _hold_study(out):
         study = read_study(out)
         for trial in study.trials:
             if trial.state == "running" and _claim(out, trial.number, held):
@@ -252,14 +261,10 @@ def take_trial(
 
 def _claim(out: Path, number: int, held: contextlib.ExitStack) -> bool:
     """Claim a trial until `held` ends; false if a living process has claimed it."""
-    folder = out / _CLAIMS / f"{number:03}"
-    folder.parent.mkdir(exist_ok=True)  # it stays, so that no process removes it as another one makes a folder in it
     try:
-        held.enter_context(hold_store(folder, what="trial"))
-    except InputError as error:
-        if isinstance(error.__cause__, BlockingIOError):
-            return False
-        raise
+        held.enter_context(hold_store(out / _TRIALS, what="trial", name=f".{_name(number)}.lock"))
+    except LockedError:
+        return False
     return True
 
 
@@ -268,7 +273,7 @@ def record_trial(out: Path, trial: Trial) -> Study:
     folder = trial_folder(out, trial.number)
     if folder.is_dir():
         write_atomic(folder / TRIAL_FILE, (json.dumps(asdict(trial), indent=2) + "\n").encode())
-    with lock_folder(out):
+    with _hold_study(out):
         study = read_study(out)
         trials = list(study.trials)
         trials[trial.number] = trial

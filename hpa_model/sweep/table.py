@@ -29,6 +29,17 @@ def describe_metric(study: Study) -> str:
     return f"Score: {study.metric} of the epoch that is kept, mean over the folds; {better}."
 
 
+def describe_skill(study: Study) -> str:
+    """Say it if the best score shows no skill; empty if it does, or that is not known."""
+    best = study.best
+    if best is None or best.score is None or best.no_skill is None or best.score > best.no_skill:
+        return ""
+    return (
+        f"No trial shows skill: scores without it reach {best.no_skill:.4f}, and the order of the trials is chance. "
+        "Train for more epochs, or on more samples."
+    )
+
+
 def describe_caution(study: Study, out: Path) -> str:
     """Say how much the best score is worth, and how to confirm it; empty if nothing was chosen."""
     n = len(study.list_finished())
@@ -36,8 +47,8 @@ def describe_caution(study: Study, out: Path) -> str:
         return ""
     seed = int(study.settings.get("seed", 0)) + 1
     return (
-        f"The best of {n} scores is optimistic: it was chosen for being the best, on the samples that it is of. Confirm it on "
-        "samples that no trial has seen, or at least over other folds: hpa train STORE --recipe "
+        f"The best of {n} scores is optimistic: it was chosen for being the best, on the samples that it is of. "
+        "Confirm it on samples that no trial has seen, or at least over other folds: hpa train STORE --recipe "
         f"{out / BEST_RECIPE} --set seed={seed} --out RUN"
     )
 

@@ -12,7 +12,7 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.storage import LocalStorage
 from hpa_data.system.atomic import open_atomic, write_atomic, write_output
-from hpa_data.system.files import map_regular, read_regular, refuse_unreadable
+from hpa_data.system.files import is_unreadable, map_regular, read_regular, refuse_unreadable
 from hpa_data.system.lock import LOCK_NAME, hold_store, read_lock
 
 SECRET = "the user's own file"
@@ -198,6 +198,12 @@ def test_what_may_not_be_read_is_not_called_damaged():
     wrapped.__cause__ = MemoryError()
     with pytest.raises(MemoryError):
         refuse_unreadable(wrapped)
+
+
+def test_an_error_that_is_among_its_own_causes_is_looked_at_once():
+    first, second = ValueError("first"), ValueError("second")
+    first.__context__, second.__context__ = second, first
+    assert not is_unreadable(first)
 
 
 def test_small_files_are_written_where_the_user_linked_their_folder(tmp_path: Path):
