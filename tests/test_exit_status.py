@@ -29,6 +29,7 @@ REFUSED = {
     "train": "nowhere --out run",
     "pretrain": "nowhere --out run",
     "finetune": "nowhere",
+    "sweep": "nowhere --vary l2=0,0.1 --out run",
     "baseline": "nowhere --out run",
     "ensemble": "nowhere elsewhere --out run",
     "evaluate": "nowhere",

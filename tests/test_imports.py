@@ -77,7 +77,7 @@ def test_a_stub_lists_the_modules_of_its_package(path: Path) -> None:
     assert sources <= modules
 
 
-@pytest.mark.parametrize(("package", "most"), [("hpa_data", 17), ("hpa_model", 18)])
+@pytest.mark.parametrize(("package", "most"), [("hpa_data", 17), ("hpa_model", 19)])
 def test_a_package_has_few_entries(package: str, most: int) -> None:
     assert len([path for path in (ROOT / package).iterdir() if path.name != "__pycache__"]) <= most
 
