@@ -102,6 +102,7 @@ def make_loss(
     *,
     label_smoothing: float = 0.0,
     positive_weights: "npt.NDArray[np.floating] | None" = None,
+    mixes: bool = False,
 ) -> LossFunction:
     """Make a loss function, from labels (B, K) and probabilities (B, K) to the loss of each sample, (B,).
 
@@ -116,22 +117,29 @@ def make_loss(
         Labels of 0 and 1 become this / 2 and 1 - this / 2.
     positive_weights : array of float, shape (K,), optional
         Of the labels of 1, see `weigh_positives`; by default 1.
+    mixes : bool
+        Whether labels may lie between 0 and 1, as those of mixed images. A label of 0.3 then costs 0.3 times what a
+        label of 1 costs, and 0.7 times what a label of 0 does, which not every function gives; soft macro-F1 takes such
+        labels as they are.
     """
+    mixes = mixes and LOSSES[name].is_per_label
     function = LOSSES[name].function
-    if over_classes == "mean" and not label_smoothing and positive_weights is None:
+    if over_classes == "mean" and not label_smoothing and positive_weights is None and not mixes:
         return function
 
     def compute(labels: Any, probs: Any) -> Any:
         from keras import ops
 
         labels = ops.cast(labels, probs.dtype)
-        smooth = labels * (1 - label_smoothing) + label_smoothing / 2
-        if positive_weights is None:
-            values = function(smooth, probs)
+        if positive_weights is None and not mixes:
+            values = function(labels * (1 - label_smoothing) + label_smoothing / 2, probs)
         else:
             # Each label alone is a sample of one class.
-            terms = function(smooth[..., None], probs[..., None])
-            values = ops.mean(terms * (1 + labels * (positive_weights - 1)), axis=-1)
+            weights = 1.0 if positive_weights is None else positive_weights
+            ones = ops.ones_like(probs)[..., None]
+            present = function(ones * (1 - label_smoothing / 2), probs[..., None])
+            absent = function(ones * (label_smoothing / 2), probs[..., None])
+            values = ops.mean(labels * weights * present + (1 - labels) * absent, axis=-1)
         return values * ops.shape(labels)[-1] if over_classes == "sum" else values
 
     return compute

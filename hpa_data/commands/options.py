@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import wraps
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
@@ -131,6 +131,8 @@ class Command(typer.core.TyperCommand):
     """A command that also accepts other spellings of its options. Neither help nor completion shows those."""
 
     former: ClassVar[Mapping[str, str]] = {}
+    # The values of options that may stand without one.
+    words: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Let the help show arguments in capitals, and no type for a flag."""
@@ -153,7 +155,22 @@ class Command(typer.core.TyperCommand):
         options = [parameter for parameter in self.params if parameter.param_type_name == "option"]
         valued = {name for option in options if not getattr(option, "is_flag", False) for name in option.opts}
         has_parts = any("--part" in option.opts and option.multiple for option in options)
-        return super().parse_args(ctx, respell(args, (PARTS if has_parts else {}) | dict(self.former), valued))
+        args = respell(args, (PARTS if has_parts else {}) | dict(self.former), valued)
+        return super().parse_args(ctx, list(_add_words(args, self.words)))
+
+
+def _add_words(args: list[str], words: Mapping[str, str]) -> Iterator[str]:
+    """Give options that stand without a value theirs.
+
+    Examples
+    --------
+    >>> list(_add_words(["store", "--augment", "--out", "a.png"], {"--augment": "strong"}))
+    ['store', '--augment', 'strong', '--out', 'a.png']
+    """
+    for arg, following in zip_longest(args, args[1:], fillvalue="--"):
+        yield arg
+        if arg in words and following.startswith("-"):
+            yield words[arg]
 
 
 def refuse_urls(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,27 +9,29 @@ from hpa_data.commands.console import show
 from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, RetryMinutes, refuse_unused
 from hpa_data.reader.limits import RETRY_MINUTES
 
+Out = Annotated[Path, typer.Option(help="The PNG file to write.")]
+PreviewParts = Annotated[
+    list[str], typer.Option("--part", metavar="NAME", help="A part to draw samples of; repeatable.")
+]
+Ids = Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="The id of a sample to draw; repeatable.")]
+Samples = Annotated[int, typer.Option(metavar="N", min=1, help="Samples to draw of each part, evenly spread over it.")]
+Columns = Annotated[int, typer.Option(metavar="N", min=1, help="Images per row.")]
+SplitChannels = Annotated[
+    bool, typer.Option("--split-channels", help="Draw each channel separately, one row per sample.")
+]
+Parents = Annotated[bool, typer.Option("--parents", help="For augmented copies: draw each parent beside its copies.")]
+
 
 def preview(
     ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + ".")],
-    out: Annotated[Path, typer.Option(help="The PNG file to write.")],
-    parts: Annotated[
-        list[str], typer.Option("--part", metavar="NAME", help="A part to draw samples of; repeatable.")
-    ] = DEFAULT_PARTS,
-    ids: Annotated[
-        list[str] | None, typer.Option("--id", metavar="ID", help="The id of a sample to draw; repeatable.")
-    ] = None,
-    samples: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Samples to draw of each part, evenly spread over it.")
-    ] = 12,
-    columns: Annotated[int, typer.Option(metavar="N", min=1, help="Images per row.")] = 4,
-    split_channels: Annotated[
-        bool, typer.Option("--split-channels", help="Draw each channel separately, one row per sample.")
-    ] = False,
-    parents: Annotated[
-        bool, typer.Option("--parents", help="For augmented copies: draw each parent beside its copies.")
-    ] = False,
+    out: Out,
+    parts: PreviewParts = DEFAULT_PARTS,
+    ids: Ids = None,
+    samples: Samples = 12,
+    columns: Columns = 4,
+    split_channels: SplitChannels = False,
+    parents: Parents = False,
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:

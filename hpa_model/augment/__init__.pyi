@@ -11,9 +11,12 @@ from . import plan as plan
 from . import policies as policies
 from . import resample as resample
 from . import symmetry as symmetry
+from . import versions as versions
 from .operations import OPERATIONS as OPERATIONS
 from .options import PolicyName as PolicyName
 from .plan import Augmentation as Augmentation
 from .plan import plan_augmentation as plan_augmentation
 from .policies import POLICIES as POLICIES
 from .policies import find_policy as find_policy
+from .policies import mixes_labels as mixes_labels
+from .versions import make_versions as make_versions

@@ -102,7 +102,7 @@ PAIRS = (
         neutral={"share": 1, "center": 0},
         encode=lambda values, parameters, frame: values["share"],
         apply=_mix,
-        describe=lambda values: f"{100 - 100 * values['share']:.0f} % of the next image mixed in",
+        describe=lambda values: f"{100 - 100 * values['share']:.0f} % of a neighbor mixed in",
         limits={"alpha": (0.01, 100)},
     ),
     Operation(
@@ -112,7 +112,7 @@ PAIRS = (
         neutral={"share": 1, "center": 0},
         encode=_encode_box,
         apply=_paste,
-        describe=lambda values: f"{100 - 100 * values['share']:.0f} % replaced by a part of the next image",
+        describe=lambda values: f"{100 - 100 * values['share']:.0f} % replaced by a part of a neighbor",
         limits={"alpha": (0.01, 100)},
     ),
 )

@@ -124,6 +124,17 @@ class Augmentation:
             labels = labels * share + labels[find_partners(len(keys), self.devices)] * (1 - share)
         return rows, labels
 
+    def apply(self, images: npt.NDArray[np.uint8], rows: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """Apply rows to images, uint8 (B, Y, X, C), outside of a training; gray levels are rounded."""
+        from keras import ops
+
+        from hpa_model.augment.symmetry import apply_symmetry
+
+        if self.is_symmetry:
+            return np.asarray(ops.convert_to_numpy(apply_symmetry(images, rows)))
+        changed = ops.convert_to_numpy(self.make_layer()(images, rows))
+        return np.asarray(changed).round().astype(np.uint8)
+
     def describe(self, keys: npt.NDArray[np.int64], epoch: int) -> list[str]:
         """Describe in words what is drawn for each sample of a batch."""
         words: list[list[str]] = [[] for _ in keys]

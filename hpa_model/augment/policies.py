@@ -85,6 +85,11 @@ def find_policy(augment: str | Mapping[str, Any]) -> Policy:
     return policy
 
 
+def mixes_labels(augment: str | Mapping[str, Any]) -> bool:
+    """Tell whether images are mixed with others, so that labels lie between 0 and 1."""
+    return any(each.operation.kind == "pair" for step in find_policy(augment) for each in step)
+
+
 def _add(policy: Policy, name: str, wanted: object) -> Policy:
     """Add an operation to a policy, or change that of its name."""
     if name not in OPERATIONS:

@@ -9,6 +9,7 @@ from . import models as models
 from . import options as options
 from . import predict as predict
 from . import pretrain as pretrain
+from . import preview as preview
 from . import recipes as recipes
 from . import sweep as sweep
 from . import train as train

@@ -18,7 +18,6 @@ from hpa_data.commands.datasets import datasets
 from hpa_data.commands.endings import CLOSED, STOPPED, end
 from hpa_data.commands.folds import folds
 from hpa_data.commands.options import Command, refuse_urls
-from hpa_data.commands.preview import preview
 from hpa_data.commands.stats import stats
 from hpa_data.commands.synth import synth
 from hpa_data.system.interrupts import interrupts_as_exceptions
@@ -31,6 +30,7 @@ from hpa_model.commands.evaluate import compare, evaluate
 from hpa_model.commands.models import models
 from hpa_model.commands.predict import predict
 from hpa_model.commands.pretrain import pretrain
+from hpa_model.commands.preview import SHOWN, preview
 from hpa_model.commands.recipes import recipes
 from hpa_model.commands.sweep import sweep
 from hpa_model.commands.train import finetune, train
@@ -85,6 +85,8 @@ FORMER_SPELLINGS: dict[str, dict[str, str]] = {
     "compare": {"--csv": "--out-csv", "--figure": "--out-figure"},
     "io": {"--png": "--images"},
 }
+# The values of options that may stand without one.
+WORDS: dict[str, dict[str, str]] = {"preview": {"--augment": SHOWN}}
 # Of Typer's errors of usage; it does not export their base class.
 UsageError: type[BaseException] = typer.BadParameter.__mro__[2]
 
@@ -181,7 +183,9 @@ def root(
 
 
 def _register(group: typer.Typer, name: str, function: Callable[..., None], panel: str | None = None) -> None:
-    command = type(Command.__name__, (Command,), {"former": FORMER_SPELLINGS.get(name, {})})
+    command = type(
+        Command.__name__, (Command,), {"former": FORMER_SPELLINGS.get(name, {}), "words": WORDS.get(name, {})}
+    )
     group.command(name, cls=command, rich_help_panel=panel)(refuse_urls(function))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.reader.reader import Reader
+from hpa_model.augment import mixes_labels
 from hpa_model.config import TrainConfig
 from hpa_model.losses import LossFunction, loss_of_set, make_loss, weigh_positives
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
@@ -81,6 +82,7 @@ def _make_loss(
         config.loss,
         config.loss_over_classes,
         label_smoothing=config.label_smoothing,
+        mixes=mixes_labels(config.augment),
         positive_weights=None if not power or labels is None else weigh_positives(labels, power=power, rates=rates),
     )
 

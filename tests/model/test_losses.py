@@ -110,6 +110,29 @@ def test_weights_of_classes_are_those_of_the_images_as_they_are_drawn() -> None:
     assert losses.weigh_positives(labels, rates=times / 2).tolist() == pytest.approx(drawn.tolist())
 
 
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 3.0, 0.5], np.float32)], ids=["plain", "weighted"])
+@pytest.mark.parametrize("name", PER_LABEL)
+def test_labels_of_mixed_images_cost_as_much_of_each(name: str, weights: np.ndarray | None) -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 2, (2, 8, 3)).astype(np.float32)
+    probs = rng.uniform(0.05, 0.95, (8, 3)).astype(np.float32)
+    loss = losses.make_loss(name, positive_weights=weights, mixes=True)
+    mixed, *ends = (keras.ops.convert_to_numpy(loss(labels, probs)) for labels in (0.7 * one + 0.3 * other, one, other))
+    assert mixed == pytest.approx(0.7 * ends[0] + 0.3 * ends[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_mixed_label_has_its_least_loss_within_its_range(name: str) -> None:
+    label, probs = np.full((1, 1), 0.4, np.float32), np.linspace(0.01, 0.99, 99, dtype=np.float32)[:, None]
+    loss = losses.make_loss(name, mixes=True)
+    found = [float(keras.ops.mean(loss(label, each[None]))) for each in probs]
+    assert np.isfinite(found).all()
+    # Focal loss pulls towards 0.5, asymmetric loss passes over what is clearly absent, and soft macro-F1 rewards
+    # whatever is likely, for labels of 0 and 1, too.
+    least, most = {"bce": (0.39, 0.41), "focal": (0.4, 0.5)}.get(name, (0.4, 1.0))
+    assert least <= probs[int(np.argmin(found)), 0] <= most
+
+
 @pytest.mark.parametrize("name", ["bce", "focal"])
 def test_smooth_labels_are_those_of_keras(name: str) -> None:
     rng = np.random.default_rng(0)

@@ -18,9 +18,9 @@ from hpa_model.training.job import Checkpointing
 from hpa_model.training.train import train
 from tests.model.stopping import Killed, stop_at
 
-# A learning rate of the linear part, and no batch statistics, which each device would compute over its share.
+# No batch statistics, which each device would compute over its share; of 8 images, two batches with even shares.
 CONFIG = TrainConfig(
-    **{"model": "gapnet-pl", "options": {"dropout": 0.0}, "image_size": 32, "folds": 2, "epochs": 2, "batch_size": 4},
+    **{"model": "gapnet-pl", "options": {"dropout": 0.0}, "image_size": 32, "folds": 3, "epochs": 2, "batch_size": 4},
     **{"min_last_batch": 1, "optimizer": "sgd", "learning_rate": 0.05, "deterministic": True},
     augment={"policy": "strong", "mixup": {"p": 0.5}, "cutmix": {"p": 0.5}},
 )

@@ -1,0 +1,16 @@
+from . import sheets as sheets
+from . import tiles as tiles
+from .sheets import Change as Change
+from .sheets import Preview as Preview
+from .sheets import View as View
+from .sheets import preview_parts as preview_parts
+from .tiles import BORDER as BORDER
+from .tiles import GAP as GAP
+from .tiles import LINE as LINE
+from .tiles import MAX_CHARACTERS as MAX_CHARACTERS
+from .tiles import TILE as TILE
+from .tiles import Tile as Tile
+from .tiles import montage as montage
+from .tiles import resize_to as resize_to
+from .tiles import to_ascii as to_ascii
+from .tiles import to_rgb as to_rgb
