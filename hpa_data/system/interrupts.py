@@ -141,6 +141,12 @@ def defer_interrupt(message: str = "") -> Iterator[Interrupts]:
         interrupts.received.append(number)
         if interrupts.count > 1:
             raise KeyboardInterrupt(number)
+        try:
+            warn()
+        except RuntimeError:  # it came while this thread wrote to the same stream, which must end first
+            threading.Timer(0.05, warn).start()
+
+    def warn() -> None:
         if message:
             logging.getLogger(__name__).warning(message)
 

@@ -1,9 +1,12 @@
 """The first Ctrl-C or SIGTERM waits for the end of a block, the second one does not."""
 
+import io
 import logging
 import signal
+import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -71,6 +74,44 @@ def test_a_block_without_an_interrupt_raises_nothing() -> None:
     reached: list[str] = []
     interrupt(reached, times=0)
     assert reached == ["end"]
+
+
+def test_an_interrupt_while_a_line_is_written_ends_nothing_and_its_message_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted(io.RawIOBase):
+        """A file that Ctrl-C is pressed at, while it is written to."""
+
+        written = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, content: Any) -> int:
+            first = not self.written
+            self.written += bytes(content)
+            if first:
+                signal.raise_signal(signal.SIGINT)
+            return len(content)
+
+    file = Interrupted()
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(io.BufferedWriter(file), write_through=True))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.handleError = lambda _: reraise()  # type: ignore[method-assign]
+    logger = logging.getLogger("hpa_data.system.interrupts")
+    monkeypatch.setattr(logger, "handlers", [handler])
+    with pytest.raises(KeyboardInterrupt), defer_interrupt("Stopping."):  # noqa: PT012
+        print("a line", file=sys.stderr, flush=True)
+        deadline = time.monotonic() + 60
+        while b"Stopping." not in file.written and time.monotonic() < deadline:
+            time.sleep(0.01)
+            sys.stderr.flush()
+    assert file.written.split() == [b"a", b"line", b"Stopping."]
+
+
+def reraise() -> None:
+    """Raise what a handler of log lines would print."""
+    raise  # noqa: PLE0704 - called while it is handled
 
 
 def test_another_error_takes_precedence() -> None:
