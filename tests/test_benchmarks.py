@@ -55,6 +55,13 @@ def test_the_leak_benchmark_prints_what_was_looked_for() -> None:
     assert table.splitlines()[1].removeprefix(row).split()[:2] == ["near", "6"]
 
 
+def test_the_benchmark_of_balanced_epochs_prints_each_way_to_balance() -> None:
+    rows = run("sampling", "--samples", 99, "--rounds", 1).splitlines()[1:]
+    assert [row.split("  ")[1].strip() for row in (line.strip() for line in rows)] == [
+        *("none", "sqrt", "balanced", "balanced, mix of 2"),
+    ]
+
+
 def test_the_benchmark_of_the_no_skill_band_prints_a_coverage_for_each_score() -> None:
     table = run("no_skill", "--rows", 40, "--data-sets", 1)
     assert "macro_f1_within_fold" in table

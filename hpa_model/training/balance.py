@@ -57,7 +57,10 @@ def check_mix(config: TrainConfig, reader: Reader) -> None:
             )
         if name not in found:
             close = difflib.get_close_matches(name, wanted, 1)
-            remedy = f"Did you mean {close[0]!r}?" if close else f"Add it to the parts (--part {name})."
+            others = format_mix({part: weight for part, weight in config.mix.items() if part in found})
+            leave = f" (--mix {others})" if others else ""
+            remedy = f"Train on {name}, too (--part {name}), or leave it out of mix{leave}."
+            remedy = f"Did you mean {close[0]!r}?" if close else remedy
             raise InputError(f"mix must name parts that are trained on, {', '.join(wanted)}. Received: {mix}. {remedy}")
     missing = [name for name in wanted if name not in config.mix]
     if missing:

@@ -102,7 +102,7 @@ def accumulate(kind: type[keras.Optimizer], *, over_devices: bool) -> type[keras
             momentum = ops.where(ops.equal(self.iterations, 0), 0.0, self.ema_momentum)
             for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
                 mean = momentum * average + (1 - momentum) * variable
-                average.assign(ops.where(is_change, mean, average))
+                average.assign(ops.where(is_change, mean, ops.convert_to_tensor(average)))
 
     if not over_devices:
         return Accumulated

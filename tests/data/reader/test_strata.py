@@ -43,20 +43,28 @@ def test_counts_per_class_are_those_that_the_rates_give(seed: int) -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(strata=strata_of(), seed=st.integers(0, 3), unit=st.integers(1, 3), n_epochs=st.integers(1, 12))
+@given(
+    strata=strata_of(),
+    seed=st.integers(0, 3),
+    unit=st.integers(1, 3),
+    drop_last=st.booleans(),
+    n_epochs=st.integers(1, 12),
+)
 def test_each_stratum_gives_its_images_in_every_epoch_and_each_sample_of_it_equally_many(
-    strata: Strata, seed: int, unit: int, n_epochs: int
+    strata: Strata, seed: int, unit: int, drop_last: bool, n_epochs: int
 ) -> None:
     n_images = len(strata.of) // unit * unit
+    choice = {"drop_last": True} if drop_last else {"divisible_by": unit}
     try:
         strata.count(n_images)
     except ValueError:
         with pytest.raises(ValueError, match="Cannot draw from each of|must fill at least one batch"):
-            BatchSampler(np.arange(len(strata.of)), unit, divisible_by=unit, strata=strata)
+            BatchSampler(np.arange(len(strata.of)), unit, strata=strata, **choice)  # type: ignore[arg-type]
         return
     assert n_images >= len(strata.shares)
     indices = np.arange(len(strata.of)) * 3 + 5
-    sampler = BatchSampler(indices, 2 * unit, seed=seed, divisible_by=unit, strata=strata)
+    size = unit if drop_last else 2 * unit
+    sampler = BatchSampler(indices, size, seed=seed, strata=strata, **choice)  # type: ignore[arg-type]
     counts, sizes, total = strata.count(n_images), strata.sizes, np.zeros(len(indices), np.int64)
     assert counts.sum() == n_images == sampler.n_images
     assert counts.min() >= 1

@@ -1,6 +1,9 @@
 """Sampling and mixes of parts: what a training draws is what its table says, and what cannot be drawn is refused."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,11 @@ from hpa_data.dataset import Channel, Dataset
 from hpa_data.errors import InputError
 from hpa_data.folds.plan import FoldPlan, plan_folds
 from hpa_data.reader.reader import PendingBatch, Reader
-from hpa_data.store.store import Store
+from hpa_data.store.store import Store, open_store
 from hpa_data.system.progress import Progress
 from hpa_model.config import TrainConfig, make_config
+from hpa_model.nets import NETS
+from hpa_model.nets.catalog import Net
 from hpa_model.runs.checkpoint import read_state
 from hpa_model.training.balance import check_mix, check_strata, describe_balance, make_strata
 from hpa_model.training.fit import fit_fold
@@ -24,6 +29,7 @@ from hpa_model.training.run import describe_run, open_run, prepare_backend
 from hpa_model.training.train import train
 from tests.builders import build_store
 from tests.model.stopping import TINY, Killed, assert_same_models, read_weights, stop_at
+from tests.model.training.conftest import build_tiny
 
 PARTS = ("train", "external", "augmented")
 CLASSES = ("often", "seldom", "once", "never")
@@ -39,6 +45,13 @@ CONFIG = dataclasses.replace(
     TINY,
     **{"parts": PARTS, "sampling": "balanced", "mix": {"train": 2, "external": 1}, "class_weights": "balanced"},
     **{"epochs": 3, "batch_size": 9, "image_size": 16, "deterministic": True},
+)
+
+# Makes two devices of the CPU, before anything else uses it.
+SPLIT_CPU = (
+    "import tensorflow as tf; "
+    "cpu = tf.config.list_physical_devices('CPU')[0]; "
+    "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)"
 )
 
 
@@ -136,17 +149,39 @@ def test_a_training_with_sampling_resumes_within_an_epoch(
         assert (one == other).all()
 
 
-@pytest.mark.slow
-def test_a_run_with_sampling_is_killed_four_times_and_ends_with_the_same_weights(cells: Store, tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, folds=2, keep="highest_macro_f1", ema=0.9, accumulate_batches=2)
+def kill_and_resume(path: str, folder: str, devices: str) -> None:
+    """Compare a training that is killed four times with one that is not. Called in a process of its own."""
+    NETS["tiny"] = Net(build=build_tiny, summary="of these tests", min_size=lambda **_: 3)
+    store, whole, out = open_store(path), Path(folder, "whole"), Path(folder, "run")
+    config = dataclasses.replace(CONFIG, batch_size=8, devices=int(devices), ema=0.9, accumulate_batches=2)
     notes: list[str] = []
-    train(cells, config, tmp_path / "whole", progress=Progress(note=notes.append))
+    train(store, config, whole, progress=Progress(note=notes.append))
     assert sum(note.startswith("Sampling: balanced") for note in notes) == 1
     for batch in (1, 4, 3, 9):
         with pytest.raises(Killed):
-            train(cells, config, tmp_path / "run", progress=stop_at(batch), checkpointing=Checkpointing(checkpoint_s=0))
-    train(cells, config, tmp_path / "run")
-    assert_same_models(tmp_path / "whole", tmp_path / "run")
+            train(store, config, out, progress=stop_at(batch), checkpointing=Checkpointing(checkpoint_s=0))
+    train(store, config, out)
+    assert_same_models(whole, out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "devices"), [("tensorflow", 1), ("tensorflow", 2), ("jax", 1)])
+def test_a_run_with_sampling_is_killed_four_times_and_ends_with_the_same_weights(
+    backend: str, devices: int, cells: Store, tmp_path: Path
+) -> None:
+    pytest.importorskip(backend)
+    script = "import sys; from tests.model.training import test_balance; test_balance.kill_and_resume(*sys.argv[1:])"
+    if devices > 1:
+        script = f"{SPLIT_CPU}; {script}"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(cells.path), str(tmp_path), str(devices)],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_resumes_only_with_the_sampling_that_it_began_with(cells: Store, tmp_path: Path) -> None:
@@ -183,7 +218,10 @@ def test_copies_count_with_the_part_of_their_parents_unless_they_are_samples_of_
     ("settings", "message"),
     [
         ({"mix": {"train": 1, "extrenal": 1}}, "mix must name parts that are trained on.*Did you mean 'external'"),
-        ({"mix": {"train": 1, "external": 1, "other": 1}}, r"Add it to the parts \(--part other\)"),
+        (
+            {"mix": {"train": 1, "external": 1, "other": 1}},
+            r"Train on other, too \(--part other\), or leave it out of mix \(--mix train=1,external=1\)",
+        ),
         ({"mix": {"train": 1}}, "mix must name all parts that are trained on, train, external.*Give external"),
         ({"mix": dict.fromkeys(PARTS, 1)}, "mix must not name parts of copies.*Leave augmented out of it"),
         ({"mix": {"train": 1, "augmented": 1}, "legacy_leak": True}, "mix must name all parts.*Give external"),
