@@ -43,6 +43,7 @@ _PARTS = list(DEFAULTS.parts)
 _OF_SEARCHING = (
     *("out", "recipe", "setting", "trials", "metric", "method", "search_seed", "prune", "weights", "model", "parts"),
     *("folds", "epochs", "image_size", "cache", "cache_gib", "checkpoint_minutes", "allow_unlabeled", "retry_failed"),
+    "give_up",
 )
 
 
@@ -106,6 +107,12 @@ def sweep(
     epochs: Epochs = DEFAULTS.epochs,
     image_size: ImageSize = str(DEFAULTS.image_size),
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run trials that failed again.")] = False,
+    give_up: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N", help="Let trial N fail: one that ends its process each time, by taking all memory; repeatable."
+        ),
+    ] = None,
     cache: CacheKind = "none",
     cache_gib: CacheGib = None,
     checkpoint_minutes: CheckpointMinutes = 10,
@@ -130,6 +137,10 @@ def sweep(
         missing = "vary" if vary is None else "out"
         example = "--vary learning_rate=log:1e-4..1e-2" if vary is None else "--out sweep"
         raise InputError(f"{missing} must be given with a store. Received: none. Pass {example}, for example.")
+    if is_sweep(Path(store)):
+        raise InputError(
+            f"STORE must be a store. Received: {store}, the folder of a search. Pass the store, with --out {store}."
+        )
     check_cache(ctx, cache, cache_gib)
     with quiet():
         from hpa_model.backend import describe_device
@@ -153,6 +164,7 @@ def sweep(
             out,
             options=dataclasses.replace(options, progress=shown),
             retries_failed=retry_failed,
+            given_up=give_up or (),
             on_begin=_print_begin,
             on_end=_print_end,
         )
@@ -231,9 +243,9 @@ def _show_study(study: "Study", out: Path, *, as_json: bool) -> None:
         note = f"No figures. {describe_os_error(error)}"
     best = study.best
     lines = [describe_metric(study), "", _escape_lines(draw_table(study)), ""]
-    left = study.n_trials - len(study.trials)
+    left = study.n_trials - sum(trial.state != "running" for trial in study.trials)
     if left > 0:
-        lines.append(f"{left} trials have not begun. Run the same command to go on.")
+        lines.append(f"Not finished: {left} of {study.n_trials} trials. Run the same command to go on.")
     lines += map(escape, list_failures(study))
     if best is not None:
         lines.append(f"Best run: {trial_folder(out, best.number)}")

@@ -78,6 +78,8 @@ def plan_study(
             f"trials must be at most {MAX_TRIALS}. Received: {n_trials} combinations. Vary less, or pass --trials."
         )
     _check_metric(metric, prune, space)
+    if chosen != "grid" or prune != "none":
+        import optuna  # noqa: F401 - if it is missing, the user should know it now
     common = _pick_common(settings, space)
     config = configure_data(common)
     location = store.location

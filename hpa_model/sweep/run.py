@@ -1,7 +1,7 @@
 """Running a search: each trial is a run like any other, trained here, and pruned if it is hopeless."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -51,6 +51,7 @@ def run_sweep(
     *,
     options: TrialOptions | None = None,
     retries_failed: bool = False,
+    given_up: Sequence[int] = (),
     on_begin: Callable[[Study, Trial], None] = _ignore_trial,
     on_end: Callable[[Study, Trial], None] = _ignore_trial,
 ) -> Study:
@@ -64,8 +65,8 @@ def run_sweep(
     out : Path
         The folder to make, or to go on in.
     options : TrialOptions, optional
-    retries_failed : bool
-        Whether trials that failed run again.
+    retries_failed, given_up
+        See `study.open_study`.
     on_begin, on_end : function of (Study, Trial), optional
         Called before and after each trial of this process.
 
@@ -81,7 +82,7 @@ def run_sweep(
         One that cannot be trained with its settings fails, and the search goes on.
     """
     options = options or TrialOptions()
-    open_study(out, wanted, retries_failed=retries_failed)
+    open_study(out, wanted, retries_failed=retries_failed, given_up=given_up)
     while True:
         with contextlib.ExitStack() as held:
             taken = take_trial(out, held, choose_settings)

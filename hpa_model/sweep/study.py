@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -155,7 +155,7 @@ def _hash(raw: Any) -> str:
     return hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
 
 
-def open_study(out: Path, wanted: Study, *, retries_failed: bool = False) -> Study:
+def open_study(out: Path, wanted: Study, *, retries_failed: bool = False, given_up: Sequence[int] = ()) -> Study:
     """Begin a study, or join one that was begun with the same settings.
 
     Parameters
@@ -166,11 +166,14 @@ def open_study(out: Path, wanted: Study, *, retries_failed: bool = False) -> Stu
         Without trials.
     retries_failed : bool
         Whether trials that failed run again.
+    given_up : sequence of int
+        Trials that are not resumed, such as one that takes all memory, so that the system kills its process each time.
 
     Raises
     ------
     InputError
-        If the folder is of something else, or of a study that differs; nothing is written then.
+        If the folder is of something else, or of a study that differs, or a trial cannot be given up; nothing is
+        written then.
     """
     check_output_folder(out)
     with _hold_study(out):
@@ -188,11 +191,31 @@ def open_study(out: Path, wanted: Study, *, retries_failed: bool = False) -> Stu
             if retries_failed:
                 again = [replace(t, state="running", reason="") if t.state == "failed" else t for t in study.trials]
                 study = replace(study, trials=tuple(again))
+        study = _give_up(out, study, given_up)
         refuse_linked_folders(out)
         remove_abandoned(out)
         _write_study(out, study)
         (out / _TRIALS).mkdir(exist_ok=True)
     return study
+
+
+def _give_up(out: Path, study: Study, numbers: Sequence[int]) -> Study:
+    """Let trials fail that were begun and that nobody works on."""
+    trials = list(study.trials)
+    for number in numbers:
+        if not 0 <= number < len(trials) or trials[number].state != "running":
+            state = trials[number].state if 0 <= number < len(trials) else "not begun"
+            raise InputError(
+                f"give-up must be a trial that was begun and has not ended. Received: {number}, which is {state}. `hpa "
+                f"sweep {out}` lists the trials."
+            )
+        with contextlib.ExitStack() as held:
+            if not _claim(out, number, held):
+                raise InputError(
+                    f"Cannot give up trial {number}: another process works on it. Stop that process first."
+                )
+        trials[number] = replace(trials[number], state="failed", reason="It was given up, by --give-up.")
+    return replace(study, trials=tuple(trials))
 
 
 @contextlib.contextmanager

@@ -34,9 +34,10 @@ def describe_skill(study: Study) -> str:
     best = study.best
     if best is None or best.score is None or best.no_skill is None or best.score > best.no_skill:
         return ""
+    chance = ", and the order of the trials is chance" if len(study.list_finished()) > 1 else ""
     return (
-        f"No trial shows skill: scores without it reach {best.no_skill:.4f}, and the order of the trials is chance. "
-        "Train for more epochs, or on more samples."
+        f"No trial shows skill: scores without it reach {best.no_skill:.4f}{chance}. Train for more epochs, or on more "
+        "samples."
     )
 
 

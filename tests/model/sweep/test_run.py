@@ -90,6 +90,7 @@ def test_the_command_shows_a_search(sweep: Path, hpa: Hpa) -> None:
         assert (sweep / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     shown = json.loads(hpa("sweep", sweep, "--json").out)
     assert (shown["best"], shown["metric"], len(shown["trials"])) == (study.best.number, study.metric, 2)
+    assert_refused(hpa("sweep", sweep, "--vary", "l2=0,1", "--out", "a"), f"Pass the store, with --out {sweep}.")
     assert_refused(hpa("sweep", sweep, "--trials", 3), "Cannot use --trials: it has no effect where a search is shown.")
 
 

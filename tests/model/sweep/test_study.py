@@ -62,6 +62,25 @@ def test_more_trials_may_be_asked_for_and_those_that_failed_may_run_again(plan: 
         assert take(tmp_path, held) == first
 
 
+def test_a_trial_that_nobody_works_on_may_be_given_up(plan: Plan, tmp_path: Path) -> None:
+    open_study(tmp_path, plan())
+    with contextlib.ExitStack() as held:
+        assert take(tmp_path, held) is not None
+        with pytest.raises(InputError, match="Cannot give up trial 0: another process works on it."):
+            open_study(tmp_path, plan(), given_up=[0])
+    for number, state in ((1, "not begun"), (-1, "not begun")):
+        with pytest.raises(InputError, match=f"give-up must be a trial .* Received: {number}, which is {state}."):
+            open_study(tmp_path, plan(), given_up=[number])
+    study = open_study(tmp_path, plan(), given_up=[0])
+    assert (study.trials[0].state, study.trials[0].reason) == ("failed", "It was given up, by --give-up.")
+    with pytest.raises(InputError, match="Received: 0, which is failed."):
+        open_study(tmp_path, plan(), given_up=[0])
+    with contextlib.ExitStack() as held:
+        taken = take(tmp_path, held)
+        assert taken is not None
+        assert taken.number == 1
+
+
 @pytest.mark.parametrize(
     ("vary", "asked", "message"),
     [
