@@ -13,17 +13,15 @@ from hpa_model.runs.check import verify_run
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.history import find_kept, read_history
 from hpa_model.sweep.run import TrialOptions, run_sweep
-from hpa_model.sweep.study import Study, read_study, trial_folder
-from hpa_model.sweep.table import describe_caution, draw_table
+from hpa_model.sweep.study import Trial, read_study, trial_folder
+from hpa_model.sweep.table import describe_caution, describe_skill, draw_table
 from hpa_model.training.job import Checkpointing
-from tests.builders import Hpa, assert_refused
+from tests.builders import Ended, Hpa, assert_refused
 from tests.model.stopping import Killed, stop_at
-from tests.model.sweep.conftest import Plan
+from tests.model.sweep.conftest import SETTINGS, Plan
 
-
-def strip_time(study: Study) -> list[object]:
-    """Return the trials without the seconds that they took."""
-    return [dataclasses.replace(trial, seconds=0) for trial in study.trials]
+# The first needs a weight decay, so that its trial fails.
+VARY = "optimizer=adamw,sgd"
 
 
 @pytest.fixture(scope="module")
@@ -32,41 +30,64 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sweep(store: Store, plan: Plan, folder: Path) -> Path:
-    """Hold a search of two trials that was not interrupted."""
-    if not (folder / "whole").exists():
-        run_sweep(store, plan(), folder / "whole")
-    return folder / "whole"
+def words(store: Store, folder: Path) -> tuple[object, ...]:
+    """Hold the words of a command that searches."""
+    given = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    return ("sweep", store.path, *given, "--vary", VARY, "--out", folder / "sweep")
 
 
-def test_each_trial_is_a_run_and_the_best_is_a_recipe(sweep: Path) -> None:
+@pytest.fixture
+def searched(words: tuple[object, ...], folder: Path, hpa: Hpa) -> Ended:
+    """Tell how that command ended."""
+    path = folder / "ended.json"
+    if not path.exists():
+        path.write_text(json.dumps(hpa(*words)))
+    return Ended(*json.loads(path.read_text()))
+
+
+@pytest.fixture
+def sweep(searched: Ended, folder: Path) -> Path:
+    """Hold the folder of a search of two trials that was not interrupted."""
+    assert searched.status == 1
+    return folder / "sweep"
+
+
+def test_a_trial_that_is_refused_fails_with_its_reason_and_the_search_goes_on(sweep: Path, searched: Ended) -> None:
+    failed, finished = read_study(sweep).trials
+    assert (failed.state, finished.state) == ("failed", "finished")
+    assert failed.reason.startswith("weight_decay must be above 0 with optimizer=adamw.")
+    assert f"\nTrial 0 failed: {failed.reason}\n" in searched.out
+    assert "Trial 0 of 2: optimizer=adamw\n" in searched.err
+    assert f"\nTrial 1 finished  val_macro_f1_best {finished.score:.4f}, the best so far\n" in searched.err
+
+
+def test_a_trial_is_a_run_and_the_best_is_a_recipe(sweep: Path) -> None:
     study = read_study(sweep)
-    assert [trial.state for trial in study.trials] == ["finished", "finished"]
-    for trial in study.trials:
-        run = trial_folder(sweep, trial.number)
-        assert (verify_run(run).findings, verify_run(run).unsealed) == ((), ())
-        config = read_run(run).config
-        assert config.learning_rate == trial.settings["learning_rate"]
-        kept = [find_kept(history, config.keep).val_macro_f1_best for history in read_history(run, 2)]
-        assert trial.score == sum(kept) / 2
-        assert json.loads((run / "trial.json").read_text()) == dataclasses.asdict(trial)
-    assert study.best is not None
-    assert study.best.score == max(trial.score or 0 for trial in study.trials)
-    recipe = make_config(load_recipe(sweep / "best.toml"))
-    assert recipe == read_run(trial_folder(sweep, study.best.number)).config
-    assert "the best of 2 finished trials of 2." in (sweep / "best.toml").read_text()
+    trial = study.trials[1]
+    assert study.best == trial
+    run = trial_folder(sweep, 1)
+    assert (verify_run(run).findings, verify_run(run).unsealed) == ((), ())
+    config = read_run(run).config
+    assert config == make_config(SETTINGS | {"optimizer": "sgd"})
+    kept = [find_kept(history, config.keep).val_macro_f1_best for history in read_history(run, 2)]
+    assert trial.score == sum(kept) / 2
+    assert json.loads((run / "trial.json").read_text()) == dataclasses.asdict(trial)
+    assert make_config(load_recipe(sweep / "best.toml")) == config
+    assert "the best of 1 finished trials of 2." in (sweep / "best.toml").read_text()
 
 
-def test_a_finished_search_does_nothing_more(sweep: Path, store: Store, plan: Plan) -> None:
-    before = {path: path.stat().st_mtime_ns for path in sweep.rglob("trials/**/*") if path.is_file()}
-    assert run_sweep(store, plan(), sweep) == read_study(sweep)
-    assert {path: path.stat().st_mtime_ns for path in sweep.rglob("trials/**/*") if path.is_file()} == before
+def test_a_finished_search_does_nothing_more(sweep: Path, words: tuple[object, ...], hpa: Hpa) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (sweep / "trials").rglob("*")}
+    ended = hpa(*words)
+    assert ended.status == 1  # what failed is listed again
+    assert "Trial" not in ended.err
+    assert {path: path.stat().st_mtime_ns for path in (sweep / "trials").rglob("*")} == before
 
 
 def test_a_search_that_was_stopped_in_a_trial_goes_on_with_it_and_ends_the_same(
     sweep: Path, store: Store, plan: Plan, tmp_path: Path
 ) -> None:
-    wanted = plan("learning_rate=0.01")
+    wanted = plan("optimizer=sgd")
     options = TrialOptions(progress=stop_at(4), checkpointing=Checkpointing(checkpoint_s=0))  # in fold 1
     with pytest.raises(Killed):
         run_sweep(store, wanted, tmp_path, options=options)
@@ -74,48 +95,44 @@ def test_a_search_that_was_stopped_in_a_trial_goes_on_with_it_and_ends_the_same(
     steps: list[int] = []
     again = run_sweep(store, wanted, tmp_path, options=TrialOptions(progress=Progress(advance=steps.append)))
     assert steps == [3]  # the images of the last of four steps
-    assert strip_time(again) == strip_time(read_study(sweep))[:1]
+    assert [dataclasses.replace(trial, number=1, seconds=0) for trial in again.trials] == [
+        dataclasses.replace(read_study(sweep).trials[1], seconds=0)
+    ]
     assert [path.name for path in (tmp_path / "trials").iterdir()] == ["000"]
 
 
 def test_the_command_shows_a_search(sweep: Path, hpa: Hpa) -> None:
-    ended = hpa("sweep", sweep)
-    study = read_study(sweep)
-    assert study.best is not None
+    ended, study = hpa("sweep", sweep), read_study(sweep)
     assert ended.status == 0
     assert draw_table(study) in ended.out
-    assert f"Best run: {trial_folder(sweep, study.best.number)}\nBest recipe: {sweep / 'best.toml'}\n" in ended.out
-    assert describe_caution(study, sweep) in ended.out
+    assert f"Best run: {trial_folder(sweep, 1)}\nBest recipe: {sweep / 'best.toml'}\n" in ended.out
     for name in ("settings", "history"):
         assert (sweep / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     shown = json.loads(hpa("sweep", sweep, "--json").out)
-    assert (shown["best"], shown["metric"], len(shown["trials"])) == (study.best.number, study.metric, 2)
+    assert (shown["best"], shown["metric"], len(shown["trials"])) == (1, study.metric, 2)
     assert_refused(hpa("sweep", sweep, "--vary", "l2=0,1", "--out", "a"), f"Pass the store, with --out {sweep}.")
     assert_refused(hpa("sweep", sweep, "--trials", 3), "Cannot use --trials: it has no effect where a search is shown.")
 
 
-def test_the_command_goes_on_and_lists_what_failed(sweep: Path, store: Store, hpa: Hpa, tmp_path: Path) -> None:
-    words = ("sweep", store.path, "--model", "tiny", "--folds", 2, "--epochs", 1, "--image-size", 16)
-    more = (
-        "--set",
-        "batch_size=3",
-        "--set",
-        "min_last_batch=1",
-        "--set",
-        "duplicates=ignore",
-        "--set",
-        "deterministic=true",
+def test_the_best_of_several_is_called_optimistic_and_one_without_skill_is_called_so(
+    plan: Plan, tmp_path: Path
+) -> None:
+    trials = [
+        Trial(number=n, settings={"learning_rate": 0.1 + n}, state="finished", score=score, no_skill=0.3)
+        for n, score in enumerate((0.2, 0.4))
+    ]
+    study = plan("learning_rate=0.01,0.1", settings={"seed": 3})
+    both = dataclasses.replace(study, trials=tuple(trials))
+    assert describe_caution(both, tmp_path).startswith(
+        "The best of 2 scores is optimistic: it was chosen for being the"
     )
-    ended = hpa(*words, *more, "--vary", "learning_rate=0.01,0.1", "--out", sweep)
-    assert ended.status == 0
-    assert "Trial" not in ended.err
-    vary = ("--vary", "optimizer=adamw,sgd", "--out", tmp_path)  # adamw needs a weight decay
-    ended = hpa(*words, *more, *vary)
-    assert ended.status == 1
-    assert "\nTrial 0 failed: weight_decay must be above 0 with optimizer=adamw." in ended.out
-    assert "Trial 1 of 2: optimizer=sgd\n" in ended.err
-    assert [trial.state for trial in read_study(tmp_path).trials] == ["failed", "finished"]
-    assert load_recipe(tmp_path / "best.toml")["optimizer"] == "sgd"
+    assert f"hpa train STORE --recipe {tmp_path / 'best.toml'} --set seed=4 --out RUN" in describe_caution(
+        both, tmp_path
+    )
+    assert describe_skill(both) == ""
+    one = dataclasses.replace(study, trials=tuple(trials[:1]))
+    assert describe_caution(one, tmp_path) == ""
+    assert describe_skill(one).startswith("No trial shows skill: scores without it reach 0.3000.")
 
 
 @pytest.mark.parametrize(
