@@ -4,7 +4,7 @@ So rare classes can be drawn more often than others, and parts in given proporti
 of (seed, epoch) alone.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -169,16 +169,28 @@ def stratify(
             f"labels must have the shape (samples, classes). Received: an array of shape {given.shape}. Pass one row "
             "of 0 and 1 for each sample."
         )
-    of_parts = np.zeros(len(given), np.int64) if parts is None else np.asarray(parts, np.int64)
+    of_parts = np.zeros(len(given), np.int64) if parts is None else np.asarray(parts)
+    if of_parts.shape != (len(given),):
+        raise ValueError(
+            f"parts must have one number for each of {len(given)} samples. Received: an array of shape "
+            f"{of_parts.shape}. Pass the part of each row of labels."
+        )
     classes = find_rarest(given) if power else np.zeros(len(given), np.int64)
     n_classes = given.shape[1] + 1
     pairs, of, sizes = np.unique(of_parts * n_classes + classes, return_inverse=True, return_counts=True)
-    shares = sizes.astype(np.float64) ** (1 - power)
-    of_strata = pairs // n_classes
-    if part_shares is not None:
-        wanted = np.asarray(part_shares, np.float64)
-        shares *= (wanted / np.bincount(of_strata, weights=shares, minlength=len(wanted)))[of_strata]
-    return Strata(of=of.astype(np.int64), shares=shares, parts=of_strata)
+    strata = Strata(of=of, shares=sizes ** (1.0 - power), parts=pairs // n_classes)
+    return strata if part_shares is None else _share_among_parts(strata, np.asarray(part_shares, np.float64))
+
+
+def _share_among_parts(strata: Strata, wanted: npt.NDArray[np.float64]) -> Strata:
+    """Scale the shares of strata so that those of each part add up to what is wanted for it, float64 (P,)."""
+    found = np.bincount(strata.parts, weights=strata.shares)
+    if wanted.shape != found.shape or not ((wanted > 0) & (wanted < np.inf)).all():
+        raise ValueError(
+            f"part_shares must be a number above 0 for each of {len(found)} parts. Received: {wanted.tolist()}. Leave "
+            "out samples of parts that are not to be drawn."
+        )
+    return replace(strata, shares=strata.shares * (wanted / found)[strata.parts])
 
 
 def find_rarest(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:

@@ -167,6 +167,14 @@ def test_strata_that_do_not_fit_are_refused() -> None:
         Strata(of=np.array([0, 1]), shares=np.array([1.0, 1.0]), parts=np.array([0]))
     with pytest.raises(ValueError, match="power must be from 0 to 1. Received: power=2"):
         stratify([[1, 0]], power=2)
+    labels = [[1, 0], [0, 1], [0, 1]]
+    with pytest.raises(ValueError, match=r"parts must have one number for each of 3 samples"):
+        stratify(labels, power=1, parts=[0, 1])
+    with pytest.raises(ValueError, match="parts must be integers from 0 to 2, each at least once"):
+        stratify(labels, power=1, parts=[0, 2, 2])
+    for shares in ([1], [1, 0], [1, np.nan], [1, 1, 1]):
+        with pytest.raises(ValueError, match=r"part_shares must be a number above 0 for each of 2 parts"):
+            stratify(labels, power=1, parts=[0, 1, 1], part_shares=shares)
     with pytest.raises(ValueError, match=r"labels must have the shape \(samples, classes\)"):
         stratify([1, 0], power=1)
 
