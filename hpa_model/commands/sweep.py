@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from hpa_data.commands.console import escape, progress, quiet, resumable, show
+from hpa_data.commands.console import abbreviate, escape, progress, quiet, resumable, show
 from hpa_data.commands.options import STORE, Json, RetryMinutes, refuse_unused
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RETRY_MINUTES
@@ -246,7 +246,7 @@ def _show_study(study: "Study", out: Path, *, as_json: bool) -> None:
     left = study.n_trials - sum(trial.state != "running" for trial in study.trials)
     if left > 0:
         lines.append(f"Not finished: {left} of {study.n_trials} trials. Run the same command to go on.")
-    lines += map(escape, list_failures(study))
+    lines += abbreviate(list_failures(study))
     if best is not None:
         lines.append(f"Best run: {trial_folder(out, best.number)}")
     if recipe is not None:

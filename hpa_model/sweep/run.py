@@ -23,6 +23,7 @@ from hpa_model.sweep.space import nest_settings
 from hpa_model.sweep.study import Study, Trial, open_study, read_study, record_trial, take_trial, trial_folder
 from hpa_model.sweep.table import write_best
 from hpa_model.training.job import Checkpointing
+from hpa_model.training.objective import REMEDY
 from hpa_model.training.train import describe_missing, train_run
 
 
@@ -131,7 +132,8 @@ class _Worker:
                 is_resumed and not self.has_advanced
             ):
                 raise
-            return replace(self._count(), state="failed", reason=str(error))
+            reason = str(error).removesuffix(REMEDY).rstrip()  # which is one of `hpa train`
+            return replace(self._count(), state="failed", reason=reason)
 
     def _train(self, config: TrainConfig) -> Scores:
         progress = self.options.progress

@@ -13,6 +13,7 @@ from hpa_model.sweep.study import BEST_RECIPE, Study, Trial, trial_folder
 
 # Characters of a line of the table; it is wider where a setting needs more, and never wrapped.
 MAX_WIDTH = 400
+MAX_ROWS = 50
 
 
 def order_trials(study: Study) -> list[Trial]:
@@ -59,8 +60,8 @@ def list_failures(study: Study) -> list[str]:
     return [f"Trial {trial.number} failed: {trial.reason}" for trial in study.trials if trial.state == "failed"]
 
 
-def draw_table(study: Study) -> str:
-    """Draw the table of the trials."""
+def draw_table(study: Study, *, limit: int = MAX_ROWS) -> str:
+    """Draw the table of the trials, of many the first ones and how many more there are."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -72,7 +73,8 @@ def draw_table(study: Study) -> str:
         is_number = name in {"trial", study.metric, "epochs", "seconds"}
         table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True)
     best = study.best
-    for trial in order_trials(study):
+    trials = order_trials(study)
+    for trial in trials[:limit]:
         score = "" if trial.score is None else f"{trial.score:.4f}"
         cells = [
             *(str(trial.number), "best" if trial == best else trial.state),
@@ -83,7 +85,9 @@ def draw_table(study: Study) -> str:
         table.add_row(*map(Text, cells))
     screen = io.StringIO()
     Console(file=screen, width=MAX_WIDTH, color_system=None, emoji=False, highlight=False).print(table)
-    return "\n".join(line.rstrip() for line in screen.getvalue().rstrip().splitlines())
+    lines = [line.rstrip() for line in screen.getvalue().rstrip().splitlines()]
+    rest = len(trials) - limit
+    return "\n".join([*lines, f"… and {rest} more, see --json"] if rest > 0 else lines)
 
 
 def merge_best(study: Study, trial: Trial) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import pytest
 from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
 from hpa_model.config import load_recipe, make_config
+from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.check import verify_run
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.history import find_kept, read_history
-from hpa_model.sweep.run import TrialOptions, run_sweep
+from hpa_model.sweep.run import TrialOptions, measure_run, run_sweep
 from hpa_model.sweep.study import Trial, read_study, trial_folder
 from hpa_model.sweep.table import describe_caution, describe_skill, draw_table
 from hpa_model.training.job import Checkpointing
@@ -71,6 +72,8 @@ def test_a_trial_is_a_run_and_the_best_is_a_recipe(sweep: Path) -> None:
     assert config == make_config(SETTINGS | {"optimizer": "sgd"})
     kept = [find_kept(history, config.keep).val_macro_f1_best for history in read_history(run, 2)]
     assert trial.score == sum(kept) / 2
+    scores = score_run(run)
+    assert measure_run(run, "macro_f1", scores) == (scores.headline, scores.no_skill["macro_f1_cross_fitted"].high)
     assert json.loads((run / "trial.json").read_text()) == dataclasses.asdict(trial)
     assert make_config(load_recipe(sweep / "best.toml")) == config
     assert "the best of 1 finished trials of 2." in (sweep / "best.toml").read_text()
@@ -132,7 +135,9 @@ def test_the_best_of_several_is_called_optimistic_and_one_without_skill_is_calle
     assert describe_skill(both) == ""
     one = dataclasses.replace(study, trials=tuple(trials[:1]))
     assert describe_caution(one, tmp_path) == ""
-    assert describe_skill(one).startswith("No trial shows skill: scores without it reach 0.3000.")
+    *_, best, rest = draw_table(both, limit=1).splitlines()
+    assert best.split() == ["1", "best", "0.4000", "1.1", "0", "0"]
+    assert rest == "… and 1 more, see --json"
 
 
 @pytest.mark.parametrize(
