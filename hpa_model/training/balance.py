@@ -131,7 +131,7 @@ def describe_balance(
     counts, sizes = strata.count(sampler.n_images), strata.sizes
     n_times = int((-(-counts // sizes)).max())
     mix = f", mix {format_mix(config.mix)}" if parts else ""
-    others = ", others differ a little" if plan.n_folds > 1 else ""
+    others = " (other folds differ)" if plan.n_folds > 1 else ""
     repeats = f", each up to {n_times} times" if n_times > 1 else ""
     return [
         f"Sampling: {config.sampling}{mix}. Fold {fold.number}{others}: {sampler.n_images:,} images per epoch, of "

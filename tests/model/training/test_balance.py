@@ -130,7 +130,7 @@ def test_a_training_draws_what_its_table_says(whole: tuple[Path, np.ndarray], ce
     for name, numbers in counts.items():
         assert rows[name] == " to ".join(map(str, sorted({int(numbers.min()), int(numbers.max())})))
     assert counts["(part external)"].tolist() == [round(n_images / 3)] * 3
-    assert table[0].startswith("Sampling: balanced, mix train=2,external=1. Fold 0, others differ a little: ")
+    assert table[0].startswith("Sampling: balanced, mix train=2,external=1. Fold 0 (other folds differ): ")
     assert f"{n_images} images per epoch" in table[0]
     assert "Without samples in this training: never" in table[-1]
 
