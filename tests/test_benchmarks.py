@@ -153,3 +153,12 @@ def test_the_benchmark_of_symmetries_prints_every_way() -> None:
         "turned, then resized",
         "resized, then turned",
     ]
+
+
+@pytest.mark.slow  # it traces a graph for each operation
+def test_the_benchmark_of_augmentation_on_the_device_prints_every_policy_and_operation() -> None:
+    sizes = ["--model", "gapnet-pl", "--pixels", "32", "--image-size", "16", "--batch", "2", "--steps", "1"]
+    lines = run("device_augment", *sizes, "--rounds", "1").splitlines()
+    assert lines[0].startswith("gapnet-pl at 16 x 16 on tensorflow")
+    assert sum(line.startswith("step, ") for line in lines) == 5
+    assert sum(line.startswith("alone, ") for line in lines) == 4 + 14

@@ -14,6 +14,7 @@ BOTH = {"mixup": {"p": 0.5}, "cutmix": {"p": 0.5}}
 SETTINGS: dict[str, str | dict] = {
     **{name: {name: {}} for name in OPERATIONS if name != "symmetry"},
     **{name: name for name in POLICIES if name not in {"none", "symmetries"}},
+    "some": {"affine": {}, "noise": {}, "mixup": {}},
     "everything": {"policy": "strong", "crop": {}, "blur": {"sigma": [0, 2]}, **BOTH},
 }
 
