@@ -17,6 +17,7 @@ from .options import PolicyName as PolicyName
 from .plan import Augmentation as Augmentation
 from .plan import plan_augmentation as plan_augmentation
 from .policies import POLICIES as POLICIES
+from .policies import describe_setting as describe_setting
 from .policies import find_policy as find_policy
 from .policies import mixes_labels as mixes_labels
 from .versions import make_versions as make_versions

@@ -85,6 +85,32 @@ def find_policy(augment: str | Mapping[str, Any]) -> Policy:
     return policy
 
 
+def describe_setting(augment: str | Mapping[str, Any]) -> str:
+    """Describe a setting in a few words.
+
+    Examples
+    --------
+    >>> describe_setting({"policy": "symmetries", "blur": {"p": 0.5, "sigma": [0, 2]}, "mixup": {}})
+    'symmetries, with blur (p=0.5, sigma=0 to 2) and mixup'
+    """
+    if isinstance(augment, str):
+        return augment
+    named = []
+    for name, wanted in augment.items():
+        if name != POLICY_KEY:
+            values = [f"{key}={_as_words(value)}" for key, value in wanted.items()]
+            named.append(f"{name} ({', '.join(values)})" if values else name)
+    words = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+    policy = augment.get(POLICY_KEY, "none")
+    return words if policy == "none" else f"{policy}, with {words}" if words else policy
+
+
+def _as_words(value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return _as_toml(value)
+    return (" to " if all(_is_number(each) for each in value) else " or ").join(map(_as_toml, value))
+
+
 def mixes_labels(augment: str | Mapping[str, Any]) -> bool:
     """Tell whether images are mixed with others, so that labels lie between 0 and 1."""
     return any(each.operation.kind == "pair" for step in find_policy(augment) for each in step)

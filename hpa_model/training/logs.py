@@ -12,6 +12,7 @@ from hpa_data.errors import InputError, Notice, first_line
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import decode_record, encode_record
+from hpa_model.augment import describe_setting
 from hpa_model.config import TrainConfig, format_image_size, format_mix
 from hpa_model.config.logs import LOGS, Log
 from hpa_model.runs.checkpoint import TrainingState
@@ -163,5 +164,7 @@ def flatten_settings(config: TrainConfig) -> dict[str, Setting]:
     """Return settings as the scalars and words that tools can list."""
     settings = asdict(config) | {"parts": ",".join(config.parts), "image_size": format_image_size(config.image_size)}
     settings["mix"] = format_mix(config.mix)
+    if config.augment != "none":
+        settings["augment"] = describe_setting(config.augment)
     options = {f"options.{name}": value for name, value in settings.pop("options").items()}
     return {name: value for name, value in (settings | options).items() if isinstance(value, bool | int | float | str)}

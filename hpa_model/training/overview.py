@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from hpa_data.errors import N_EXAMPLES
+from hpa_model.augment import describe_setting
 from hpa_model.backend import describe_device
 from hpa_model.nets.resize import AreaResize
 from hpa_model.runs.checkpoint import START, TrainingState
@@ -54,7 +55,7 @@ def _describe_early(run: OpenRun) -> str:
 
 
 def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model) -> list[str]:
-    """Describe device, data and network in one line each, and how often classes are drawn if that differs.
+    """Describe device, data, network and augmentation in a line each, and how often classes are drawn if that differs.
 
     Parameters
     ----------
@@ -70,6 +71,7 @@ def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model)
         f"Data: {_describe_data(run, folds)}",
         f"Network: {config.model}, {describe_network(network)}; loss {config.loss}, {config.optimizer}, "
         f"learning rate {config.learning_rate:g}{_describe_stages(run)}",
+        *([] if config.augmentation == "none" else [f"Augmentation: {describe_setting(config.augmentation)}"]),
         *describe_balance(config, run.reader, run.plan, folds[0], run.description.classes),
     ]
 
