@@ -9,7 +9,7 @@ from keras import ops
 from hpa_model.augment.draw import Parameter
 from hpa_model.augment.kinds import Call, Frame, Operation
 from hpa_model.augment.pairs import take_partners
-from hpa_model.augment.resample import make_coordinates, take_pixels
+from hpa_model.augment.resample import make_coordinates, take_pixels, turn_coordinates
 from hpa_model.augment.symmetry import apply_symmetry
 
 
@@ -40,23 +40,24 @@ class ApplyRows(keras.layers.Layer):
     def call(self, images: Any, rows: Any) -> Any:
         """Change images, (B, Y, X, C) of any dtype, by rows, float32 (B, P); return float32 of the same shape."""
         images = ops.cast(images, "float32")
-        if self._has_symmetry:
-            images = apply_symmetry(images, rows[:, 0])
-        if any(operation.kind == "move" for operation, _, _ in self._units):
-            coordinates = self._apply("move", make_coordinates(self._frame.size), rows)
+        moves = [each for each in self._units if each[0].kind == "move"]
+        if moves:
+            # From a pixel of the result back to where it comes from: what is applied last comes first.
+            coordinates = make_coordinates(self._frame.size)
+            for each in reversed(moves):
+                coordinates = self._apply(each, coordinates, rows)
+            if self._has_symmetry:
+                coordinates = turn_coordinates(coordinates, rows[:, 0], self._frame.size)
             images = take_pixels(images, coordinates)
-        images = self._apply("gray", images, rows)
+        elif self._has_symmetry:
+            images = apply_symmetry(images, rows[:, 0])
         for each in self._units:
-            if each[0].kind == "pair":
-                images = self._apply_one(each, (images, take_partners(images)), rows)
+            if each[0].kind == "gray":
+                images = self._apply(each, images, rows)
+            elif each[0].kind == "pair":
+                images = self._apply(each, (images, take_partners(images)), rows)
         return images
 
-    def _apply(self, kind: str, changed: Any, rows: Any) -> Any:
-        for each in self._units:
-            if each[0].kind == kind:
-                changed = self._apply_one(each, changed, rows)
-        return changed
-
-    def _apply_one(self, unit: Any, changed: Any, rows: Any) -> Any:
+    def _apply(self, unit: Any, changed: Any, rows: Any) -> Any:
         operation, parameters, (first, end) = unit
         return operation.apply(changed, Call(rows[:, first:end], parameters, self._frame))

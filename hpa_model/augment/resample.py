@@ -7,7 +7,10 @@ from keras import ops
 
 
 class Coordinates(NamedTuple):
-    """Where each pixel of a batch comes from, in pixels of the image before."""
+    """Where each pixel of a batch comes from, in pixels of the image before.
+
+    An operation that is applied after others changes coordinates before them.
+    """
 
     y: Any
     """Tensor of float32 that broadcasts to (B, Y, X)."""
@@ -53,6 +56,17 @@ def take_pixels(images: Any, coordinates: Coordinates) -> Any:
     upper, lower = (take(row, columns[0]) * (1 - share_x) + take(row, columns[1]) * share_x for row in rows)
     moved = upper * (1 - share_y) + lower * share_y
     return moved if coordinates.inside is None else moved * coordinates.inside[..., None]
+
+
+def turn_coordinates(coordinates: Coordinates, codes: Any, size: tuple[int, int]) -> Coordinates:
+    """Take pixels from where they are before a flip or rotation, see `symmetry.apply_symmetry`, exactly."""
+    codes = ops.cast(codes, "int32")[:, None, None]
+    y, x = coordinates.y, coordinates.x
+    if size[0] == size[1]:
+        y, x = ops.where(codes // 4 == 1, x, y), ops.where(codes // 4 == 1, y, x)
+    y = ops.where(codes % 2 == 1, size[0] - 1.0 - y, y)
+    x = ops.where(codes // 2 % 2 == 1, size[1] - 1.0 - x, x)
+    return Coordinates(y, x, coordinates.inside)
 
 
 def reflect(coordinates: Any, n: int) -> Any:

@@ -196,6 +196,38 @@ def test_mixed_images_are_those_of_the_formula() -> None:
     assert (mixed[1] == images[1]).all()
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (48, 64)])
+def test_moves_follow_one_another_with_one_interpolation(shape: tuple[int, int]) -> None:
+    y, x = np.mgrid[: shape[0], : shape[1]] / 64
+    images = np.repeat((127 + 90 * np.sin(5 * x + 3 * y) * np.cos(4 * y))[None, ..., None], 4, axis=0).repeat(
+        4, axis=-1
+    )
+    images[:, :8] = 0  # tells one side from another
+    names = ["turn", "mirror", "crop", "affine", "elastic"]
+    table = {"mirror": {}, "turn": {}, "elastic": {"alpha": 20, "sigma": 8}, "affine": {}, "crop": {}}
+    keys = np.arange(4)
+    plans = [plan_augmentation(each, CHANNELS, (*shape, 4), shape, seed=5) for each in ({n: table[n]} for n in names)]
+    whole = plan_augmentation({name: table[name] for name in names}, CHANNELS, (*shape, 4), shape, seed=5)
+    one_by_one = images.astype(np.float32)
+    for each in plans:
+        one_by_one = np.asarray(each.make_layer()(one_by_one, each.draw(keys, 0)[0]))
+    at_once = np.asarray(whole.make_layer()(images.astype(np.float32), whole.draw(keys, 0)[0]))
+    assert np.abs(at_once - images).mean() > 20
+    # Where the image is smooth, several interpolations give what one does.
+    assert np.median(np.abs(at_once - one_by_one)) < 0.5
+    assert np.mean(np.abs(at_once - one_by_one)) < 3
+
+
+def test_a_symmetry_among_moves_is_exact() -> None:
+    images = make_images(24, 16)
+    for setting in ({"policy": "symmetries", "crop": {"p": 0}}, {"turn": {}, "mirror": {}, "elastic": {"p": 0}}):
+        moved = plan_augmentation(setting, CHANNELS, (16, 16, 4), (16, 16), seed=2)
+        rows, _ = moved.draw(np.arange(24), 1)
+        expected = [turn_array(image, int(code)) for image, code in zip(images, rows[:, 0], strict=True)]
+        assert len(set(rows[:, 0])) > 3
+        assert (np.asarray(moved.make_layer()(images, rows)) == np.array(expected)).all()
+
+
 def test_what_is_not_drawn_leaves_an_image_exactly_as_it_is() -> None:
     table = {
         name: {"p": 0} for name in ("crop", "affine", "elastic", "blur", "contrast", "brightness", "noise", "drop")
