@@ -23,6 +23,8 @@ from hpa_model.sweep.options import (
 from hpa_model.sweep.space import OPTIONS, Varied, count_points, parse_space
 from hpa_model.sweep.study import Study
 
+_OF_DATA = ("parts", "channels", "folds", "fold_method", "legacy_leak", "seed")
+
 
 def plan_study(
     store: Store,
@@ -99,8 +101,8 @@ def plan_study(
 
 
 def configure_data(settings: Mapping[str, Any]) -> TrainConfig:
-    """Return a configuration of the data that all trials read: their parts and channels."""
-    return make_config({name: value for name, value in settings.items() if name in {"parts", "channels"}})
+    """Return a configuration with the settings of all trials that say which samples are read, and how split."""
+    return make_config({name: value for name, value in settings.items() if name in _OF_DATA})
 
 
 def _pick_common(settings: Mapping[str, Any], space: Sequence[Varied]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from statistics import fmean
 import keras
 
 from hpa_data.errors import InputError, list_causes
+from hpa_data.folds.plan import plan_folds
 from hpa_data.store.store import Store
 from hpa_data.system.lock import LockedError
 from hpa_data.system.progress import SILENT, Progress
@@ -18,10 +19,12 @@ from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.runs.folder import CONFIG_FILE, fold_folder, read_run
 from hpa_model.runs.history import EpochRecord, find_kept, read_epochs, read_history
 from hpa_model.sweep.options import HEADLINE_METRIC
+from hpa_model.sweep.plan import configure_data
 from hpa_model.sweep.sampling import choose_settings, should_prune
 from hpa_model.sweep.space import nest_settings
 from hpa_model.sweep.study import Study, Trial, open_study, read_study, record_trial, take_trial, trial_folder
 from hpa_model.sweep.table import write_best
+from hpa_model.training.data import summarize_data
 from hpa_model.training.job import Checkpointing
 from hpa_model.training.objective import REMEDY
 from hpa_model.training.train import describe_missing, train_run
@@ -83,6 +86,7 @@ def run_sweep(
         One that cannot be trained with its settings fails, and the search goes on.
     """
     options = options or TrialOptions()
+    _check_data(store, configure_data(wanted.settings), options)
     open_study(out, wanted, retries_failed=retries_failed, given_up=given_up)
     while True:
         with contextlib.ExitStack() as held:
@@ -97,6 +101,17 @@ def run_sweep(
         keras.utils.clear_session()  # what Keras keeps of models would add up
         options = replace(options, progress=replace(options.progress, note=SILENT.note))  # the same for all
     return read_study(out)
+
+
+def _check_data(store: Store, config: TrainConfig, options: TrialOptions) -> None:
+    """Refuse samples that no trial could be trained on, which is not for each trial to find; tell what is notable."""
+    data = summarize_data(store, config.parts)
+    if not options.allow_unlabeled:
+        data.refuse_empty_parts()
+    with store.reader(config.parts, channels=config.channels or None) as reader:
+        plan_folds(reader, config.folds, method=config.fold_method, seed=config.seed, legacy_leak=config.legacy_leak)
+    for notice in data.list_notices(legacy_leak=config.legacy_leak):
+        options.progress.note(str(notice))
 
 
 @dataclass(kw_only=True)
