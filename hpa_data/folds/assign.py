@@ -8,6 +8,10 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.folds.options import FoldMethod
 
+# The fold of samples that are not used; and, where there are fewer than two folds, of those that every model is trained
+# on, and none is validated on.
+NOT_USED, TRAINING_ONLY = -1, -2
+
 
 def assign_folds(
     labels: npt.NDArray[np.uint8],
@@ -83,6 +87,66 @@ def assign_folds(
     return folds
 
 
+def hold_out(
+    labels: npt.NDArray[np.uint8],
+    share: float,
+    method: FoldMethod = "stratified",
+    groups: npt.ArrayLike | None = None,
+    seed: int = 0,
+) -> npt.NDArray[np.int64]:
+    """Assign a share of the samples to fold 0, on which the only model is validated, and the others to no fold.
+
+    Parameters
+    ----------
+    labels, method, groups, seed
+        As for `assign_folds`. ``contiguous`` takes the first samples.
+    share : float
+        Of the samples, between 0 and 1. At least one sample, or group, is on either side.
+
+    Returns
+    -------
+    array of int64, shape (N,)
+        0 or `TRAINING_ONLY`. It depends on the arguments alone.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two samples, or groups.
+
+    Examples
+    --------
+    >>> hold_out(np.ones((5, 1), np.uint8), 0.4, method="contiguous")
+    array([ 0,  0, -2, -2, -2])
+    """
+    each = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    columns, members = (labels, each) if groups is None else _describe_groups(labels, each)
+    n_units = len(columns)
+    if n_units < 2:
+        raise InputError(
+            f"Cannot hold out samples for validation: {len(labels)} samples are {n_units} group. Pass --folds 0, which "
+            "validates nothing."
+        )
+    n_held_out = min(max(1, round(share * n_units)), n_units - 1)
+    if method == "contiguous":
+        is_held_out = np.arange(n_units) < n_held_out
+    else:
+        is_held_out = _stratify_share(columns, n_held_out, seed)
+    return np.where(is_held_out, 0, TRAINING_ONLY)[members]
+
+
+def _stratify_share(labels: npt.NDArray[np.uint8], n_held_out: int, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose about so many rows of `labels`, (N, K), with their share of each column, bool (N,)."""
+    from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit  # brings scikit-learn, which takes a second
+
+    splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=n_held_out, random_state=seed)
+    (_, chosen), *_ = splitter.split(labels, _add_unlabeled(labels))
+    is_chosen: npt.NDArray[np.bool_] = np.zeros(len(labels), np.bool_)
+    is_chosen[chosen] = True
+    if is_chosen.all() or not is_chosen.any():  # of very few rows
+        is_chosen = np.arange(len(labels)) < n_held_out
+    return is_chosen
+
+
 def check_n_folds(n_folds: int, n_samples: int, seed: int) -> None:
     """Refuse a number of folds or a seed that `assign_folds` cannot use."""
     if not 2 <= n_folds <= n_samples:
@@ -96,34 +160,45 @@ def check_n_folds(n_folds: int, n_samples: int, seed: int) -> None:
 
 def _stratify(labels: npt.NDArray[np.uint8], n_folds: int, seed: int) -> npt.NDArray[np.int64]:
     """Distribute the columns of `labels`, (N, K), evenly over the folds."""
-    # Samples without a class are a class, too, or the stratifier would not distribute them.
-    unlabeled = (labels.sum(axis=1) == 0).astype(np.uint8)
     folds = np.empty(len(labels), np.int64)
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # brings scikit-learn, which takes a second
 
     splitter = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
-    for fold, (_, validation) in enumerate(splitter.split(labels, np.column_stack([labels, unlabeled]))):
+    for fold, (_, validation) in enumerate(splitter.split(labels, _add_unlabeled(labels))):
         folds[validation] = fold
     return folds
+
+
+def _add_unlabeled(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Add a class of the samples without one to labels: the stratifier would not distribute them otherwise."""
+    return np.column_stack([labels, (labels.sum(axis=1) == 0).astype(np.uint8)])
 
 
 def _stratify_groups(
     labels: npt.NDArray[np.uint8], n_folds: int, groups: npt.NDArray[np.generic], seed: int
 ) -> npt.NDArray[np.int64]:
     """Distribute groups evenly over the folds: by the classes of their samples, and by their size."""
-    _, members = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(members)
-    if len(sizes) < n_folds:
+    columns, members = _describe_groups(labels, groups)
+    if len(columns) < n_folds:
         raise InputError(
-            f"folds must be at most the number of groups, {len(sizes)}. Received: folds={n_folds}. Pass fewer: "
+            f"folds must be at most the number of groups, {len(columns)}. Received: folds={n_folds}. Pass fewer: "
             "samples of one group, such as duplicates, are in one fold."
         )
+    return _stratify(columns, n_folds, seed)[members]
+
+
+def _describe_groups(
+    labels: npt.NDArray[np.uint8], groups: npt.NDArray[np.generic]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return what is distributed of each group, (G, K'), and the group of each sample, int64 (N,)."""
+    _, members = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(members)
     group_labels = np.zeros((len(sizes), labels.shape[1]), np.uint8)
     np.maximum.at(group_labels, members, labels)
     # Each power of two of the size is one more class: folds should have equally many samples, not groups.
     magnitudes = np.log2(sizes).astype(np.int64)
     size_classes = np.eye(magnitudes.max() + 1, dtype=np.uint8)[magnitudes]
-    return _stratify(np.column_stack([group_labels, size_classes]), n_folds, seed)[members]
+    return np.column_stack([group_labels, size_classes]), members
 
 
 def split_fold(
@@ -136,7 +211,7 @@ def split_fold(
     Parameters
     ----------
     folds : array of int64, shape (N,)
-        The fold of each original, negative for those that are not used. Values of copies do not matter.
+        The fold of each original, `TRAINING_ONLY`, or -1 for those that are not used. Values of copies do not matter.
     parents : array of int64, shape (N,)
         The index of each copy's parent; negative for originals. See `reader.Reader`.
     fold : int
@@ -152,7 +227,10 @@ def split_fold(
     (array([1, 2]), array([0]))
     >>> split_fold(np.array([0, 1, 1, -1]), np.array([-1, -1, -1, 0]), 1)
     (array([0, 3]), array([1, 2]))
+    >>> split_fold(np.array([0, -2, -1]), np.array([-1, -1, -1]), 0)
+    (array([1]), array([0]))
     """
     is_copy = parents >= 0
     of_original = np.where(is_copy, folds[parents], folds)
-    return np.flatnonzero((of_original >= 0) & (of_original != fold)), np.flatnonzero((of_original == fold) & ~is_copy)
+    is_used = of_original != NOT_USED
+    return np.flatnonzero(is_used & (of_original != fold)), np.flatnonzero((of_original == fold) & ~is_copy)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import PENDING, is_readable
 from hpa_data.errors import InputError
-from hpa_data.folds.assign import assign_folds, check_n_folds, split_fold
+from hpa_data.folds.assign import NOT_USED, TRAINING_ONLY, assign_folds, check_n_folds, hold_out, split_fold
 from hpa_data.folds.leak_check import NOT_CHECKED, LeakCheck
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.folds.relations import count_duplicates, find_relations, group_same_ids, search_near
@@ -22,9 +22,11 @@ class FoldPlan:
     """The fold of each of N samples."""
 
     n_folds: int
+    """With one, a share of the samples validates the only model; with none, nothing does."""
 
     folds: npt.NDArray[np.int64]
-    """The fold in whose validation set each sample is, shape (N,); -1 for copies and for samples that are not used."""
+    """The fold in whose validation set each sample is, shape (N,); -1 for copies and for samples that are not used;
+    `TRAINING_ONLY` for those that validate no model, where there are fewer than two folds."""
 
     parents: npt.NDArray[np.int64]
     """The index of each copy's parent, shape (N,); negative for all others. With `legacy_leak`, copies are others."""
@@ -34,6 +36,16 @@ class FoldPlan:
 
     leak_check: LeakCheck = NOT_CHECKED
     """Which duplicates were looked for, and kept together."""
+
+    @property
+    def used(self) -> npt.NDArray[np.int64]:
+        """The indices of the originals that are used, ascending."""
+        return np.flatnonzero(self.folds != NOT_USED)
+
+    @property
+    def n_models(self) -> int:
+        """Models that are trained: one per fold, and one without folds."""
+        return max(self.n_folds, 1)
 
     def split(self, fold: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the training and the validation indices of a fold; see `assign.split_fold`."""
@@ -48,6 +60,7 @@ def plan_folds(
     find_groups: Callable[[], npt.NDArray[np.int64]] | None = None,
     seed: int = 0,
     legacy_leak: bool = False,
+    validation: float = 0.0,
 ) -> FoldPlan:
     """Assign the originals of a reader to folds; copies are in training where their parents are.
 
@@ -59,13 +72,15 @@ def plan_folds(
     reader : Reader
         Over parts with labels.
     n_folds, method, seed
-        See `assign.assign_folds`.
+        See `assign.assign_folds`. With one fold, see `assign.hold_out`. With none, no sample is validated.
     find_groups : function, optional
         Returns groups, int64 (N,), that stay together; see `Relations.merge`. By default, those with the same id. It is
         called last, as it may read every image, after everything else was checked; not with `legacy_leak`.
     legacy_leak : bool
         Do what the paper of 2018 probably did: treat copies as independent samples and split all into contiguous
         folds. Its scores are too high: copies of validation samples are in training.
+    validation : float
+        With one fold: the share of the samples in it.
 
     Raises
     ------
@@ -97,10 +112,16 @@ def plan_folds(
     # Copies are appended, as the paper's were, whatever the order of the parts.
     originals = originals[np.argsort(reader.parents[originals] != ORIGINAL, kind="stable")]
     same_id = np.arange(len(reader)) if legacy_leak else group_same_ids(reader)
-    check_n_folds(n_folds, len(np.unique(same_id[originals])), seed)
-    groups = same_id if find_groups is None or legacy_leak else find_groups()
-    folds: npt.NDArray[np.int64] = np.full(len(reader), -1)
-    folds[originals] = _assign(reader.labels[originals], n_folds, method, groups[originals], seed)
+    if n_folds > 1:
+        check_n_folds(n_folds, len(np.unique(same_id[originals])), seed)
+    # Without validation, nothing leaks into it.
+    groups = same_id if find_groups is None or legacy_leak or not n_folds else find_groups()
+    folds: npt.NDArray[np.int64] = np.full(len(reader), NOT_USED)
+    folds[originals] = TRAINING_ONLY
+    if n_folds:
+        folds[originals] = _assign(
+            reader.labels[originals], n_folds, method, groups[originals], seed, validation=validation
+        )
     # A copy that could not be written must not be read, although its parent can.
     parents = np.where(readable, parents, ORIGINAL)
     is_grouped = len(np.unique(groups[originals])) < len(originals)
@@ -108,17 +129,31 @@ def plan_folds(
 
 
 def _assign(
-    labels: npt.NDArray[np.uint8], n_folds: int, method: FoldMethod, groups: npt.NDArray[np.int64], seed: int
+    labels: npt.NDArray[np.uint8],
+    n_folds: int,
+    method: FoldMethod,
+    groups: npt.NDArray[np.int64],
+    seed: int,
+    *,
+    validation: float,
 ) -> npt.NDArray[np.int64]:
     """Assign samples to folds, those with the same value in `groups`, int64 (N,), to the same one."""
+
+    def assign(
+        labels: npt.NDArray[np.uint8], method: FoldMethod, groups: npt.NDArray[np.int64] | None
+    ) -> npt.NDArray[np.int64]:
+        if n_folds == 1:
+            return hold_out(labels, validation, method, groups, seed)
+        return assign_folds(labels, n_folds, method, groups, seed)
+
     _, firsts, members = np.unique(groups, return_index=True, return_inverse=True)
     if method == "grouped-stratified":
-        return assign_folds(labels, n_folds, method, groups, seed)
+        return assign(labels, method, groups)
     if len(firsts) == len(labels):
-        return assign_folds(labels, n_folds, method, None, seed)
+        return assign(labels, method, None)
     if method == "stratified":
-        return assign_folds(labels, n_folds, "grouped-stratified", groups, seed)
-    return assign_folds(labels[firsts], n_folds, method, None, seed)[members]
+        return assign(labels, "grouped-stratified", groups)
+    return assign(labels[firsts], method, None)[members]
 
 
 def plan_training(
@@ -131,6 +166,7 @@ def plan_training(
     seed: int,
     legacy_leak: bool,
     duplicates: DuplicateSearch = "auto",
+    validation: float = 0.0,
     progress: Progress = SILENT,
 ) -> FoldPlan:
     """Assign the samples of a store to folds; duplicates stay in one fold.
@@ -141,7 +177,7 @@ def plan_training(
     parts : sequence of str
     reader : Reader
         Over these parts, in the same order.
-    n_folds, method, seed, legacy_leak
+    n_folds, method, seed, legacy_leak, validation
         See `plan_folds`. Only ``grouped-stratified`` also keeps the fold groups of naming schemes together.
     duplicates, progress
         See `search_near`. With ``exact``, nothing is read but what lies beside the images. With `legacy_leak`, nothing
@@ -166,5 +202,6 @@ def plan_training(
         find_groups=None if duplicates == "ignore" and not is_grouped else find_groups,
         seed=seed,
         legacy_leak=legacy_leak,
+        validation=validation,
     )
     return replace(plan, leak_check=count_duplicates(found[0], reader)) if found else plan

@@ -13,4 +13,5 @@ from . import preview as preview
 from . import recipes as recipes
 from . import sweep as sweep
 from . import train as train
+from . import trained as trained
 from . import verify as verify

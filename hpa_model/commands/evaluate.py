@@ -31,13 +31,12 @@ REPORT_BYTES = 4 * 2**20
 
 def describe_scores(scores: "Scores") -> str:
     """Describe the scores of a run, each with how its thresholds were obtained."""
-    from hpa_model.evaluation.records import THRESHOLDINGS
-
+    samples = "validation" if scores.is_of_one_fold else "out-of-fold"
     lines = [
-        f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} out-of-fold samples",
+        f"Macro-F1 over {len(scores.classes)} classes, {scores.n_samples} {samples} samples",
         f"  {'score':<7}{'95 % interval':<16}{'no skill':<15}thresholds",
     ]
-    for kind in THRESHOLDINGS:
+    for kind in scores.thresholdings:
         lines.append(_describe_score(scores, f"macro_f1_{kind.name}", kind.description.removeprefix("threshold ")))
     for name, label in RANKING_LABELS.items():
         if getattr(scores, name) is not None:
@@ -62,26 +61,24 @@ def _describe_score(scores: "Scores", name: str, words: str) -> str:
 
 def describe_classes(scores: "Scores") -> str:
     """Describe the scores of each class, and of each fold."""
-    from hpa_model.evaluation.records import THRESHOLDINGS
-
-    width = 12
-    labels = "".join(f"{kind.label:>{width}}" for kind in THRESHOLDINGS)
+    width, kinds = 12, scores.thresholdings
+    labels = "".join(f"{kind.label:>{width}}" for kind in kinds)
     lines = [
-        f"{'':<50}{THRESHOLDINGS[0].label:>{width}}{THRESHOLDINGS[0].label:>{width}}{labels}",
+        f"{'':<50}{kinds[0].label:>{width}}{kinds[0].label:>{width}}{labels}",
         f"{'class':<31}{'samples':>8}{'threshold':>11}{'precision':>{width}}{'recall':>{width}}"
-        + f"{'F1':>{width}}" * len(THRESHOLDINGS),
+        + f"{'F1':>{width}}" * len(kinds),
     ]
     for k in scores.shown:
         score = scores.classes[k]
         threshold = "never" if score.support == 0 else f"{score.threshold:.3f}" if score.threshold else "always"
-        values = [score.precision, score.recall, *(getattr(score, f"f1_{kind.name}") for kind in THRESHOLDINGS)]
+        values = [score.precision, score.recall, *(getattr(score, f"f1_{kind.name}") for kind in kinds)]
         columns = "".join(f"{value:>{width}.3f}" for value in values)
         lines.append(f"{k:>2} {escape(score.name):<28}{score.support:>8}{threshold:>11}{columns}")
     if scores.choice:
         lines.append(f"{scores.choice} Pass --json for all.")
     lines.append("")
     for fold in scores.folds:
-        columns = "".join(f"{getattr(fold, f'macro_f1_{kind.name}'):>{width}.3f}" for kind in THRESHOLDINGS)
+        columns = "".join(f"{getattr(fold, f'macro_f1_{kind.name}'):>{width}.3f}" for kind in kinds)
         lines.append(f"{f'macro-F1 of fold {fold.fold}':<31}{fold.n_samples:>8}{'':>{11 + 2 * width}}{columns}")
     return "\n".join(lines)
 
@@ -133,6 +130,10 @@ def describe_comparison(comparison: "Comparison") -> str:
         lines.append(
             "paper: what the paper reports, on Kaggle's test set, by submission; with =, on the fold that its "
             "thresholds were fitted on"
+        )
+    if any(row.folds == 1 for row in comparison.rows):
+        lines.append(
+            "Of a run with one fold, only the validation samples are scored, with thresholds of the other half of them."
         )
     worst = max(comparison.rows, key=lambda row: row.no_skill_high)
     lines.append(
@@ -248,6 +249,15 @@ def compare(
     if out_figure is not None:
         write_output(out_figure, render_file(draw_comparison(comparison), kind))
     show(comparison, as_json, describe_comparison(comparison))
+
+
+def write_final_file(run: Path) -> str:
+    """Write the report of a run without scores, if jinja2 is installed; return a line with its path."""
+    try:
+        from hpa_model.evaluation.report import write_final_report
+    except ImportError as error:
+        return f"No report: {error.name} is missing. Run: pip install '.[figures]', and the same command again."
+    return f"Report: {write_final_report(run)}"
 
 
 def write_report_file(run: Path, store: "Store | None", scores: "Scores", *, files: bool = False) -> str:

@@ -39,6 +39,13 @@ def predict(
             "default, the mean of all.",
         ),
     ] = None,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="For a run without folds, which has no thresholds: those of another run. By default 0.5.",
+        ),
+    ] = None,
     like: Annotated[
         str | None,
         typer.Option(
@@ -86,6 +93,7 @@ def predict(
             out,
             parts=parts,
             folds=folds,
+            thresholds=thresholds,
             reading=reading,
             sample_submission=sample_submission,
             probs=probs,

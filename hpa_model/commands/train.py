@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -14,7 +14,7 @@ from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.commands.channels import RecipeChannels, split_channels
-from hpa_model.commands.evaluate import describe_comparison, describe_scores, write_report_file
+from hpa_model.commands.evaluate import describe_comparison
 from hpa_model.commands.options import (
     Augment,
     BatchSize,
@@ -36,13 +36,11 @@ from hpa_model.commands.options import (
     import_module,
     setting,
 )
+from hpa_model.commands.trained import describe_run, describe_unfinished, encode_runs, print_epoch
 from hpa_model.config import FoldChoice, Loss, Sampling, TrainConfig
 
 if TYPE_CHECKING:
-    from hpa_data.store.store import Store
-    from hpa_model.evaluation.records import Scores
-    from hpa_model.runs.history import EpochRecord
-    from hpa_model.training.train import TrainedRun
+    pass
 
 DEFAULTS = TrainConfig()
 _PARTS, _CHANNELS, _MIX = list(DEFAULTS.parts), list(DEFAULTS.channels), list[str]()
@@ -78,8 +76,16 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     ] = _PARTS,
     channels: RecipeChannels = _CHANNELS,
     folds: Annotated[
-        int, setting(help="Number of folds; one model is trained for each.", metavar="N")
+        int,
+        setting(
+            help="Number of folds; one model is trained for each. 1: one model, validated on a share of the samples. "
+            "0: one model of all samples, which nothing validates (with --set keep=last).",
+            metavar="N",
+        ),
     ] = DEFAULTS.folds,
+    validation: Annotated[
+        float, setting(help="With --folds 1: the share of the samples that validate the model.", metavar="SHARE")
+    ] = DEFAULTS.validation,
     which: Annotated[
         list[int] | None,
         typer.Option(
@@ -160,6 +166,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     recipe = None if recipe is None else find_recipe(recipe)
     config = read_settings(ctx, recipe, setting or [])
     refuse_unused(ctx, "fold_method", "duplicates", when=config.legacy_leak, reason="with --legacy-leak")
+    refuse_unused(ctx, "fold_method", "duplicates", "legacy_leak", when=not config.folds, reason="with --folds 0")
     opened = open_store(store)
 
     with quiet():
@@ -196,13 +203,13 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
             on_epoch=print_epoch,
             checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, logs=choose_logs(log, tensorboard)),
         )
-    texts = [_describe_run(run.run, run.scores, opened) if run.scores else _describe_unfinished(run) for run in runs]
+    texts = [describe_unfinished(run) if run.missing else describe_run(run.run, run.scores, opened) for run in runs]
     if len(runs) > 1:
         from hpa_model.evaluation.compare import compare_runs
 
         texts.append(describe_comparison(compare_runs([run.run for run in runs])))
     text = "\n\n".join(texts)
-    show(_to_json(runs), as_json, text)
+    show(encode_runs(runs), as_json, text)
 
 
 def finetune(
@@ -276,9 +283,9 @@ def finetune(
             on_epoch=print_epoch,
             checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, logs=choose_logs(log, tensorboard)),
         )
-    text = _describe_run(finished.run, finished.scores, opened)
+    text = describe_run(finished.run, finished.scores, opened)
     before = [TrainedRun(run=run, scores=score_run(run))] if as_json else []
-    show(_to_json([*before, TrainedRun(run=finished.run, scores=finished.scores)]), as_json, text)
+    show(encode_runs([*before, TrainedRun(run=finished.run, scores=finished.scores)]), as_json, text)
 
 
 def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
@@ -307,63 +314,3 @@ def merge_options(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> 
         is_entry = "." in text.partition("=")[0]  # of a table, whose others stay
         settings = merge_settings(settings, parsed, tables=("options", *parsed) if is_entry else ("options",))
     return merge_settings(settings, options)
-
-
-def _to_json(runs: "list[TrainedRun]") -> dict[str, Any]:
-    """Return the scores of the last run with its paths, and under ``earlier`` the same of those that it came from."""
-    from hpa_model.runs.folder import REPORT_FILE
-
-    results = []
-    for run in runs:
-        report = run.run / REPORT_FILE
-        results.append(
-            {
-                "run": str(run.run),
-                "report": str(report) if run.scores and report.exists() else None,
-                "finished": run.scores is not None,
-                "missing": [dataclasses.asdict(each) for each in run.missing],
-                **({} if run.scores is None else dataclasses.asdict(run.scores)),
-            }
-        )
-    return results[-1] | {"earlier": results[:-1]}
-
-
-def _describe_unfinished(trained: "TrainedRun") -> str:
-    """Say what is missing of a run that is not finished."""
-    from hpa_model.training.train import describe_missing
-
-    return f"Run folder: {trained.run}\nNot finished: {describe_missing(trained.missing)}"
-
-
-def _describe_run(run: Path, scores: "Scores", store: "Store") -> str:
-    """Describe how a run scored, write its report, and name the paths of both."""
-    from hpa_model.runs.folder import read_run
-
-    lines = [describe_scores(scores), f"Run folder: {run}"]
-    description = read_run(run)
-    if description.finetuned_from:
-        folds = ", ".join(map(str, description.finetuned_folds))
-        lines.append(f"Fine-tuned: fold {folds}; the models of other folds are those of {description.finetuned_from}")
-    if description.weights:
-        what = "models" if description.starts_from_run else "weights"
-        lines.append(f"Started from the {what} of {description.weights}")
-    if description.n_seen:
-        lines.append(f"All scores are inflated: those models were trained on {description.n_seen} samples scored here.")
-    if description.n_seen_unlabeled:
-        lines.append(f"Seen in pre-training, without labels: {description.n_seen_unlabeled} of the samples scored here")
-    if description.n_left_out:
-        lines.append(f"Left out, could not be converted: {description.n_left_out} samples")
-    return "\n".join([*lines, write_report_file(run, store, scores)])
-
-
-def print_epoch(fold: int, record: "EpochRecord", is_best: bool) -> None:
-    """Print a line for an epoch, marked if its model is kept."""
-    metrics = "  ".join(f"{label} {getattr(record, name):.3f}" for name, label in record.labeled_metrics().items())
-    skill = f"no skill {record.val_macro_f1_no_skill:.3f}" if record.shows_skill else "no better than no skill"
-    # To stderr, which rich redirects: the line appears above the bar. Folds count from 0, as their folders do.
-    print(
-        f"fold {fold}  epoch {record.epoch:>3}  loss {record.loss:.4f}  val_loss {record.val_loss:.4f}  {metrics} "
-        f"({skill})  "
-        f"{record.images_per_s:.1f} images/s{'  kept' if is_best else ''}",
-        file=sys.stderr,
-    )

@@ -6,7 +6,7 @@ from hpa_data.errors import InputError
 
 # Settings of a training that pre-training does without: those of classes, folds, other weights and what follows.
 UNUSED_SETTINGS = (
-    *("folds", "fold_method", "duplicates", "legacy_leak", "loss", "loss_over_classes"),
+    *("folds", "validation", "fold_method", "duplicates", "legacy_leak", "loss", "loss_over_classes"),
     *("class_weights", "label_smoothing", "sampling", "mix"),
     *("stem", "augment", "head_epochs", "backbone_rate_factor"),
     *("finetune_epochs", "finetune_loss", "finetune_folds"),

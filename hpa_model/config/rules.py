@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 # The lowest and the highest value of the settings that have both.
 RANGES: tuple[tuple[str, float, float], ...] = (
-    *(("folds", 2, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
+    *(("folds", 0, 1000), ("epochs", 1, 10**6), ("batch_size", 1, 10**5), ("devices", 1, 1000)),
     ("min_last_batch", 1, 10**5),
     *(("seed", 0, 2**32 - 1), ("plateau_epochs", 0, 10**6), ("head_epochs", 0, 10**6)),
     *(("finetune_epochs", 0, 10**6), ("clip_norm", 0, 10**9)),
@@ -26,7 +26,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 MAX_WEIGHT = 1e9
 # Settings from 0 to below 1, and those between 0 and 1.
 SHARES = ("bn_momentum", "momentum", "weight_decay", "l1", "l2", "ema", "label_smoothing")
-FACTORS = ("learning_rate", "plateau_factor", "backbone_rate_factor")
+FACTORS = ("learning_rate", "plateau_factor", "backbone_rate_factor", "validation")
 
 
 def check_settings(config: "TrainConfig", choices: Mapping[str, tuple[str, ...]]) -> None:
@@ -112,6 +112,7 @@ def _check_combinations(config: "TrainConfig") -> None:
             f"stop_epochs must be 0 with keep=last. Received: stop_epochs={config.stop_epochs}. Keep lowest_loss or "
             "highest_macro_f1."
         )
+    _check_validation(config)
     if OPTIMIZERS[config.optimizer].needs_decay and not config.weight_decay:
         raise InputError(
             f"weight_decay must be above 0 with optimizer={config.optimizer}. Received: weight_decay=0. Set it, to "
@@ -137,3 +138,31 @@ def _check_augment(config: "TrainConfig") -> None:
             f"symmetries must be false with augment. Received: symmetries=true, augment={config.augment!r}. Leave it "
             f'out; or write policy = "symmetries" into a table of operations.'
         )
+
+
+def _check_validation(config: "TrainConfig") -> None:
+    """Check that what is asked of a validation has one."""
+    default = type(config).__dataclass_fields__["validation"].default
+    if config.folds != 1 and config.validation != default:
+        raise InputError(
+            f"validation must be left out unless folds is 1. Received: validation={config.validation}, "
+            f"folds={config.folds}. Pass --folds 1, or leave it out."
+        )
+    if config.folds:
+        return
+    if config.keep != "last":
+        raise InputError(
+            f"keep must be last with folds=0, which validates nothing. Received: keep={config.keep}. Pass --set "
+            "keep=last."
+        )
+    needs = {
+        "schedule": config.schedule == "plateau",
+        "plateau_epochs": config.plateau_epochs > 0,
+        "finetune_epochs": any(as_tuple(config.finetune_epochs)),
+    }
+    for name, is_needed in needs.items():
+        if is_needed:
+            raise InputError(
+                f"{name} must be left out with folds=0, as it needs samples for validation. Received: "
+                f"{name}={getattr(config, name)}. Leave it out, or pass --folds 1."
+            )

@@ -32,6 +32,8 @@ Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 FoldChoice = Literal["best", "all"]
 # How an ensemble joins the probabilities of its members.
 JoinMethod = Literal["mean", "weighted", "stacked"]
+# Of the samples, which validate the model of one fold.
+DEFAULT_SHARE = 0.1
 # Of a plateau whose length is not set.
 DEFAULT_PATIENCE = 5
 # How the first convolution of a backbone for red, green and blue becomes one for other channels.
@@ -79,7 +81,11 @@ class TrainConfig:
     """Names of the channels to train on, in this order. None named: all channels of the store, in its order."""
 
     folds: int = 3
-    """Number of folds. One model is trained per fold, and validated on that fold."""
+    """Number of folds. One model is trained per fold, and validated on that fold. 1: one model, which is validated on a
+    share of the samples (`validation`). 0: one model of all samples, which nothing validates."""
+
+    validation: float = field(default=DEFAULT_SHARE, metadata={"absent": DEFAULT_SHARE})
+    """With one fold: the share of the samples in it."""
 
     fold_method: FoldMethod = "stratified"
     """See `hpa_data.folds.assign_folds`. Groups are duplicates, and samples of one antibody."""
@@ -241,6 +247,11 @@ class TrainConfig:
     def augmentation(self) -> str | dict[str, Any]:
         """How training images are changed: `augment`, or ``symmetries``."""
         return "symmetries" if self.symmetries else self.augment
+
+    @property
+    def n_models(self) -> int:
+        """Models that are trained: one per fold, and one without folds."""
+        return max(self.folds, 1)
 
     @property
     def patience(self) -> int:

@@ -26,7 +26,7 @@ from hpa_model.evaluation.figure_style import (
     shorten,
     style_figure,
 )
-from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, FoldScore, Scores
+from hpa_model.evaluation.records import FoldScore, Scores
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.out_of_fold import OutOfFold
 from hpa_model.thresholds import search_thresholds
@@ -82,12 +82,12 @@ def draw_classes(scores: Scores, intervals: Floats, width: float = WIDE) -> Figu
     (axes,) = figure.axes
     rows = np.arange(len(classes))[::-1]
     values = np.array([score.f1 for score in classes])
-    axes.barh(rows, values, 0.7, color=BLUE, label=f"F1, {HEADLINE.label}")
+    axes.barh(rows, values, 0.7, color=BLUE, label=f"F1, {scores.thresholdings[0].label}")
     margins = np.maximum(0, np.stack([values - intervals[0, shown], intervals[1, shown] - values]))
     axes.errorbar(values, rows, xerr=margins, fmt="none", color=INK, elinewidth=0.9, capsize=2, capthick=0.9)
     with_samples = [(score, row) for score, row in zip(classes, rows, strict=True) if score.support]
     at = [row for _, row in with_samples]
-    for kind in THRESHOLDINGS:
+    for kind in scores.thresholdings:
         if kind.name in CLASS_MARKERS:
             marker, color = CLASS_MARKERS[kind.name]
             values = np.array([getattr(score, f"f1_{kind.name}") for score, _ in with_samples])

@@ -15,7 +15,7 @@ from hpa_model.evaluation.figure_style import (
     lift_legend,
     style_figure,
 )
-from hpa_model.evaluation.records import THRESHOLDINGS, Scores
+from hpa_model.evaluation.records import Scores
 
 # Scores without thresholds: field and name.
 RANKINGS = (("macro_average_precision", "average precision"),)
@@ -24,7 +24,7 @@ RANKINGS = (("macro_average_precision", "average precision"),)
 @style_figure
 def draw_scores(scores: Scores, width: float = WIDE) -> Figure:
     """Draw the scores of a run as points with intervals of 95 %, those of its folds, and the band without skill."""
-    named = [(f"macro_f1_{kind.name}", f"F1, {kind.label}") for kind in THRESHOLDINGS] + list(RANKINGS)
+    named = [(f"macro_f1_{kind.name}", f"F1, {kind.label}") for kind in scores.thresholdings] + list(RANKINGS)
     fields = [(name, label) for name, label in named if getattr(scores, name) is not None]
     labels = [label for _, label in fields]
     columns = 3 if width == WIDE else 2

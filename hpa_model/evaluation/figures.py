@@ -11,7 +11,7 @@ from hpa_data.system.atomic import write_atomic
 from hpa_model.evaluation import figure_classes, figure_history, figure_members, figure_probs, figure_scores
 from hpa_model.evaluation.confusion import ConfusionMap, map_confusion
 from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
-from hpa_model.evaluation.records import HEADLINE, THRESHOLDINGS, Scores
+from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.results import Results, score_change
 from hpa_model.runs.folder import FIGURES_FOLDER
 from hpa_model.runs.history import find_kept
@@ -70,7 +70,7 @@ _Draft = tuple[str, str, str, Callable[[float], Figure]]
 
 def _of_scores(results: Results) -> list[_Draft]:
     scores = results.scores
-    inside = [kind.label for kind in THRESHOLDINGS if not scores.beats_no_skill(f"macro_f1_{kind.name}")]
+    inside = [kind.label for kind in scores.thresholdings if not scores.beats_no_skill(f"macro_f1_{kind.name}")]
     found = (
         f"Inside the band without skill: {', '.join(inside)}." if inside else "All lie above the band without skill."
     )
@@ -177,9 +177,9 @@ def _of_classes(results: Results) -> list[_Draft]:
     return [
         (
             "classes",
-            f"F1 of each class, the highest on top; in parentheses its samples. Bars: {HEADLINE.description}, with "
-            "95 % intervals over resampled samples. Diamonds: thresholds fitted on the same samples. Dots: 0.5 for "
-            "every class. Gray lines: the class predicted for all samples.",
+            "F1 of each class, the highest on top; in parentheses its samples. Bars: "
+            f"{scores.thresholdings[0].description}, with 95 % intervals over resampled samples. Diamonds: thresholds "
+            "fitted on the same samples. Dots: 0.5 for every class. Gray lines: the class predicted for all samples.",
             f"Bars of {len(ordered)} classes. {ends}",
             partial(figure_classes.draw_classes, scores, results.class_intervals),
         ),

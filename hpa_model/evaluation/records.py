@@ -42,6 +42,12 @@ THRESHOLDINGS = (
     Thresholding(name="at_half", label="0.5", description="threshold 0.5 for every class"),
 )
 HEADLINE = THRESHOLDINGS[0]
+# In place of the first one, where there are no other folds.
+OTHER_HALF = Thresholding(
+    name=HEADLINE.name,
+    label="other half",
+    description="honest: thresholds fitted on the other half of the validation samples",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +171,16 @@ class Scores:
 
     no_better_than_no_skill: tuple[str, ...] = ()
     """The fields whose scores lie inside the band of scores without skill, or below it."""
+
+    @property
+    def is_of_one_fold(self) -> bool:
+        """Whether a single model is scored, on the samples that validated it."""
+        return len(self.folds) == 1
+
+    @property
+    def thresholdings(self) -> tuple[Thresholding, ...]:
+        """How thresholds were obtained for each score, the headline first."""
+        return (OTHER_HALF, *THRESHOLDINGS[1:]) if self.is_of_one_fold else THRESHOLDINGS
 
     @property
     def headline(self) -> float:

@@ -17,20 +17,22 @@ from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.evaluation.figure_classes import order_by_support
 from hpa_model.evaluation.figures import draw_figures
 from hpa_model.evaluation.images import MAX_NAMED, read_images
-from hpa_model.evaluation.records import THRESHOLDINGS, Scores
+from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.results import Results, find_finetuned, link_run, read_results
-from hpa_model.runs.folder import FIGURES_FOLDER, REPORT_FILE, SCORES_FILE
+from hpa_model.runs.folder import FIGURES_FOLDER, REPORT_FILE, SCORES_FILE, read_folds, read_run
+from hpa_model.runs.history import read_history
 from hpa_model.runs.membership import EnsembleSettings
 
 # Classes without a sample that are named.
 MAX_ABSENT = 20
-TEMPLATE = "report.html.jinja"
+TEMPLATE, FINAL_TEMPLATE = "report.html.jinja", "report_final.html.jinja"
 # Settings that do nothing unless another one says so.
 UNUSED: dict[str, Callable[[TrainConfig], bool]] = {
     "momentum": lambda config: config.optimizer != "sgd",
     "plateau_factor": lambda config: not config.plateau_epochs,
     "finetune_loss": lambda config: not config.finetunings,
     "finetune_folds": lambda config: not config.finetunings,
+    "validation": lambda config: config.folds != 1,
 }
 # Those that do nothing in a training from random weights.
 OF_WEIGHTS = {"stem", "head_epochs", "backbone_rate_factor"}
@@ -97,7 +99,7 @@ def write_report(run: Path, store: Store | None = None, *, scores: Scores | None
             results.description.ensemble,
             has_weights=bool(results.description.weights),
         ),
-        thresholdings=THRESHOLDINGS,
+        thresholdings=results.scores.thresholdings,
         images=images,
         classifier=IN_WORDS[results.description.baseline.model] if results.description.baseline else "",
         max_absent=MAX_ABSENT,
@@ -109,6 +111,28 @@ def write_report(run: Path, store: Store | None = None, *, scores: Scores | None
     for folder in (run, run / FIGURES_FOLDER):
         remove_abandoned(folder)
     return Report(path=run / REPORT_FILE, missing_images_reason=images.missing_reason)
+
+
+def write_final_report(run: Path) -> Path:
+    """Write the report of a run without folds, which says that nothing was scored; return its path."""
+    description = read_run(run)
+    (history,) = read_history(run, 1)
+    text = (
+        _make_environment()
+        .get_template(FINAL_TEMPLATE)
+        .render(
+            name=run.absolute().name,
+            description=description,
+            history=history,
+            n_samples=len(read_folds(run)),
+            n_epochs={0: len(history)},
+            hours=sum(record.seconds for record in history) / 3600,
+            settings=list_settings(description.config, has_weights=bool(description.weights)),
+        )
+    )
+    write_atomic(run / REPORT_FILE, text.encode())
+    remove_abandoned(run)
+    return run / REPORT_FILE
 
 
 def _make_environment() -> jinja2.Environment:

@@ -9,6 +9,7 @@ from hpa_model.metrics.intervals import bootstrap_macro_f1, bootstrap_ranking, d
 from hpa_model.metrics.ranking import mean_of_known, rank_samples
 from hpa_model.runs.out_of_fold import OutOfFold
 from hpa_model.thresholds import predict_cross_fitted, predict_within_folds, search_thresholds
+from hpa_model.thresholds.cross_fit import find_held_out
 
 # Resamples to which thresholds are fitted: enough for a standard deviation that is off by a tenth.
 N_REFITS = 50
@@ -62,15 +63,16 @@ def refit(
     A sample that is drawn twice stays on one side wherever thresholds are fitted on one and applied to the other.
     """
     groups = number_samples(len(rows.labels), rows.groups)
-    scores = []
+    scores, n_folds = [], min(2, len(np.unique(rows.folds)))
     for drawn in draw_rows(len(rows.labels), rows.groups, n_refits, seed=seed):
         labels, probs, folds = rows.labels[drawn], calibrated[drawn], rows.folds[drawn]
-        if len(np.unique(folds)) < 2:  # of very few rows
+        if len(np.unique(folds)) < n_folds:  # of very few rows
             continue
         if name == "within_fold":
             predicted = predict_within_folds(labels, probs, folds, groups[drawn], fill=fill)
         elif name == "cross_fitted":
-            predicted = predict_cross_fitted(labels, probs, folds, fill=fill)
+            held_out = find_held_out(labels, folds, groups[drawn])
+            predicted = predict_cross_fitted(labels, probs, held_out, fill=fill)
         else:
             predicted = predict_classes(probs, search_thresholds(labels, probs))
         scores.append(f1_per_class(labels, predicted).mean())

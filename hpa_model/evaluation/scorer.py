@@ -14,7 +14,7 @@ from hpa_model.metrics.f1 import Counts
 from hpa_model.metrics.ranking import mean_of_known, rank_samples
 from hpa_model.runs.decision import Decision
 from hpa_model.runs.out_of_fold import OutOfFold
-from hpa_model.thresholds.cross_fit import N_SPLITS, predict_held_out, split_rows
+from hpa_model.thresholds.cross_fit import N_SPLITS, find_held_out, predict_held_out, split_rows
 from hpa_model.thresholds.search import bin_probs, find_best, renumber_bins
 
 Order = npt.NDArray[np.int64]
@@ -43,6 +43,7 @@ class Scorer:
         self._raw_bins, self._n_raw_steps = renumber_bins(raw_bins, rows.folds)
         self._at_half = (np.asarray(rows.probs, np.float64) > 0.5).astype(np.uint8)
         self._splits = split_rows(rows.labels, N_SPLITS, rows.groups)
+        self._held_out = find_held_out(rows.labels, rows.folds, rows.groups)
         self._ranking = rank_samples(self._probs)
         self._in_folds = {int(fold): np.flatnonzero(rows.folds == fold) for fold in np.unique(rows.folds)}
         self._fold_rankings = {fold: rank_samples(rows.probs[in_fold]) for fold, in_fold in self._in_folds.items()}
@@ -53,11 +54,12 @@ class Scorer:
         chosen = slice(None) if order is None else order
         bins, probs, at_half = self._bins[chosen], self._probs[chosen], self._at_half[chosen]
         fold_bins, splits, folds = self._fold_bins[chosen], self._splits, self._folds
+        held_out = self._held_out
         together, fill = np.zeros_like(folds), self._fill if fill is None else fill
         truth, n_steps, n_fold_steps = self._truth, self._n_steps, self._n_fold_steps
         return {
             "within_fold": predict_held_out(truth, fold_bins, probs, splits, folds, fill=fill, n_steps=n_fold_steps),
-            "cross_fitted": predict_held_out(truth, bins, probs, folds, together, fill=fill, n_steps=n_steps),
+            "cross_fitted": predict_held_out(truth, bins, probs, held_out, together, fill=fill, n_steps=n_steps),
             "in_sample": (bins > find_best(truth, bins, n_steps=n_steps)).astype(np.uint8),
             "at_half": at_half,
         }

@@ -8,14 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import N_EXAMPLES, InputError, Notice
+from hpa_model.config import TrainConfig
 from hpa_model.runs.decision import Decision, fit_decision, read_decision
-from hpa_model.runs.folder import RunDescription, read_run
-from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
+from hpa_model.runs.folder import RunDescription, find_last_file, fold_folder, read_folds, read_run
+from hpa_model.runs.out_of_fold import OutOfFold, check_finished, read_out_of_fold
 from hpa_model.runs.seal import SealError
 
 # Predicted classes a sample are far off those of the training data: by this factor, over so many samples at least. Real
 # samples have 1.6, standard deviation 0.7.
 FAR_OFF, N_LEAST = 2.0, 10
+# Settings in which a run without folds differs from one that it takes thresholds from.
+OF_VALIDATION = {
+    *("folds", "validation", "keep", "fold_method", "duplicates", "legacy_leak", "seed", "stop_epochs"),
+    *("finetune_epochs", "finetune_loss", "finetune_folds"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,10 @@ class ChosenModels:
     """How the mean becomes classes."""
 
     rows: OutOfFold | None
-    """The out-of-fold rows of the run; None if they are gone."""
+    """The out-of-fold rows of the run, or of that whose thresholds are used; None if there are none."""
+
+    samples: Sequence[tuple[str, str, int]] = ()
+    """Part, empty where ids tell them apart, id and validation fold of each sample of the run, as far as known."""
 
     notices: tuple[Notice, ...] = ()
 
@@ -47,7 +56,7 @@ class ChosenModels:
         return float("nan") if self.rows is None else float(self.rows.labels.sum(axis=1).mean())
 
 
-def choose_models(run: Path, folds: Sequence[int] | None = None) -> ChosenModels:
+def choose_models(run: Path, folds: Sequence[int] | None = None, thresholds: Path | None = None) -> ChosenModels:
     """Open a run to predict with.
 
     Parameters
@@ -56,14 +65,22 @@ def choose_models(run: Path, folds: Sequence[int] | None = None) -> ChosenModels
     folds : sequence of int, optional
         Those whose models predict; thresholds and temperatures are then fitted to their out-of-fold rows alone. By
         default all, with the thresholds and temperatures of the run.
+    thresholds : Path, optional
+        For a run without folds: another run, whose thresholds are used.
 
     Raises
     ------
     InputError
-        If the run is not finished, or does not have a fold.
+        If the run is not finished, or does not have a fold, or `thresholds` do not fit.
     """
     description = read_run(run)
     n_folds = description.config.folds
+    if not n_folds:
+        return _choose_final(run, description, folds, thresholds)
+    if thresholds is not None:
+        raise InputError(
+            f"thresholds must be left out for a run that has its own. Received: thresholds={thresholds}. Leave it out."
+        )
     decision = read_decision(run, description.classes, n_folds)
     chosen = tuple(range(n_folds)) if folds is None else tuple(sorted(set(folds)))
     if not chosen or not all(0 <= fold < n_folds for fold in chosen):
@@ -103,9 +120,95 @@ def choose_models(run: Path, folds: Sequence[int] | None = None) -> ChosenModels
                 )
             )
     notices += _notice_mixture(description, chosen)
+    samples = _list_samples(run) if n_folds == 1 else [] if rows is None else _list_rows(rows)
     return ChosenModels(
-        run=run, description=description, folds=chosen, decision=decision, rows=rows, notices=tuple(notices)
+        run=run,
+        description=description,
+        folds=chosen,
+        decision=decision,
+        rows=rows,
+        samples=samples,
+        notices=tuple(notices),
     )
+
+
+def _list_rows(rows: OutOfFold) -> list[tuple[str, str, int]]:
+    return [(*key, fold) for key, fold in zip(rows.keys, rows.folds.tolist(), strict=True)]
+
+
+def _list_samples(run: Path) -> list[tuple[str, str, int]]:
+    """List the samples of a run of which only some are validated, or none."""
+    try:
+        return read_folds(run)
+    except SealError:
+        raise
+    except InputError:
+        return []  # predictions can do without
+
+
+def _choose_final(
+    run: Path, description: RunDescription, folds: Sequence[int] | None, thresholds: Path | None
+) -> ChosenModels:
+    """Open a run of one model that was trained on all samples, with thresholds of another run, or 0.5."""
+    if folds is not None:
+        raise InputError(
+            f"fold must be left out for a run without folds. Received: {_list(folds)}. Leave it out: it has one model."
+        )
+    last_file = fold_folder(run, 0) / find_last_file(description.config)
+    check_finished(run, last_file)
+    classes, rows = description.classes, None
+    if thresholds is None:
+        values: npt.NDArray[np.float64] = np.full(len(classes), 0.5)
+        fill = True
+        notices = [
+            Notice(
+                what="the run has no thresholds, as it was trained on all samples: 0.5 is used for every class",
+                n=len(classes),
+                unit="class",
+                remedy="Pass --thresholds RUN, a run of the same settings with folds.",
+            )
+        ]
+    else:
+        other = read_run(thresholds)
+        if other.classes != classes:
+            raise InputError(
+                f"thresholds must be of a run of the same classes, in the same order. Received: thresholds="
+                f"{thresholds}, which has {len(other.classes)} classes, {run} has {len(classes)}. Pass another run."
+            )
+        decision, rows = read_decision(thresholds, classes, other.config.n_models), read_out_of_fold(thresholds)
+        values, fill = decision.thresholds, decision.fill
+        notices = _notice_other_settings(description, other, thresholds)
+    return ChosenModels(
+        run=run,
+        description=description,
+        folds=(0,),
+        decision=Decision(thresholds=values, temperatures=np.ones(1), fill=fill),
+        rows=rows,
+        samples=_list_samples(run),
+        notices=tuple(notices),
+    )
+
+
+def _notice_other_settings(description: RunDescription, other: RunDescription, thresholds: Path) -> list[Notice]:
+    """Tell that thresholds were fitted to models that were trained with other settings."""
+    names = [
+        name
+        for name in TrainConfig.__dataclass_fields__
+        if name not in OF_VALIDATION and getattr(description.config, name) != getattr(other.config, name)
+    ]
+    if description.fingerprints != other.fingerprints:
+        names.append("part")
+    if not names:
+        return []
+    return [
+        Notice(
+            what=f"the thresholds are those of {thresholds}, which was trained with other settings, and may not fit",
+            n=len(names),
+            unit="setting",
+            examples=tuple(names[:N_EXAMPLES]),
+            remedy="Pass a run that differs in its folds alone.",
+        )
+    ]
 
 
 def _list(folds: Sequence[int]) -> str:

@@ -15,7 +15,6 @@ from hpa_data.reader.kvstore import is_url
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store
 from hpa_model.runs.folder import RunDescription
-from hpa_model.runs.out_of_fold import OutOfFold
 
 # Checksum and sums of an image that shows something: equal for the same pixels, and hardly ever for others.
 ImageKey = tuple[int, bytes]
@@ -40,7 +39,9 @@ class TrainingSamples:
 
     run: Path
     description: RunDescription
-    rows: OutOfFold
+
+    samples: Sequence[tuple[str, str, int]]
+    """Part, empty where ids tell them apart, id and validation fold of each sample of the run."""
 
     folds: tuple[int, ...]
     """Those whose models predict."""
@@ -48,8 +49,7 @@ class TrainingSamples:
     @cached_property
     def seen(self) -> set[tuple[str, str]]:
         """Part and id of each sample that any of the models was trained on; no part where ids tell them apart."""
-        is_seen = [any(fold != other for other in self.folds) for fold in self.rows.folds.tolist()]
-        return {key for key, seen in zip(self.rows.keys, is_seen, strict=True) if seen}
+        return {(part, name) for part, name, fold in self.samples if any(fold != other for other in self.folds)}
 
     @cached_property
     def ids(self) -> set[str]:
@@ -115,6 +115,8 @@ def notice_seen(training: TrainingSamples, samples: Sequence[Wanted]) -> list[No
         elif found is None and sample.id in training.ids:
             named.append(sample.id)
     score = f"run `hpa evaluate {training.run}`: it scores each of them by the model that was not trained on it"
+    if training.description.config.folds < 2:
+        score = "train a run with several folds, which scores each sample by a model that was not trained on it"
     kinds = (
         ("the models were trained on samples to predict", same, f"To know how well they are predicted, {score}."),
         (

@@ -76,6 +76,7 @@ def predict_submission(
     *,
     parts: Sequence[str] = ("test",),
     folds: Sequence[int] | None = None,
+    thresholds: Path | None = None,
     reading: Reading | None = None,
     sample_submission: Path | None = None,
     probs: Path | None = None,
@@ -100,6 +101,9 @@ def predict_submission(
     folds : sequence of int, optional
         Average the models of these folds, and use thresholds fitted to their rows alone. By default all, with the
         thresholds of the run.
+    thresholds : Path, optional
+        For a run without folds, which has no thresholds: another run of the same classes, whose thresholds are used. By
+        default 0.5 for every class.
     reading : Reading, optional
         How image files are read; by default as those of the run, see `find_reading`. Not for stores.
     sample_submission : Path, optional
@@ -131,7 +135,7 @@ def predict_submission(
     files = {"out": out, "probs": probs}
     check_output(out, example="submission.csv")
     check_distinct(files, inputs={"sample-submission": sample_submission, "SOURCE": _as_file(source)})
-    models = choose_models(run, folds)
+    models = choose_models(run, folds, thresholds)
     description = models.description
     dataset = description.full_dataset
     if probs is not None:
@@ -204,10 +208,8 @@ def _as_file(source: Path | str) -> Path | None:
 
 def _notice_seen(models: ChosenModels, source: Source, ids: Sequence[str]) -> list[Notice]:
     """Tell which of some samples the models were trained on."""
-    if models.rows is None:
-        return []
     description = models.description
-    training = TrainingSamples(run=models.run, description=description, rows=models.rows, folds=models.folds)
+    training = TrainingSamples(run=models.run, description=description, samples=models.samples, folds=models.folds)
     return notice_seen(training, source.list_wanted(description, ids))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hpa_data.errors import InputError, first_line
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.lock import hold_store
-from hpa_model.runs.folder import CORRUPTION_ERRORS, SCORES_FILE, list_sealed, read_run
+from hpa_model.runs.folder import CORRUPTION_ERRORS, LAST_FILE, SCORES_FILE, list_sealed, read_run
 from hpa_model.runs.hold import list_holders, refuse_trained
 from hpa_model.runs.members import check_member, find_member
 from hpa_model.runs.pretraining import ENCODER_FILE, is_pretraining, list_pretraining_readers, read_pretraining
@@ -111,7 +111,8 @@ def _list_readers(run: Path) -> tuple[Readers, str]:
         return list_pretraining_readers(run), ENCODER_FILE
     description = read_run(run, compares_seal=False)
     readers = list_readers(run, description)
-    return {name: readers[name] for name in list_sealed(range(description.config.folds))}, SCORES_FILE
+    last_file = SCORES_FILE if description.config.folds else f"fold0/{LAST_FILE}"
+    return {name: readers[name] for name in list_sealed(range(description.config.n_models))}, last_file
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import HPA_2018, Channel, Dataset
 from hpa_data.errors import InputError, first_line
+from hpa_data.folds.assign import TRAINING_ONLY
 from hpa_data.folds.leak_check import LeakCheck
 from hpa_data.format.layout import MAX_PIXELS
 from hpa_data.system.atomic import write_atomic
@@ -30,6 +31,8 @@ from hpa_model.runs.seal import REMEDIES, open_file, read_file, unseal_files
 CONFIG_FILE = "config.json"
 RECIPE_FILE = "recipe.toml"
 FOLDS_FILE = "folds.csv"
+# There, in place of a fold: of samples that validate no model.
+TRAINING_WORD = "train"
 OUT_OF_FOLD_FILE = "out_of_fold.npz"
 THRESHOLDS_FILE = "thresholds.json"
 SCORES_FILE = "scores.json"
@@ -165,7 +168,7 @@ class RunDescription:
     @property
     def trained_folds(self) -> tuple[int, ...]:
         """The folds whose models were trained in this run, not copied from another."""
-        return self.finetuned_folds if self.finetuned_from else tuple(range(self.config.folds))
+        return self.finetuned_folds if self.finetuned_from else tuple(range(self.config.n_models))
 
     @property
     def known_leak_check(self) -> LeakCheck:
@@ -199,6 +202,11 @@ class RunDescription:
 def fold_folder(run: Path, fold: int) -> Path:
     """Return the folder of a fold; folds are numbered from 0."""
     return run / f"fold{fold}"
+
+
+def find_last_file(config: TrainConfig) -> str:
+    """Return the name of the file that shows that a fold is finished: there is nothing to predict without folds."""
+    return PROBS_FILE if config.folds else LAST_FILE
 
 
 def list_fold_files(fold: int) -> list[str]:
@@ -268,11 +276,18 @@ def read_table(path: Path, *headers: tuple[str, ...], compares_seal: bool = True
 
 
 def read_folds(run: Path, *, compares_seal: bool = True) -> list[tuple[str, str, int]]:
-    """Read part, empty if there is none, id and validation fold of each sample; InputError if the table is damaged."""
+    """Read part, empty if there is none, id and validation fold of each sample; InputError if the table is damaged.
+
+    The fold of samples that validate no model is `TRAINING_ONLY`.
+    """
     path = run / FOLDS_FILE
     with refuse_damage(path, REMEDIES[FOLDS_FILE]):
         rows = read_table(path, ("id", "fold", "part"), ("id", "fold"), compares_seal=compares_seal)
-        return [(row.get("part", ""), row["id"], int(row["fold"])) for row in rows]
+        return [(row.get("part", ""), row["id"], _read_fold(row["fold"])) for row in rows]
+
+
+def _read_fold(text: str) -> int:
+    return TRAINING_ONLY if text == TRAINING_WORD else int(text)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,16 @@ class EpochRecord:
         """Whether `val_macro_f1_best` lies above the band of scores without skill, as far as that is known."""
         return not self.val_macro_f1_best <= self.val_macro_f1_no_skill_high
 
+    @property
+    def is_validated(self) -> bool:
+        """Whether there were samples for validation; else all that is measured on them is NaN."""
+        return not all(math.isnan(getattr(self, name)) for name in self.list_validated())
+
+    @staticmethod
+    def list_validated() -> list[str]:
+        """Return the names of the fields that are measured on the validation set."""
+        return [each.name for each in fields(EpochRecord) if each.name.startswith("val_")]
+
     @staticmethod
     def labeled_metrics() -> dict[str, str]:
         """Return the labels of the metrics that are shown, by the names of their fields."""
@@ -71,9 +81,12 @@ class EpochRecord:
 
     def __post_init__(self) -> None:
         """Check that all are finite, or NaN where that means "not measured"; ValueError if not."""
+        may_lack = {each.name for each in fields(self) if each.default is not MISSING}
+        if not self.is_validated:
+            may_lack.update(self.list_validated())
         for each in fields(self):
             value = getattr(self, each.name)
-            if not (math.isfinite(value) or (math.isnan(value) and each.default is not MISSING)):
+            if not (math.isfinite(value) or (math.isnan(value) and each.name in may_lack)):
                 raise ValueError(f"{each.name} must be finite. Received: {value}")
 
 

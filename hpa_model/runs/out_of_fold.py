@@ -9,7 +9,7 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic
 from hpa_model.metrics import find_wrong_row
-from hpa_model.runs.folder import OUT_OF_FOLD_FILE, PROBS_FILE, fold_folder, read_arrays, read_run, refuse_damage
+from hpa_model.runs.folder import OUT_OF_FOLD_FILE, find_last_file, fold_folder, read_arrays, read_run, refuse_damage
 from hpa_model.runs.seal import AGAIN, unseal_files
 
 
@@ -76,8 +76,15 @@ def check_finished(run: Path, path: Path) -> None:
     if path.exists():
         return
     description = read_run(run)
-    folds = range(description.config.folds)
-    missing = [str(fold) for fold in folds if not (fold_folder(run, fold) / PROBS_FILE).exists()]
+    config = description.config
+    missing = [
+        str(fold) for fold in range(config.n_models) if not (fold_folder(run, fold) / find_last_file(config)).exists()
+    ]
+    if not config.folds and not missing:
+        raise InputError(
+            f"Cannot use run {run}: it was trained on all samples (folds=0), so nothing was scored. Pass a run with "
+            "folds."
+        )
     which, alone = "", ""
     if missing:
         which = f", as fold {missing[0]} is" if len(missing) == 1 else f", as folds {', '.join(missing)} are"
@@ -99,8 +106,8 @@ def _check_rows(rows: OutOfFold) -> None:
         raise ValueError("the shapes of its arrays do not match")
     if rows.groups is not None and (rows.groups.shape != shape[:1] or rows.groups.dtype.kind != "i"):
         raise ValueError("its groups do not match its rows")
-    if not shape[0] or len(np.unique(rows.folds)) < 2:
-        raise ValueError("it has fewer than two folds")
+    if not shape[0]:
+        raise ValueError("it has no row")
     if not np.isin(rows.labels, (0, 1)).all():
         raise ValueError("it has labels other than 0 and 1")
     wrong = find_wrong_row(rows.probs)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpa_data.errors import InputError
+from hpa_data.folds.assign import TRAINING_ONLY
 from hpa_data.system.files import MAX_TEXT_BYTES
 from hpa_data.tables import disarm
 from hpa_model.baseline.features import name_features
@@ -54,7 +55,7 @@ def list_readers(run: Path, description: RunDescription) -> Readers:
     Each reads all of its file, which must exist, without comparing it with the seal. It raises InputError if hpa cannot
     have written the file, or OSError if it cannot be read.
     """
-    n_folds = description.config.folds
+    n_folds = description.config.n_models
 
     @functools.cache
     def find_rows() -> OutOfFold | None:
@@ -65,7 +66,7 @@ def list_readers(run: Path, description: RunDescription) -> Readers:
 
     readers: Readers = {
         CONFIG_FILE: lambda: read_run(run, compares_seal=False),
-        FOLDS_FILE: lambda: _read_folds(run, n_folds, find_rows()),
+        FOLDS_FILE: lambda: _read_folds(run, description.config.folds, find_rows()),
         RECIPE_FILE: lambda: read_recipe(run / RECIPE_FILE),
         OUT_OF_FOLD_FILE: lambda: _read_rows(run, description),
         THRESHOLDS_FILE: lambda: read_decision(run, description.classes, n_folds, compares_seal=False),
@@ -131,9 +132,10 @@ def _read_probs(path: Path, fold: int, classes: tuple[str, ...], rows: OutOfFold
 def _read_folds(run: Path, n_folds: int, rows: OutOfFold | None) -> None:
     found = read_folds(run, compares_seal=False)
     with refuse_damage(run / FOLDS_FILE, REMEDIES[FOLDS_FILE]):
-        if not all(0 <= fold < n_folds for *_, fold in found):
+        validated = [row for row in found if row[2] != TRAINING_ONLY or n_folds > 1]
+        if not all(0 <= fold < n_folds for *_, fold in validated):
             raise ValueError(f"it has a fold that is not from 0 to {n_folds - 1}")
-        if rows is not None and found != [
+        if rows is not None and validated != [
             (part, name, fold) for (part, name), fold in zip(rows.keys, rows.folds.tolist(), strict=True)
         ]:
             raise ValueError(f"{OUT_OF_FOLD_FILE} has other samples or folds")

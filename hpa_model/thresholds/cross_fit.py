@@ -69,6 +69,16 @@ def predict_within_folds(
     return predict_held_out(truth, bin_probs(probs), probs, splits, folds, fill=fill)
 
 
+def find_held_out(
+    labels: npt.NDArray[np.generic], folds: npt.NDArray[np.int64], groups: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.int64]:
+    """Return the sets of rows, int (N,), of which each is predicted with thresholds of the others.
+
+    The folds. A single fold is split into two halves, with all rows of one value of `groups`, int (N,), in one of them.
+    """
+    return folds if len(np.unique(folds)) > 1 else split_rows(labels, 2, groups)
+
+
 def split_rows(
     labels: npt.NDArray[np.generic], n_splits: int, groups: npt.NDArray[np.int64] | None = None
 ) -> npt.NDArray[np.int64]:

@@ -72,7 +72,7 @@ def check_mix(config: TrainConfig, reader: Reader) -> None:
 
 def check_strata(config: TrainConfig, reader: Reader, plan: FoldPlan) -> None:
     """Check that every epoch of each fold can have images of each part, and of each class in it: InputError if not."""
-    for number in range(plan.n_folds):
+    for number in range(plan.n_models):
         training, _ = plan.split(number)
         if config.mix:
             absent = sorted(config.mix.keys() - set(_name_parts(reader, plan, training)))

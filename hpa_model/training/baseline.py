@@ -96,6 +96,10 @@ def train_baseline(
     InputError
         If the store or the settings cannot be used, or `out` is of another run; nothing is written then.
     """
+    if config.folds < 2:
+        raise InputError(
+            f"folds must be at least 2 for a baseline. Received: folds={config.folds}. Pass another number of folds."
+        )
     settings = settings or BaselineSettings()
     shared: dict[str, Any] = {name: getattr(config, name) for name in SHARED_SETTINGS}
     config = TrainConfig(model=NAME, image_size=settings.image_size, epochs=1, batch_size=BATCH_SIZE, **shared)

@@ -190,7 +190,7 @@ def write_tables(job: FoldJob, state: TrainingState) -> None:
     """Write the tables of the finished epochs, which a killed process may have left one epoch behind the checkpoint."""
     if state.records:
         write_history(job.fold.folder, state.records)
-    if state.history:
+    if state.history and len(job.fold.validation):
         write_class_f1(job.fold.folder, job.classes, state.class_f1)
 
 

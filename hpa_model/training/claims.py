@@ -11,8 +11,8 @@ from hpa_model.runs.checkpoint import START, TrainingState, read_state
 from hpa_model.runs.folder import (
     BEST_FILE,
     CHECKPOINT_FILE,
-    PROBS_FILE,
     RunDescription,
+    find_last_file,
     fold_folder,
     list_fold_files,
     remove_partial_files,
@@ -34,8 +34,14 @@ class Missing:
     """The process that trains it, in words; empty if nobody does."""
 
 
-def check_chosen(folds: Sequence[int] | None, n_folds: int) -> None:
+def check_chosen(folds: Sequence[int] | None, config: TrainConfig) -> None:
     """Refuse folds that a run does not have: InputError."""
+    n_folds = config.folds
+    if folds is not None and not n_folds:
+        raise InputError(
+            f"fold must be left out with folds=0, which is one model of all samples. Received: "
+            f"{', '.join(map(str, folds))}. Leave it out."
+        )
     if folds is not None and (not folds or not all(0 <= fold < n_folds for fold in folds)):
         received = ", ".join(map(str, folds)) or "none"
         raise InputError(
@@ -78,27 +84,27 @@ def claim_folds(run: Path, description: RunDescription, chosen: Sequence[int] | 
             f"Cannot train fold {fold} of {run}: {holder} trains it. Wait for it, or stop it; or pass another --fold, "
             "which is trained beside it."
         )
-    return _prepare(run, held)
+    return _prepare(run, description, held)
 
 
 def claim_free_folds(run: Path, description: RunDescription) -> dict[int, ExitStack]:
     """Lock the unfinished folds of a run that nobody trains, as `claim_folds` does; there may be none."""
-    return _prepare(run, _hold_unfinished(run, description, None)[0])
+    return _prepare(run, description, _hold_unfinished(run, description, None)[0])
 
 
 def _hold_unfinished(
     run: Path, description: RunDescription, chosen: Sequence[int] | None
 ) -> tuple[dict[int, ExitStack], dict[int, str]]:
     config = choose_stages(description)
-    wanted = range(config.folds) if chosen is None else sorted(set(chosen))
+    wanted = range(config.n_models) if chosen is None else sorted(set(chosen))
     return hold_free_folds(run, [fold for fold in wanted if not is_finished(run, fold, config)])
 
 
-def _prepare(run: Path, held: dict[int, ExitStack]) -> dict[int, ExitStack]:
+def _prepare(run: Path, description: RunDescription, held: dict[int, ExitStack]) -> dict[int, ExitStack]:
     """Remove what must not outlast the training of folds that are locked."""
     try:
         for fold in held:
-            _clear(run, fold)
+            _clear(run, fold, find_last_file(description.config))
         if held:  # what was fitted to the models that are trained further must not meet the new ones
             remove_results(run)
     except BaseException:
@@ -107,19 +113,19 @@ def _prepare(run: Path, held: dict[int, ExitStack]) -> dict[int, ExitStack]:
     return held
 
 
-def _clear(run: Path, fold: int) -> None:
+def _clear(run: Path, fold: int, last_file: str) -> None:
     """Remove partial files of a fold, and the file that shows that it is finished."""
     folder = fold_folder(run, fold)
     folder.mkdir(exist_ok=True)
     remove_partial_files(folder)
     unseal_files(run, list_fold_files(fold))
-    (folder / PROBS_FILE).unlink(missing_ok=True)
+    (folder / last_file).unlink(missing_ok=True)
 
 
 def is_finished(run: Path, fold: int, config: TrainConfig) -> bool:
-    """Return whether a fold has its model and its probabilities, after all epochs of `config`."""
+    """Return whether a fold has its model and its probabilities, if there are any, after all epochs of `config`."""
     folder = fold_folder(run, fold)
-    if not ((folder / PROBS_FILE).exists() and is_complete(folder / BEST_FILE)):
+    if not ((folder / find_last_file(config)).exists() and is_complete(folder / BEST_FILE)):
         return False
     # Without a checkpoint it was copied, or trained by a version before 0.4.0.
     return not (folder / CHECKPOINT_FILE).exists() or read_progress(run, fold).is_over(config)
@@ -137,6 +143,6 @@ def list_missing(run: Path, description: RunDescription) -> list[Missing]:
     Only who holds the lock of the run may call it.
     """
     config = choose_stages(description)
-    missing = [fold for fold in range(config.folds) if not is_finished(run, fold, config)]
+    missing = [fold for fold in range(config.n_models) if not is_finished(run, fold, config)]
     holders = list_holders(run) if missing else {}
     return [Missing(fold=fold, holder=holders.get(fold, "")) for fold in missing]

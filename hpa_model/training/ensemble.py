@@ -84,6 +84,12 @@ def join_runs(
     if out.resolve() in resolved:
         raise InputError(f"out must be another folder than the runs. Received: {out}. Name another.")
     opened = [_Run(folder=run, description=read_run(run), rows=read_out_of_fold(run)) for run in runs]
+    for run in opened:
+        if run.description.config.folds < 2:
+            raise InputError(
+                f"Cannot join {run.folder}: it has one fold, and what joins a fold is fitted on the others. "
+                "Join runs of at least two folds."
+            )
     settings = EnsembleSettings(
         method=method, members=tuple(describe_member(run.folder, out, run.description) for run in opened)
     )

@@ -194,7 +194,7 @@ def _restore(models: Models, job: FoldJob) -> TrainingState:
     if (
         state.epoch > job.config.epochs
         or state.step >= job.n_steps
-        or any(len(row) != len(job.classes) for row in state.class_f1)
+        or any(len(row) != (len(job.classes) if len(job.fold.validation) else 0) for row in state.class_f1)
     ):
         raise InputError(
             f"Cannot resume from {path}: it is of another training, at epoch {state.epoch + 1}, step {state.step + 1}. "

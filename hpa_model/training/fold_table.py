@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_data.folds.assign import TRAINING_ONLY
 from hpa_data.folds.plan import FoldPlan
 from hpa_data.reader.reader import Reader
 from hpa_data.system.files import MAX_TABLE_BYTES
 from hpa_data.tables import encode_table, first_duplicate
-from hpa_model.runs.folder import FOLDS_FILE, refuse_damage
+from hpa_model.runs.folder import FOLDS_FILE, TRAINING_WORD, refuse_damage
 from hpa_model.runs.seal import read_file
 
 
@@ -25,22 +27,21 @@ def check_folds(run: Path, plan: FoldPlan, reader: Reader) -> None:
         )
 
 
-def name_parts(plan: FoldPlan, reader: Reader) -> list[str] | None:
-    """Return the part of each sample that is in a fold; None if their ids alone tell them apart.
+def name_parts(plan: FoldPlan, reader: Reader, indices: npt.NDArray[np.int64]) -> list[str] | None:
+    """Return the part of each of some samples; None if ids alone tell all samples apart that are used.
 
     Files of a run name parts only where they are needed, so that those of earlier versions stay as they are.
     """
-    validated = np.flatnonzero(plan.folds >= 0).tolist()
-    if first_duplicate(reader.ids[index] for index in validated) is None:
+    if first_duplicate(reader.ids[index] for index in plan.used.tolist()) is None:
         return None
-    return [reader.parts[index] for index in validated]
+    return [reader.parts[index] for index in indices.tolist()]
 
 
 def encode_folds(plan: FoldPlan, reader: Reader) -> bytes:
     """Encode the validation fold of each sample as a CSV table."""
-    validated = np.flatnonzero(plan.folds >= 0).tolist()
-    columns = {"id": [reader.ids[index] for index in validated], "fold": plan.folds[validated].tolist()}
-    parts = name_parts(plan, reader)
+    folds = [TRAINING_WORD if fold == TRAINING_ONLY else str(fold) for fold in plan.folds[plan.used].tolist()]
+    columns = {"id": [reader.ids[index] for index in plan.used.tolist()], "fold": folds}
+    parts = name_parts(plan, reader, plan.used)
     if parts is not None:
         columns["part"] = parts
     return encode_table(list(columns), zip(*columns.values(), strict=True))

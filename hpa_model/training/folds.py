@@ -165,10 +165,11 @@ def _finish_fold(run: OpenRun, fold: Fold, progress: Progress) -> bool:
 
     All under the lock of the run: of several processes, exactly one finds all folds finished after its own.
     """
-    probs = _predict_validation(run, fold)
+    probs = _predict_validation(run, fold) if run.plan.n_folds else None
     with hold_results(run.folder, progress):
-        with open_atomic(fold.folder / PROBS_FILE) as file:
-            np.savez(file, probs=probs)
+        if probs is not None:
+            with open_atomic(fold.folder / PROBS_FILE) as file:
+                np.savez(file, probs=probs)
         seal_files(run.folder, list_sealed([fold.number]))
         run.held.pop(fold.number).close()
         return not _gather(run)
@@ -192,6 +193,7 @@ def _gather(run: OpenRun) -> list[Missing]:
     missing = list_missing(run.folder, run.description)
     if not missing:
         remove_partial_files(run.folder)  # of killed processes: nobody trains a fold any more
-        gather_probs(run)
-        seal_files(run.folder, list_sealed(range(run.plan.n_folds)))
+        if run.plan.n_folds:
+            gather_probs(run)
+        seal_files(run.folder, list_sealed(range(run.plan.n_models)))
     return missing

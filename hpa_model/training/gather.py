@@ -32,7 +32,7 @@ def gather_probs(run: OpenRun) -> None:
         labels=labels,
         probs=probs[validated],
         folds=plan.folds[validated],
-        parts=name_parts(plan, reader),
+        parts=name_parts(plan, reader, validated),
         groups=None if plan.groups is None else plan.groups[validated],
     )
     write_out_of_fold(run.folder, rows)

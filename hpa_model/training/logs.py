@@ -1,6 +1,7 @@
 """Logs of a training, for the tools that draw them: one seam, whatever the tool."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -123,7 +124,9 @@ class _RunLog:
             if fold not in self._writers:
                 self._writers[fold] = OPENERS[self._name](self._run, fold, mine.key)
             values = {name: value for name, value in asdict(record).items() if name != "epoch"}
-            values |= {f"f1/{name}": value for name, value in zip(self._classes, class_f1, strict=True)}
+            if class_f1:
+                values |= {f"f1/{name}": value for name, value in zip(self._classes, class_f1, strict=True)}
+            values = {name: value for name, value in values.items() if not math.isnan(value)}  # without validation
             self._writers[fold].write(record.epoch, values)
             mine = replace(mine, key=self._writers[fold].key, epochs=record.epoch)
             known[self._name] = mine

@@ -13,7 +13,7 @@ from hpa_model import nets
 from hpa_model.backend import on_tensorflow
 from hpa_model.config import TrainConfig
 from hpa_model.nets.head import freeze_backbone
-from hpa_model.runs.folder import BEST_FILE, PROBS_FILE, RunDescription, fold_folder
+from hpa_model.runs.folder import BEST_FILE, RunDescription, find_last_file, fold_folder
 from hpa_model.runs.membership import refuse_ensemble
 from hpa_model.runs.models import is_complete, load_model
 from hpa_model.runs.seal import hash_file
@@ -64,11 +64,11 @@ def hash_models(run: Path, description: RunDescription, *, purpose: str) -> tupl
         raise InputError(f"Cannot {purpose} {run}: it is a baseline, without a network. Pass a run of `hpa train`.")
     refuse_ensemble(description.ensemble, run, purpose=purpose)
     hashes = []
-    for number in range(description.config.folds):
+    for number in range(description.config.n_models):
         model = fold_folder(run, number) / BEST_FILE
         sha256 = hash_file(model) if is_complete(model) else ""
         load_model(model, description, sha256=sha256)
-        if not model.with_name(PROBS_FILE).exists():
+        if not model.with_name(find_last_file(description.config)).exists():
             raise InputError(
                 f"Cannot {purpose} {run}: fold {number} is not finished. Run the same `hpa train` command again; it "
                 "resumes."

@@ -1,5 +1,6 @@
 """What a network is trained for: its loss, how it is validated after each epoch, and the record of an epoch."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Validation:
     """By the fields of the record of an epoch; one is ``val_loss``."""
 
     class_f1: tuple[float, ...] = ()
-    """Of each class, if there are classes."""
+    """Of each class, if there are classes, and samples that validate."""
 
 
 Validate = Callable[[keras.Model, TrainConfig, Reader, npt.NDArray[np.int64], str], Validation]
@@ -55,7 +56,9 @@ class Objective:
 def _validate_classes(
     network: keras.Model, config: TrainConfig, reader: Reader, indices: npt.NDArray[np.int64], name: str
 ) -> Validation:
-    """Score a network on its validation set."""
+    """Score a network on its validation set, if there is one."""
+    if not len(indices):
+        return Validation(metrics=dict.fromkeys(EpochRecord.list_validated(), math.nan))
     probs = predict_probs([network], reader, indices, config.batch_size, names=[name], remedy=REMEDY)
     labels = reader.labels[indices]  # type: ignore[index]
     class_f1 = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs)))

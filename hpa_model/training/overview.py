@@ -89,18 +89,20 @@ def _describe_stages(run: OpenRun) -> str:
 
 def _describe_data(run: OpenRun, folds: Sequence[Fold]) -> str:
     config, plan, classes = run.description.config, run.plan, run.description.classes
-    n_samples, n_copies = int((plan.folds >= 0).sum()), int((plan.parents >= 0).sum())
-    labels = run.reader.labels[plan.folds >= 0]  # type: ignore[index]
+    n_samples, n_copies = len(plan.used), int((plan.parents >= 0).sum())
+    labels = run.reader.labels[plan.used]  # type: ignore[index]
     absent = [classes[k] for k in np.flatnonzero(~labels.any(axis=0)).tolist()]
     copies = f" and {n_copies:,} copies" if n_copies else ""
-    chosen = "" if len(folds) == plan.n_folds else f", {len(folds)} to train"
+    chosen = "" if len(folds) == plan.n_models else f", {len(folds)} to train"
+    n_folds = f"{plan.n_folds} fold{'' if plan.n_folds == 1 else 's'}" if plan.n_folds else "no folds"
     steps = [count_steps(config, fold) for fold in folds]
     more = f" and {len(absent) - N_EXAMPLES} more" if len(absent) > N_EXAMPLES else ""
     without = f"{len(absent)} of {len(classes)} ({', '.join(absent[:N_EXAMPLES])}{more})" if absent else "none"
+    validated = _span(len(fold.validation) for fold in folds) if plan.n_folds else "none"
     return (
-        f"{n_samples:,} samples{copies} of {', '.join(config.parts)}; {plan.n_folds} folds{chosen}, "
+        f"{n_samples:,} samples{copies} of {', '.join(config.parts)}; {n_folds}{chosen}, "
         f"{_span(len(fold.training) for fold in folds)} images to train on, "
-        f"{_span(len(fold.validation) for fold in folds)} to validate on; {_span(steps)} steps per epoch; "
+        f"{validated} to validate on; {_span(steps)} steps per epoch; "
         f"classes without samples: {without}"
     )
 

@@ -89,7 +89,7 @@ def open_run(
         If the store or the settings cannot be used, or `out` is of another run; nothing is written then. If another
         process trains what is to be trained.
     """
-    check_chosen(folds, config.folds)
+    check_chosen(folds, config)
     with store.reader(config.parts, cache_bytes=cache_bytes, channels=config.channels or None) as reader:
         description = replace(describe_run(store, config, reader), baseline=baseline)
         if base is not None:
@@ -153,8 +153,9 @@ def _check(
     begun = None if is_new else read_run(out).environment
     for notice in [] if description.baseline is not None else list_surroundings(begun, description.environment):
         progress.note(str(notice))
-    progress.note(description.known_leak_check.describe())
-    if before is None and config.duplicates == "auto":
+    if config.folds:
+        progress.note(description.known_leak_check.describe())
+    if before is None and config.folds and config.duplicates == "auto":
         for notice in plan.leak_check.list_notices():
             progress.note(str(notice))
     if weights is not None:
@@ -219,6 +220,7 @@ def _plan(
             seed=config.seed,
             legacy_leak=config.legacy_leak,
             duplicates=duplicates,
+            validation=config.validation,
             progress=progress,
         )
 

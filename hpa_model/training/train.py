@@ -27,7 +27,7 @@ class TrainedRun:
 
     run: Path
     scores: Scores | None
-    """None if the run is not finished."""
+    """None if the run is not finished, or has no folds, so that nothing validates it."""
 
     missing: tuple[Missing, ...] = ()
     """The folds that are not finished."""
@@ -41,6 +41,8 @@ def train(store: Store, config: TrainConfig, out: Path, **options: Any) -> Score
     InputError
         As `train_run` does. If another process trains folds of the run, and this one has trained the others.
     """
+    if not config.folds:
+        raise InputError("folds must be at least 1 to be scored. Received: folds=0. Call train_run.")
     trained = train_run(store, config, out, **options)
     if trained.scores is None:
         raise InputError(f"Cannot score {out}: {describe_missing(trained.missing)}")
@@ -134,7 +136,8 @@ def train_run(
             on_epoch=on_epoch,
             checkpointing=checkpointing,
         )
-    return TrainedRun(run=out, scores=None if missing else score_run(out), missing=tuple(missing))
+    has_scores = not missing and config.folds > 0
+    return TrainedRun(run=out, scores=score_run(out) if has_scores else None, missing=tuple(missing))
 
 
 def describe_missing(missing: Sequence[Missing]) -> str:

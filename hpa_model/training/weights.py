@@ -45,9 +45,10 @@ class Weights:
             If the networks differ.
         """
         network = build_network(description, fold=fold)
-        check_model(self.folder, fold, self.models[fold], purpose="start from")
-        best = fold_folder(self.folder, fold) / BEST_FILE
-        source = load_model(best, self.description, sha256=self.models[fold])
+        start = min(fold, len(self.models) - 1)  # a run of one model is the start of all folds
+        check_model(self.folder, start, self.models[start], purpose="start from")
+        best = fold_folder(self.folder, start) / BEST_FILE
+        source = load_model(best, self.description, sha256=self.models[start])
         match = match_channels(self.description.channels, description, (source, network), str(self.folder))
         scalings = [describe_scaling(list_layers(model)) for model in (source, network)]
         if scalings[0] != scalings[1]:
@@ -72,7 +73,7 @@ class Weights:
     def extend(self, description: RunDescription) -> RunDescription:
         """Add to the description of a run what it starts from; InputError if it cannot, before anything is written."""
         folds = self.description.config.folds
-        if description.config.folds > folds:
+        if description.config.folds > folds > 1:
             raise InputError(
                 f"folds must be at most {folds} to start from {self.folder}, which has that many. Received: "
                 f"folds={description.config.folds}. Pass --folds {folds}."
@@ -89,8 +90,11 @@ class Weights:
         head = self._explain_head(description)
         size = describe_size(there.config, there.image_shape)
         notices = list_channel_notices(there.channels, description.channels, str(self.folder))
+        models = f"the models of {self.folder}, fold by fold, which were"
+        if len(self.models) == 1:
+            models = f"the model of {self.folder}, which was"
         return [
-            f"Start: the models of {self.folder}, fold by fold, which were trained on {', '.join(there.config.parts)} "
+            f"Start: {models} trained on {', '.join(there.config.parts)} "
             f"at {size}; {head or 'the classification head is kept'}",
             *map(str, notices),
         ]

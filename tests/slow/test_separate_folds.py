@@ -140,7 +140,11 @@ def test_ctrl_c_in_one_of_two_leaves_a_fold_that_resumes(folder: Path, wanted: d
 def test_the_same_fold_twice_is_refused_in_one_line(folder: Path, wanted: dict[str, str]) -> None:
     first = start(folder, "--fold", "0")
     wait_for(folder / "run" / "fold0" / ".lock", first)
+    while (folder / "run" / ".lock").exists():  # it still begins the run
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)
     text = finish(start(folder, "--fold", "0"), 2)
+    first.send_signal(signal.SIGCONT)
     assert f"Cannot train fold 0 of run: process {first.pid} on " in text
     finish(first)
     finish(start(folder, "--fold", "1"))
