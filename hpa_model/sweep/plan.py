@@ -70,6 +70,10 @@ def plan_study(
     InputError
         If a setting, a value or their combination cannot be used.
     """
+    if settings.get("folds") == 0:
+        raise InputError(
+            "folds must be at least 1 in a search, whose trials are scored. Received: folds=0. Leave it out, or set 1."
+        )
     space = parse_space(vary, settings)
     n_points = count_points(space)
     chosen = _choose_method(method, trials, space, existing)

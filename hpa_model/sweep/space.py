@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OPTIONS = "options."
 _EXAMPLE = "Write dropout=0.2,0.4 or learning_rate=log:1e-4..1e-2, for example."
 # Scores of trials over other validation samples cannot be compared, and a leak would win.
-_OF_VALIDATION = ("parts", "folds", "fold_method", "duplicates", "legacy_leak")
+_OF_VALIDATION = ("parts", "folds", "validation", "fold_method", "duplicates", "legacy_leak")
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"(log:)?\s*({_NUMBER})\s*\.\.\s*({_NUMBER})")
 

@@ -13,7 +13,7 @@ from hpa_model.thresholds import (
     predict_within_folds,
     search_thresholds,
 )
-from hpa_model.thresholds.cross_fit import split_rows
+from hpa_model.thresholds.cross_fit import find_held_out, split_rows
 from hpa_model.thresholds.search import bin_probs, find_best, renumber_bins
 
 
@@ -90,3 +90,13 @@ def test_each_set_gets_the_thresholds_of_the_rows_outside_of_it(seed: int, decim
         else:
             assert (best[number] == 1000).all()
         assert ((renumbered[own] > again[number]) == (bin_probs(probs[own]) > best[number])).all()
+
+
+def test_a_single_fold_is_split_into_halves_of_whole_groups_and_several_folds_are_not() -> None:
+    rng = np.random.default_rng(0)
+    labels, groups = (rng.random((40, 5)) < 0.3).astype(np.uint8), np.arange(40) // 4
+    halves = find_held_out(labels, np.zeros(40, np.int64), groups)
+    assert np.bincount(halves).tolist() == [20, 20]
+    assert all(len(set(halves[groups == group].tolist())) == 1 for group in groups)
+    folds = np.arange(40) % 3
+    assert find_held_out(labels, folds, groups) is folds
