@@ -39,7 +39,5 @@ def test_each_class_has_its_share_on_both_sides() -> None:
 
 
 def test_a_single_group_cannot_be_split() -> None:
-    with pytest.raises(
-        InputError, match=r"Cannot hold out samples for validation: 3 samples are 1 group\. Pass --fold"
-    ):
+    with pytest.raises(InputError, match=r"Cannot hold out samples for validation: 3 samples are 1 group\. Pass"):
         hold_out(np.ones((3, 1), np.uint8), 0.1, "grouped-stratified", [7, 7, 7])
