@@ -67,8 +67,15 @@ def read_out_of_fold(run: Path, *, compares_seal: bool = True) -> OutOfFold:
             parts=arrays["parts"].tolist() if "parts" in arrays else None,
             groups=arrays.get("groups"),
         )
-        _check_rows(rows)
+        _check_rows(rows, 1 if _has_one_fold(run) else 2)
     return rows
+
+
+def _has_one_fold(run: Path) -> bool:
+    try:
+        return read_run(run, compares_seal=False).config.folds == 1
+    except InputError:
+        return False
 
 
 def check_finished(run: Path, path: Path) -> None:
@@ -96,7 +103,7 @@ def check_finished(run: Path, path: Path) -> None:
     )
 
 
-def _check_rows(rows: OutOfFold) -> None:
+def _check_rows(rows: OutOfFold, n_folds: int) -> None:
     """Raise ValueError if a training cannot have written these rows."""
     shape = rows.labels.shape
     kinds = rows.labels.dtype.kind, rows.probs.dtype.kind, rows.folds.dtype.kind
@@ -106,8 +113,8 @@ def _check_rows(rows: OutOfFold) -> None:
         raise ValueError("the shapes of its arrays do not match")
     if rows.groups is not None and (rows.groups.shape != shape[:1] or rows.groups.dtype.kind != "i"):
         raise ValueError("its groups do not match its rows")
-    if not shape[0]:
-        raise ValueError("it has no row")
+    if not shape[0] or len(np.unique(rows.folds)) < n_folds:
+        raise ValueError(f"it has fewer than {n_folds} folds" if n_folds > 1 else "it has no row")
     if not np.isin(rows.labels, (0, 1)).all():
         raise ValueError("it has labels other than 0 and 1")
     wrong = find_wrong_row(rows.probs)
