@@ -23,7 +23,7 @@ from hpa_model.sweep.options import (
 from hpa_model.sweep.space import OPTIONS, Varied, count_points, parse_space
 from hpa_model.sweep.study import Study
 
-_OF_DATA = ("parts", "channels", "folds", "fold_method", "legacy_leak", "seed")
+_OF_DATA = ("parts", "channels", "folds", "fold_method", "duplicates", "legacy_leak", "seed")
 
 
 def plan_study(
@@ -97,6 +97,7 @@ def plan_study(
         seed=seed,
         prune=prune,
         n_trials=n_trials,
+        duplicates=config.duplicates,
         weights=_name_weights(weights),
         store=str(location.absolute()) if isinstance(location, Path) else location,
         fingerprints={name: store.part(name).manifest.fingerprint for name in config.parts},

@@ -10,19 +10,20 @@ from statistics import fmean
 import keras
 
 from hpa_data.errors import InputError, list_causes
+from hpa_data.folds.options import DuplicateSearch
 from hpa_data.folds.plan import plan_folds
+from hpa_data.folds.relations import search_near
 from hpa_data.store.store import Store
 from hpa_data.system.lock import LockedError
 from hpa_data.system.progress import SILENT, Progress
-from hpa_model.config import TrainConfig, make_config, merge_settings
+from hpa_model.config import TrainConfig, make_config
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.runs.folder import CONFIG_FILE, fold_folder, read_run
 from hpa_model.runs.history import EpochRecord, find_kept, read_epochs, read_history
 from hpa_model.sweep.options import HEADLINE_METRIC
 from hpa_model.sweep.plan import configure_data
 from hpa_model.sweep.sampling import choose_settings, should_prune
-from hpa_model.sweep.space import nest_settings
-from hpa_model.sweep.study import Study, Trial, open_study, read_study, record_trial, take_trial, trial_folder
+from hpa_model.sweep.study import Study, Trial, is_sweep, open_study, read_study, record_trial, take_trial, trial_folder
 from hpa_model.sweep.table import write_best
 from hpa_model.training.data import summarize_data
 from hpa_model.training.job import Checkpointing
@@ -87,6 +88,8 @@ def run_sweep(
     """
     options = options or TrialOptions()
     _check_data(store, configure_data(wanted.settings), options)
+    if not is_sweep(out):
+        wanted = replace(wanted, duplicates=_settle_duplicates(store, configure_data(wanted.settings), options))
     open_study(out, wanted, retries_failed=retries_failed, given_up=given_up)
     while True:
         with contextlib.ExitStack() as held:
@@ -114,6 +117,14 @@ def _check_data(store: Store, config: TrainConfig, options: TrialOptions) -> Non
         options.progress.note(str(notice))
 
 
+def _settle_duplicates(store: Store, config: TrainConfig, options: TrialOptions) -> DuplicateSearch:
+    """Decide which duplicates are looked for, as each trial would on its own."""
+    if config.duplicates != "auto" or config.legacy_leak:
+        return config.duplicates
+    with store.reader(config.parts) as reader:
+        return "near" if search_near(reader, "auto", config.fold_method, options.progress) else "exact"
+
+
 @dataclass(kw_only=True)
 class _Worker:
     """The training of one trial."""
@@ -133,7 +144,7 @@ class _Worker:
         """Train to the end, and return how the trial ended."""
         is_resumed = (self.folder / CONFIG_FILE).exists()
         try:
-            config = make_config(merge_settings(self.study.settings, nest_settings(self.trial.settings)))
+            config = make_config(self.study.merge_settings(self.trial))
             if is_resumed:
                 self._prune_resumed(config)
             scores = self._train(config)

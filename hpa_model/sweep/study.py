@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpa_data.errors import InputError, first_line
+from hpa_data.folds.options import DuplicateSearch
 from hpa_data.system.atomic import remove_abandoned, write_atomic
 from hpa_data.system.files import read_text, refuse_linked_folders, refuse_unreadable
 from hpa_data.system.lock import LockedError, hold_store
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.records import decode_record, encode_record
+from hpa_model.config import merge_settings
 from hpa_model.runs.hold import compare_backends, compare_parts, is_unused
 from hpa_model.sweep.options import MINIMIZED, Method, Metric, Prune
-from hpa_model.sweep.space import Varied
+from hpa_model.sweep.space import Varied, nest_settings
 
 STUDY_FILE = "study.json"
 TRIAL_FILE = "trial.json"
@@ -78,6 +80,10 @@ class Study:
     n_trials: int
     """How many there are to be, by the last command."""
 
+    duplicates: DuplicateSearch
+    """Duplicates that are looked for in all trials. What the setting ``auto`` means is decided once, as it depends on
+    the time that a search takes: with other folds, scores could not be compared."""
+
     weights: str
     """What each training starts from, see `training.train`; empty for random weights."""
 
@@ -92,6 +98,10 @@ class Study:
 
     trials: tuple[Trial, ...] = field(default=())
     """By number."""
+
+    def merge_settings(self, trial: Trial) -> dict[str, Any]:
+        """Return the settings of a trial, as a recipe has them."""
+        return merge_settings(self.settings | {"duplicates": self.duplicates}, nest_settings(trial.settings))
 
     @property
     def minimizes(self) -> bool:

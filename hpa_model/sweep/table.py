@@ -2,13 +2,11 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 from hpa_data.system.atomic import write_atomic
-from hpa_model.config import merge_settings
 from hpa_model.config.recipes import encode_recipe
 from hpa_model.sweep.options import HEADLINE_METRIC
-from hpa_model.sweep.space import format_value, nest_settings
+from hpa_model.sweep.space import format_value
 from hpa_model.sweep.study import BEST_RECIPE, Study, Trial, trial_folder
 
 # Characters of a line of the table; it is wider where a setting needs more, and never wrapped.
@@ -90,11 +88,6 @@ def draw_table(study: Study, *, limit: int = MAX_ROWS) -> str:
     return "\n".join([*lines, f"… and {rest} more, see --json"] if rest > 0 else lines)
 
 
-def merge_best(study: Study, trial: Trial) -> dict[str, Any]:
-    """Return the settings of a trial, as a recipe."""
-    return merge_settings(study.settings, nest_settings(trial.settings))
-
-
 def write_best(out: Path, study: Study) -> Path | None:
     """Write the recipe of the best trial, with a comment on how it was found; None if no trial is finished."""
     best = study.best
@@ -112,5 +105,5 @@ def write_best(out: Path, study: Study) -> Path | None:
         *([describe_caution(study, out)] if len(study.list_finished()) > 1 else []),
     ]
     path = out / BEST_RECIPE
-    write_atomic(path, encode_recipe(merge_best(study, best), comments=lines).encode())
+    write_atomic(path, encode_recipe(study.merge_settings(best), comments=lines).encode())
     return path

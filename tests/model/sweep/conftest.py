@@ -11,7 +11,7 @@ from hpa_model.sweep.study import Study
 from tests.model.training.conftest import tiny_network as tiny_network  # noqa: PLC0414 - pytest finds it here
 
 SETTINGS = {
-    **{"model": "tiny", "folds": 2, "epochs": 1, "batch_size": 3, "image_size": 16, "duplicates": "ignore"},
+    **{"model": "tiny", "folds": 2, "epochs": 1, "batch_size": 3, "image_size": 16},
     **{"min_last_batch": 1, "deterministic": True},
 }
 Plan = Callable[..., Study]

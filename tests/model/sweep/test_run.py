@@ -69,7 +69,8 @@ def test_a_trial_is_a_run_and_the_best_is_a_recipe(sweep: Path) -> None:
     run = trial_folder(sweep, 1)
     assert (verify_run(run).findings, verify_run(run).unsealed) == ((), ())
     config = read_run(run).config
-    assert config == make_config(SETTINGS | {"optimizer": "sgd"})
+    assert study.duplicates == "near"  # decided once, by the time that it takes
+    assert config == make_config(SETTINGS | {"optimizer": "sgd", "duplicates": "near"})
     kept = [find_kept(history, config.keep).val_macro_f1_best for history in read_history(run, 2)]
     assert trial.score == sum(kept) / 2
     scores = score_run(run)
