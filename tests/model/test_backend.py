@@ -53,7 +53,8 @@ from hpa_model.training.train import train
 
 seen = []
 config = TrainConfig(model=sys.argv[4], folds=2, epochs=1, batch_size=3, image_size=76, bn_momentum=0.5,
-                     symmetries=True, deterministic=True)
+                     symmetries=True, deterministic=True, optimizer="adamw", weight_decay=0.01, ema=0.9,
+                     accumulate_batches=2, warmup_epochs=0.5, clip_norm=1.0)
 train(open_store(sys.argv[2]), config, Path(sys.argv[3]),
       progress=Progress(advance=lambda n: seen.append("tensorflow" in sys.modules)))
 json.dump(seen, open(sys.argv[1], "w"))
