@@ -3,6 +3,7 @@ from . import options as options
 from . import plan as plan
 from . import run as run
 from . import sampling as sampling
+from . import sharing as sharing
 from . import space as space
 from . import study as study
 from . import table as table

@@ -23,7 +23,8 @@ from hpa_model.runs.history import EpochRecord, find_kept, read_epochs, read_his
 from hpa_model.sweep.options import HEADLINE_METRIC
 from hpa_model.sweep.plan import configure_data
 from hpa_model.sweep.sampling import choose_settings, should_prune
-from hpa_model.sweep.study import Study, Trial, is_sweep, open_study, read_study, record_trial, take_trial, trial_folder
+from hpa_model.sweep.sharing import open_study, record_trial, take_trial
+from hpa_model.sweep.study import Study, Trial, is_sweep, read_study, trial_folder
 from hpa_model.sweep.table import write_best
 from hpa_model.training.data import summarize_data
 from hpa_model.training.job import Checkpointing

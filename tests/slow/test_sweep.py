@@ -20,7 +20,8 @@ from hpa_model.runs.check import verify_run
 from hpa_model.runs.folder import CHECKPOINT_FILE, read_run
 from hpa_model.sweep.plan import plan_study
 from hpa_model.sweep.run import TrialOptions, run_sweep
-from hpa_model.sweep.study import Study, Trial, is_sweep, read_study, record_trial, trial_folder
+from hpa_model.sweep.sharing import record_trial
+from hpa_model.sweep.study import Study, Trial, is_sweep, read_study, trial_folder
 from tests.builders import HPA
 from tests.model.training.conftest import build_tiny
 from tests.slow.killing import LIMIT_S, find_place, finish, kill_when

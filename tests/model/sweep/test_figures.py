@@ -14,7 +14,11 @@ def fill(study: Study) -> Study:
         Trial(number=2, settings={"learning_rate": 0.01, "loss": "f1"}, state="pruned", score=0.1),
         Trial(number=3, settings={"learning_rate": 0.1, "loss": "f1"}, state="failed", reason="NaN"),
     ]
-    return replace(study, trials=tuple(trials))
+    names = [varied.name for varied in study.space]
+    return replace(
+        study,
+        trials=tuple(replace(trial, settings={name: trial.settings[name] for name in names}) for trial in trials),
+    )
 
 
 def test_a_panel_shows_the_score_of_each_trial_against_a_setting(plan: Plan) -> None:

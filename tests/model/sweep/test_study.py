@@ -1,15 +1,17 @@
 """The file of a study, and who works on its trials."""
 
 import contextlib
+import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from hpa_data.errors import InputError
 from hpa_model.sweep.sampling import choose_settings
-from hpa_model.sweep.study import STUDY_FILE, Trial, open_study, read_study, record_trial, take_trial
+from hpa_model.sweep.sharing import open_study, record_trial, take_trial
+from hpa_model.sweep.study import STUDY_FILE, Trial, read_study
 from tests.model.sweep.conftest import Plan
 
 
@@ -144,6 +146,20 @@ def test_a_damaged_file_is_refused_with_a_remedy(plan: Plan, tmp_path: Path) -> 
         good.replace("0.01", "9"),
     ):
         path.write_text(content)
+        with pytest.raises(InputError, match=r"^Cannot read .*study.json: .* Put it back from a copy, or name another"):
+            read_study(tmp_path)
+    for change in (
+        {"number": 1},
+        {"settings": {"l2": 0.1}},
+        {"state": "finished"},
+        {"score": float("nan")},
+        {"state": "lost"},
+        {"settings": []},
+    ):
+        trial = asdict(Trial(number=0, settings={"learning_rate": 0.01})) | change
+        study = json.loads(good)["study"] | {"trials": [trial]}
+        digest = hashlib.sha256(json.dumps(study, sort_keys=True).encode()).hexdigest()
+        path.write_text(json.dumps({"study": study, "sha256": digest}))
         with pytest.raises(InputError, match=r"^Cannot read .*study.json: .* Put it back from a copy, or name another"):
             read_study(tmp_path)
     with pytest.raises(InputError, match="it has no study.json. Pass a folder that `hpa sweep` wrote."):
