@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
+from hpa_model.augment.options import settle_augment
 from hpa_model.config.optimizers import OPTIMIZERS
 from hpa_model.config.rules import as_tuple, check_settings
 from hpa_model.losses import LOSSES
@@ -225,9 +226,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check each value; InputError if one cannot be used."""
-        if self.augment == "symmetries":  # one form for both names, that of earlier versions
+        augment = settle_augment(self.augment)
+        if augment == "symmetries":  # one form for both names, that of earlier versions
             object.__setattr__(self, "symmetries", True)
-            object.__setattr__(self, "augment", "none")
+            augment = "none"
+        object.__setattr__(self, "augment", augment)
         check_settings(self, CHOICES)
 
     def rate_in(self, epoch: int) -> float:

@@ -10,8 +10,9 @@ import pytest
 from hpa_data.augment.operations import OPERATIONS as COPIES
 from hpa_data.augment.policies import POLICIES as COPY_POLICIES
 from hpa_data.errors import InputError
+from hpa_data.system.records import decode_record, encode_record
 from hpa_model.augment import OPERATIONS, POLICIES, find_policy, plan_augmentation
-from hpa_model.config import load_recipe, make_config, merge_settings, parse_setting
+from hpa_model.config import TrainConfig, load_recipe, make_config, merge_settings, parse_setting
 from tests.model.augment.images import CHANNELS
 
 TABLE = """
@@ -120,4 +121,16 @@ def test_a_recipe_and_a_line_may_hold_a_table(tmp_path: Path) -> None:
     config = make_config(settings)
     assert isinstance(config.augment, dict)
     assert config.augment["mixup"] == {"alpha": 0.2, "p": 0.5}
-    assert make_config({"augment": {"policy": "paper"}}).augment == {"policy": "paper"}
+
+
+def test_a_setting_has_one_form() -> None:
+    assert make_config({"augment": {"policy": "paper"}}) == make_config({"augment": "paper"})
+    assert make_config({"augment": {"policy": "symmetries"}}) == make_config({"symmetries": True})
+    assert make_config({"augment": {}}) == make_config({})
+    given = {"blur": {"sigma": (0, 2)}}
+    config = TrainConfig(augment=given)
+    given["blur"]["sigma"] = (0, 3)
+    assert config == decode_record(TrainConfig, encode_record(config), name="config.json")
+    assert config.augment == {"blur": {"sigma": [0, 2]}}
+    with pytest.raises(InputError, match="augment.blur.sigma must be a number or"):
+        make_config(tomllib.loads("[augment]\nblur = {sigma = 2026-11-27}"))
