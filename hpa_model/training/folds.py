@@ -98,16 +98,15 @@ def train_folds(
     description = replace(run.description, config=choose_stages(run.description))
     with open_logs(checkpointing.logs, run.folder, description, progress) as log:
         reports = _Reports(progress=progress, on_epoch=on_epoch, checkpointing=checkpointing, log=log)
-        is_over = False
-        while run.held and not is_over:
-            is_over = _train_held(run, make_network, reports)
-            if not is_over and folds is None:
-                with hold_results(run.folder, progress):
-                    run.held.update(claim_free_folds(run.folder, run.description))
-        missing = []
-        if not is_over:
+        missing: list[Missing] = []
+        if is_resumed:
             with hold_results(run.folder, progress):
                 missing = _gather(run)
+        while run.held:
+            missing = _train_held(run, make_network, reports)
+            if missing and folds is None:
+                with hold_results(run.folder, progress):
+                    run.held.update(claim_free_folds(run.folder, run.description))
         if not missing:  # this process is the last one; some folds may have been trained without these logs
             for number in run.description.trained_folds:
                 log(number, read_progress(run.folder, number))
@@ -116,8 +115,8 @@ def train_folds(
     return missing
 
 
-def _train_held(run: OpenRun, make_network: Callable[[int], keras.Model], reports: _Reports) -> bool:
-    """Train the folds that this process holds; return whether the run is finished thereby."""
+def _train_held(run: OpenRun, make_network: Callable[[int], keras.Model], reports: _Reports) -> list[Missing]:
+    """Train the folds that this process holds; return those that are missing after the last of them."""
     config, progress = choose_stages(run.description), reports.progress
     folds = [_describe_fold(run, number) for number in sorted(run.held)]
     states = [read_progress(run.folder, fold.number) for fold in folds]
@@ -145,9 +144,8 @@ def _train_held(run: OpenRun, make_network: Callable[[int], keras.Model], report
             for line in describe_training(run, folds, network):
                 progress.note(line)
         fit_fold(network, job)
-        if _finish_fold(run, fold, progress):
-            return True
-    return False
+        missing = _finish_fold(run, fold, progress)
+    return missing
 
 
 def _describe_fold(run: OpenRun, number: int) -> Fold:
@@ -160,8 +158,8 @@ def _count_remaining(config: TrainConfig, fold: Fold, state: TrainingState) -> i
     return (config.epochs - state.epoch) * count_images(config, fold) - state.n_images
 
 
-def _finish_fold(run: OpenRun, fold: Fold, progress: Progress) -> bool:
-    """Finish a fold, and the run if it is the last one, which is returned.
+def _finish_fold(run: OpenRun, fold: Fold, progress: Progress) -> list[Missing]:
+    """Finish a fold, and the run if it is the last one; return the folds that are missing.
 
     All under the lock of the run: of several processes, exactly one finds all folds finished after its own.
     """
@@ -172,7 +170,7 @@ def _finish_fold(run: OpenRun, fold: Fold, progress: Progress) -> bool:
                 np.savez(file, probs=probs)
         seal_files(run.folder, list_sealed([fold.number]))
         run.held.pop(fold.number).close()
-        return not _gather(run)
+        return _gather(run)
 
 
 def _predict_validation(run: OpenRun, fold: Fold) -> npt.NDArray[np.float32]:
