@@ -102,7 +102,7 @@ def sweep(
         list[str], setting("--part", help="A part of STORE to train on; repeatable.", metavar="NAME")
     ] = _PARTS,
     folds: Annotated[
-        int, setting(help="Number of folds; one model is trained for each.", metavar="N")
+        int, setting(help="Number of folds. 1: a share of the samples validates one model.", metavar="N")
     ] = DEFAULTS.folds,
     epochs: Epochs = DEFAULTS.epochs,
     image_size: ImageSize = str(DEFAULTS.image_size),

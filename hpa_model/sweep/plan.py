@@ -23,7 +23,7 @@ from hpa_model.sweep.options import (
 from hpa_model.sweep.space import OPTIONS, Varied, count_points, parse_space
 from hpa_model.sweep.study import Study
 
-_OF_DATA = ("parts", "channels", "folds", "fold_method", "duplicates", "legacy_leak", "seed")
+_OF_DATA = ("parts", "channels", "folds", "validation", "fold_method", "duplicates", "legacy_leak", "seed")
 
 
 def plan_study(

@@ -113,7 +113,14 @@ def _check_data(store: Store, config: TrainConfig, options: TrialOptions) -> Non
     if not options.allow_unlabeled:
         data.refuse_empty_parts()
     with store.reader(config.parts, channels=config.channels or None) as reader:
-        plan_folds(reader, config.folds, method=config.fold_method, seed=config.seed, legacy_leak=config.legacy_leak)
+        plan_folds(
+            reader,
+            config.folds,
+            method=config.fold_method,
+            seed=config.seed,
+            legacy_leak=config.legacy_leak,
+            validation=config.validation,
+        )
     for notice in data.list_notices(legacy_leak=config.legacy_leak):
         options.progress.note(str(notice))
 

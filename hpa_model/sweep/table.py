@@ -24,7 +24,7 @@ def describe_metric(study: Study) -> str:
     """Say what a score is."""
     better = "the lower the better" if study.minimizes else "the higher the better"
     if study.metric == HEADLINE_METRIC:
-        return f"Score: macro-F1 of the run, with thresholds of the other folds; {better}."
+        return f"Score: macro-F1 of the run, with thresholds fitted on other samples; {better}."
     return f"Score: {study.metric} of the epoch that is kept, mean over the folds; {better}."
 
 

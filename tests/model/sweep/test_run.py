@@ -151,6 +151,7 @@ def test_the_best_of_several_is_called_optimistic_and_one_without_skill_is_calle
         (("--vary", "epochs=1,2", "--epochs", 3, "--out", "OUT"), "epochs must be set or varied."),
         (("--vary", "l2=0,0.1", "--part", "nowhere", "--out", "OUT"), "nowhere"),
         (("--vary", "l2=0,0.1", "--part", "test", "--out", "OUT"), "a part was converted without a label table."),
+        (("--vary", "l2=0,0.1", "--folds", 0, "--out", "OUT"), "folds must be at least 1 in a search"),
         (("--vary", "l2=0,0.1", "--folds", 13, "--out", "OUT"), "folds must be from 2 to the number of samples, 12."),
         (("--vary", "l2=0,0.1", "--set", 'channels=["pink"]', "--out", "OUT"), "pink"),
         (("--vary", "l2=0,0.1", "--out", "s3://bucket/a"), "out must be a local path."),
