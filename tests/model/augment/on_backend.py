@@ -1,4 +1,4 @@
-"""Apply augmentation on Keras's backend: python -m tests.model.augment.on_backend OUT.npz NAME…."""
+"""Apply augmentation on Keras's backend: python -m tests.model.augment.on_backend OUT.npz SIDE NAME…."""
 
 import sys
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ SETTINGS: dict[str, str | dict] = {
 }
 
 
-def apply_all(names: Sequence[str]) -> dict[str, np.ndarray]:
+def apply_all(names: Sequence[str], side: int) -> dict[str, np.ndarray]:
     """Return the images that settings make, float32 (B, Y, X, C), compiled as in a training."""
-    images = make_images(6, 32)
+    images = make_images(6, side)
     made = {}
     for name in names:
-        augmentation = plan_augmentation(SETTINGS[name], CHANNELS, (64, 64, 4), (32, 32), seed=1)
+        augmentation = plan_augmentation(SETTINGS[name], CHANNELS, (2 * side, 2 * side, 4), (side, side), seed=1)
         assert augmentation is not None
         rows, _ = augmentation.draw(np.arange(6), 0)
         inputs = keras.Input(images.shape[1:], dtype="uint8"), keras.Input(rows.shape[1:], dtype=rows.dtype.name)
@@ -34,4 +34,4 @@ def apply_all(names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    np.savez(sys.argv[1], **apply_all(sys.argv[2:]))
+    np.savez(sys.argv[1], **apply_all(sys.argv[3:], int(sys.argv[2])))

@@ -20,22 +20,26 @@ from tests.model.training.conftest import build_tiny
 
 
 @pytest.mark.parametrize(
-    "names",
-    [["some"], pytest.param([name for name in SETTINGS if name != "some"], marks=pytest.mark.slow)],
-    ids=["some", "each"],
+    ("names", "side", "most"),
+    [
+        (["some"], 32, 2e-3),
+        pytest.param([name for name in SETTINGS if name != "some"], 32, 2e-3, marks=pytest.mark.slow),
+        pytest.param(["everything"], 512, 255e-4, marks=pytest.mark.slow),  # coordinates are float32
+    ],
+    ids=["some", "each", "large"],
 )
-def test_tensorflow_and_jax_make_the_same_images(names: list[str], tmp_path: Path) -> None:
+def test_tensorflow_and_jax_make_the_same_images(names: list[str], side: int, most: float, tmp_path: Path) -> None:
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    command = [sys.executable, "-m", "tests.model.augment.on_backend", str(tmp_path / "jax.npz"), *names]
+    command = [sys.executable, "-m", "tests.model.augment.on_backend", str(tmp_path / "jax.npz"), str(side), *names]
     subprocess.run(command, check=True, env=environment, timeout=300)
-    made = apply_all(names)
+    made = apply_all(names, side)
     with np.load(tmp_path / "jax.npz") as theirs:
         assert set(theirs.files) == set(made)
         for name, images in made.items():
             assert images.dtype == theirs[name].dtype == np.float32
             difference = np.abs(images - theirs[name]).max()
             print(name, difference)
-            assert difference < 2e-3, name  # of 255 gray levels
+            assert difference < most, name  # of 255 gray levels
 
 
 @pytest.mark.parametrize(
