@@ -245,7 +245,10 @@ def _show_study(study: "Study", out: Path, *, as_json: bool) -> None:
     lines = [describe_metric(study), "", _escape_lines(draw_table(study)), ""]
     left = study.n_trials - sum(trial.state != "running" for trial in study.trials)
     if left > 0:
-        lines.append(f"Not finished: {left} of {study.n_trials} trials. Run the same command to go on.")
+        lines.append(
+            f"Not finished: {left} of {study.n_trials} trials. Run the same command to go on, unless another process "
+            "works on them."
+        )
     lines += abbreviate(list_failures(study))
     if best is not None:
         lines.append(f"Best run: {trial_folder(out, best.number)}")
