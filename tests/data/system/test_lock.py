@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpa_data.errors import InputError
-from hpa_data.system.lock import LOCK_NAME, hold_store
+from hpa_data.system.lock import LOCK_NAME, LockedError, hold_store
 
 HOLDER = "import sys, time, pathlib; from hpa_data.system.lock import hold_store\n" + (
     "with hold_store(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -59,3 +59,23 @@ def test_a_file_is_refused_as_a_store(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     with pytest.raises(InputError, match="Cannot write a store to .*: it is not a folder"), hold_store(tmp_path / "a"):
         pass
+
+
+def test_a_writer_that_waits_is_told_for_whom_and_goes_on_when_the_other_one_has_ended(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"held\n"
+        told: list[str] = []
+
+        def stop(holder: str) -> None:
+            told.append(holder)
+            first.kill()
+
+        with hold_store(tmp_path, wait_s=60, on_wait=stop):
+            assert [line.startswith(f"process {first.pid} on ") for line in told] == [True]
+        with hold_store(tmp_path), pytest.raises(LockedError) as error, hold_store(tmp_path, wait_s=0.1):
+            pass
+        assert error.value.holder.startswith(f"process {os.getpid()} on ")
+        with hold_store(tmp_path), hold_store(tmp_path, name=".other"):  # two uses, two locks
+            pass
+    assert not list(tmp_path.iterdir())

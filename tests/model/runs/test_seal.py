@@ -2,6 +2,8 @@
 
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,3 +191,20 @@ def test_a_run_that_is_read_while_it_is_written_is_not_called_damaged(run: Path)
     unseal_files(run, ["thresholds.json"])
     flip(run / "thresholds.json")
     assert read_decision(run, description.classes, 3).thresholds.shape == rows.labels.shape[1:]
+
+
+def test_processes_that_seal_at_once_lose_no_entry(tmp_path: Path) -> None:
+    names = [f"{process}-{number}" for process in range(3) for number in range(8)]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    begin_seal(tmp_path)
+    code = (
+        "import pathlib, sys; from hpa_model.runs.seal import seal_files, unseal_files\n"
+        "run, process = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
+        "for name in [f'{process}-{number}' for number in range(8)]:\n"
+        "    seal_files(run, [name]); unseal_files(run, [name]); seal_files(run, [name])\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, tmp_path, str(process)]) for process in range(3)]
+    assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
+    assert sorted(read_seal(tmp_path) or {}) == sorted(names)
+    assert not (tmp_path / ".seal.lock").exists()

@@ -1,7 +1,7 @@
 """Folds of one run that are trained one at a time, by several processes at once: the run is what one process makes."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,12 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
+from hpa_model.commands.trained import encode_runs
 from hpa_model.config import TrainConfig
 from hpa_model.evaluation.scores import score_run
 from hpa_model.runs.check import verify_run
-from hpa_model.training.train import TrainedRun, train, train_run
+from hpa_model.training.claims import Missing
+from hpa_model.training.train import TrainedRun, describe_missing, train, train_run
 from tests.model.stopping import TINY, Killed
 from tests.sharing import make_once
 from tests.slow.contents import digest_folder
@@ -28,7 +30,12 @@ def whole(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train_beside(
-    store: Store, out: Path, folds: Sequence[int] | None, *others: Sequence[int] | None, config: TrainConfig = TWO
+    store: Store,
+    out: Path,
+    folds: Sequence[int] | None,
+    *others: Sequence[int] | None,
+    config: TrainConfig = TWO,
+    note: Callable[[str], None] = lambda line: None,
 ) -> list[object]:
     """Train folds of a run, and at the first step others; return what these give or how they are refused, then it."""
     results: list[object] = []
@@ -42,7 +49,7 @@ def train_beside(
                 except InputError as error:
                     results[-1] = str(error)
 
-    trained = train_run(store, config, out, folds=folds, progress=Progress(advance=train_others))
+    trained = train_run(store, config, out, folds=folds, progress=Progress(advance=train_others, note=note))
     return [*results, trained]
 
 
@@ -56,11 +63,17 @@ def list_missing(trained: object) -> list[tuple[int, bool]]:
 def test_folds_that_are_trained_at_once_make_the_run_that_one_process_makes(
     store: Store, whole: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
-    same, other, every, first = train_beside(store, out, [0], [0], [1], None)
+    out, others = tmp_path / "run", []
+
+    def begin_too(_: str) -> None:
+        if not others:  # the first process has seen that there is no run yet
+            others.append(None)
+            others[0] = train_run(store, TWO, out, folds=[1])
+
+    same, every, first = train_beside(store, out, [0], [0], None, note=begin_too)
     assert "Cannot train fold 0 of" in str(same)
     assert "trains it. Wait for it, or stop it; or pass another --fold" in str(same)
-    assert list_missing(other) == [(0, True)]
+    assert list_missing(others[0]) == [(0, False)]
     assert f"Cannot write to the run {out}: process" in str(every)
     assert list_missing(first) == []
     assert digest_folder(out) == digest_folder(whole)
@@ -87,7 +100,7 @@ def test_a_killed_fold_is_resumed_and_the_run_scored_by_the_last_process(
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).touch()
     assert list_missing(train_run(store, TWO, out, folds=[0])) == [(1, False)]
-    with pytest.raises(InputError, match=r"Cannot use run .*it is not finished"):
+    with pytest.raises(InputError, match=r"it is not finished, .* is missing, as fold 1 is\. .*; with --fold 1, it"):
         score_run(out)
     assert verify_run(out).findings == ()
     assert list_missing(train_run(store, TWO, out, folds=[1, 1])) == []
@@ -127,3 +140,15 @@ def test_a_training_of_all_folds_takes_those_that_nobody_trains(store: Store, tm
         assert [list_missing(result) for result in results] == missing
         assert list_missing(first) == []
         assert digest_folder(out) == digest_folder(tmp_path / "whole")
+
+
+def test_json_tells_that_a_run_is_not_finished_and_what_is_missing(tmp_path: Path) -> None:
+    missing = (Missing(fold=1, holder="process 7 on here"), Missing(fold=2, holder=""), Missing(fold=4, holder=""))
+    told = encode_runs([TrainedRun(run=tmp_path, scores=None, missing=missing)])
+    assert (told["finished"], told["report"]) == (False, None)
+    assert told["missing"] == [{"fold": 1, "holder": "process 7 on here"}, *({"fold": n, "holder": ""} for n in (2, 4))]
+    assert describe_missing(missing) == (
+        "fold 1 is being trained by process 7 on here; folds 2, 4 are missing. Run the same command with --fold 2 "
+        "--fold 4."
+    )
+    assert describe_missing(missing[:1]).endswith("here. The last process to finish scores the run.")
