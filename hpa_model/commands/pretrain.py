@@ -141,7 +141,7 @@ def _refuse_unused_settings(texts: list[str]) -> None:
         if unused:
             raise InputError(
                 f"{unused[0]} must not be set for `hpa pretrain`, which has no classes, folds or stages. Received: "
-                f"--set {text}. Leave it out."
+                f"--set {text}. {'Pass --symmetries, or leave it out.' if unused[0] == 'augment' else 'Leave it out.'}"
             )
 
 

@@ -28,7 +28,15 @@ def test_the_command_that_is_named_trains_the_same_network_on_the_same_images() 
 
 
 @pytest.mark.parametrize(
-    "text", ["loss=f1", "class_weights=balanced", "label_smoothing=0.1", "keep=highest_macro_f1", "head_epochs=2"]
+    "text",
+    [
+        "loss=f1",
+        "class_weights=balanced",
+        "label_smoothing=0.1",
+        "keep=highest_macro_f1",
+        "head_epochs=2",
+        "augment=paper",
+    ],
 )
 def test_a_setting_of_classes_is_refused_where_it_is_named(hpa: Hpa, store: Store, tmp_path: Path, text: str) -> None:
     ended = hpa("pretrain", store.path, "--out", tmp_path / "ae", "--set", text)
