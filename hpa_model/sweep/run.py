@@ -72,7 +72,7 @@ def run_sweep(
         The folder to make, or to go on in.
     options : TrialOptions, optional
     retries_failed, given_up
-        See `study.open_study`.
+        See `sharing.open_study`.
     on_begin, on_end : function of (Study, Trial), optional
         Called before and after each trial of this process.
 
@@ -161,11 +161,13 @@ class _Worker:
         except _PrunedError as pruned:
             return replace(self._count(), state="pruned", score=self._measure_pruned(config), reason=str(pruned))
         except InputError as error:
-            # The disk, or a lock: not the settings. Nor what a training cannot be resumed for.
-            if any(isinstance(cause, OSError | LockedError) for cause in list_causes(error)) or (
-                is_resumed and not self.has_advanced
-            ):
-                raise
+            if any(isinstance(cause, OSError | LockedError) for cause in list_causes(error)):
+                raise  # the disk, or a lock: not the settings
+            if is_resumed and not self.has_advanced:  # what it was trained on before has changed
+                number = self.trial.number
+                raise InputError(
+                    f"Cannot resume trial {number}: {error} To go on without that trial, pass --give-up {number}."
+                ) from error
             reason = str(error).removesuffix(REMEDY).rstrip()  # which is one of `hpa train`
             return replace(self._count(), state="failed", reason=reason)
 

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
 from hpa_model.config import load_recipe, make_config
@@ -14,7 +17,7 @@ from hpa_model.runs.check import verify_run
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.history import find_kept, read_history
 from hpa_model.sweep.run import TrialOptions, measure_run, run_sweep
-from hpa_model.sweep.study import Trial, read_study, trial_folder
+from hpa_model.sweep.study import Trial, read_study, trial_folder, write_study
 from hpa_model.sweep.table import describe_caution, describe_skill, draw_table
 from hpa_model.training.job import Checkpointing
 from tests.builders import Ended, Hpa, assert_refused
@@ -99,10 +102,24 @@ def test_a_search_that_was_stopped_in_a_trial_goes_on_with_it_and_ends_the_same(
     steps: list[int] = []
     again = run_sweep(store, wanted, tmp_path, options=TrialOptions(progress=Progress(advance=steps.append)))
     assert steps == [3]  # the images of the last of four steps
-    assert [dataclasses.replace(trial, number=1, seconds=0) for trial in again.trials] == [
-        dataclasses.replace(read_study(sweep).trials[1], seconds=0)
+    assert [replace(trial, number=1, seconds=0) for trial in again.trials] == [
+        replace(read_study(sweep).trials[1], seconds=0)
     ]
     assert [path.name for path in (tmp_path / "trials").iterdir()] == ["000"]
+
+
+def test_a_trial_that_cannot_be_resumed_ends_the_search_until_it_is_given_up(
+    sweep: Path, store: Store, plan: Plan, tmp_path: Path
+) -> None:
+    wanted = plan("l2=0.1", settings={"optimizer": "sgd"})
+    shutil.copytree(sweep / "trials" / "001", tmp_path / "a" / "trials" / "000")  # whose l2 is 0
+    write_study(tmp_path / "a", replace(wanted, trials=(Trial(number=0, settings={"l2": 0.1}),)))
+    with pytest.raises(
+        InputError, match=r"^Cannot resume trial 0: .* it differs in .*l2 \(0.0 there, 0.1 here\)"
+    ) as refusal:
+        run_sweep(store, wanted, tmp_path / "a")
+    assert str(refusal.value).endswith("To go on without that trial, pass --give-up 0.")
+    assert run_sweep(store, wanted, tmp_path / "a", given_up=[0]).trials[0].state == "failed"
 
 
 def test_the_command_shows_a_search(sweep: Path, hpa: Hpa) -> None:
@@ -126,7 +143,7 @@ def test_the_best_of_several_is_called_optimistic_and_one_without_skill_is_calle
         for n, score in enumerate((0.2, 0.4))
     ]
     study = plan("learning_rate=0.01,0.1", settings={"seed": 3})
-    both = dataclasses.replace(study, trials=tuple(trials))
+    both = replace(study, trials=tuple(trials))
     assert describe_caution(both, tmp_path).startswith(
         "The best of 2 scores is optimistic: it was chosen for being the"
     )
@@ -134,7 +151,7 @@ def test_the_best_of_several_is_called_optimistic_and_one_without_skill_is_calle
         both, tmp_path
     )
     assert describe_skill(both) == ""
-    one = dataclasses.replace(study, trials=tuple(trials[:1]))
+    one = replace(study, trials=tuple(trials[:1]))
     assert describe_caution(one, tmp_path) == ""
     *_, best, rest = draw_table(both, limit=1).splitlines()
     assert best.split() == ["1", "best", "0.4000", "1.1", "0", "0"]
