@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
@@ -33,7 +33,20 @@ class TrainedRun:
     """The folds that are not finished."""
 
 
-def train(store: Store, config: TrainConfig, out: Path, **options: Any) -> Scores:
+class TrainOptions(TypedDict, total=False):
+    """The options of `train`, as those of `train_run`."""
+
+    overwrite: bool
+    allow_unlabeled: bool
+    recipe: Path | None
+    weights: str | Path | None
+    cache_bytes: int
+    progress: Progress
+    on_epoch: EpochReport
+    checkpointing: Checkpointing | None
+
+
+def train(store: Store, config: TrainConfig, out: Path, **options: Unpack[TrainOptions]) -> Scores:
     """Train all folds of a run, see `train_run`; return its scores.
 
     Raises
