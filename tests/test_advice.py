@@ -19,7 +19,7 @@ VALUE = "7"
 # Options of a command that do nothing without another one; the parser does not know.
 NEEDED = {"verify": {"--repair": "--part"}}
 # Of other programs.
-FOREIGN = {"--new"}  # the examples of `options.respell`
+FOREIGN = {"--new", "--backend-store-uri"}  # the examples of `options.respell`; MLflow
 
 
 def list_texts(path: Path) -> Iterator[tuple[str, str]]:

@@ -103,7 +103,7 @@ def test_a_signal_ends_a_conversion_with_its_status_and_running_it_again_finishe
     ("line", "offered"),
     [
         ("hpa tra", {"train"}),
-        ("hpa train s --lo", {"--loss"}),
+        ("hpa train s --lo", {"--log", "--loss"}),
         ("hpa train s --loss ", {"bce", "f1", "focal", "asymmetric"}),
         ("hpa convert a b --codec l", {"lz4hc", "lz4"}),
         ("hpa convert a b --sou", set()),

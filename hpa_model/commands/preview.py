@@ -29,8 +29,8 @@ def preview(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="Draw each sample beside versions of it, as `hpa train --augment` makes them: symmetries, paper or "
-            f"strong, or a recipe. Without a name: {SHOWN}.",
+            help="Draw each sample beside versions of it, as the option --augment of `hpa train` makes them: "
+            f"symmetries, paper or strong, or a recipe. Without a name: {SHOWN}.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of --augment.")] = 0,

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from hpa_model.training.train import TrainedRun
 
 NOT_SCORED = (
-    "Nothing was scored: the model was trained on all samples. To predict with it: hpa predict RUN STORE --thresholds "
-    "OTHER, a run of the same settings with folds, whose scores say what to expect."
+    "Nothing was scored: the model was trained on all samples. To predict with it, take the thresholds of a run of the "
+    "same settings with folds, whose scores say what to expect: hpa predict RUN STORE --thresholds OTHER."
 )
 
 

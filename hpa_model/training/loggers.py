@@ -124,7 +124,7 @@ class WandbWriter:
 
     def write(self, epoch: int, values: Mapping[str, float]) -> None:
         """Write the metrics of an epoch."""
-        self._run.log(dict(values), step=epoch)
+        self._run.log(dict(values), step=epoch, commit=True)  # or they wait for the next epoch or the end
 
     def close(self, *, is_whole: bool) -> None:
         """End, and wait a little for what has not been uploaded."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpa_data.store.store import Store
+from hpa_model.augment.options import PolicyName
 from hpa_model.commands.train import train
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import read_run
@@ -120,6 +121,9 @@ def test_the_options_of_settings_are_those_of_the_recipe_with_their_defaults_and
     # Weights of parts are written as PART=WEIGHT, and a recipe has a table.
     shared.remove("mix")
     assert (types["mix"], options["mix"].default) == (list[str], [])
+    # Augmentation is chosen by a word, and a recipe may have a table.
+    shared.remove("augment")
+    assert (types["augment"], options["augment"].default) == (PolicyName, TrainConfig().augment)
     for name in shared:
         default = getattr(TrainConfig(), name)
         is_tuple = isinstance(default, tuple)
