@@ -78,8 +78,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     folds: Annotated[
         int,
         setting(
-            help="Number of folds; one model is trained for each. 1: one model, validated on a share of the samples. "
-            "0: one model of all samples, which nothing validates (with --set keep=last).",
+            help="Number of folds; one model for each. 1: one, validated on a share of samples. 0: one, of all.",
             metavar="N",
         ),
     ] = DEFAULTS.folds,
