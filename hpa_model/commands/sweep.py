@@ -22,7 +22,7 @@ from hpa_model.commands.options import (
     choose_cache,
     setting,
 )
-from hpa_model.commands.train import merge_options
+from hpa_model.commands.train import merge_options, refuse_unused_settings
 from hpa_model.config import DEFAULTS
 from hpa_model.sweep.options import (
     DEFAULT_TRIALS,
@@ -181,7 +181,7 @@ def _is_store(path: str) -> bool:
 def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "Study":
     """Check what is asked for; InputError also for a setting that is both set and varied."""
     from hpa_model.config import find_recipe
-    from hpa_model.sweep.plan import plan_study
+    from hpa_model.sweep.plan import configure_common, plan_study
     from hpa_model.sweep.study import is_sweep, read_study
 
     asked = ctx.params
@@ -195,6 +195,9 @@ def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "St
         seed=asked["search_seed"],
         existing=read_study(out) if is_sweep(out) else None,
     )
+    common = configure_common(study.settings)
+    if common is not None:
+        refuse_unused_settings(ctx, common, texts, asked["weights"], [varied.name for varied in study.space])
     on_line = merge_options(ctx, None, texts)  # what a recipe says is replaced
     names = set(on_line) | {f"options.{name}" for name in on_line.get("options", {})}
     for varied in study.space:

@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
 from hpa_data.commands.console import escape, progress, quiet, resumable, show
-from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes, refuse_unused, was_given
+from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes, has_no_effect, refuse_unused, was_given
 from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.reader.limits import RETRY_MINUTES
@@ -38,9 +39,6 @@ from hpa_model.commands.options import (
 )
 from hpa_model.commands.trained import describe_run, describe_unfinished, encode_runs, print_epoch
 from hpa_model.config import FoldChoice, Loss, Sampling, TrainConfig
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULTS = TrainConfig()
 _PARTS, _CHANNELS, _MIX = list(DEFAULTS.parts), list(DEFAULTS.channels), list[str]()
@@ -164,8 +162,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     check_cache(ctx, cache, cache_gib)
     recipe = None if recipe is None else find_recipe(recipe)
     config = read_settings(ctx, recipe, setting or [])
-    refuse_unused(ctx, "fold_method", "duplicates", when=config.legacy_leak, reason="with --legacy-leak")
-    refuse_unused(ctx, "fold_method", "duplicates", "legacy_leak", when=not config.folds, reason="with --folds 0")
+    refuse_unused_settings(ctx, config, setting or [], weights)
     opened = open_store(store)
 
     with quiet():
@@ -292,6 +289,23 @@ def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> 
     from hpa_model.config import make_config
 
     return make_config(merge_options(ctx, recipe, texts))
+
+
+def refuse_unused_settings(
+    ctx: typer.Context, config: TrainConfig, texts: list[str], weights: str | None, varied: Collection[str] = ()
+) -> None:
+    """Refuse settings that stand on the command line, as options or by ``--set``, and have no effect: InputError.
+
+    Those of a recipe may have none: it is written for many command lines. `varied` is as for `list_unused`.
+    """
+    from hpa_model.config import list_unused, parse_setting
+
+    has_weights = weights not in {None, "none"}
+    for name, reason in list_unused(config, has_weights=has_weights, varied=varied).items():
+        refuse_unused(ctx, name, when=name in ctx.params, reason=reason)
+        for text in texts:
+            if name in parse_setting(text):
+                raise has_no_effect(f"--set {text}", reason)
 
 
 def merge_options(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> dict[str, Any]:

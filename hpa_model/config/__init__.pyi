@@ -6,6 +6,7 @@ from . import pretraining as pretraining
 from . import recipes as recipes
 from . import rules as rules
 from . import settings as settings
+from . import unused as unused
 from .environment import compare_environments as compare_environments
 from .environment import read_environment as read_environment
 from .library import find_recipe as find_recipe
@@ -36,3 +37,4 @@ from .settings import Precision as Precision
 from .settings import Sampling as Sampling
 from .settings import Schedule as Schedule
 from .settings import TrainConfig as TrainConfig
+from .unused import list_unused as list_unused

@@ -2,7 +2,6 @@
 
 import importlib.resources
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from hpa_data.store.store import Store
 from hpa_data.system.atomic import remove_abandoned, write_atomic
 from hpa_data.system.files import read_text
 from hpa_model.baseline.settings import IN_WORDS, SHARED_SETTINGS, BaselineSettings
-from hpa_model.config import DEFAULTS, TrainConfig
+from hpa_model.config import DEFAULTS, TrainConfig, list_unused
 from hpa_model.evaluation.figure_classes import order_by_support
 from hpa_model.evaluation.figures import draw_figures
 from hpa_model.evaluation.images import MAX_NAMED, read_images
@@ -26,16 +25,6 @@ from hpa_model.runs.membership import EnsembleSettings
 # Classes without a sample that are named.
 MAX_ABSENT = 20
 TEMPLATE, FINAL_TEMPLATE = "report.html.jinja", "report_final.html.jinja"
-# Settings that do nothing unless another one says so.
-UNUSED: dict[str, Callable[[TrainConfig], bool]] = {
-    "momentum": lambda config: config.optimizer != "sgd",
-    "plateau_factor": lambda config: not config.plateau_epochs,
-    "finetune_loss": lambda config: not config.finetunings,
-    "finetune_folds": lambda config: not config.finetunings,
-    "validation": lambda config: config.folds != 1,
-}
-# Those that do nothing in a training from random weights.
-OF_WEIGHTS = {"stem", "head_epochs", "backbone_rate_factor"}
 # Between these, the page of a run names the runs that fine-tuned it; they are written later.
 LINKS = ("<!-- fine-tuned -->", "<!-- /fine-tuned -->")
 
@@ -187,7 +176,7 @@ def list_settings(
     if ensemble is not None:
         method = Setting(name="method", value=ensemble.method, default="mean", is_default=ensemble.method == "mean")
         settings = [each for each in settings if each.name in SHARED_SETTINGS] + [method]
-    unused = {name for name, is_unused in UNUSED.items() if is_unused(config)} | (set() if has_weights else OF_WEIGHTS)
+    unused = list_unused(config, has_weights=has_weights)
     return [replace(each, is_used=each.name not in unused) for each in settings]
 
 

@@ -9,7 +9,7 @@ import keras
 
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
-from hpa_model.config import DEFAULTS, TrainConfig, make_config
+from hpa_model.config import DEFAULTS, TrainConfig, list_unused, make_config
 from hpa_model.runs.origin import read_versions
 from hpa_model.sweep.options import (
     DEFAULT_TRIALS,
@@ -87,6 +87,7 @@ def plan_study(
     if chosen != "grid" or prune != "none":
         import optuna  # noqa: F401 - if it is missing, the user should know it now
     common = _pick_common(settings, space)
+    _refuse_unused(common, space, has_weights=weights not in {None, "none"})
     config = configure_data(common)
     location = store.location
     return Study(
@@ -110,6 +111,14 @@ def configure_data(settings: Mapping[str, Any]) -> TrainConfig:
     return make_config({name: value for name, value in settings.items() if name in _OF_DATA})
 
 
+def configure_common(settings: Mapping[str, Any]) -> TrainConfig | None:
+    """Return a configuration with the settings of all trials; None if they need what is varied to go together."""
+    try:
+        return make_config(settings)
+    except InputError:
+        return None
+
+
 def _pick_common(settings: Mapping[str, Any], space: Sequence[Varied]) -> dict[str, Any]:
     """Return the settings that are the same in all trials and differ from the defaults, as JSON."""
     varied = {each.name for each in space}
@@ -118,6 +127,19 @@ def _pick_common(settings: Mapping[str, Any], space: Sequence[Varied]) -> dict[s
         common["options"] = {name: value for name, value in common["options"].items() if OPTIONS + name not in varied}
     defaults = json.loads(json.dumps({name: getattr(DEFAULTS, name, None) for name in common}))
     return {name: value for name, value in common.items() if name not in varied and value != defaults[name]}
+
+
+def _refuse_unused(common: Mapping[str, Any], space: Sequence[Varied], *, has_weights: bool) -> None:
+    """Refuse to vary what has no effect in any trial: InputError."""
+    names = [varied.name for varied in space]
+    config = configure_common(common)
+    if config is None:
+        return
+    for name, reason in list_unused(config, has_weights=has_weights, varied=names).items():
+        if name in names:
+            raise InputError(
+                f"{name} must not be varied where it has no effect. Received: --vary {name}, {reason}. Leave it out."
+            )
 
 
 def _choose_method(asked: MethodChoice, trials: int | None, space: Sequence[Varied], existing: Study | None) -> Method:

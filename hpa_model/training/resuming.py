@@ -10,7 +10,7 @@ from hpa_data.folds.options import DuplicateSearch
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.system.records import list_absent
 from hpa_model.baseline.settings import compare_settings
-from hpa_model.config import DEFAULTS, TrainConfig
+from hpa_model.config import DEFAULTS, TrainConfig, list_unused
 from hpa_model.runs.folder import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
@@ -127,9 +127,7 @@ def _compare(existing: RunDescription, wanted: RunDescription) -> list[str]:
         return [f"model ({existing.config.model} there, {wanted.config.model} here)"]
     differences = compare_settings(existing.baseline, wanted.baseline)
     differences += compare_members(existing.ensemble, wanted.ensemble)
-    no_effect = set()
-    if existing.config.legacy_leak and wanted.config.legacy_leak:  # then all settings give contiguous folds
-        no_effect = {"fold_method", "duplicates"}
+    no_effect = list_unused(existing.config).keys() & list_unused(wanted.config).keys()
     if existing.ensemble is not None:  # they follow from its members
         no_effect |= {"channels", "batch_size", "keep"}
     for name in TrainConfig.__dataclass_fields__:

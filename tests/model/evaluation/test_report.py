@@ -55,7 +55,13 @@ def test_settings_say_which_differ_from_the_defaults_and_which_do_nothing() -> N
     assert [name for name, each in settings.items() if not each.is_default] == ["options", "epochs"]
     assert settings["options"].value == "dropout = 0.1"
     assert not settings["momentum"].is_used
-    assert {each.name: each for each in list_settings(TrainConfig(optimizer="sgd"))}["momentum"].is_used
+    for name, config in (
+        ("momentum", TrainConfig(optimizer="sgd")),
+        ("momentum", TrainConfig(optimizer="muon")),
+        ("plateau_factor", TrainConfig(schedule="plateau")),
+        ("plateau_factor", TrainConfig(plateau_epochs=3)),
+    ):
+        assert {each.name: each for each in list_settings(config)}[name].is_used
     for has_weights in (False, True):
         staged = list_settings(TrainConfig(head_epochs=2), has_weights=has_weights)
         assert {each.name: each for each in staged}["head_epochs"].is_used == has_weights

@@ -38,6 +38,12 @@ def test_lists_that_the_trials_cover_are_a_grid_and_all_else_is_tpe(
         ),
         ("loss=bce,f1", {"metric": "val_loss"}, "metric must not be val_loss where loss is varied"),
         ("l2=0,0.1", {"metric": "macro_f1", "prune": "median"}, "prune must be none with --metric macro_f1"),
+        (
+            "momentum=0.8,0.9",
+            {},
+            "momentum must not be varied where it has no effect. Received: --vary momentum",
+        ),
+        ("head_epochs=1,2", {"weights": "none"}, "head_epochs must not be varied where it has no effect."),
         ("seed=0..4000000000", {"method": "grid"}, "trials must be at most 100000. Received: 4000000001 combinations."),
     ],
 )
@@ -45,6 +51,11 @@ def test_what_does_not_fit_together_is_refused(plan: Plan, vary: str, asked: dic
     with pytest.raises(InputError) as refusal:
         plan(vary, **asked)
     assert message in str(refusal.value)
+
+
+def test_a_setting_may_be_varied_beside_what_decides_whether_it_has_an_effect(plan: Plan) -> None:
+    assert plan("momentum=0.8,0.9", "optimizer=adam,sgd").n_trials == 4
+    assert plan("weight_decay=0,0.1", settings={"optimizer": "adamw"}).n_trials == 2  # 0 fails, in its trial
 
 
 def test_what_is_varied_replaces_what_the_recipe_says(plan: Plan) -> None:

@@ -97,6 +97,14 @@ def test_a_run_with_a_linked_fold_is_refused_before_anything_of_it_is_deleted(
     assert sorted(path.name for path in tmp_path.glob("*/**/*")) == before
 
 
+def test_a_setting_without_effect_is_no_difference(store: Store, tmp_path: Path) -> None:
+    for momentum in (0.5, 0.9):
+        with pytest.raises(Killed):
+            train(store, dataclasses.replace(TINY, momentum=momentum), tmp_path / "run", progress=stop_at(1))
+    with pytest.raises(InputError, match=r"differs in optimizer \(adam there, sgd here\), momentum \(0.5 there"):
+        train(store, dataclasses.replace(TINY, optimizer="sgd"), tmp_path / "run")
+
+
 def test_a_leaky_run_resumes_whatever_method_was_recorded_since_it_has_no_effect(store: Store, tmp_path: Path) -> None:
     leaky = dataclasses.replace(TINY, legacy_leak=True)
     with pytest.raises(Killed):
