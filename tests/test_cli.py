@@ -72,6 +72,7 @@ def test_a_mistyped_command_line_gets_the_usage_a_hint_and_status_2(words: str, 
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith("Usage: ")
     assert message in " ".join(ended.err.replace("│", "").split())
+    assert "Value error" not in ended.err
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Interrupted."), (signal.SIGTERM, "Terminated.")])

@@ -115,7 +115,11 @@ def _ending(options: dict[str, Any]) -> Iterator[None]:
     """Turn an error into an exit status, except for those of usage, which Typer prints."""
     try:
         yield
-    except (typer.Exit, UsageError):
+    except typer.Exit:
+        raise
+    except UsageError as error:
+        if isinstance(error, typer.BadParameter):
+            error.message = error.message.removeprefix("Value error, ")  # Typer's, before each word that is no choice
         raise
     except SystemExit as ended:
         # Rich ends so where the output is closed.

@@ -1,7 +1,7 @@
 """The command `hpa preview`, with what training images look like to a network."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -79,9 +79,10 @@ def preview(
 
 def read_augment(text: str) -> str | dict[str, object]:
     """Return the augmentation of a name or of a recipe; InputError if it is neither."""
-    from hpa_model.augment.options import check_name
-    from hpa_model.config import load_recipe, make_config
+    from hpa_model.augment.options import PolicyName, check_name
+    from hpa_model.config import find_recipe, list_recipes, load_recipe, make_config
 
-    if text.endswith(".toml") or "/" in text:
-        return make_config(load_recipe(Path(text))).augmentation
+    is_recipe = text.endswith(".toml") or "/" in text or text in {recipe.name for recipe in list_recipes()}
+    if is_recipe and text not in get_args(PolicyName):  # paper is both
+        return make_config(load_recipe(find_recipe(Path(text)))).augmentation
     return check_name(text)

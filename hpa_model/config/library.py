@@ -82,7 +82,10 @@ def load_recipe(path: Path, *, extending: tuple[Path, ...] = ()) -> dict[str, An
     base = beside if beside.is_file() else find_recipe(Path(extended))
     chain = (*extending, path.resolve())
     if base.resolve() in chain:
-        raise InputError(f"extends must name another recipe. Received: {extended!r} in {path}, which extends itself.")
+        raise InputError(
+            f"extends must name another recipe. Received: {extended!r} in {path}, which extends itself. Name "
+            "another one."
+        )
     return merge_settings(load_recipe(base, extending=chain), settings)
 
 

@@ -230,11 +230,7 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
             raise InputError(f"A setting must be one of {', '.join(known)}. Received: {name!r}. {remedy}")
         if name in CHOICES:
             check_choice(name, value, CHOICES[name])
-    if not isinstance(settings.get("mix", {}), Mapping):
-        raise InputError(
-            f"mix must be a table of parts and weights. Received: mix={settings['mix']!r}. Write mix = {{train = 1, "
-            "external = 1}, or pass --mix train=1,external=1."
-        )
+    _check_tables(settings)
     try:
         # A recipe that leaves a setting out asks for the default, even where an older run that lacks it had another.
         return decode_record(
@@ -243,3 +239,19 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
     except InputError as error:
         # The error of the configuration itself is already complete.
         raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
+
+
+def _check_tables(settings: Mapping[str, Any]) -> None:
+    """Refuse what should be a table, or has values of another kind, in words of a recipe."""
+    mix, augment = settings.get("mix", {}), settings.get("augment", "none")
+    weights = mix.values() if isinstance(mix, Mapping) else [None]
+    if not all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in weights):
+        raise InputError(
+            f"mix must be a table of parts and weights. Received: mix={mix!r}. Write mix = {{train = 1, "
+            "external = 1}, or pass --mix train=1,external=1."
+        )
+    if not isinstance(augment, str | Mapping):
+        raise InputError(
+            f"augment must be a word, or a table of operations. Received: augment={augment!r}. Write augment = "
+            '"strong", for example.'
+        )

@@ -107,12 +107,12 @@ def _check_combinations(config: "TrainConfig") -> None:
             f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={config.plateau_epochs}. Leave "
             "one of them out."
         )
+    _check_validation(config)
     if config.stop_epochs and config.keep == "last":
         raise InputError(
             f"stop_epochs must be 0 with keep=last. Received: stop_epochs={config.stop_epochs}. Keep lowest_loss or "
             "highest_macro_f1."
         )
-    _check_validation(config)
     if OPTIMIZERS[config.optimizer].needs_decay and not config.weight_decay:
         raise InputError(
             f"weight_decay must be above 0 with optimizer={config.optimizer}. Received: weight_decay=0. Set it, to "
@@ -158,6 +158,7 @@ def _check_validation(config: "TrainConfig") -> None:
     needs = {
         "schedule": config.schedule == "plateau",
         "plateau_epochs": config.plateau_epochs > 0,
+        "stop_epochs": config.stop_epochs > 0,
         "finetune_epochs": any(as_tuple(config.finetune_epochs)),
     }
     for name, is_needed in needs.items():

@@ -129,7 +129,8 @@ def find_interval(
     """
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) - values.mean()
     stretch = find_stretch(values, refitted)
-    return Interval(low=score + stretch * float(low), high=score + stretch * float(high))
+    low, high = np.clip([score + stretch * low, score + stretch * high], 0, 1)  # no score lies outside
+    return Interval(low=float(low), high=float(high))
 
 
 def find_stretch(values: npt.NDArray[np.float64], refitted: npt.NDArray[np.float64] | None) -> float:

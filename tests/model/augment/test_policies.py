@@ -68,6 +68,8 @@ def test_a_number_is_drawn_as_it_is() -> None:
     [
         ("papr", "augment must be one of none, .*, strong. Received: augment='papr'. Did you mean 'paper'?"),
         ({"policy": "weak"}, r"augment must be one of none, .* Received: augment='weak'. Choose one"),
+        (5, r"augment must be a word, or a table of operations. Received: augment=5. Write augment = .strong., for"),
+        (["paper"], r"augment must be a word, or a table of operations. Received: augment=\['paper'\]. Write augment"),
         ({"brightnes": {}}, "An operation of augment must be one of .*: 'brightnes'. Did you mean 'brightness'?"),
         ({"blur": 0.5}, r"augment.blur must be a table. Received: 0.5. Write blur = {p = 0.5}, for example."),
         ({"blur": {"sigm": 1}}, "of augment.blur must be one of p, sigma. Received: 'sigm'. Did you mean 'sigma'?"),

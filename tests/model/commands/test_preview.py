@@ -80,5 +80,9 @@ def test_what_cannot_be_shown_is_refused(words: str, message: str, cells: Store,
 
 
 def test_a_missing_recipe_is_named() -> None:
-    with pytest.raises(InputError, match="Cannot read recipe .*none.toml"):
+    with pytest.raises(InputError, match="recipe must be a file, or one of .*Received: none.toml. See `hpa recipes`"):
         read_augment("none.toml")
+
+
+def test_a_recipe_of_the_package_is_named_as_in_training_and_a_policy_goes_first() -> None:
+    assert [read_augment(name) for name in ("trial", "paper", "strong")] == ["symmetries", "paper", "strong"]

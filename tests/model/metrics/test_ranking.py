@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hpa_model.metrics import average_precision, roc_auc
+from hpa_model.metrics.intervals import find_interval
 from hpa_model.metrics.ranking import mean_of_known, rank_samples
 
 
@@ -26,3 +27,12 @@ def test_a_class_without_positive_or_negative_samples_is_left_out_of_the_mean() 
     assert np.isnan(roc_auc(labels, probs)).tolist() == [True, True, False]
     assert mean_of_known(roc_auc(labels, probs)) == 1
     assert np.isnan(mean_of_known(roc_auc(labels[:, :2], probs[:, :2])))
+
+
+def test_an_interval_of_a_score_stays_between_0_and_1() -> None:
+    rng = np.random.default_rng(0)
+    for score in (0.02, 0.98):
+        values = score + rng.normal(0, 0.01, 200)
+        interval = find_interval(score, values, score + rng.normal(0, 0.05, 50))  # stretched five times
+        assert 0 <= interval.low < score < interval.high <= 1
+        assert interval.low == 0 or interval.high == 1
