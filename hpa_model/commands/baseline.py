@@ -37,7 +37,7 @@ def baseline(
         list[str], typer.Option("--part", help="A part of STORE to fit and score on; repeatable.", metavar="NAME")
     ] = _PARTS,
     channels: Channels = _CHANNELS,
-    folds: Annotated[int, typer.Option(help="Number of folds.", metavar="N", min=2)] = DEFAULTS.folds,
+    folds: Annotated[int, typer.Option(help="Number of folds, at least 2.", metavar="N")] = DEFAULTS.folds,
     fold_method: Annotated[
         FoldMethod,
         typer.Option(help=f"How samples are assigned to folds: {', '.join(get_args(FoldMethod))}.", metavar="METHOD"),

@@ -72,7 +72,7 @@ def test_runs_are_compared_with_a_baseline_which_has_no_loss_and_no_epochs(basel
     [
         ("--part test", "a part was converted without a label table"),
         ("--part nowhere", "nowhere"),
-        ("--folds 1", "folds must be from 2"),
+        ("--folds 1", "folds must be at least 2 for a baseline"),
         ("--folds 99", "folds"),
         ("--image-size 4", "image_size must be from 16"),
         ("--fold-method contiguous --legacy-leak", "--legacy-leak"),
