@@ -28,7 +28,7 @@ from hpa_model.commands.options import (
     choose_cache,
     setting,
 )
-from hpa_model.commands.train import read_settings
+from hpa_model.commands.train import read_settings, refuse_unused_settings
 from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.config.pretraining import UNUSED_SETTINGS, PretrainSettings
 
@@ -103,6 +103,7 @@ def pretrain(
     check_cache(ctx, cache, cache_gib)
     _refuse_unused_settings(setting or [])
     config = read_settings(ctx, None if recipe is None else find_recipe(recipe), setting or [])
+    refuse_unused_settings(ctx, config, setting or [], has_weights=True)
     settings = PretrainSettings(mask=mask, mask_patch=mask_patch, noise=noise, validation_share=validation_share)
     opened = open_store(store)
 

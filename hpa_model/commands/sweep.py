@@ -197,7 +197,8 @@ def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "St
     )
     common = configure_common(study.settings)
     if common is not None:
-        refuse_unused_settings(ctx, common, texts, asked["weights"], [varied.name for varied in study.space])
+        free = [varied.name for varied in study.space]
+        refuse_unused_settings(ctx, common, texts, has_weights=bool(study.weights), varied=free)
     on_line = merge_options(ctx, None, texts)  # what a recipe says is replaced
     names = set(on_line) | {f"options.{name}" for name in on_line.get("options", {})}
     for varied in study.space:

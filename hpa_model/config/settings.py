@@ -213,7 +213,7 @@ class TrainConfig:
     """Use deterministic kernels, which are slower."""
 
     seed: int = 0
-    """Of folds, weights, order, symmetries and dropout."""
+    """Of folds, weights, order, augmentation and dropout."""
 
     finetune_epochs: int | tuple[int, ...] = 0
     """Epochs of fine-tuning after the training, see `training.finetune`. 0: none. Several numbers, with as many losses:

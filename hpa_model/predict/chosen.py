@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import N_EXAMPLES, InputError, Notice
-from hpa_model.config import TrainConfig
+from hpa_model.config import TrainConfig, list_unused
 from hpa_model.runs.decision import Decision, fit_decision, read_decision
 from hpa_model.runs.folder import RunDescription, find_last_file, fold_folder, read_folds, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, check_finished, read_out_of_fold
@@ -191,10 +191,11 @@ def _choose_final(
 
 def _notice_other_settings(description: RunDescription, other: RunDescription, thresholds: Path) -> list[Notice]:
     """Tell that thresholds were fitted to models that were trained with other settings."""
+    unused = list_unused(description.config).keys() & list_unused(other.config).keys()
     names = [
         name
         for name in TrainConfig.__dataclass_fields__
-        if name not in OF_VALIDATION and getattr(description.config, name) != getattr(other.config, name)
+        if name not in OF_VALIDATION | unused and getattr(description.config, name) != getattr(other.config, name)
     ]
     if description.fingerprints != other.fingerprints:
         names.append("part")

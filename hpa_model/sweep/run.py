@@ -29,7 +29,7 @@ from hpa_model.sweep.table import write_best
 from hpa_model.training.data import summarize_data
 from hpa_model.training.job import Checkpointing
 from hpa_model.training.objective import REMEDY
-from hpa_model.training.train import describe_missing, train_run
+from hpa_model.training.train import train_run
 
 
 class _PrunedError(Exception):
@@ -191,7 +191,11 @@ class _Worker:
             checkpointing=self.options.checkpointing,
         )
         if trained.scores is None:  # somebody else trains folds of it
-            raise LockedError(f"Cannot finish trial {self.trial.number}: {describe_missing(trained.missing)}", "")
+            raise LockedError(
+                f"Cannot finish trial {self.trial.number}: another process trains folds of its run. Wait for it, or "
+                "stop it, and run the same command again.",
+                holder="",
+            )
         return trained.scores
 
     def _prune_resumed(self, config: TrainConfig) -> None:

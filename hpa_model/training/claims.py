@@ -18,7 +18,7 @@ from hpa_model.runs.folder import (
     remove_partial_files,
     remove_results,
 )
-from hpa_model.runs.hold import hold_free_folds, list_holders, release
+from hpa_model.runs.hold import hold_free_folds, list_holders, refuse_trained, release
 from hpa_model.runs.models import is_complete
 from hpa_model.runs.seal import unseal_files
 from hpa_model.training.network import choose_stages
@@ -74,12 +74,9 @@ def claim_folds(run: Path, description: RunDescription, chosen: Sequence[int] | 
     held, others = _hold_unfinished(run, description, chosen)
     if others and (chosen is not None or not held):
         release(held)
-        fold, holder = next(iter(others.items()))
         if chosen is None:
-            raise InputError(
-                f"Cannot write to the run {run}: {holder} is writing to it, as it trains fold {fold}. Wait for it, or "
-                "stop it."
-            )
+            refuse_trained(run, others)
+        fold, holder = next(iter(others.items()))
         raise InputError(
             f"Cannot train fold {fold} of {run}: {holder} trains it. Wait for it, or stop it; or pass another --fold, "
             "which is trained beside it."

@@ -103,9 +103,10 @@ def finetune(
     ----------
     run : Path
         A finished run.
-    loss : {"bce", "f1", "focal"}
+    loss : str
+        One of `losses.LOSSES`.
     epochs : int
-        At most; the model with the lowest validation loss is kept.
+        At most. Which epoch's model is kept is a setting of the run, ``keep``, as is all that is not named here.
     folds : {"best", "all"}
         Only the model of the fold with the highest macro-F1 at the best thresholds of that fold, as the paper did, or
         all. The models of the other folds are copied.

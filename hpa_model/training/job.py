@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.errors import InputError
+from hpa_data.folds.plan import FoldPlan
 from hpa_data.reader.batches import count_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.reader.strata import Strata
@@ -79,8 +81,8 @@ class FoldJob:
     """Of training images."""
 
     on_epoch: EpochReport = ignore_epoch
-    """Called after each epoch with the number of the fold, from 0, the record of the epoch, and whether its validation
-    loss is the lowest so far, so that its model is kept."""
+    """Called after each epoch with the number of the fold, from 0, the record of the epoch, and whether its model is
+    kept as the best so far."""
 
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     log: EpochLogger = no_log
@@ -116,3 +118,17 @@ def count_steps(config: TrainConfig, fold: Fold) -> int:
     """Count the batches per epoch of a fold."""
     min_last = config.min_last_batch * config.devices
     return count_batches(count_images(config, fold), config.batch_size, min_last=min_last)
+
+
+def check_accumulation(config: TrainConfig, plan: FoldPlan) -> None:
+    """Check that the weights change at all in the training of each fold: InputError if not."""
+    for number in range(plan.n_models if config.accumulate_batches > 1 else 0):
+        training, validation = plan.split(number)
+        fold = Fold(number=number, folder=Path(), training=training, validation=validation)
+        n_batches = config.epochs * count_steps(config, fold)
+        if n_batches < config.accumulate_batches:
+            raise InputError(
+                f"accumulate_batches must be at most {n_batches}, the batches of all epochs of fold {number}: the "
+                f"weights would never change. Received: accumulate_batches={config.accumulate_batches}. Lower it, or "
+                "train for more epochs."
+            )

@@ -29,6 +29,7 @@ from hpa_model.training.base import BaseRun
 from hpa_model.training.claims import check_chosen, claim_folds
 from hpa_model.training.data import summarize_data
 from hpa_model.training.fold_table import check_folds, encode_folds
+from hpa_model.training.job import check_accumulation
 from hpa_model.training.network import build_network
 from hpa_model.training.pretrained import EncoderWeights, describe_seen_unlabeled
 from hpa_model.training.resuming import check_run_folder, hold_run, keep_older_settings, record_length, repeat_search
@@ -145,6 +146,7 @@ def _check(
     check_mix(config, reader)
     plan = _plan(store, config, reader, duplicates, progress)
     check_strata(config, reader, plan)
+    check_accumulation(config, plan)
     description = replace(description, leak_check=plan.leak_check if before is None else before.leak_check)
     if is_new and base is None and not allow_unlabeled:  # earlier versions trained on such parts
         summarize_data(store, config.parts).refuse_empty_parts()

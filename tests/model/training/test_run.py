@@ -97,6 +97,13 @@ def test_a_run_with_a_linked_fold_is_refused_before_anything_of_it_is_deleted(
     assert sorted(path.name for path in tmp_path.glob("*/**/*")) == before
 
 
+def test_a_training_whose_weights_would_never_change_is_refused(store: Store, tmp_path: Path) -> None:
+    never = dataclasses.replace(TINY, epochs=1, accumulate_batches=1000)
+    with pytest.raises(InputError, match=r"accumulate_batches must be at most \d+, .* never change\. .* Lower it, or"):
+        train(store, never, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_setting_without_effect_is_no_difference(store: Store, tmp_path: Path) -> None:
     for momentum in (0.5, 0.9):
         with pytest.raises(Killed):
