@@ -2,14 +2,16 @@
 
 import dataclasses
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from hpa_data.commands.console import abbreviate, escape, progress, quiet, resumable, show
 from hpa_data.commands.options import STORE, Json, RetryMinutes, refuse_unused
 from hpa_data.errors import InputError
+from hpa_data.reader.kvstore import is_url
 from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_data.system.os_errors import describe_os_error
 from hpa_model.commands.options import (
@@ -174,8 +176,8 @@ def sweep(
 
 
 def _is_store(path: str) -> bool:
-    """Tell whether a path may be a store: anything but a folder without Zarr metadata."""
-    return not Path(path).is_dir() or (Path(path) / "zarr.json").exists()
+    """Tell whether a path may be a store: a URL, a file, or a folder with Zarr metadata."""
+    return is_url(path) or Path(path).is_file() or (Path(path) / "zarr.json").exists()
 
 
 def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "Study":
@@ -200,11 +202,19 @@ def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "St
         free = [varied.name for varied in study.space]
         refuse_unused_settings(ctx, common, texts, has_weights=bool(study.weights), varied=free)
     on_line = merge_options(ctx, None, texts)  # what a recipe says is replaced
-    names = set(on_line) | {f"options.{name}" for name in on_line.get("options", {})}
+    names = set(_name_settings(on_line))
     for varied in study.space:
         if varied.name in names:
             raise InputError(f"{varied.name} must be set or varied. Received: both. Leave one out.")
     return study
+
+
+def _name_settings(settings: Mapping[str, Any], table: str = "") -> Iterator[str]:
+    """Name settings, and the entries of tables among them, as what is varied is named."""
+    for name, value in settings.items():
+        yield table + name
+        if isinstance(value, Mapping):
+            yield from _name_settings(value, f"{table}{name}.")
 
 
 def _print_begin(study: "Study", trial: "Trial") -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +52,9 @@ def describe_run(run: Path, scores: "Scores | None", store: "Store") -> str:
 
     lines = [NOT_SCORED if scores is None else describe_scores(scores), f"Run folder: {run}"]
     description = read_run(run)
-    if description.finetuned_from:
-        folds = ", ".join(map(str, description.finetuned_folds))
-        lines.append(f"Fine-tuned: fold {folds}; the models of other folds are those of {description.finetuned_from}")
+    source = description.finetuned_from
+    if source:
+        lines.append(describe_finetuned(description.finetuned_folds, description.config.n_models, source))
     if description.weights:
         what = "models" if description.starts_from_run else "weights"
         lines.append(f"Started from the {what} of {description.weights}")
@@ -65,6 +66,19 @@ def describe_run(run: Path, scores: "Scores | None", store: "Store") -> str:
         lines.append(f"Left out, could not be converted: {description.n_left_out} samples")
     report = write_final_file(run) if scores is None else write_report_file(run, store, scores)
     return "\n".join([*lines, report])
+
+
+def describe_finetuned(folds: Sequence[int], n_models: int, source: str) -> str:
+    """Say of which folds the models were fine-tuned, and where those of others are from.
+
+    Examples
+    --------
+    >>> describe_finetuned([1], 3, "run"), describe_finetuned([0], 1, "run")
+    ('Fine-tuned: fold 1; the models of other folds are those of run', 'Fine-tuned: the only model, of run')
+    """
+    if len(folds) == n_models:
+        return f"Fine-tuned: {'the only model' if n_models == 1 else 'the models of all folds'}, of {source}"
+    return f"Fine-tuned: fold {', '.join(map(str, folds))}; the models of other folds are those of {source}"
 
 
 def print_epoch(fold: int, record: "EpochRecord", is_best: bool) -> None:

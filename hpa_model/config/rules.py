@@ -104,8 +104,8 @@ def _check_combinations(config: "TrainConfig") -> None:
         )
     if config.schedule == "cosine" and config.plateau_epochs:
         raise InputError(
-            f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={config.plateau_epochs}. Leave "
-            "one of them out."
+            f"plateau_epochs must be 0 with schedule=cosine. Received: plateau_epochs={config.plateau_epochs}. Pass "
+            "--set plateau_epochs=0, or another schedule."
         )
     _check_validation(config)
     if config.stop_epochs and config.keep == "last":
@@ -155,15 +155,17 @@ def _check_validation(config: "TrainConfig") -> None:
             f"keep must be last with folds=0, which validates nothing. Received: keep={config.keep}. Pass --set "
             "keep=last."
         )
+    # What needs a validation, and what to set in its place: a recipe may have it.
     needs = {
-        "schedule": config.schedule == "plateau",
-        "plateau_epochs": config.plateau_epochs > 0,
-        "stop_epochs": config.stop_epochs > 0,
-        "finetune_epochs": any(as_tuple(config.finetune_epochs)),
+        "schedule=constant": config.schedule == "plateau",
+        "plateau_epochs=0": config.plateau_epochs > 0,
+        "stop_epochs=0": config.stop_epochs > 0,
+        "finetune_epochs=0 --set finetune_loss=bce": any(as_tuple(config.finetune_epochs)),
     }
-    for name, is_needed in needs.items():
+    for remedy, is_needed in needs.items():
         if is_needed:
+            name = remedy.partition("=")[0]
             raise InputError(
                 f"{name} must be left out with folds=0, as it needs samples for validation. Received: "
-                f"{name}={getattr(config, name)}. Leave it out, or pass --folds 1."
+                f"{name}={getattr(config, name)}. Pass --set {remedy}, or --folds 1."
             )

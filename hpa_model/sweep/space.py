@@ -9,13 +9,15 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from hpa_data.errors import InputError
-from hpa_model.config import DEFAULTS, TrainConfig, make_config, parse_image_size, parse_setting
+from hpa_model.config import DEFAULTS, TrainConfig, make_config, merge_settings, parse_image_size, parse_setting
 from hpa_model.config.recipes import ALIASES
 
 if TYPE_CHECKING:
     from hpa_model.nets.catalog import Net
 
 OPTIONS = "options."
+# Settings that are tables, of which an entry may be varied.
+_TABLES = ("augment", "mix")
 _EXAMPLE = "Write dropout=0.2,0.4 or learning_rate=log:1e-4..1e-2, for example."
 # Scores of trials over other validation samples cannot be compared, and a leak would win.
 _OF_VALIDATION = ("parts", "folds", "validation", "fold_method", "duplicates", "legacy_leak")
@@ -28,7 +30,8 @@ class Varied:
     """A setting that is varied: a list of values, or a range."""
 
     name: str
-    """That of the setting; of an option of the network, ``options.NAME``."""
+    """That of the setting; of an option of the network, ``options.NAME``; of an entry of a table, such as
+    ``augment.mixup.alpha``."""
 
     values: tuple[Any, ...] = ()
     """JSON values, in the order given; empty for a range."""
@@ -91,10 +94,23 @@ def nest_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     --------
     >>> nest_settings({"learning_rate": 0.1, "options.dropout": 0.2})
     {'learning_rate': 0.1, 'options': {'dropout': 0.2}}
+    >>> nest_settings({"augment.mixup.alpha": 0.2, "augment.mixup.p": 0.5, "mix.train": 2.0})
+    {'augment': {'mixup': {'alpha': 0.2, 'p': 0.5}}, 'mix': {'train': 2.0}}
     """
-    settings = {name: value for name, value in values.items() if not name.startswith(OPTIONS)}
-    options = {name.removeprefix(OPTIONS): value for name, value in values.items() if name.startswith(OPTIONS)}
-    return settings | ({"options": options} if options else {})
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        place = settings
+        *tables, last = name.split(".") if name.startswith("augment.") else name.split(".", 1)
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[last] = value
+    return settings
+
+
+def merge_varied(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge values of varied settings into others; of a table that has a varied entry, the other entries stay."""
+    tables = {name.partition(".")[0] for name in values if "." in name}
+    return merge_settings(settings, nest_settings(values), tables={"options", *tables})
 
 
 def parse_space(texts: Sequence[str], settings: Mapping[str, Any]) -> tuple[Varied, ...]:
@@ -130,6 +146,10 @@ def parse_space(texts: Sequence[str], settings: Mapping[str, Any]) -> tuple[Vari
     names = [_find_name(name, networks) for name in given]
     if len(set(names)) < len(names):
         raise InputError(f"vary must name each setting once. Received: {', '.join(given)}. Join values by commas.")
+    for name in names:
+        entry = next((other for other in names if other.startswith(f"{name}.")), "")
+        if entry:
+            raise InputError(f"vary must name a table, or entries of it. Received: {name} and {entry}. Leave one out.")
     space = tuple(_parse_varied(name, values, networks) for name, values in zip(names, given.values(), strict=True))
     for varied in space:
         for value in varied.values or (varied.low, varied.high):
@@ -150,7 +170,7 @@ def _find_name(name: str, networks: "Mapping[str, Net]") -> str:
             f"{name} must not be varied: trials are not fine-tuned. Received: --vary {name}. Fine-tune the best run "
             "with `hpa finetune`."
         )
-    if name in known:
+    if name in known or _is_entry(name):
         return name
     option = name.removeprefix(OPTIONS)
     shared = [
@@ -170,10 +190,23 @@ def _find_name(name: str, networks: "Mapping[str, Net]") -> str:
     )
 
 
+def _is_entry(name: str) -> bool:
+    """Tell whether a name is that of an entry of a table; InputError for an operation without its parameter."""
+    table, _, entry = name.partition(".")
+    if table == "augment" and entry and entry != "policy" and "." not in entry:
+        raise InputError(
+            f"vary must name a parameter of an operation. Received: {name!r}. Write augment.{entry}.p=0.5,1, for "
+            "example."
+        )
+    return table in _TABLES and bool(entry)
+
+
 def _parse_varied(name: str, text: str, networks: "Mapping[str, Net]") -> Varied:
     """Parse the values of a setting."""
     if name.startswith(OPTIONS):
         kind: Any = type(next(iter(networks.values())).options[name.removeprefix(OPTIONS)])
+    elif "." in name:
+        kind = str if name == "augment.policy" else float
     else:
         kind = next(each.type for each in fields(TrainConfig) if each.name == name)
     if text.startswith("log:") or ".." in text:
@@ -245,6 +278,8 @@ def _parse_value(name: str, text: str, kind: Any) -> Any:
     value: Any = parse_setting(f"{name}={text}")
     for key in name.split("."):
         value = value[key]
+    if kind is float and isinstance(value, list):  # a range of a parameter; whole numbers would be taken for a size
+        return [float(item) if type(item) is int else item for item in value]
     if kind is float and type(value) is int:
         return float(value)
     # A word stands for a list of one, such as a channel.
@@ -263,7 +298,7 @@ def _check_value(varied: Varied, value: Any, networks: "Mapping[str, Net]") -> N
             check_options(model, net, {name.removeprefix(OPTIONS): value})
         return
     try:
-        make_config({name: value})
+        make_config(nest_settings({name: value}))
     except InputError as error:
-        if str(error).startswith((f"{name} must", f"Cannot read the settings: {name}")):
+        if "." in name or str(error).startswith((f"{name} must", f"Cannot read the settings: {name}")):
             raise

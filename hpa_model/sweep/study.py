@@ -17,9 +17,8 @@ from hpa_data.folds.options import DuplicateSearch
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.files import read_text, refuse_unreadable
 from hpa_data.system.records import decode_record, encode_record
-from hpa_model.config import merge_settings
 from hpa_model.sweep.options import MINIMIZED, Method, Metric, Prune
-from hpa_model.sweep.space import Varied, nest_settings
+from hpa_model.sweep.space import Varied, merge_varied
 
 STUDY_FILE = "study.json"
 TRIAL_FILE = "trial.json"
@@ -107,7 +106,7 @@ class Study:
 
     def merge_settings(self, trial: Trial) -> dict[str, Any]:
         """Return the settings of a trial, as a recipe has them."""
-        return merge_settings(self.settings | {"duplicates": self.duplicates}, nest_settings(trial.settings))
+        return merge_varied(self.settings | {"duplicates": self.duplicates}, trial.settings)
 
     @property
     def minimizes(self) -> bool:

@@ -31,7 +31,7 @@ from hpa_model.config import (
         ({"clip_norm": float("inf")}, "clip_norm must be from 0 to 1000000000"),
         ({"fold_method": "random"}, "must be one of stratified, contiguous"),
         ({"schedule": "linear"}, "schedule must be one of constant, plateau, cosine"),
-        ({"schedule": "cosine", "plateau_epochs": 3}, "plateau_epochs must be 0 with schedule=cosine"),
+        ({"schedule": "cosine", "plateau_epochs": 3}, "plateau_epochs must be 0 with schedule=cosine.*=0, or"),
         ({"learning_rate": -1}, "between 0 and 1"),
         ({"bn_momentum": 1.0}, "at least 0 and below 1"),
         ({"learning_rate": float("nan")}, "between 0 and 1"),

@@ -13,6 +13,7 @@ import pytest
 from hpa_data.store.store import Store
 from hpa_model.augment.options import PolicyName
 from hpa_model.commands.train import train
+from hpa_model.commands.trained import describe_finetuned
 from hpa_model.config import TrainConfig
 from hpa_model.runs.folder import read_run
 from tests.builders import Ended, Hpa, assert_refused
@@ -70,6 +71,7 @@ def test_finetuning_makes_a_run_beside_the_first(run: Path, tmp_path: Path, hpa:
     assert ended.status == 0, ended.err
     assert f"Run folder: {tmp_path / 'run'}-finetuned-f1" in ended.out
     assert "Fine-tuned: fold " in ended.out
+    assert "; the models of other folds are those of " in ended.out
     result = json.loads(hpa(*words, "--json").out)
     (before,) = result["earlier"]
     assert (before["run"], result["run"]) == (str(tmp_path / "run"), f"{tmp_path / 'run'}-finetuned-f1")
@@ -188,3 +190,17 @@ def test_what_cannot_be_trained_gets_one_line_and_status_2(  # noqa: PLR0917 - f
     paths = {"kaggle": kaggle, "store": store.path}
     assert_refused(hpa(*words.format(**paths).split()), message.format(**paths))
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("folds", "n_models", "line"),
+    [
+        ([1], 3, "Fine-tuned: fold 1; the models of other folds are those of run"),
+        ([0, 1, 2], 3, "Fine-tuned: the models of all folds, of run"),
+        ([0], 1, "Fine-tuned: the only model, of run"),
+    ],
+)
+def test_the_line_of_a_finetuned_run_speaks_of_other_folds_only_if_there_are_some(
+    folds: list[int], n_models: int, line: str
+) -> None:
+    assert describe_finetuned(folds, n_models, "run") == line

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hpa_data.errors import InputError
-from hpa_model.sweep.space import Varied, count_points, format_value, parse_space
+from hpa_model.sweep.space import Varied, count_points, format_value, merge_varied, parse_space
 
 
 def parse(*texts: str, **settings: Any) -> tuple[Varied, ...]:
@@ -28,6 +28,13 @@ def parse(*texts: str, **settings: Any) -> tuple[Varied, ...]:
         ('channels=green,["green", "blue"]', "channels", (["green"], ["green", "blue"])),
         ("model=gapnet,gapnet-pl", "model", ("gapnet", "gapnet-pl")),
         ("seed=1", "seed", (1,)),
+        ("augment=none,strong", "augment", ("none", "strong")),
+        ("augment.policy=symmetries,paper", "augment.policy", ("symmetries", "paper")),
+        ("augment.mixup.alpha=0.2,1", "augment.mixup.alpha", (0.2, 1.0)),
+        ("augment.blur.sigma=[0, 1],2", "augment.blur.sigma", ([0.0, 1.0], 2.0)),
+        ("augment.mirror.axis=x,y", "augment.mirror.axis", ("x", "y")),
+        ("augment.noise.per_channel=true,false", "augment.noise.per_channel", (True, False)),
+        ("mix.train=1,3", "mix.train", (1.0, 3.0)),
     ],
 )
 def test_a_list_has_the_type_of_its_setting_and_is_read_back_as_it_is_written(
@@ -45,6 +52,7 @@ def test_a_list_has_the_type_of_its_setting_and_is_read_back_as_it_is_written(
         ("dropout=0.2..0.6", Varied(name="options.dropout", low=0.2, high=0.6), None),
         ("lr=1", None, None),
         ("learning_rate=log:1e-4..1e-2", Varied(name="learning_rate", low=1e-4, high=1e-2, is_log=True), None),
+        ("augment.cutmix.p=0..0.5", Varied(name="augment.cutmix.p", low=0, high=0.5), None),
         ("batch_size=8..32", Varied(name="batch_size", low=8, high=32, is_integer=True), 25),
         ("batch_size=log:8 .. 64", Varied(name="batch_size", low=8, high=64, is_log=True, is_integer=True), 57),
         ("image_size=64..128", Varied(name="image_size", low=64, high=128, is_integer=True), 65),
@@ -96,6 +104,18 @@ def test_a_range_is_read_back_as_it_is_written(text: str, wanted: Varied | None,
         ("symmetries=0..1", "symmetries must have a list of values, since it is no number."),
         ("image_size=big", "image_size must be a number of pixels, or ROWSxCOLUMNS."),
         ("model=gapnt", "model must be one of gapnet, "),
+        ("augment=strong,strng", "augment must be one of none, "),
+        ("augment.mixpu.alpha=1,2", "An operation of augment must be one of symmetry, "),
+        ("augment.mixup.alpa=1,2", "A parameter of augment.mixup must be one of p, alpha. Received: 'alpa'."),
+        ("augment.mixup.p=0.5,2", "augment.mixup.p must be from 0 to 1. Received: 2.0."),
+        ("augment.mixup.p=0.5..2", "augment.mixup.p must be from 0 to 1. Received: 2.0."),
+        ("augment.policy=papr", "augment must be one of none, "),
+        (
+            "augment.mixup=1,2",
+            "vary must name a parameter of an operation. Received: 'augment.mixup'. Write augm",
+        ),
+        ("mix.train=0,1", "mix must give each part a weight above 0"),
+        ("mix.train=a,b", "mix must be a table of parts and weights."),
         ("folds=2,3", "folds must be the same in all trials"),
         ("parts=train,test", "parts must be the same in all trials"),
         ("legacy_leak=true,false", "legacy_leak must be the same in all trials"),
@@ -130,3 +150,21 @@ def test_values_that_only_some_combinations_can_have_are_left_to_their_trials() 
 
 def test_a_value_is_short_where_people_read_it() -> None:
     assert format_value(0.00020000000000000001) == "0.0002"
+
+
+def test_an_entry_of_a_table_is_varied_beside_its_other_entries() -> None:
+    recipe = {"augment": {"policy": "paper", "mixup": {"p": 0.5}}, "mix": {"train": 1, "external": 1}, "epochs": 1}
+    assert merge_varied(recipe, {"augment.mixup.alpha": 0.4, "mix.train": 3.0, "options.stride": 1}) == {
+        "augment": {"policy": "paper", "mixup": {"p": 0.5, "alpha": 0.4}},
+        "mix": {"train": 3.0, "external": 1},
+        "epochs": 1,
+        "options": {"stride": 1},
+    }
+    assert merge_varied({"symmetries": True}, {"augment.mixup.alpha": 0.4}) == {
+        "augment": {"policy": "symmetries", "mixup": {"alpha": 0.4}}
+    }
+
+
+def test_a_table_is_varied_as_a_whole_or_by_its_entries() -> None:
+    with pytest.raises(InputError, match="Received: augment and augment.mixup.alpha. Leave one out."):
+        parse("augment=paper,strong", "augment.mixup.alpha=0.2,0.4")

@@ -163,9 +163,19 @@ def test_all_samples_of_a_run_without_folds_count_as_seen_by_what_starts_from_it
     [
         ({"folds": 0}, r"keep must be last with folds=0, which validates nothing\. Received: keep=lowest_loss"),
         ({"folds": 0, "keep": "last", "schedule": "plateau"}, "schedule must be left out with folds=0"),
-        ({"folds": 0, "keep": "last", "plateau_epochs": 3}, "plateau_epochs must be left out with folds=0"),
+        (
+            {"folds": 0, "keep": "last", "plateau_epochs": 3},
+            "Received: plateau_epochs=3. Pass --set plateau_epochs=0, or",
+        ),
         ({"folds": 0, "keep": "last", "finetune_epochs": 3}, "finetune_epochs must be left out with folds=0"),
-        ({"folds": 0, "keep": "last", "stop_epochs": 2}, "stop_epochs must be left out with folds=0.*Leave it out"),
+        (
+            {"folds": 0, "keep": "last", "stop_epochs": 2},
+            "Received: stop_epochs=2. Pass --set stop_epochs=0, or",
+        ),
+        (
+            {"folds": 0, "keep": "last", "finetune_epochs": (3, 3), "finetune_loss": ("bce", "f1")},
+            "finetune_epochs must .*Pass --set finetune_epochs=0 --set finetune_loss=bce, or --folds 1",
+        ),
         ({"validation": 0.2}, "validation must be left out unless folds is 1"),
         ({"folds": 1, "validation": 1.0}, "validation must lie between 0 and 1"),
     ],
