@@ -3,6 +3,7 @@
 import ast
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 import tomllib
@@ -97,3 +98,12 @@ def test_the_command_is_the_only_module_at_the_top() -> None:
 def test_a_package_lists_its_modules(package: str) -> None:
     listed = json.loads(run_python(f"import json, {package}; print(json.dumps({package}.__all__))"))
     assert list_modules(ROOT / package) <= set(listed)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_tables_of_the_design_have_the_order_of_the_import_contracts(package: str) -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(each["layers"] for each in contracts if each["name"] == f"The packages of {package}")
+    table = (ROOT / "DESIGN.md").read_text().split(f"\n`{package}`:\n")[1].split("|---|---|\n")[1].split("\n\n")[0]
+    rows = [set(re.findall(r"`(\w+)`", line.split("|")[1])) for line in table.splitlines()]
+    assert rows == [set(layer.split(" | ")) for layer in layers]
