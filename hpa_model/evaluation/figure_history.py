@@ -60,8 +60,8 @@ def draw_history(
         Of the folds that the run trained, by their numbers; none of them empty. Of more than six folds, the first six.
     width : float
         Inches.
-    keep : {"lowest_loss", "last"}
-        Which epoch was kept.
+    keep : str
+        Which epoch was kept, see the setting.
     no_skill : mapping of int to NoSkill, optional
         What models without skill score on the samples of each fold, at the thresholds that are best for them.
     """

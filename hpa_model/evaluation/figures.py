@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hpa_data.system.atomic import write_atomic
+from hpa_model.config import Keep
 from hpa_model.evaluation import figure_classes, figure_history, figure_members, figure_probs, figure_scores
 from hpa_model.evaluation.confusion import ConfusionMap, map_confusion
 from hpa_model.evaluation.figure_style import NARROW, WIDE, embed_svg, render_file
@@ -18,6 +19,12 @@ from hpa_model.runs.history import find_kept
 
 # Figures that cannot be drawn for a phone: it scrolls over them.
 SCROLLED = {"confusion"}
+# Which epoch is kept, by the setting `keep`.
+KEPT: dict[Keep, str] = {
+    "lowest_loss": "that of the lowest validation loss",
+    "highest_macro_f1": "that of the highest macro-F1 at the best thresholds",
+    "last": "the last one",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +135,11 @@ def _of_training(results: Results) -> list[_Draft]:
             for fold in results.scores.folds
             if "macro_f1_in_sample" in fold.no_skill
         }
-        chosen = "the last one" if keep == "last" else "that of the lowest validation loss"
         drafts.append(
             (
                 "training",
                 "Loss, macro-F1 and accuracy over the epochs, a column of panels per fold. The dotted line is the "
-                f"epoch that is kept, {chosen}. High losses of the first epochs lie outside the axis. "
+                f"epoch that is kept, {KEPT[keep]}. High losses of the first epochs lie outside the axis. "
                 "Gray: what models without skill reach at best thresholds. Accuracy counts labels that are 0, too, "
                 "and is high for any model.",
                 f"Lines over {n_epochs} epochs for {len(histories)} folds. Validation losses of the kept epochs: "

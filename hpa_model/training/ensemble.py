@@ -13,7 +13,7 @@ from hpa_data.errors import InputError
 from hpa_data.system.atomic import open_atomic, write_atomic
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.tables import encode_table
-from hpa_model.config import JoinMethod, TrainConfig, read_environment
+from hpa_model.config import JoinMethod, Keep, TrainConfig, read_environment
 from hpa_model.evaluation.contributions import Contributions, measure_contributions, write_contributions
 from hpa_model.evaluation.records import Scores
 from hpa_model.evaluation.scores import score_run
@@ -195,7 +195,7 @@ def _describe(first: _Run, runs: Sequence[_Run], settings: EnsembleSettings) -> 
             channels=channels if is_part else (),
             epochs=1,
             batch_size=min(run.description.config.batch_size for run in runs),
-            keep="lowest_loss" if any(map(_chose_epoch, runs)) else "last",
+            keep=_find_keep(runs),
             **shared,
         ),
         channels=channels,
@@ -217,9 +217,11 @@ def _describe(first: _Run, runs: Sequence[_Run], settings: EnsembleSettings) -> 
     )
 
 
-def _chose_epoch(run: _Run) -> bool:
-    """Return whether the epoch of the models was chosen on the samples that are scored."""
-    return run.description.baseline is None and run.description.config.keep != "last"
+def _find_keep(runs: Sequence[_Run]) -> Keep:
+    """Return how the epochs of the members were chosen: by the samples that are scored, if those of any were."""
+    found = {run.description.config.keep for run in runs if run.description.baseline is None}
+    choices: tuple[Keep, ...] = ("highest_macro_f1", "lowest_loss")
+    return next((keep for keep in choices if keep in found), "last")
 
 
 def _name_runs(runs: Sequence[Path]) -> list[str]:

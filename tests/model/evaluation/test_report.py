@@ -14,7 +14,8 @@ import pytest
 
 from hpa_data.store.store import Store
 from hpa_model.baseline.settings import CLASSIFIERS, BaselineSettings
-from hpa_model.config import TrainConfig
+from hpa_model.config import CHOICES, TrainConfig
+from hpa_model.evaluation.figures import KEPT
 from hpa_model.evaluation.images import N_EXAMPLES, pick_examples, pick_gallery, read_images
 from hpa_model.evaluation.report import list_settings, write_report
 from hpa_model.evaluation.results import Classifiers, read_results
@@ -65,6 +66,28 @@ def test_settings_say_which_differ_from_the_defaults_and_which_do_nothing() -> N
     for has_weights in (False, True):
         staged = list_settings(TrainConfig(head_epochs=2), has_weights=has_weights)
         assert {each.name: each for each in staged}["head_epochs"].is_used == has_weights
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept", "bias"),
+    [
+        ("lowest_loss", "that of the lowest validation loss", "chosen by the loss on the fold that is scored: a small"),
+        ("highest_macro_f1", "that of the highest macro-F1", "chosen by macro-F1 at the best thresholds on the fold"),
+        ("last", "the last one", ""),
+    ],
+)
+@pytest.mark.slow
+def test_the_report_says_how_the_epoch_of_each_model_was_chosen(
+    tmp_path: Path, keep: str, kept: str, bias: str
+) -> None:
+    page = write_report(make_run(tmp_path / "run", make_rows(), keep=keep), files=False).path.read_text()
+    assert f"the epoch that is kept, {kept}" in page.replace("\n", " ")
+    assert bias in page
+    assert ("The epoch of each model was chosen" in page) == bool(bias)
+
+
+def test_there_are_words_for_each_way_to_choose_an_epoch() -> None:
+    assert set(KEPT) == set(CHOICES["keep"])
 
 
 @pytest.mark.slow
