@@ -41,7 +41,7 @@ Logs = Annotated[
         "--log",
         metavar="|".join(LOGS),
         rich_help_panel=RESOURCES,
-        help="What to log each epoch with, to see its curves; repeatable.",
+        help="The tool to log each epoch with, for its curves; repeatable.",
     ),
 ]
 Tensorboard = Annotated[

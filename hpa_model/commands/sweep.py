@@ -108,7 +108,7 @@ def sweep(
     ] = DEFAULTS.folds,
     epochs: Epochs = DEFAULTS.epochs,
     image_size: ImageSize = str(DEFAULTS.image_size),
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run trials that failed again.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed trials again.")] = False,
     give_up: Annotated[
         list[int] | None,
         typer.Option(
@@ -197,6 +197,8 @@ def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "St
         seed=asked["search_seed"],
         existing=read_study(out) if is_sweep(out) else None,
     )
+    reason = "with a grid, in which nothing is drawn; the seed of the trainings is --set seed=N"
+    refuse_unused(ctx, "search_seed", when=study.method == "grid", reason=reason)
     common = configure_common(study.settings)
     if common is not None:
         free = [varied.name for varied in study.space]

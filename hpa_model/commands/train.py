@@ -76,7 +76,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     folds: Annotated[
         int,
         setting(
-            help="Number of folds; one model for each. 1: one, validated on a share of samples. 0: one, of all.",
+            help="Number of folds, one model for each. 1: a share of the samples validates it. 0: none does.",
             metavar="N",
         ),
     ] = DEFAULTS.folds,
@@ -118,7 +118,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
         Sampling,
         setting(
             help=f"How often samples of rare classes are drawn: {', '.join(get_args(Sampling))}. balanced: each class "
-            "as often.",
+            "equally often.",
             metavar="KIND",
         ),
     ] = DEFAULTS.sampling,

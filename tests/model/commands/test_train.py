@@ -174,6 +174,10 @@ def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_p
         ("train {store} --validation 0.1 --out run", "Cannot use --validation: it has no effect without --folds 1."),
         ("train {store} --legacy-leak --set duplicates=exact --out run", "it has no effect with --legacy-leak."),
         ("train {store} --set stem=mean --out run", "Cannot use --set stem=mean: it has no effect without --weights."),
+        (
+            "sweep {store} --vary epochs=1,2 --seed 3 --out run",
+            "--seed: it has no effect with a grid, in which nothing",
+        ),
         ("sweep {store} --vary epochs=1,2 --set plateau_factor=0.2 --out run", "no effect without schedule=plateau."),
         ("train {kaggle} --out run", "it is not a folder written by `hpa convert`"),
         ("train {store} --out run --cache ram --cache-gib nan", "cache-gib must be a size above 0"),
