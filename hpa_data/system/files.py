@@ -150,9 +150,13 @@ def refuse_links(root: Path, path: Path) -> None:
 
 
 def refuse_linked_folders(root: Path) -> None:
-    """Refuse to write to a folder if any folder in it, at any depth, is a link: InputError."""
+    """Refuse to write to a folder if any folder in it, at any depth, is a link: InputError.
+
+    The link that Weights & Biases makes to its newest log is none to refuse: nothing is written through it.
+    """
     for path in _walk(root):
-        raise _refuse_link(path)
+        if path.parts[-2:] != ("wandb", "latest-run") or path.readlink().name != str(path.readlink()):
+            raise _refuse_link(path)
 
 
 def _refuse_link(path: Path) -> InputError:

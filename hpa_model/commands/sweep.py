@@ -205,6 +205,8 @@ def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "St
         refuse_unused_settings(ctx, common, texts, has_weights=bool(study.weights), varied=free)
     on_line = merge_options(ctx, None, texts)  # what a recipe says is replaced
     names = set(_name_settings(on_line))
+    if names & {"symmetries", "augment"}:  # two names for one thing, see `merge_settings`
+        names |= {"symmetries", "augment"}
     for varied in study.space:
         if varied.name in names:
             raise InputError(f"{varied.name} must be set or varied. Received: both. Leave one out.")

@@ -59,4 +59,4 @@ def describe_run(report: "RunVerification") -> str:
             remedy="Pass --seal to add one to a finished run; finish an unfinished one first.",
         )
         lines.append(str(notice))
-    return escape("\n".join([*lines, *abbreviate(list(report.findings))]))
+    return "\n".join([*map(escape, lines), *abbreviate(list(report.findings))])

@@ -187,7 +187,8 @@ def _setting(name: str, settings: object, defaults: object) -> Setting:
 
 def _describe(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} = {each}" for name, each in value.items()) or "none"
+        entries = {name: f"{{{_describe(each)}}}" if isinstance(each, dict) else each for name, each in value.items()}
+        return ", ".join(f"{name} = {each}" for name, each in entries.items()) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -93,7 +93,7 @@ def check_finished(run: Path, path: Path) -> None:
             "folds."
         )
     which, alone = "", ""
-    if missing:
+    if missing and config.n_models > 1:
         which = f", as fold {missing[0]} is" if len(missing) == 1 else f", as folds {', '.join(missing)} are"
         if description.is_trained_by_folds:
             alone = f"; with --fold {missing[0]}, it trains that fold alone"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.storage import LocalStorage
 from hpa_data.system.atomic import open_atomic, write_atomic, write_output
-from hpa_data.system.files import is_unreadable, map_regular, read_regular, refuse_unreadable
+from hpa_data.system.files import is_unreadable, map_regular, read_regular, refuse_linked_folders, refuse_unreadable
 from hpa_data.system.lock import LOCK_NAME, hold_store, read_lock
 
 SECRET = "the user's own file"
@@ -211,3 +212,26 @@ def test_small_files_are_written_where_the_user_linked_their_folder(tmp_path: Pa
     (tmp_path / "named").symlink_to("real")
     write_atomic(tmp_path / "named" / "fold0" / "file", b"ours", inside=tmp_path / "named")
     assert (tmp_path / "real" / "fold0" / "file").read_bytes() == b"ours"
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "is_refused"),
+    [
+        ("wandb/latest-run", "offline-run-1", False),
+        ("fold0/wandb/latest-run", "offline-run-1", False),
+        ("wandb/latest-run", "../../elsewhere", True),
+        ("wandb/latest", "offline-run-1", True),
+        ("latest-run", "wandb", True),
+        ("wandb/offline-run-2", "offline-run-1", True),
+    ],
+)
+def test_of_all_links_to_folders_only_that_of_wandb_to_its_newest_log_is_no_reason_to_refuse(
+    tmp_path: Path, link: str, target: str, is_refused: bool
+) -> None:
+    run = tmp_path / "run"
+    for folder in ("run/wandb/offline-run-1", "run/fold0/wandb/offline-run-1", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (run / link).symlink_to(target, target_is_directory=True)
+    assert (run / link).is_dir()
+    with pytest.raises(InputError, match="it is a link to another folder") if is_refused else nullcontext():
+        refuse_linked_folders(run)

@@ -56,6 +56,9 @@ def test_settings_say_which_differ_from_the_defaults_and_which_do_nothing() -> N
     assert [name for name, each in settings.items() if not each.is_default] == ["options", "epochs"]
     assert settings["options"].value == "dropout = 0.1"
     assert not settings["momentum"].is_used
+    table = {"policy": "paper", "blur": {"sigma": [0, 2], "p": 0.5}, "mirror": {"axis": "x"}}
+    (augment,) = [each for each in list_settings(TrainConfig(augment=table)) if each.name == "augment"]
+    assert augment.value == "policy = paper, blur = {sigma = [0, 2], p = 0.5}, mirror = {axis = x}"
     for name, config in (
         ("momentum", TrainConfig(optimizer="sgd")),
         ("momentum", TrainConfig(optimizer="muon")),

@@ -18,7 +18,7 @@ from hpa_model.predict.chosen import choose_models
 from hpa_model.runs.check import verify_run
 from hpa_model.runs.decision import read_decision
 from hpa_model.runs.folder import list_sealed, read_folds, read_run
-from hpa_model.runs.out_of_fold import read_out_of_fold
+from hpa_model.runs.out_of_fold import check_finished, read_out_of_fold
 from hpa_model.runs.readers import list_readers
 from hpa_model.runs.seal import SEAL_FILE, begin_seal, read_seal, seal_files, unseal_files
 from hpa_model.training.fold_table import check_folds
@@ -208,3 +208,21 @@ def test_processes_that_seal_at_once_lose_no_entry(tmp_path: Path) -> None:
     assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
     assert sorted(read_seal(tmp_path) or {}) == sorted(names)
     assert not (tmp_path / ".seal.lock").exists()
+
+
+@pytest.mark.parametrize(("folds", "remedy"), [(1, "to resume it."), (3, "with --fold 0, it trains that fold alone.")])
+def test_only_a_run_of_several_folds_is_told_to_train_one_alone(tmp_path: Path, folds: int, remedy: str) -> None:
+    run = make_run(tmp_path / "run", make_rows(), folds=folds)
+    with pytest.raises(InputError, match="Run the command that began it again") as refusal:
+        check_finished(run, run / "thresholds.json")
+    assert str(refusal.value).endswith(remedy)
+
+
+def test_each_damaged_file_of_a_run_is_a_line(run: Path, hpa: Hpa) -> None:
+    (run / "out_of_fold.npz").unlink()
+    flip(run / "config.json")
+    ended = hpa("verify", run)
+    assert ended.status == 1
+    first, *findings = ended.out.splitlines()
+    assert first.endswith(" files compared with the seal")
+    assert sorted(findings) == ["config.json is not as it was sealed", "out_of_fold.npz is missing"]

@@ -166,6 +166,15 @@ def test_the_best_of_several_is_called_optimistic_and_one_without_skill_is_calle
         (("--vary", "l2=0,0.1", "--set", "l2=0.1", "--out", "OUT"), "l2 must be set or varied. Received: both."),
         (("--vary", "dropout=0,0.1", "--set", "options.dropout=0.1", "--out", "OUT"), "options.dropout must be set or"),
         (("--vary", "epochs=1,2", "--epochs", 3, "--out", "OUT"), "epochs must be set or varied."),
+        (
+            ("--vary", "augment=none,paper", "--set", "symmetries=true", "--out", "OUT"),
+            "augment must be set or varied.",
+        ),
+        (("--vary", "symmetries=false,true", "--set", "augment=paper", "--out", "OUT"), "symmetries must be set or"),
+        (
+            ("--vary", "augment.blur.p=0.5,1", "--set", "augment.blur.p=1", "--out", "OUT"),
+            "augment.blur.p must be set or varied.",
+        ),
         (("--vary", "l2=0,0.1", "--part", "nowhere", "--out", "OUT"), "nowhere"),
         (("--vary", "l2=0,0.1", "--part", "test", "--out", "OUT"), "a part was converted without a label table."),
         (("--vary", "l2=0,0.1", "--folds", 0, "--out", "OUT"), "folds must be at least 1 in a search"),

@@ -82,7 +82,9 @@ def test_a_run_without_folds_is_the_model_of_the_last_epoch_and_resumes_bit_for_
     out = tmp_path / "run"
     with pytest.raises(Killed):
         train_run(store, NONE, out, progress=stop_at(8))
-    with pytest.raises(InputError, match=r"last\.keras is missing, as fold 0 is\. Run the command that began it again"):
+    with pytest.raises(
+        InputError, match=r"last\.keras is missing\. Run the command that began it again to resume it\.$"
+    ):
         choose_models(out)
     train_run(store, NONE, out)
     for name in ("last.keras", "best.keras"):

@@ -14,6 +14,7 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
+from hpa_data.system.files import refuse_linked_folders
 from hpa_data.system.progress import Progress
 from hpa_model.runs.checkpoint import START, TrainingState
 from hpa_model.runs.folder import RunDescription, read_run
@@ -139,6 +140,8 @@ def test_tensorboard_draws_folds_over_each_other_lists_their_settings_and_has_ea
 
 def test_wandb_logs_offline_without_a_key_and_goes_on_in_the_same_run(begun: tuple[Path, RunDescription]) -> None:
     (note,) = set(log_in_two_pieces("wandb", begun))
+    assert (begun[0] / "wandb" / "latest-run").is_symlink()
+    refuse_linked_folders(begun[0])  # which a training does that goes on
     assert note.startswith("W&B: logging offline. To upload it: wandb sync ")
     epochs: dict[str, list[int]] = {}
     for path in sorted((begun[0] / "wandb").glob("offline-run-*/*.wandb")):
