@@ -153,6 +153,12 @@ class Augmentation:
             return self.frame.channels[int(numbers[0])].name
         return numbers[0] if len(numbers) == 1 else numbers
 
+    def list_idle(self) -> list[str]:
+        """Name the operations of the policy that change nothing in these images, such as for want of a channel."""
+        candidates = [each for step in self.policy for each in step]
+        useful = {each.operation.name for each in candidates if each.p > 0 and self._is_useful(each)}
+        return [name for name in dict.fromkeys(each.operation.name for each in candidates) if name not in useful]
+
     def _is_useful(self, candidate: Candidate) -> bool:
         operation = candidate.operation
         return operation.is_possible(self.frame.channels) and not operation.is_idle(candidate.parameters, self.frame)

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 
 from hpa_data.errors import N_EXAMPLES
-from hpa_model.augment import describe_setting
+from hpa_model.augment import describe_setting, plan_augmentation
 from hpa_model.backend import describe_device
 from hpa_model.nets.resize import AreaResize
+from hpa_model.nets.symmetry import find_size
 from hpa_model.runs.checkpoint import START, TrainingState
 from hpa_model.runs.folder import fold_folder
 from hpa_model.runs.history import read_epochs
@@ -71,9 +72,22 @@ def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model)
         f"Data: {_describe_data(run, folds)}",
         f"Network: {config.model}, {describe_network(network)}; loss {config.loss}, {config.optimizer}, "
         f"learning rate {config.learning_rate:g}{_describe_stages(run)}",
-        *([] if config.augmentation == "none" else [f"Augmentation: {describe_setting(config.augmentation)}"]),
+        *_describe_augmentation(run, network),
         *describe_balance(config, run.reader, run.plan, folds[0], run.description.classes),
     ]
+
+
+def _describe_augmentation(run: OpenRun, network: keras.Model) -> list[str]:
+    """Say how images are augmented, if they are, and which operations change nothing in them."""
+    setting, reader = run.description.config.augmentation, run.reader
+    augmentation = plan_augmentation(
+        setting, reader.dataset.channels, reader.image_shape, find_size(network), seed=run.description.config.seed
+    )
+    if augmentation is None:
+        return []
+    idle = augmentation.list_idle()
+    without = f"; without effect on images of this size and these channels: {', '.join(idle)}" if idle else ""
+    return [f"Augmentation: {describe_setting(setting)}{without}"]
 
 
 def _describe_stages(run: OpenRun) -> str:

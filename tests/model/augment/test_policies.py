@@ -136,3 +136,16 @@ def test_a_setting_has_one_form() -> None:
     assert config.augment == {"blur": {"sigma": [0, 2]}}
     with pytest.raises(InputError, match="augment.blur.sigma must be a number or"):
         make_config(tomllib.loads("[augment]\nblur = {sigma = 2026-11-27}"))
+
+
+def test_operations_that_change_nothing_in_the_images_are_named() -> None:
+    table = {"drop": {}, "signal_contrast": {}, "blur": {"sigma": [0, 0.5]}, "contrast": {}, "noise": {"p": 0}}
+    green = [channel for channel in CHANNELS if channel.role == "signal"]
+    for channels, size, idle in (
+        (CHANNELS, 512, ["noise"]),
+        (CHANNELS, 128, ["blur", "noise"]),
+        (green, 512, ["drop", "noise"]),
+    ):
+        planned = plan_augmentation(table, channels, (512, 512, len(channels)), (size, size), seed=0)
+        assert planned is not None
+        assert sorted(planned.list_idle()) == idle
