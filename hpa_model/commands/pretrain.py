@@ -102,8 +102,9 @@ def pretrain(
 
     check_cache(ctx, cache, cache_gib)
     _refuse_unused_settings(setting or [])
-    config = read_settings(ctx, None if recipe is None else find_recipe(recipe), setting or [])
-    refuse_unused_settings(ctx, config, setting or [], has_weights=True)
+    recipe = None if recipe is None else find_recipe(recipe)
+    config = read_settings(ctx, recipe, setting or [])
+    refuse_unused_settings(ctx, config, recipe, setting or [], has_weights=True)
     settings = PretrainSettings(mask=mask, mask_patch=mask_patch, noise=noise, validation_share=validation_share)
     opened = open_store(store)
 

@@ -162,7 +162,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     check_cache(ctx, cache, cache_gib)
     recipe = None if recipe is None else find_recipe(recipe)
     config = read_settings(ctx, recipe, setting or [])
-    refuse_unused_settings(ctx, config, setting or [], has_weights=weights not in {None, "none"})
+    refuse_unused_settings(ctx, config, recipe, setting or [], has_weights=weights not in {None, "none"})
     opened = open_store(store)
 
     with quiet():
@@ -292,16 +292,25 @@ def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> 
 
 
 def refuse_unused_settings(
-    ctx: typer.Context, config: TrainConfig, texts: list[str], *, has_weights: bool, varied: Collection[str] = ()
+    ctx: typer.Context,
+    config: TrainConfig,
+    recipe: Path | None,
+    texts: list[str],
+    *,
+    has_weights: bool,
+    varied: Collection[str] = (),
 ) -> None:
     """Refuse settings that stand on the command line, as options or by ``--set``, and have no effect: InputError.
 
-    Those of a recipe may have none: it is written for many command lines. `has_weights` and `varied` are as for
-    `list_unused`.
+    Those of a recipe may have none, as it is written for many command lines, and may be replaced. `has_weights` and
+    `varied` are as for `list_unused`.
     """
-    from hpa_model.config import list_unused, parse_setting
+    from hpa_model.config import list_unused, load_recipe, parse_setting
 
+    replaced = {} if recipe is None else load_recipe(recipe)
     for name, reason in list_unused(config, has_weights=has_weights, varied=varied).items():
+        if name in replaced:
+            continue
         refuse_unused(ctx, name, when=name in ctx.params, reason=reason)
         for text in texts:
             if name in parse_setting(text):

@@ -173,6 +173,11 @@ def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_p
         ),
         ("train {store} --validation 0.1 --out run", "Cannot use --validation: it has no effect without --folds 1."),
         ("train {store} --legacy-leak --set duplicates=exact --out run", "it has no effect with --legacy-leak."),
+        (  # what a recipe says may be replaced, though it has no effect: the refusal is of something else
+            "train {store} --recipe paper --part absent --folds 0 --set keep=last --set finetune_epochs=0 --set "
+            "finetune_loss=bce --out run",
+            "part must be in the store. Received: part='absent'",
+        ),
         ("train {store} --set stem=mean --out run", "Cannot use --set stem=mean: it has no effect without --weights."),
         (
             "sweep {store} --vary epochs=1,2 --seed 3 --out run",
