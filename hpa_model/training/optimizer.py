@@ -38,7 +38,7 @@ def make_optimizer(
     if config.accumulate_batches > 1:
         settings["gradient_accumulation_steps"] = config.accumulate_batches
         kind = accumulate(kind, over_devices=config.devices > 1)
-    n_warmup = round(config.warmup_epochs * n_steps / config.accumulate_batches)
+    n_warmup = count_warmup(config, n_steps)
     if n_warmup:
         kind = warm_up(kind, n_warmup)
     if config.clip_norm and config.devices > 1 and config.accumulate_batches == 1:
@@ -51,6 +51,11 @@ def make_optimizer(
         optimizer.exclude_from_weight_decay([variable for variable in variables if not is_kernel(variable)])
     # In float16, small gradients would underflow to 0.
     return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
+
+
+def count_warmup(config: TrainConfig, n_steps: int) -> int:
+    """Count the changes of the weights in which the learning rate rises, with so many batches per epoch."""
+    return round(config.warmup_epochs * n_steps / config.accumulate_batches)
 
 
 def is_kernel(variable: keras.Variable) -> bool:

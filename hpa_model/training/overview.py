@@ -9,6 +9,8 @@ import numpy as np
 from hpa_data.errors import N_EXAMPLES
 from hpa_model.augment import describe_setting, plan_augmentation
 from hpa_model.backend import describe_device
+from hpa_model.config import DEFAULTS, TrainConfig
+from hpa_model.nets.catalog import list_layers
 from hpa_model.nets.resize import AreaResize
 from hpa_model.nets.symmetry import find_size
 from hpa_model.runs.checkpoint import START, TrainingState
@@ -17,6 +19,7 @@ from hpa_model.runs.history import read_epochs
 from hpa_model.training.balance import describe_balance
 from hpa_model.training.job import Fold, count_steps
 from hpa_model.training.network import choose_stages
+from hpa_model.training.optimizer import count_warmup
 from hpa_model.training.run import OpenRun
 
 
@@ -71,7 +74,8 @@ def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model)
         f"Device: {describe_device(config.devices)}, {config.precision}",
         f"Data: {_describe_data(run, folds)}",
         f"Network: {config.model}, {describe_network(network)}; loss {config.loss}, {config.optimizer}, "
-        f"learning rate {config.learning_rate:g}{_describe_stages(run)}",
+        f"learning rate {config.learning_rate:g}{_describe_stages(run)}"
+        f"{describe_idle(config, network, min(count_steps(config, fold) for fold in folds))}",
         *_describe_augmentation(run, network),
         *describe_balance(config, run.reader, run.plan, folds[0], run.description.classes),
     ]
@@ -99,6 +103,17 @@ def _describe_stages(run: OpenRun) -> str:
     head = f"; first the classification head alone, for {n_epochs}" if used.head_epochs else ""
     factor = used.backbone_rate_factor
     return head + (f"; all layers at {factor:g} of that rate" if factor != 1 and used.head_epochs < used.epochs else "")
+
+
+def describe_idle(config: TrainConfig, network: keras.Model, n_steps: int) -> str:
+    """Name the settings that have no effect on this network, with so many steps per epoch; empty if there are none."""
+    idle = []
+    has_norms = any(isinstance(layer, keras.layers.BatchNormalization) for layer in list_layers(network))
+    if config.bn_momentum != DEFAULTS.bn_momentum and not has_norms:
+        idle.append("bn_momentum (no batch normalization)")
+    if config.warmup_epochs and not count_warmup(config, n_steps):
+        idle.append("warmup_epochs (shorter than a change of the weights)")
+    return f"; without effect: {', '.join(idle)}" if idle else ""
 
 
 def _describe_data(run: OpenRun, folds: Sequence[Fold]) -> str:
