@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from hpa_data.errors import N_EXAMPLES
-from hpa_model.augment import describe_setting, plan_augmentation
+from hpa_model.augment import describe_setting, mixes_labels, plan_augmentation
 from hpa_model.backend import describe_device
 from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.nets.catalog import list_layers
@@ -74,7 +74,7 @@ def describe_training(run: OpenRun, folds: Sequence[Fold], network: keras.Model)
         f"Device: {describe_device(config.devices)}, {config.precision}",
         f"Data: {_describe_data(run, folds)}",
         f"Network: {config.model}, {describe_network(network)}; loss {config.loss}, {config.optimizer}, "
-        f"learning rate {config.learning_rate:g}{_describe_stages(run)}"
+        f"learning rate {config.learning_rate:g}{describe_warmup(config)}{_describe_stages(run)}"
         f"{describe_idle(config, network, min(count_steps(config, fold) for fold in folds))}",
         *_describe_augmentation(run, network),
         *describe_balance(config, run.reader, run.plan, folds[0], run.description.classes),
@@ -91,7 +91,34 @@ def _describe_augmentation(run: OpenRun, network: keras.Model) -> list[str]:
         return []
     idle = augmentation.list_idle()
     without = f"; without effect on images of this size and these channels: {', '.join(idle)}" if idle else ""
-    return [f"Augmentation: {describe_setting(setting)}{without}"]
+    return [f"Augmentation: {describe_setting(setting)}{without}{describe_mixing(run.description.config)}"]
+
+
+def describe_mixing(config: TrainConfig) -> str:
+    """Say so if images should be mixed with others of their batch, but there are none.
+
+    Examples
+    --------
+    >>> describe_mixing(TrainConfig(augment={"mixup": {}}, batch_size=1))
+    '; nothing is mixed, as there is one image in a batch'
+    """
+    is_alone = config.batch_size == config.devices and mixes_labels(config.augmentation)
+    return "; nothing is mixed, as there is one image in a batch" if is_alone else ""
+
+
+def describe_warmup(config: TrainConfig) -> str:
+    """Say when the learning rate is reached, if it rises first.
+
+    Examples
+    --------
+    >>> describe_warmup(TrainConfig(warmup_epochs=1)), describe_warmup(TrainConfig(warmup_epochs=3, epochs=2))
+    (' after 1 epoch of warm-up', ' after 3 epochs of warm-up, which is not reached in 2')
+    """
+    n_epochs = config.warmup_epochs
+    if not n_epochs:
+        return ""
+    short = f", which is not reached in {config.epochs}" if n_epochs > config.epochs else ""
+    return f" after {n_epochs:g} epoch{'' if n_epochs == 1 else 's'} of warm-up{short}"
 
 
 def _describe_stages(run: OpenRun) -> str:

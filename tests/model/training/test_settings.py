@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.progress import Progress
+from hpa_model.config import TrainConfig
 from hpa_model.runs.checkpoint import read_state
 from hpa_model.runs.history import read_history
 from hpa_model.runs.models import load_model
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.job import Checkpointing, Fold, FoldJob
 from hpa_model.training.network import build_network
+from hpa_model.training.overview import describe_mixing, describe_warmup
 from hpa_model.training.run import describe_run
 from hpa_model.training.train import train
 from tests.model.stopping import CONFIG, TINY, Killed, stop_at
@@ -90,3 +93,20 @@ def test_every_loss_and_precision_trains(loss: str, store: Store, tmp_path: Path
     }
     assert str(model.output.dtype) == "float32"
     assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ""),
+        ({"warmup_epochs": 1}, " after 1 epoch of warm-up"),
+        ({"warmup_epochs": 2.5, "epochs": 3}, " after 2.5 epochs of warm-up"),
+        ({"warmup_epochs": 3, "epochs": 2}, " after 3 epochs of warm-up, which is not reached in 2"),
+        ({"augment": {"mixup": {}}}, ""),
+        ({"augment": {"mixup": {}}, "batch_size": 1}, "; nothing is mixed, as there is one image in a batch"),
+        ({"augment": "strong", "batch_size": 1}, ""),
+    ],
+)
+def test_a_warm_up_and_a_mixing_that_come_to_nothing_are_told(settings: dict[str, Any], words: str) -> None:
+    config = TrainConfig(**settings)
+    assert describe_warmup(config) + describe_mixing(config) == words
