@@ -1,7 +1,7 @@
 """Which samples are drawn how often: strata of a training, what cannot be balanced, and the counts of each class."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,8 +166,8 @@ class _Counts:
 
     def _row(self, which: list[int]) -> tuple[str, str, str]:
         name = self.names[which[0]] if len(which) == 1 else f"… {len(which):,} classes, each"
-        n_samples = _span(self.n_samples[which].min(), self.n_samples[which].max())
-        return name, n_samples, _span(self.lowest[which].min(), self.highest[which].max())
+        n_samples = write_span(self.n_samples[which])
+        return name, n_samples, write_span([self.lowest[which].min(), self.highest[which].max()])
 
 
 def _count(
@@ -196,5 +196,13 @@ def _count(
     return _Counts(names=names, n_samples=n_samples, lowest=lowest, highest=highest)
 
 
-def _span(lowest: int, highest: int) -> str:
-    return f"{lowest:,}" if lowest == highest else f"{lowest:,} to {highest:,}"
+def write_span(numbers: Iterable[int]) -> str:
+    """Write numbers as one, or as the lowest and the highest.
+
+    Examples
+    --------
+    >>> write_span([1200, 3, 50]), write_span([7, 7])
+    ('3 to 1,200', '7')
+    """
+    found = sorted(set(numbers))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"

@@ -1,7 +1,7 @@
 """What a training says before its first step: device, data and network, and where it goes on."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from hpa_model.nets.symmetry import find_size
 from hpa_model.runs.checkpoint import START, TrainingState
 from hpa_model.runs.folder import fold_folder
 from hpa_model.runs.history import read_epochs
-from hpa_model.training.balance import describe_balance
+from hpa_model.training.balance import describe_balance, write_span
 from hpa_model.training.job import Fold, count_steps
 from hpa_model.training.network import choose_stages
 from hpa_model.training.optimizer import count_warmup
@@ -154,11 +154,11 @@ def _describe_data(run: OpenRun, folds: Sequence[Fold]) -> str:
     steps = [count_steps(config, fold) for fold in folds]
     more = f" and {len(absent) - N_EXAMPLES} more" if len(absent) > N_EXAMPLES else ""
     without = f"{len(absent)} of {len(classes)} ({', '.join(absent[:N_EXAMPLES])}{more})" if absent else "none"
-    validated = _span(len(fold.validation) for fold in folds) if plan.n_folds else "none"
+    validated = write_span(len(fold.validation) for fold in folds) if plan.n_folds else "none"
     return (
         f"{n_samples:,} samples{copies} of {', '.join(config.parts)}; {n_folds}{chosen}, "
-        f"{_span(len(fold.training) for fold in folds)} images to train on, "
-        f"{validated} to validate on; {_span(steps)} steps per epoch; "
+        f"{write_span(len(fold.training) for fold in folds)} images to train on, "
+        f"{validated} to validate on; {write_span(steps)} steps per epoch; "
         f"classes without samples: {without}"
     )
 
@@ -169,9 +169,3 @@ def describe_network(network: keras.Model) -> str:
     shape = next((layer.output.shape for layer in network.layers if isinstance(layer, AreaResize)), network.input_shape)
     size = " x ".join(map(str, shape[1:]))
     return f"{network.count_params():,} parameters, {n_trained:,} of them trained; input {size}"
-
-
-def _span(numbers: Iterable[int]) -> str:
-    """Write numbers as one, or as the lowest and the highest."""
-    found = sorted(set(numbers))
-    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"

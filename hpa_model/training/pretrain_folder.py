@@ -17,7 +17,7 @@ from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import Progress
 from hpa_model import nets
 from hpa_model.backend import describe_device
-from hpa_model.config import DEFAULTS, TrainConfig, read_environment
+from hpa_model.config import DEFAULTS, TrainConfig, list_unused, read_environment
 from hpa_model.config.pretraining import UNUSED_SETTINGS, PretrainSettings
 from hpa_model.nets.autoencoder import build_autoencoder, find_encoder
 from hpa_model.runs.folder import CONFIG_FILE, refuse_damage
@@ -195,11 +195,12 @@ def check_folder(out: Path, description: PretrainDescription, *, overwrite: bool
 def _compare(existing: PretrainDescription, wanted: PretrainDescription) -> list[str]:
     """List the differences between two pre-trainings that would change the weights."""
     differences = []
-    longer = list_longer(existing.config, wanted.config)
+    same = set(list_longer(existing.config, wanted.config))
+    same |= list_unused(existing.config).keys() & list_unused(wanted.config).keys()
     for old, new in ((existing.config, wanted.config), (existing.settings, wanted.settings)):
         for name, value in asdict(old).items():
             other = getattr(new, name)
-            if value != other and name not in longer:
+            if value != other and name not in same:
                 differences.append(f"{name} ({value} there, {other} here)")
     differences += compare_parts(existing.fingerprints, wanted.fingerprints)
     return differences + compare_backends(existing.versions, wanted.versions)
