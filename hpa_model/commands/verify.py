@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
 # In a run folder, and in that of a pre-training.
 DESCRIPTION_FILES = ("config.json", "pretraining.json")
+# In that of a search.
+STUDY_FILE = "study.json"
 
 
 @functools.wraps(stores.verify)
 def verify(store: str, model: str | None = None, **options: Any) -> None:
     """Check a store, or the folder of a run or a pre-training, which is told by its description."""
     if not any(Path(store, name).is_file() for name in DESCRIPTION_FILES):
+        if Path(store, STUDY_FILE).is_file():
+            from hpa_model.runs.folder import read_run
+
+            read_run(Path(store))  # which names the runs of the search
         if model is not None:
             raise InputError(f"--model must be given for a run alone. Received: a store, {store}. Leave it out.")
         stores.verify(store, **options)

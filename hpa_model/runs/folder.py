@@ -39,6 +39,8 @@ SCORES_FILE = "scores.json"
 REPORT_FILE = "report.html"
 # Only in the folder of a pre-training, which is no run: its description.
 PRETRAINING_FILE = "pretraining.json"
+# Of a search, and the folder of its runs.
+STUDY_FILE, TRIALS_FOLDER = "study.json", "trials"
 FIGURES_FOLDER = "figures"
 # In the folder of each fold.
 HISTORY_FILE = "history.csv"
@@ -231,6 +233,11 @@ def read_run(run: Path, *, compares_seal: bool = True) -> RunDescription:
         try:
             raw = json.loads(read_file(path, max_bytes=MAX_TEXT_BYTES, compares_seal=compares_seal))
         except (FileNotFoundError, NotADirectoryError) as error:
+            if (run / STUDY_FILE).is_file():
+                raise InputError(
+                    f"Cannot read run {run}: it is the folder of a search. Pass one of its runs, such as "
+                    f"{run / TRIALS_FOLDER / '000'}; `hpa sweep {run}` names the best."
+                ) from error
             is_encoder = (run / PRETRAINING_FILE).is_file()
             what = "it is a pre-training, without classes" if is_encoder else f"it has no {CONFIG_FILE}"
             start = (

@@ -13,11 +13,10 @@ from hpa_data.system.atomic import remove_abandoned, write_atomic
 from hpa_data.system.files import refuse_linked_folders
 from hpa_data.system.lock import LockedError, hold_store
 from hpa_data.system.outputs import check_output_folder
+from hpa_model.runs.folder import STUDY_FILE, TRIALS_FOLDER
 from hpa_model.runs.hold import compare_backends, compare_parts, is_unused
 from hpa_model.sweep.study import (
-    STUDY_FILE,
     TRIAL_FILE,
-    TRIALS_FOLDER,
     Study,
     Trial,
     name_trial,

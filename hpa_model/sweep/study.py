@@ -17,13 +17,12 @@ from hpa_data.folds.options import DuplicateSearch
 from hpa_data.system.atomic import write_atomic
 from hpa_data.system.files import read_text, refuse_unreadable
 from hpa_data.system.records import decode_record, encode_record
+from hpa_model.runs.folder import STUDY_FILE, TRIALS_FOLDER
 from hpa_model.sweep.options import MINIMIZED, Method, Metric, Prune
 from hpa_model.sweep.space import Varied, merge_varied
 
-STUDY_FILE = "study.json"
 TRIAL_FILE = "trial.json"
 BEST_RECIPE = "best.toml"
-TRIALS_FOLDER = "trials"
 
 State = Literal["running", "finished", "pruned", "failed"]
 

@@ -193,4 +193,8 @@ def test_the_command_refuses_what_it_cannot_do_in_one_line_and_writes_nothing(
 
 def test_the_command_says_what_a_folder_is_not(hpa: Hpa, tmp_path: Path) -> None:
     assert_refused(hpa("sweep", tmp_path), "it has no study.json. Pass a folder that `hpa sweep` wrote.")
-    assert_refused(hpa("sweep", tmp_path / "nowhere"), "vary must be given with a store.")
+    assert_refused(hpa("sweep", tmp_path / "nowhere"), "it has no study.json. Pass a folder that `hpa sweep` wrote.")
+    assert_refused(hpa("sweep", "s3://bucket/a.zarr"), "vary must be given with a store.")
+    (tmp_path / "study.json").write_text("{}")
+    for words in (("evaluate",), ("verify",), ("finetune",)):
+        assert_refused(hpa(*words, tmp_path), "it is the folder of a search. Pass one of its runs, such as")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from hpa_data.errors import InputError
+from hpa_model.runs.folder import STUDY_FILE
 from hpa_model.sweep.sampling import choose_settings
 from hpa_model.sweep.sharing import open_study, record_trial, take_trial
-from hpa_model.sweep.study import STUDY_FILE, Trial, read_study
+from hpa_model.sweep.study import Trial, read_study
 from tests.model.sweep.conftest import Plan
 
 
