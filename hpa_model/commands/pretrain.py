@@ -104,7 +104,7 @@ def pretrain(
     _refuse_unused_settings(setting or [])
     recipe = None if recipe is None else find_recipe(recipe)
     config = read_settings(ctx, recipe, setting or [])
-    refuse_unused_settings(ctx, config, recipe, setting or [], has_weights=True)
+    refuse_unused_settings(ctx, config, recipe, setting or [])
     settings = PretrainSettings(mask=mask, mask_patch=mask_patch, noise=noise, validation_share=validation_share)
     opened = open_store(store)
 

@@ -202,7 +202,7 @@ def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "St
     common = configure_common(study.settings)
     if common is not None:
         free = [varied.name for varied in study.space]
-        refuse_unused_settings(ctx, common, recipe, texts, has_weights=bool(study.weights), varied=free)
+        refuse_unused_settings(ctx, common, recipe, texts, weights=study.weights, varied=free)
     on_line = merge_options(ctx, None, texts)  # what a recipe says is replaced
     names = set(_name_settings(on_line))
     if names & {"symmetries", "augment"}:  # two names for one thing, see `merge_settings`

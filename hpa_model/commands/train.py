@@ -162,7 +162,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     check_cache(ctx, cache, cache_gib)
     recipe = None if recipe is None else find_recipe(recipe)
     config = read_settings(ctx, recipe, setting or [])
-    refuse_unused_settings(ctx, config, recipe, setting or [], has_weights=weights not in {None, "none"})
+    refuse_unused_settings(ctx, config, recipe, setting or [], weights=weights)
     opened = open_store(store)
 
     with quiet():
@@ -297,18 +297,21 @@ def refuse_unused_settings(
     recipe: Path | None,
     texts: list[str],
     *,
-    has_weights: bool,
+    weights: str | None = None,
     varied: Collection[str] = (),
 ) -> None:
     """Refuse settings that stand on the command line, as options or by ``--set``, and have no effect: InputError.
 
-    Those of a recipe may have none, as it is written for many command lines, and may be replaced. `has_weights` and
-    `varied` are as for `list_unused`.
+    Those of a recipe may have none, as it is written for many command lines, and may be replaced. `weights` are what a
+    training starts from; `varied` is as for `list_unused`.
     """
     from hpa_model.config import list_unused, load_recipe, parse_setting
 
     replaced = {} if recipe is None else load_recipe(recipe)
-    for name, reason in list_unused(config, has_weights=has_weights, varied=varied).items():
+    unused = list_unused(config, has_weights=weights not in {None, "", "none"}, varied=varied)
+    if weights and Path(weights).is_dir():
+        unused.setdefault("stem", "where a training starts from a run or an encoder, whose channels are known")
+    for name, reason in unused.items():
         if name in replaced:
             continue
         refuse_unused(ctx, name, when=name in ctx.params, reason=reason)

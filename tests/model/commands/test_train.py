@@ -178,6 +178,7 @@ def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_p
             "finetune_loss=bce --out run",
             "part must be in the store. Received: part='absent'",
         ),
+        ("train {store} --weights {store} --set stem=mean --out run", "no effect where a training starts from a run"),
         ("train {store} --set stem=mean --out run", "Cannot use --set stem=mean: it has no effect without --weights."),
         (
             "sweep {store} --vary epochs=1,2 --seed 3 --out run",
