@@ -309,7 +309,7 @@ def refuse_unused_settings(
 
     replaced = {} if recipe is None else load_recipe(recipe)
     unused = list_unused(config, has_weights=weights not in {None, "", "none"}, varied=varied)
-    if weights and Path(weights).is_dir():
+    if weights and weights not in {"none", "imagenet"} and Path(weights).is_dir():
         unused.setdefault("stem", "where a training starts from a run or an encoder, whose channels are known")
     for name, reason in unused.items():
         if name in replaced:
