@@ -209,7 +209,8 @@ def _plan(ctx: typer.Context, store: "Store", out: Path, vary: list[str]) -> "St
         names |= {"symmetries", "augment"}
     for varied in study.space:
         if varied.name in names:
-            raise InputError(f"{varied.name} must be set or varied. Received: both. Leave one out.")
+            same = " (symmetries is a word of augment)" if varied.name in {"symmetries", "augment"} else ""
+            raise InputError(f"{varied.name} must be set or varied. Received: both{same}. Leave one out.")
     return study
 
 
