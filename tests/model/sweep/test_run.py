@@ -168,7 +168,7 @@ def test_the_best_of_several_is_called_optimistic_and_one_without_skill_is_calle
         (("--vary", "epochs=1,2", "--epochs", 3, "--out", "OUT"), "epochs must be set or varied."),
         (
             ("--vary", "augment=none,paper", "--set", "symmetries=true", "--out", "OUT"),
-            "augment must be set or varied.",
+            "Received: both (symmetries is a word of augment).",
         ),
         (("--vary", "symmetries=false,true", "--set", "augment=paper", "--out", "OUT"), "symmetries must be set or"),
         (
