@@ -9,7 +9,7 @@ from benchmarks.accuracy.steps import STORE, Comparison, Row, Step
 N_SAMPLES, N_TEST = 2000, 1000
 EPOCHS, TRIAL_EPOCHS = 10, 60
 # Copies of rare classes: as many as there are samples, so that half the epochs see as many images.
-MIN_COUNT, COPIED = 250, 2
+MIN_COUNT, COPIED = 180, 2
 COMMON = "--folds 2 --image-size 128 --cache ram"
 GAPNET = f"{COMMON} --recipe gapnet --batch-size 16 --set keep=last --set bn_momentum=0.9"
 TRIAL = f"{COMMON} --recipe trial --set bn_momentum=0.9"
