@@ -43,10 +43,12 @@ def find_recipe(recipe: Path) -> Path:
     InputError
         If it is neither.
     """
-    if recipe.exists():
-        return recipe
     named = SHIPPED / f"{recipe.name.removesuffix('.toml')}.toml"
-    if recipe.parent != Path() or not named.is_file():
+    is_name = recipe.parent == Path() and named.is_file()
+    # A run is often called as its recipe.
+    if recipe.exists() and not (is_name and recipe.is_dir()):
+        return recipe
+    if not is_name:
         names = ", ".join(path.stem for path in sorted(SHIPPED.glob("*.toml")))
         raise InputError(f"recipe must be a file, or one of {names}. Received: {recipe}. See `hpa recipes`.")
     return named

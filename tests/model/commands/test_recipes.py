@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from hpa_data.store.store import Store
 from hpa_model.config import find_recipe, list_recipes
 from tests.builders import Hpa, assert_refused
@@ -33,3 +35,14 @@ def test_a_recipe_is_a_file_or_a_name(store: Store, hpa: Hpa, tmp_path: Path) ->
     assert_refused(ended, "recipe must be a file, or one of convnext-tiny, deepyeast, ")
     ended = hpa("train", store.path, "--recipe", tmp_path / "gapnet", "--out", tmp_path / "run")
     assert_refused(ended, f"Received: {tmp_path / 'gapnet'}. See `hpa recipes`.")
+
+
+def test_a_run_folder_with_the_name_of_a_recipe_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gapnet").mkdir()
+    assert find_recipe(Path("gapnet")).read_bytes() == (FOLDER / "gapnet.toml").read_bytes()
+    Path("gapnet").rmdir()
+    Path("gapnet").write_text("epochs = 3")
+    assert find_recipe(Path("gapnet")) == Path("gapnet")
