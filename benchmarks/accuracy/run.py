@@ -18,8 +18,10 @@ SEEDS = {STORE: 1, EXTERNAL: 2}
 
 
 def prepare(out: Path, comparison: Comparison) -> None:
-    """Draw and convert the samples, if they are not there."""
+    """Draw and convert the samples that the steps read, if they are not there."""
     for store, seed in SEEDS.items():
+        if not any(store in step.command.split() for step in comparison.steps):
+            continue
         folder = Path(f"drawn-{seed}")
         if not (out / store).exists():
             sizes = f"--samples {comparison.n_samples} --test {comparison.n_test}"
