@@ -12,6 +12,9 @@ from hpa_data.folds.options import FoldMethod
 # on, and none is validated on.
 NOT_USED, TRAINING_ONLY = -1, -2
 
+# Fewest samples, or groups, that validate the only model: thresholds of one half score the other.
+MIN_HELD_OUT = 2
+
 
 def assign_folds(
     labels: npt.NDArray[np.uint8],
@@ -101,7 +104,8 @@ def hold_out(
     labels, method, groups, seed
         As for `assign_folds`. ``contiguous`` takes the first samples.
     share : float
-        Of the samples, between 0 and 1. At least one sample, or group, is on either side.
+        Of the samples, between 0 and 1. At least two samples, or groups, are held out, because each half is scored
+        with thresholds of the other one; at least one is not.
 
     Returns
     -------
@@ -111,7 +115,7 @@ def hold_out(
     Raises
     ------
     InputError
-        If there are fewer than two samples, or groups.
+        If there are fewer than three samples, or groups.
 
     Examples
     --------
@@ -121,12 +125,13 @@ def hold_out(
     each = np.arange(len(labels)) if groups is None else np.asarray(groups)
     columns, members = (labels, each) if groups is None else _describe_groups(labels, each)
     n_units = len(columns)
-    if n_units < 2:
+    if n_units < MIN_HELD_OUT + 1:
+        of_groups = "" if groups is None else f" in {n_units} group{'s' if n_units > 1 else ''} that belong together"
         raise InputError(
-            f"Cannot hold out samples for validation: {len(labels)} samples are {n_units} group. Pass --folds 0, which "
-            "validates nothing."
+            f"Cannot hold out samples for validation: there must be {MIN_HELD_OUT + 1} that do not belong together. "
+            f"Received: {len(labels)} samples{of_groups}. Pass --folds 0, which validates nothing."
         )
-    n_held_out = min(max(1, round(share * n_units)), n_units - 1)
+    n_held_out = min(max(MIN_HELD_OUT, round(share * n_units)), n_units - 1)
     if method == "contiguous":
         is_held_out = np.arange(n_units) < n_held_out
     else:
@@ -142,7 +147,7 @@ def _stratify_share(labels: npt.NDArray[np.uint8], n_held_out: int, seed: int) -
     (_, chosen), *_ = splitter.split(labels, _add_unlabeled(labels))
     is_chosen: npt.NDArray[np.bool_] = np.zeros(len(labels), np.bool_)
     is_chosen[chosen] = True
-    if is_chosen.all() or not is_chosen.any():  # of very few rows
+    if is_chosen.all() or is_chosen.sum() < MIN_HELD_OUT:  # of very few rows
         is_chosen = np.arange(len(labels)) < n_held_out
     return is_chosen
 
