@@ -17,7 +17,8 @@ import zarr
 
 from hpa_data.dataset import OK, Sample
 from hpa_data.format.statistics import compute_checksum
-from hpa_data.reader.batches import BatchSampler, iter_batches
+from hpa_data.reader.batches import iter_batches
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.part import Part
 from hpa_data.store.store import open_store

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.reader.batches import BatchSampler
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.reader.strata import Strata, stratify
 
 BATCH_SIZE = 20

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from hpa_data.dataset import Channel, Dataset, Sample
 from hpa_data.format.options import CodecName
-from hpa_data.reader.batches import BatchSampler, iter_batches
+from hpa_data.reader.batches import iter_batches
 from hpa_data.reader.reader import Reader
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.build import build_part
 from hpa_data.store.create import PartPlan
 from hpa_data.store.store import open_store

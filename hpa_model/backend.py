@@ -12,7 +12,8 @@ import numpy.typing as npt
 from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError, Notice
-from hpa_data.reader.batches import BatchReader, BatchSampler, Draw, iter_batches
+from hpa_data.reader.batches import BatchReader, Draw, iter_batches
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.reader.strata import Strata
 
 JAX_FLAG = "--xla_gpu_deterministic_ops=true"
@@ -127,7 +128,7 @@ def _generate(
         images: Any = batch.images
         labels = batch.labels
         if draw is not None:
-            drawn, labels = draw(sampler.keys(step), step // sampler.n_steps, labels)
+            drawn, labels = draw(sampler.keys(step), sampler.epoch_of(step), labels)
             images = (images, drawn)
         yield images if labels is None else (images, labels)
         step += 1

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchReader, BatchSampler, Draw, PendingImages
+from hpa_data.reader.batches import BatchReader, Draw, PendingImages
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.reader.strata import Strata
 
 # After a batch, TensorFlow requests the next one within microseconds, if at all.
@@ -31,11 +32,14 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
     seed: int = 0,
     epochs: int | None = None,
     *,
-    resume_at: tuple[int, int] = (0, 0),
+    resume_at: tuple[int, int] | None = None,
     drop_last: bool = False,
     divisible_by: int = 1,
     min_last: int = 1,
     strata: Strata | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    start: tuple[int, int] = (0, 0),
     draw: Draw | None = None,
 ) -> tf.data.Dataset:
     """Make a dataset of batches, each pairing images with their labels.
@@ -53,9 +57,9 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
     seed : int
     epochs : int, optional
         Stop before this epoch, counted from 0; never if None.
-    resume_at : (int, int)
-        Epoch and step of the first batch. The batches are those that an uninterrupted iteration would have delivered
-        from there on.
+    resume_at : (int, int), optional
+        Epoch and step of the first batch, by default `start`. The batches are those that an uninterrupted iteration
+        would have delivered from there on.
     drop_last : bool
         Leave out the last batch of an epoch if it is smaller than the others.
     divisible_by : int
@@ -64,6 +68,11 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
         Fewest images of a last batch: fewer join the batch before it.
     strata : Strata, optional
         How many images of an epoch come from which samples; by default each sample is delivered once.
+    rank, world_size : int
+        Which of how many processes this is: batches are its shares of those of one process.
+    start : (int, int)
+        An epoch, and how many of its images all processes together have delivered before. These three are as in
+        `hpa_data.reader.BatchSampler`.
     draw : Draw, optional
         What it draws for the samples of a batch is delivered with their images, such as how the device shall change
         them; their labels are those that it returns.
@@ -73,9 +82,9 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
     tf.data.Dataset
         Of (uint8 (B, Y, X, C), float32 (B, K)), or of images alone if the reader has no labels. With `draw`, the
         images are a pair: uint8 (B, Y, X, C) and what was drawn, (B, …). Without `strata`, each epoch holds each index
-        exactly once, except those that `drop_last` or `divisible_by` leave out, other samples in each shuffled epoch.
-        Images are not copied. There is one call into Python per batch; one batch is ready and one being read ahead of
-        the one in use.
+        exactly once over all processes, except those that `drop_last` or `divisible_by` leave out, other samples in
+        each shuffled epoch. Images are not copied. There is one call into Python per batch; one batch is ready and one
+        being read ahead of the one in use.
 
     Raises
     ------
@@ -92,11 +101,14 @@ def dataset(  # noqa: PLR0917 - a public function that callers call by position
         divisible_by=divisible_by,
         min_last=min_last,
         strata=strata,
+        rank=rank,
+        world_size=world_size,
+        start=start,
     )
-    first = sampler.global_step(*resume_at)
-    end = None if epochs is None else sampler.n_steps * epochs
+    first = sampler.first_step(resume_at)
+    end = None if epochs is None else sampler.global_step(epochs, 0)
     source = _BatchSource(reader, sampler, end=end, draw=draw)
-    n_images = batch_size if drop_last else None
+    n_images = batch_size // world_size if drop_last else None
     specs = [tf.TensorSpec((n_images, *reader.image_shape), tf.uint8)]
     if draw is not None:
         first_labels = None if source.labels is None else source.labels[:1]
@@ -152,7 +164,7 @@ class _BatchSource:
         arrays: tuple[npt.NDArray[Any], ...] = (pending.result(),)
         labels = None if self.labels is None else self.labels[indices]
         if self._draw is not None:
-            drawn, labels = self._draw(self._sampler.keys(step), step // self._sampler.n_steps, labels)
+            drawn, labels = self._draw(self._sampler.keys(step), self._sampler.epoch_of(step), labels)
             arrays += (drawn,)
         return arrays if labels is None else (*arrays, labels)
 

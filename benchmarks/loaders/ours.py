@@ -7,8 +7,9 @@ import numpy as np
 
 from benchmarks.loaders.row import Epoch, Images, Limit, Loader, Setup
 from hpa_data.format.codecs import CODECS
-from hpa_data.reader.batches import BatchSampler, iter_batches
+from hpa_data.reader.batches import iter_batches
 from hpa_data.reader.reader import Reader
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.store import open_store
 from hpa_data.system.memory import BufferPool
 from hpa_model.bench.limits import limit_copy, limit_decode, limit_disk

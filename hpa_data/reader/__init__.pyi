@@ -8,11 +8,12 @@ from . import limits as limits
 from . import mmap_engine as mmap_engine
 from . import reader as reader
 from . import remote as remote
+from . import sampler as sampler
 from . import strata as strata
 from . import tensorstore_engine as tensorstore_engine
 from . import upstream as upstream
-from .batches import BatchSampler as BatchSampler
 from .batches import iter_batches as iter_batches
 from .reader import Reader as Reader
+from .sampler import BatchSampler as BatchSampler
 from .strata import Strata as Strata
 from .strata import stratify as stratify

@@ -14,8 +14,9 @@ from dask.system import CPU_COUNT
 from hpa_data.dataset import Dataset, is_readable
 from hpa_data.errors import InputError
 from hpa_data.format.codecs import CODECS, encode_chunk
-from hpa_data.reader.batches import BatchSampler, iter_batches
+from hpa_data.reader.batches import iter_batches
 from hpa_data.reader.reader import Reader
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.sources.naming import find_samples
 from hpa_data.store.store import Store
 from hpa_data.system.memory import find_free_memory

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from hpa_data.dataset import FAILED
 from hpa_data.errors import InputError, Notice
-from hpa_data.reader.batches import BatchReader, BatchSampler, count_symmetries, iter_batches
+from hpa_data.reader.batches import BatchReader, count_symmetries, iter_batches
 from hpa_data.reader.reader import Reader
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.sources.samples import FolderReader
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.baseline.model import BaselinePredictor

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from hpa_data.errors import N_EXAMPLES, InputError
 from hpa_data.folds.plan import FoldPlan
-from hpa_data.reader.batches import BatchSampler
 from hpa_data.reader.reader import ORIGINAL, Reader
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.reader.strata import Strata, apportion, stratify
 from hpa_model.config import TrainConfig, format_mix
 from hpa_model.training.job import Fold

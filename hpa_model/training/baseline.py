@@ -13,7 +13,8 @@ from dask.system import CPU_COUNT
 
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchSampler, iter_batches
+from hpa_data.reader.batches import iter_batches
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.store import Store
 from hpa_data.system.atomic import open_atomic, write_atomic
 from hpa_data.system.interrupts import defer_interrupt

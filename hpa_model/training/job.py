@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.folds.plan import FoldPlan
-from hpa_data.reader.batches import count_batches
 from hpa_data.reader.reader import Reader
+from hpa_data.reader.sampler import count_batches
 from hpa_data.reader.strata import Strata
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig

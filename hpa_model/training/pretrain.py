@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchSampler, iter_batches
+from hpa_data.reader.batches import iter_batches
 from hpa_data.reader.reader import Reader
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.store import Store
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.backend import describe_device

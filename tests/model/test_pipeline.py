@@ -11,8 +11,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.reader.batches import BatchSampler, draw_orientations, iter_batches, permute
+from hpa_data.reader.batches import draw_orientations, iter_batches
 from hpa_data.reader.reader import PendingBatch, Reader
+from hpa_data.reader.sampler import BatchSampler, permute
 from hpa_data.reader.strata import Strata
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.store import Store

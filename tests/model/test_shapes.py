@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hpa_data.dataset import Channel, Dataset
-from hpa_data.reader.batches import BatchSampler, draw_orientations
+from hpa_data.reader.batches import draw_orientations
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.store import Store
 from hpa_model import nets
 from hpa_model.backend import _generate

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from hpa_data.dataset import Channel, Dataset, Sample
 from hpa_data.errors import InputError
 from hpa_data.format.options import CodecName
-from hpa_data.reader.batches import BatchSampler, iter_batches
+from hpa_data.reader.batches import iter_batches
 from hpa_data.reader.reader import Reader
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.store import Store, open_store
 from hpa_data.store.write import write_shards
 from tests.builders import begin, build_store, convert, draw_image

@@ -18,7 +18,8 @@ from moto.server import ThreadedMotoServer
 
 from hpa_data.augment.plan import plan_augmentation
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import BatchSampler, iter_batches
+from hpa_data.reader.batches import iter_batches
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.stats.measure import measure_store
 from hpa_data.store.store import Store, open_store
 from hpa_data.verify.check import verify_store

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpa_data.reader.batches import BatchSampler, draw_orientations, iter_batches
+from hpa_data.reader.batches import draw_orientations, iter_batches
+from hpa_data.reader.sampler import BatchSampler
 from hpa_data.reader.strata import Strata, apportion, find_rarest, stratify
 from hpa_data.store.store import Store
 
