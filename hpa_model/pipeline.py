@@ -14,6 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hpa_data.errors import InputError
+from hpa_data.reader.ahead import Ahead, AheadReader, Announcer
 from hpa_data.reader.batches import BatchReader, Draw, PendingImages
 from hpa_data.reader.sampler import BatchSampler
 from hpa_data.reader.strata import Strata
@@ -148,6 +149,7 @@ class _BatchSource:
         self._end = end
         self._draw = draw
         self._pending: dict[int, PendingImages] = {}
+        self._announcer = Announcer(reader, sampler, end=end)
 
     def read(self, step: Any) -> tuple[npt.NDArray[Any], ...]:
         """Return images, what is drawn, and labels, those that there are. Called in TensorFlow's threads."""
@@ -161,6 +163,7 @@ class _BatchSource:
         if self._end is None or step + 1 < self._end:
             with suppress(IndexError, InputError):  # raised again when that batch is requested
                 self._pending[step + 1] = self._reader.read_async(self._sampler.indices(step + 1))
+                self._announcer.tell(step + 1)
         arrays: tuple[npt.NDArray[Any], ...] = (pending.result(),)
         labels = None if self.labels is None else self.labels[indices]
         if self._draw is not None:
@@ -282,6 +285,9 @@ class _RecordingReader:
     def read_async(self, indices: npt.ArrayLike) -> PendingImages:
         with self.record():
             return _RecordingBatch(self, self._reader.read_async(indices))
+
+    def look_ahead(self) -> Ahead | None:
+        return self._reader.look_ahead() if isinstance(self._reader, AheadReader) else None
 
     @contextmanager
     def record(self) -> Iterator[None]:

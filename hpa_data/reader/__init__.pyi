@@ -1,3 +1,4 @@
+from . import ahead as ahead
 from . import batches as batches
 from . import cache as cache
 from . import engine as engine

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
+from hpa_data.reader.ahead import Announcer
 from hpa_data.reader.sampler import BatchSampler
 
 # Flip in Y, flip in X, transpose: each applied or not. The eight symmetries of a square; the first four of them, those
@@ -86,7 +87,7 @@ def iter_batches(
         Epoch and step of the first batch, by default the start of the sampler. The batches are those that an
         uninterrupted iteration would have delivered from there on.
     prefetch : int
-        Batches to read ahead of the one in use, in the reader's threads.
+        Batches to read ahead of the one in use, in the reader's threads. A reader may fetch the bytes of more.
 
     Yields
     ------
@@ -96,8 +97,10 @@ def iter_batches(
         next, so that its memory is reused while it is still in the processor's cache.
     """
     first = sampler.first_step(resume_at)
-    steps = itertools.count(first) if epochs is None else range(first, sampler.global_step(epochs, 0))
-    started = (_start(reader, indices) for indices in map(sampler.indices, steps))
+    end = None if epochs is None else sampler.global_step(epochs, 0)
+    steps = itertools.count(first) if end is None else range(first, end)
+    announcer = Announcer(reader, sampler, end=end)
+    started = (_start(reader, sampler.indices(step), announcer, step) for step in steps)
     labels = None if reader.labels is None else reader.labels.astype(np.float32)
     queue = deque(itertools.islice(started, prefetch))
     while True:
@@ -112,13 +115,15 @@ def iter_batches(
 
 
 def _start(
-    reader: BatchReader, indices: npt.NDArray[np.int64]
+    reader: BatchReader, indices: npt.NDArray[np.int64], announcer: Announcer, step: int
 ) -> tuple[npt.NDArray[np.int64], PendingImages | Exception]:
-    """Start to read a batch. An error is kept until the batches before it are delivered."""
+    """Start to read the batch of a step. An error is kept until the batches before it are delivered."""
     try:
-        return indices, reader.read_async(indices)
+        pending = reader.read_async(indices)
     except (IndexError, InputError) as error:
         return indices, error
+    announcer.tell(step)
+    return indices, pending
 
 
 def count_symmetries(image_shape: tuple[int, int, int]) -> int:

@@ -65,6 +65,11 @@ class Cache:
 
         return np.flatnonzero(slots < 0), [self._threads.start(copy, len(positions))]
 
+    def holds(self, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of `samples`, int64 (B,), are cached."""
+        found: npt.NDArray[np.bool_] = self._slots[samples] >= 0
+        return found
+
     def insert(
         self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], positions: npt.NDArray[np.int64]
     ) -> None:

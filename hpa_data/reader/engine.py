@@ -13,6 +13,7 @@ from hpa_data.dataset import Dataset
 from hpa_data.format.codecs import Codec
 from hpa_data.format.layout import Layout
 from hpa_data.format.manifest import Provenance
+from hpa_data.reader.ahead import Ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,10 @@ class Engine(Protocol):
 
     def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
         """Read one sample into `out`, uint8 (Y, X, C), in the calling thread."""
+        ...
+
+    def look_ahead(self) -> Ahead | None:
+        """Begin to read ahead for one iteration; None if nothing would be gained. See `ahead.Announcer`."""
         ...
 
     def release(self, samples: npt.NDArray[np.int64]) -> None:

@@ -73,6 +73,9 @@ class MappedShards:
         start, stop = self._bounds[sample].tolist()
         return self._files[sample].read(start, stop, is_first=True)
 
+    def look_ahead(self) -> None:
+        """Nothing is read ahead."""
+
     def release(self, samples: npt.NDArray[np.int64]) -> None:
         """Let the system take back the memory of the files with these samples, int64 (M,)."""
         for file in {self._files[sample] for sample in samples.tolist()}:

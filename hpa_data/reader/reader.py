@@ -12,6 +12,7 @@ from dask.system import CPU_COUNT
 
 from hpa_data.dataset import FAILED, is_readable
 from hpa_data.errors import InputError
+from hpa_data.reader.ahead import Ahead
 from hpa_data.reader.cache import Cache
 from hpa_data.reader.engine import Engine, Job, ReaderSpec, make_picker
 from hpa_data.reader.mmap_engine import MappedShards
@@ -218,6 +219,16 @@ class Reader:
         self._engine.read_one(int(self._check([index])[0]), image)
         return image
 
+    def look_ahead(self) -> Ahead | None:
+        """Begin to read ahead for one iteration over batches; None if nothing would be gained.
+
+        `iter_batches` and the pipelines do it by themselves. `expect` of what is returned is told the indices of the
+        samples that will be requested, in their order, up to `n_samples` of them at a time. It changes no result.
+        """
+        self._check_open()
+        ahead = self._engine.look_ahead()
+        return None if ahead is None else _ReaderAhead(ahead, self._is_readable, self._cache)
+
     def release(self, indices: npt.ArrayLike) -> None:
         """Give back memory that the files of these samples take, for a pass over the whole store.
 
@@ -262,6 +273,23 @@ class Reader:
                 f"convert the part again{' with --overwrite' if failed else ''}."
             )
         return chosen
+
+
+class _ReaderAhead:
+    """What the engine reads ahead: readable samples that are not in the cache."""
+
+    def __init__(self, ahead: Ahead, is_readable: npt.NDArray[np.bool_], cache: Cache) -> None:
+        self._ahead = ahead
+        self._is_readable = is_readable
+        self._cache = cache
+
+    @property
+    def n_samples(self) -> int:
+        return self._ahead.n_samples
+
+    def expect(self, samples: npt.NDArray[np.int64]) -> None:
+        known = samples[(samples >= 0) & (samples < len(self._is_readable))]
+        self._ahead.expect(known[self._is_readable[known] & ~self._cache.holds(known)])
 
 
 def _open_engine(parts: Sequence[ReaderSpec], threads: int, channels: Sequence[str] | None) -> Engine:

@@ -101,6 +101,9 @@ class TensorStoreImages:
                 )
         self._was_read[samples] = True
 
+    def look_ahead(self) -> None:
+        """Nothing is read ahead."""
+
     def release(self, samples: npt.NDArray[np.int64]) -> None:
         """Nothing is kept."""
 
