@@ -1,4 +1,4 @@
-"""Single bits that are flipped in the files of a store or a run, and what becomes of each."""
+"""Single bits or bytes that are changed in the files of a store or a run, and what becomes of each."""
 
 import random
 import shutil
@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
-from hpa_data.store.store import open_store
+from hpa_data.reader.batches import iter_batches
+from hpa_data.reader.reader import Reader
+from hpa_data.reader.sampler import BatchSampler
+from hpa_data.reader.tensorstore_engine import TensorStoreImages
+from hpa_data.store.store import Store, open_store
 from hpa_data.verify.check import verify_store
 from tests.builders import list_files
 
@@ -150,3 +155,47 @@ def read_run_files(run: Path, folds: int, known: dict[str, Any]) -> Any:
     if description.baseline is not None:
         content.append(read_results(run).classifiers)
     return content
+
+
+def open_engine(store: Store, engine: str, *, part: str = "train", **options: Any) -> Reader:
+    """Open a part by one of the engines; TensorStore reads what is mapped otherwise, too."""
+    spec = store.part(part).reader_spec()
+    if engine == "mapped":
+        return Reader([spec], **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hpa_data.reader.reader.MappedShards", TensorStoreImages)
+        patch.setattr("hpa_data.reader.tensorstore_engine.CACHE_BYTES", 0)  # or a change of a file is not seen
+        return Reader([spec], **options)
+
+
+def flip_shards(store: Store, engine: str, *, n_flips: int, rng: random.Random, batch_size: int = 2) -> Counter[str]:
+    """Change one byte at a time, each in a shard chosen at random, and read an epoch; the files are as before after it.
+
+    Returns
+    -------
+    Counter
+        ``refused`` by an error at opening or in place of a batch, ``unread`` if all images are right, and ``silent``
+        if a batch had a wrong image.
+    """
+    shards = [path for path in (store.path / "train" / "images" / "c").rglob("*") if path.is_file()]
+    with store.reader() as reader:
+        right = reader.read(np.arange(len(reader))).copy()
+    counts: Counter[str] = Counter()
+    for number in range(n_flips):
+        shard = rng.choice(shards)
+        content = shard.read_bytes()
+        changed = bytearray(content)
+        changed[rng.randrange(len(content))] ^= rng.randrange(1, 256)
+        shard.write_bytes(changed)
+        outcome = "unread"
+        try:
+            with open_engine(store, engine, threads=2) as reader:
+                sampler = BatchSampler(np.arange(len(reader)), batch_size, seed=number)
+                for batch in iter_batches(reader, sampler, epochs=1):
+                    if not (batch.images == right[batch.indices]).all():
+                        outcome = "silent"
+        except InputError:
+            outcome = "refused" if outcome == "unread" else outcome
+        counts[outcome] += 1
+        shard.write_bytes(content)
+    return counts

@@ -1,19 +1,25 @@
 """The interface between a reader and the engines that read images for it."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from hpa_data.dataset import Dataset
+from hpa_data.errors import InputError
 from hpa_data.format.codecs import Codec
 from hpa_data.format.layout import Layout
 from hpa_data.format.manifest import Provenance
 from hpa_data.reader.ahead import Ahead
+
+# When the image of a sample is compared with its checksum: each time its bytes are read, the first time that a reader
+# reads them, or not at all.
+Verify = Literal["always", "first", "never"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +83,27 @@ class SampleRows:
         """Return the index of the part of each sample, and its row there; int64 (M,) all."""
         parts = np.searchsorted(self._firsts, samples, side="right") - 1
         return parts, samples - self._firsts[parts]
+
+
+def make_damage_error(part: ReaderSpec, row: int, reason: object) -> InputError:
+    """Make the error of a sample, a row of its part, whose bytes are damaged: which, where, and how to mend it."""
+    place: object = part.images
+    if part.has_native_layout:
+        place = f"{part.images}/c/{row // part.layout.shard_samples}/0/0/0"
+    what = f"Cannot read sample {part.ids[row]!r} of part {part.name!r}: its bytes in {place} are damaged: {reason}."
+    if not part.has_native_layout:
+        return InputError(f"{what} Convert the part again.")
+    if not isinstance(part.images, Path):
+        return InputError(
+            f"{what} Run `hpa verify` with --repair on the store that was copied there, and copy it again."
+        )
+    store = shlex.quote(str(part.images.parents[1]))
+    if part.copies is not None:
+        return InputError(f"{what} Run `hpa verify {store} --part {part.name} --repair`, which makes it again.")
+    return InputError(
+        f"{what} Run `hpa verify {store} --part {part.name} --repair --source FOLDER` with the folder that it was "
+        "converted from, or convert the part again with --overwrite."
+    )
 
 
 class Job(Protocol):

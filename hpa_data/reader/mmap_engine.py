@@ -12,7 +12,7 @@ from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_chunk, decode_shard_index
 from hpa_data.format.layout import find_shard
 from hpa_data.format.statistics import compute_checksum
-from hpa_data.reader.engine import ChannelPicker, ReaderSpec, SampleRows
+from hpa_data.reader.engine import ChannelPicker, ReaderSpec, SampleRows, Verify, make_damage_error
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.mapping import MappedFile
 from hpa_data.system.os_errors import count_open_files
@@ -27,7 +27,14 @@ class MappedShards:
 
     name = "mapped"
 
-    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int, picker: ChannelPicker | None = None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[ReaderSpec],
+        *,
+        threads: int,
+        picker: ChannelPicker | None = None,
+        verify: Verify = "first",
+    ) -> None:
         self._parts = tuple(parts)
         self._picker = picker
         self._local = threading.local()  # of each thread, a whole image to pick channels from
@@ -44,6 +51,9 @@ class MappedShards:
         self._codecs = [part.codec for part in parts for _ in range(part.layout.n_samples)]
         self._checksums = np.concatenate([part.checksums for part in parts])
         self._was_read = bytearray(len(self._files))
+        # Of each sample, whether it need not be compared with its checksum.
+        self._is_trusted = bytearray(len(self._files)) if verify != "never" else bytearray(b"\1") * len(self._files)
+        self._trusts_again = verify == "first"
         # Batches are decoded in these threads only, even if there is only one: Blosc holds the GIL in the main thread.
         self._threads = ThreadTeam(threads)
 
@@ -96,18 +106,15 @@ class MappedShards:
         image = out if self._picker is None else self._whole_image()
         try:
             decode_chunk(chunk, image, self._codecs[sample])
-            # Once, since it takes a tenth of the time of decoding: most changed bytes decode to another image.
-            if is_first and compute_checksum(image) != self._checksums[sample]:
+            # Most changed bytes decode to another image.
+            if not self._is_trusted[sample] and compute_checksum(image) != self._checksums[sample]:
                 raise ValueError("the image fails its checksum")
         except (RuntimeError, ValueError) as error:
             (number,), (row,) = (values.tolist() for values in self._rows.locate(np.array([sample])))
-            part = self._parts[number]
-            raise InputError(
-                f"Cannot read sample {part.ids[row]!r} of part {part.name!r}: its bytes in "
-                f"{find_shard(part.images, row // part.layout.shard_samples)} are damaged: {error}. Run `hpa verify "
-                "STORE --part NAME --repair --source FILES` with what it was converted from, or convert the part again."
-            ) from error
+            raise make_damage_error(self._parts[number], row, error) from error
         self._was_read[sample] = 1
+        if self._trusts_again:
+            self._is_trusted[sample] = 1
         if self._picker is not None:
             self._picker.pick(image, out)  # here, where it is still in the cache of the processor
 

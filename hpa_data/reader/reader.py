@@ -4,7 +4,7 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from hpa_data.dataset import FAILED, is_readable
 from hpa_data.errors import InputError
 from hpa_data.reader.ahead import Ahead
 from hpa_data.reader.cache import Cache
-from hpa_data.reader.engine import Engine, Job, ReaderSpec, make_picker
+from hpa_data.reader.engine import Engine, Job, ReaderSpec, Verify, make_picker
 from hpa_data.reader.mmap_engine import MappedShards
 from hpa_data.reader.tensorstore_engine import TensorStoreImages
 from hpa_data.system.memory import BufferPool
@@ -102,6 +102,7 @@ class Reader:
         threads: int | None = None,
         cache_bytes: int = 0,
         channels: Sequence[str] | None = None,
+        verify: Verify = "first",
     ) -> None:
         shapes = {part.layout.image_shape: part.name for part in parts}
         if len(shapes) != 1:
@@ -122,6 +123,10 @@ class Reader:
             )
         if cache_bytes < 0:
             raise InputError(f"cache_bytes must be at least 0. Received: cache_bytes={cache_bytes}. Leave it out.")
+        if verify not in get_args(Verify):
+            raise InputError(
+                f"verify must be one of {', '.join(get_args(Verify))}. Received: {verify=}. Choose one of them."
+            )
         self.dataset = first.dataset if channels is None else first.dataset.select(channels)
         ((height, width, _),) = shapes
         self.image_shape = height, width, len(self.dataset.channels)
@@ -133,10 +138,10 @@ class Reader:
         self.labels = np.concatenate(labels) if len(labels) == len(parts) else None
         self.codecs = [part.codec.name for part in parts for _ in range(part.layout.n_samples)]
         self.parents = _find_parents(parts)
-        self._arguments = (tuple(parts), threads, cache_bytes, channels)
+        self._arguments = (tuple(parts), threads, cache_bytes, channels, verify)
         self._buffers = BufferPool()
         self._cache = Cache(len(self.ids), self.image_shape, cache_bytes, threads=threads or CPU_COUNT)
-        self._engine: Engine = _open_engine(parts, threads or CPU_COUNT, channels)
+        self._engine: Engine = _open_engine(parts, threads or CPU_COUNT, channels, verify)
         self._is_open = True
 
     @property
@@ -182,8 +187,8 @@ class Reader:
         IndexError
             If an index is out of range.
         InputError
-            If a sample is pending or failed, or its bytes are missing or damaged. Its checksum is compared when it is
-            read for the first time; `hpa verify` always does.
+            If a sample is pending or failed, or its bytes are missing or damaged. Its image is compared with its
+            checksum when this reader reads it for the first time, or as `verify` says.
         ValueError
             If the reader is closed.
         """
@@ -292,19 +297,23 @@ class _ReaderAhead:
         self._ahead.expect(known[self._is_readable[known] & ~self._cache.holds(known)])
 
 
-def _open_engine(parts: Sequence[ReaderSpec], threads: int, channels: Sequence[str] | None) -> Engine:
+def _open_engine(parts: Sequence[ReaderSpec], threads: int, channels: Sequence[str] | None, verify: Verify) -> Engine:
     """Open the engine for these parts: the fast one if it can read them all."""
     picker = make_picker(parts[0].dataset, channels)
     if all(part.has_native_layout and isinstance(part.images, Path) for part in parts):
-        return MappedShards(parts, threads=threads, picker=picker)
-    return TensorStoreImages(parts, threads=threads, picker=picker)
+        return MappedShards(parts, threads=threads, picker=picker, verify=verify)
+    return TensorStoreImages(parts, threads=threads, picker=picker, verify=verify)
 
 
 def _reopen(
-    parts: Sequence[ReaderSpec], threads: int | None, cache_bytes: int, channels: Sequence[str] | None
+    parts: Sequence[ReaderSpec],
+    threads: int | None,
+    cache_bytes: int,
+    channels: Sequence[str] | None,
+    verify: Verify,
 ) -> Reader:
     """Open a reader again in the process that it was sent to."""
-    return Reader(parts, threads=threads, cache_bytes=cache_bytes, channels=channels)
+    return Reader(parts, threads=threads, cache_bytes=cache_bytes, channels=channels, verify=verify)
 
 
 def _find_parents(parts: Sequence[ReaderSpec]) -> npt.NDArray[np.int64]:

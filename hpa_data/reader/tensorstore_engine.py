@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.format.statistics import compute_checksum
-from hpa_data.reader.engine import ChannelPicker, ReaderSpec, SampleRows
+from hpa_data.reader.engine import ChannelPicker, ReaderSpec, SampleRows, Verify, make_damage_error
 from hpa_data.reader.kvstore import import_tensorstore, make_retries
 from hpa_data.reader.remote import Server
 from hpa_data.system.memory import BufferPool
@@ -29,12 +29,21 @@ class TensorStoreImages:
 
     name = "tensorstore"
 
-    def __init__(self, parts: Sequence[ReaderSpec], *, threads: int, picker: ChannelPicker | None = None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[ReaderSpec],
+        *,
+        threads: int,
+        picker: ChannelPicker | None = None,
+        verify: Verify = "first",
+    ) -> None:
         self._parts = tuple(parts)
         self._picker = picker
         self._buffers = BufferPool()  # for batches of images with all channels
         self._rows = SampleRows(parts)
-        self._was_read = np.zeros(sum(part.layout.n_samples for part in parts), bool)
+        # Of each sample, whether it need not be compared with its checksum.
+        self._is_trusted = np.full(sum(part.layout.n_samples for part in parts), verify == "never")
+        self._trusts_again = verify == "first"
         self._ts = import_tensorstore()
         settings = {
             "cache_pool": {"total_bytes_limit": CACHE_BYTES},
@@ -71,7 +80,7 @@ class TensorStoreImages:
                 return target[positions[in_part]].write(self._arrays[number][rows[in_part]])
 
             jobs.append(_PartRead(start, self._parts[number], self._servers[number]))
-            new = in_part & ~self._was_read[samples]
+            new = in_part & ~self._is_trusted[samples]
             if new.any():
                 jobs[-1].then(partial(self._compare, number, samples[new], rows[new], batch, positions[new]))
             if self._picker is not None:
@@ -91,15 +100,12 @@ class TensorStoreImages:
         batch: npt.NDArray[np.uint8],
         positions: npt.NDArray[np.int64],
     ) -> None:
-        """Compare samples that are read for the first time, `rows` of a part, with their checksums; InputError."""
+        """Compare samples, `rows` of a part, with their checksums; InputError."""
         part = self._parts[number]
         for row, position in zip(rows.tolist(), positions.tolist(), strict=True):
             if compute_checksum(batch[position]) != part.checksums[row]:
-                raise InputError(
-                    f"Cannot read sample {part.ids[row]!r} of part {part.name!r}: the image fails its checksum, its "
-                    f"bytes in {part.images} are damaged. Convert the part again."
-                )
-        self._was_read[samples] = True
+                raise make_damage_error(part, row, "the image fails its checksum")
+        self._is_trusted[samples] = self._trusts_again
 
     def look_ahead(self) -> None:
         """Nothing is read ahead."""

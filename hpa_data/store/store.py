@@ -12,6 +12,7 @@ import zarr
 
 from hpa_data.dataset import FILLED, OK, PENDING
 from hpa_data.errors import InputError, first_line
+from hpa_data.reader.engine import Verify
 from hpa_data.reader.kvstore import find_url
 from hpa_data.reader.reader import Reader
 from hpa_data.store.mirror import Mirror
@@ -91,6 +92,7 @@ class Store:
         cache_bytes: int = 0,
         *,
         channels: Sequence[str] | None = None,
+        verify: Verify = "first",
     ) -> Reader:
         """Open a reader of random batches over one or several parts.
 
@@ -104,6 +106,10 @@ class Store:
             Decoded samples that may be kept in memory; see `cache.Cache` and `cache.choose_cache_bytes`.
         channels : sequence of str, optional
             Names of the channels to read, in this order; by default all, in the order of the store.
+        verify : {"first", "always", "never"}
+            When the image of a sample is compared with its checksum, so that a changed byte on the disk is an error
+            and no other image: the first time that this reader reads it, each time that it is read and decoded, or
+            never. An image in the cache is compared before it gets there.
 
         Raises
         ------
@@ -118,7 +124,11 @@ class Store:
         for part in opened:
             self.find_parents(part)
         return Reader(
-            [part.reader_spec() for part in opened], threads=threads, cache_bytes=cache_bytes, channels=channels
+            [part.reader_spec() for part in opened],
+            threads=threads,
+            cache_bytes=cache_bytes,
+            channels=channels,
+            verify=verify,
         )
 
     def find_parents(self, part: Part) -> list[tuple[int, int]]:

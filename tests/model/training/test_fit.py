@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from hpa_data.errors import InputError
-from hpa_data.store.store import Store
+from hpa_data.format.codecs import decode_shard_index
+from hpa_data.store.store import Store, open_store
 from hpa_data.system.interrupts import SIGNALS, interrupted_by
 from hpa_data.system.progress import Progress
 from hpa_model.losses import LOSSES, Loss
@@ -79,6 +81,36 @@ def test_a_damaged_checkpoint_is_refused(store: Store, tmp_path: Path) -> None:
     saved.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"Cannot read checkpoint .*fold0.*--overwrite"):
         train(store, TINY, out)
+
+
+def test_a_damaged_image_ends_a_training_before_its_step_with_weights_of_the_steps_before(
+    store: Store, tmp_path: Path
+) -> None:
+    often = Checkpointing(checkpoint_s=0)
+    config = dataclasses.replace(TINY, duplicates="exact")  # a search for near ones would read all images before
+    damaged = open_store(shutil.copytree(store.path, tmp_path / "a.zarr"))
+    damage_sample(damaged, row=8)
+    with pytest.raises(InputError, match=r"Cannot read sample .* are damaged.*`hpa verify .*a\.zarr --part train"):
+        train(damaged, config, tmp_path / "run", checkpointing=often)
+    step = read_state(tmp_path / "run" / "fold0" / "checkpoint.npz").step
+    with pytest.raises(Killed):
+        train(store, config, tmp_path / "killed", progress=stop_at(step + 1), checkpointing=often)
+    with (
+        np.load(tmp_path / "run" / "fold0" / "checkpoint.npz") as one,
+        np.load(tmp_path / "killed" / "fold0" / "checkpoint.npz") as other,
+    ):
+        assert all((one[name] == other[name]).all() for name in other.files if name != "state")
+        assert one.files == other.files
+
+
+def damage_sample(store: Store, row: int) -> None:
+    """Change a byte in the middle of the chunk of a sample of the first shard."""
+    part = store.part("train")
+    path = part.shard_path(0)
+    content = np.fromfile(path, np.uint8)
+    start, stop = decode_shard_index(content, shard_samples=part.layout.shard_samples)[row].tolist()
+    content[(start + stop) // 2] ^= 1
+    path.write_bytes(content.tobytes())
 
 
 def fail_in_step_2() -> Callable[[object], object]:
