@@ -11,6 +11,7 @@ from hpa_data.convert.understand import add_same_ids, record_understanding, unde
 from hpa_data.convert.windows import complete_windows
 from hpa_data.format.understood import Understanding
 from hpa_data.sources.members import PassedOver
+from hpa_data.sources.png_filters import FILTERS
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.build import PartReport, build_part
 from hpa_data.store.part import Part
@@ -72,6 +73,7 @@ def convert_files(
         If the store holds something else, has another writer, or does not fit on the disk, or the workers cannot be
         reached. Nothing is written then.
     """
+    workers = workers or Parallelism()
     plan = complete_windows(plan, workers=workers, overwrite=overwrite, progress=progress)
     found: list[Understanding] = []
 
@@ -79,11 +81,16 @@ def convert_files(
         dim = find_dim(part, plan.samples, plan.settings, plan.dataset)
         found.append(record_understanding(part, understand_plan(plan), dim))
 
+    def prepare(n_samples: int) -> None:
+        if not (workers.processes or workers.scheduler):  # worker processes find out by themselves
+            FILTERS.expect(n_samples * plan.part.layout.image_bytes, n_threads=workers.threads_per_task)
+
     report = build_part(
         plan.part,
         plan.samples,
         partial(read_sample, options=plan.settings, dataset=plan.dataset),
         expected_bytes=partial(estimate_least_bytes, plan),
+        prepare=prepare,
         finish=record,
         paths=plan.list_paths(),
         workers=workers,

@@ -15,7 +15,9 @@ from . import options as options
 from . import orientation as orientation
 from . import patterns as patterns
 from . import planes as planes
+from . import png_filters as png_filters
 from . import png_jpeg as png_jpeg
+from . import png_plain as png_plain
 from . import samples as samples
 from . import scaling as scaling
 from . import schemes as schemes

@@ -15,6 +15,8 @@ import numpy as np
 from hpa_data.sources.image_file import ImageFile, Pixels, cannot_decode, check_end, check_size, from_array
 from hpa_data.sources.options import ImportOptions
 from hpa_data.sources.orientation import UPRIGHT, read_exif_orientation, turn_upright
+from hpa_data.sources.png_filters import FILTERS
+from hpa_data.sources.png_plain import decode_plain
 
 # Scans of a progressive JPEG, each a pass over the whole image; encoders make about ten.
 MAX_SCANS = 100
@@ -39,12 +41,16 @@ def open_png(content: bytes, file: str, format_name: str, options: ImportOptions
     width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
     # Palettes are expanded to three planes, and to four where they have transparency.
     n_planes = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}.get(color, 4)
-    check_size(file, height, width, width * height * n_planes * (2 if depth == 16 else 1))
+    n_bytes = width * height * n_planes * (2 if depth == 16 else 1)
+    check_size(file, height, width, n_bytes)
     check_end(content, b"IEND\xaeB`\x82")
     plain, extras = _read_png_chunks(content)
     if interlaced:
         _check_checksums(plain)
-    array = imagecodecs.png_decode(plain)
+    undo = FILTERS.find(n_bytes)
+    array = None if undo is None else decode_plain(plain, undo)
+    if array is None:
+        array = imagecodecs.png_decode(plain)
     if options.rules == 1:
         return from_array(array, file, format_name)
     array = turn_upright(array, read_exif_orientation(extras.get(b"eXIf", b"")))

@@ -53,6 +53,10 @@ def _accept() -> None:
     pass
 
 
+def _prepare(n_samples: int) -> None:
+    pass
+
+
 def _end(part: Part) -> None:
     pass
 
@@ -64,6 +68,7 @@ def build_part(
     *,
     expected_bytes: Callable[[int], int],
     check: Callable[[], None] = _accept,
+    prepare: Callable[[int], None] = _prepare,
     finish: Callable[[Part], None] = _end,
     paths: Sequence[str] = (),
     workers: Parallelism | None = None,
@@ -82,6 +87,8 @@ def build_part(
         Estimates the size on disk of that many samples. Called only if the disk could not hold them uncompressed.
     check : function, optional
         Called with the store locked, before anything is written; raises InputError to refuse.
+    prepare : function of int, optional
+        Called with the number of samples that are about to be read.
     finish : function of a Part, optional
         Called with the part, whose samples are all written, before the store is unlocked.
     paths : sequence of str
@@ -112,6 +119,7 @@ def build_part(
         check_disk(plan, n_pending, expected_bytes, overwrite=overwrite)
         part = existing or create_new_part(plan)
         progress.start(n_pending)
+        prepare(n_pending)
         write_shards(
             part, items, read, workers=workers, paths=paths, stop_at_failure=stop_at_failure, progress=progress.part()
         )
