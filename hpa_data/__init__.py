@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from hpa_data.reader import jax as jax
+    from hpa_data.reader import torch as torch
     from hpa_data.store import open_store as open_store
 
 # On first use, so that `import hpa_data` costs nothing.
@@ -26,5 +28,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ),
         *("store", "synth", "system", "tables", "verify"),
     ),
-    submod_attrs={"store": ["open_store"]},
+    submod_attrs={"reader": ["jax", "torch"], "store": ["open_store"]},
 )

@@ -1,13 +1,15 @@
 """The commands of the how-to pages, run on small data."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hpa_data.dataset import HPA_2018, HPA_2021
-from hpa_data.store.store import open_store
+from hpa_data.store.store import Store, open_store
 from tests.builders import Hpa
 from tests.field.pictures import write_labels, write_planes
 
@@ -51,3 +53,18 @@ def test_the_commands_of_the_page_on_kaggle_2021_run(tmp_path: Path, hpa: Hpa, m
     for name in ("classes.csv", "again.csv", "probs.csv"):
         assert (tmp_path / name).read_text().count("\n") == 3
     assert "Vesicles and punctate cytosolic patterns" in (tmp_path / "probs.csv").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(("title", "module"), [("PyTorch", "torch"), ("JAX", "jax")])
+def test_the_training_loops_of_the_page_on_python_run(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, title: str, module: str
+) -> None:
+    pytest.importorskip(module)
+    (block,) = re.findall(rf"^## {title}\n\n```python\n(.*?)^```$", (ROOT / "docs/python.md").read_text(), re.S | re.M)
+    (tmp_path / "loop.py").write_text(block)
+    (tmp_path / "hpa.zarr").symlink_to(store.path)
+    monkeypatch.chdir(tmp_path)
+    ended = runpy.run_path("loop.py")
+    found = np.asarray(ended["weights"] if module == "jax" else ended["loss"].detach())
+    assert np.isfinite(found).all()
+    assert found.any()

@@ -65,6 +65,39 @@ def open_tf_data(codec: str, setup: Setup) -> Epoch:
     return run
 
 
+def open_torch(codec: str, setup: Setup) -> Epoch:
+    """Iterate over tensors, through PyTorch's `DataLoader`."""
+    from torch.utils.data import DataLoader
+
+    from hpa_data.reader.torch import dataset
+
+    reader = _open(codec, setup)
+    sampler = BatchSampler(np.arange(len(reader)), setup.batch_size, seed=setup.seed)
+
+    def run(epoch: int) -> Iterator[Images]:
+        batches = dataset(reader, sampler, resume_at=(epoch, 0), epochs=epoch + 1)
+        for images, _ in DataLoader(batches, batch_size=None):
+            yield images.numpy()
+            del images
+
+    return run
+
+
+def open_jax(codec: str, setup: Setup) -> Epoch:
+    """Iterate over arrays of JAX."""
+    from hpa_data.reader.jax import batches
+
+    reader = _open(codec, setup)
+    sampler = BatchSampler(np.arange(len(reader)), setup.batch_size, seed=setup.seed)
+
+    def run(epoch: int) -> Iterator[Images]:
+        for images, _ in batches(reader, sampler, resume_at=(epoch, 0), epochs=epoch + 1):
+            yield np.asarray(images)
+            del images
+
+    return run
+
+
 KINDS = (
     ("NumPy", ("numpy",), open_numpy, "batches as arrays, one read ahead"),
     ("read", ("numpy",), open_read, "reader.read, nothing read ahead"),
@@ -79,6 +112,14 @@ OURS = tuple(
     )
     for label, modules, function, description in KINDS
     for codec in (*CODECS, CACHED)
+) + tuple(
+    Loader(
+        name=f"hpa lz4hc, {label}",
+        description=f"the batches of NumPy as {label}",
+        modules=(label.lower(),),
+        open=partial(function, "lz4hc"),
+    )
+    for label, function in (("torch", open_torch), ("JAX", open_jax))
 )
 
 

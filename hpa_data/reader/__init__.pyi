@@ -4,6 +4,7 @@ from . import cache as cache
 from . import engine as engine
 from . import failures as failures
 from . import gate as gate
+from . import jax as jax
 from . import kvstore as kvstore
 from . import limits as limits
 from . import mmap_engine as mmap_engine
@@ -12,6 +13,7 @@ from . import remote as remote
 from . import sampler as sampler
 from . import strata as strata
 from . import tensorstore_engine as tensorstore_engine
+from . import torch as torch
 from . import upstream as upstream
 from .batches import iter_batches as iter_batches
 from .reader import Reader as Reader

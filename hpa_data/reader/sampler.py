@@ -53,6 +53,8 @@ class BatchSampler:
         Batches per epoch.
     n_images : int
         Images per epoch, of all processes together.
+    divisible_by : int
+        What the size of every batch is divisible by: as given, or `batch_size` with `drop_last`.
 
     Raises
     ------
@@ -98,10 +100,10 @@ class BatchSampler:
                 f"{given.shape}, dtype {given.dtype}. Pass indices (np.flatnonzero of a mask)."
             )
         _check_sizes(batch_size, divisible_by, rank, world_size)
-        self._unit = batch_size if drop_last else divisible_by
-        if len(given) < max(self._unit, world_size):
+        self.divisible_by = batch_size if drop_last else divisible_by
+        if len(given) < max(self.divisible_by, world_size):
             raise ValueError(
-                f"indices must fill at least one batch of {max(self._unit, world_size)}. Received: {len(given)} "
+                f"indices must fill at least one batch of {max(self.divisible_by, world_size)}. Received: {len(given)} "
                 "samples. Pass a smaller batch_size or world_size."
             )
         if not (len(start) == 2 and start[0] >= 0 and 0 <= start[1] <= len(given)):
@@ -111,7 +113,7 @@ class BatchSampler:
             )
         self.batch_size = batch_size
         self.rank, self.world_size = rank, world_size
-        self.n_images = len(given) // self._unit * self._unit
+        self.n_images = len(given) // self.divisible_by * self.divisible_by
         self._min_last = max(min_last, world_size)
         self.n_steps = count_batches(self.n_images, batch_size, min_last=self._min_last)
         self._start = start
@@ -219,7 +221,7 @@ class BatchSampler:
         if epoch != self._start[0]:
             return 0, self.n_images
         begin = self._start[1]
-        rest = max(self.n_images - begin, 0) // self._unit * self._unit
+        rest = max(self.n_images - begin, 0) // self.divisible_by * self.divisible_by
         return begin, begin + (rest if rest >= self.world_size else 0)
 
 
