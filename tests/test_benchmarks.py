@@ -162,3 +162,14 @@ def test_the_benchmark_of_augmentation_on_the_device_prints_every_policy_and_ope
     assert lines[0].startswith("gapnet-pl at 16 x 16 on tensorflow")
     assert sum(line.startswith("step, ") for line in lines) == 5
     assert sum(line.startswith("alone, ") for line in lines) == 4 + 14
+
+
+@pytest.mark.slow  # each row is a process
+def test_the_remote_benchmark_prints_each_row_by_http_and_by_s3(kaggle: Path) -> None:
+    rows = ("hpa-NumPy", "TensorStore")
+    arguments = ("--rounds", 1, "--seconds", 0.1, "--latencies", 5, "--repeat", 3, "--batch-size", 4, "--in-flight", 8)
+    table = run("remote", kaggle / "test", *arguments, "--rows", *rows).splitlines()[3:]
+    assert [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in table] == [
+        (kind, "5", row) for kind in ("http", "s3") for row in rows
+    ]
+    assert not any("nothing" in line for line in table)

@@ -7,8 +7,12 @@ import socket
 import ssl
 import struct
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# Of all files; clients of S3 ask for one.
+ETAG = '"1"'
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -32,19 +36,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(404)
 
     def serve_file(self) -> None:
-        file = self.folder / self.path.lstrip("/")
+        file = self.folder / urllib.parse.unquote(self.path).lstrip("/")
         if not file.is_file():
             self.answer(404)
             return
         content = file.read_bytes()
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
         if match is None:
-            self.answer(200, content)
+            self.answer(200, content, {"ETag": ETAG})
             return
         first, last = match.groups()
         start = int(first) if first else len(content) - int(last)
         stop = min(int(last) + 1, len(content)) if first and last else len(content)
-        headers = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}
+        headers = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}", "ETag": ETAG}
         self.answer(206, content[start:stop], headers)
 
     def answer(self, status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> bool:

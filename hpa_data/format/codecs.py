@@ -182,18 +182,24 @@ def decode_shard_index(shard: npt.NDArray[np.uint8], *, shard_samples: int) -> n
         If the shard is too short, its index fails the checksum, or a chunk lies outside the shard. The message
         continues a sentence whose subject is the shard.
     """
-    index_size = shard_samples * 16
-    body_size = len(shard) - index_size - CRC_BYTES
+    body_size = len(shard) - shard_samples * 16 - CRC_BYTES
     if body_size < 0:
         raise ValueError(f"it has {len(shard)} bytes, fewer than its index")
-    index_bytes = shard[body_size : body_size + index_size].tobytes()
-    crc = int.from_bytes(shard[-CRC_BYTES:].tobytes(), "little")
+    return decode_index(shard[body_size:], n_bytes=body_size, shard_samples=shard_samples)
+
+
+def decode_index(index: npt.NDArray[np.uint8], *, n_bytes: int, shard_samples: int) -> npt.NDArray[np.uint64]:
+    """Decode and check the end of a shard, uint8 (16 S + 4,), before which there are at most `n_bytes`.
+
+    As `decode_shard_index`.
+    """
+    index_bytes, crc = index[:-CRC_BYTES].tobytes(), int.from_bytes(index[-CRC_BYTES:].tobytes(), "little")
     if int(google_crc32c.value(index_bytes)) != crc:
         raise ValueError("its index fails the checksum: the file is damaged or truncated")
-    index = np.frombuffer(index_bytes, "<u8").reshape(shard_samples, 2).astype(np.uint64)
-    index[(index == ABSENT).all(axis=1)] = 0
-    offsets, lengths = index[:, 0], index[:, 1]
+    ranges = np.frombuffer(index_bytes, "<u8").reshape(shard_samples, 2).astype(np.uint64)
+    ranges[(ranges == ABSENT).all(axis=1)] = 0
+    offsets, lengths = ranges[:, 0], ranges[:, 1]
     # Compare before adding: a hostile pair may overflow.
-    if (offsets > body_size).any() or (lengths > body_size - offsets).any():
+    if (offsets > n_bytes).any() or (lengths > n_bytes - offsets).any():
         raise ValueError("its index names bytes outside the file")
     return np.stack([offsets, offsets + lengths], axis=1)

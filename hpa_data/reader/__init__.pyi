@@ -1,6 +1,9 @@
 from . import ahead as ahead
 from . import batches as batches
 from . import cache as cache
+from . import chunks as chunks
+from . import connections as connections
+from . import decoding as decoding
 from . import engine as engine
 from . import failures as failures
 from . import gate as gate
@@ -8,9 +11,12 @@ from . import jax as jax
 from . import kvstore as kvstore
 from . import limits as limits
 from . import mmap_engine as mmap_engine
+from . import ranges as ranges
+from . import ranges_engine as ranges_engine
 from . import reader as reader
 from . import remote as remote
 from . import sampler as sampler
+from . import signing as signing
 from . import strata as strata
 from . import tensorstore_engine as tensorstore_engine
 from . import torch as torch

@@ -46,6 +46,22 @@ class Refused(Exception):  # noqa: N818 - no error of ours, but what ends a requ
         self.failure = failure
 
 
+PACKED = ReadFailure(
+    what="it sends packed data, which were not asked for",
+    remedy="Store the objects without Content-Encoding.",
+    kind="final",
+)
+
+
+def describe_excess(sent: str, n_allowed: int) -> ReadFailure:
+    """Describe that a server sends more than the metadata allow."""
+    return ReadFailure(
+        what=f"it sends {sent}, where at most {n_allowed} bytes are expected",
+        remedy="Use a server that supports range requests, and do not trust this store.",
+        kind="final",
+    )
+
+
 def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> ReadFailure | None:
     """Explain an answer of a server; None if there is nothing to explain.
 

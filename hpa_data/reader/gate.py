@@ -26,16 +26,19 @@ from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
 
-from hpa_data.reader.failures import ReadFailure, Refused, explain_connection, explain_status
+from hpa_data.reader.failures import (
+    PACKED,
+    ReadFailure,
+    Refused,
+    describe_excess,
+    explain_connection,
+    explain_status,
+)
 from hpa_data.reader.limits import get_limits
-from hpa_data.reader.upstream import MAX_HEAD_BYTES, Answer, Upstream
+from hpa_data.reader.upstream import MAX_HEAD_BYTES, MIN_BYTES_PER_S, Answer, Upstream
 
 # A body of which nobody said how large it may be: the metadata of a part, a page of a list.
 MAX_METADATA_BYTES = 16 * 2**20
-# What an error tells is in its beginning.
-ERROR_BYTES = 4096
-# Slower bodies are given up: 32 requests over a line of 1 Mbit/s are faster.
-MIN_BYTES_PER_S = 1000
 # Of 1,000 keys each: a part of 1e6 samples has 300.
 MAX_LIST_PAGES = 3000
 # TensorStore asks again within this time, users do not.
@@ -82,6 +85,8 @@ class Gate:
 
     Attributes
     ----------
+    origin : str
+        That of the server, with the user if there is one.
     address : str
         Where TensorStore finds the gate: ``http://PASSWORD@127.0.0.1:…``.
     public_address : str
@@ -99,7 +104,7 @@ class Gate:
         self.has_answered = False
         self.heard_s = time.monotonic()
         self._failures: deque[tuple[float, str, ReadFailure]] = deque(maxlen=MAX_FAILURES)
-        self._origin = origin
+        self.origin = origin
         self._is_signed = is_signed
         password = secrets.token_urlsafe(32)
         self._authorization = b"Basic " + base64.b64encode(f"{password}:".encode())
@@ -171,7 +176,7 @@ class Gate:
         """Forward the requests of one connection of TensorStore, one after the other, over one of our own."""
         with client, contextlib.suppress(OSError):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with client.makefile("rb") as lines, Upstream(self._origin) as upstream:
+            with client.makefile("rb") as lines, Upstream(self.origin) as upstream:
                 while (head := _read_head(lines)) is not None:
                     method, target, headers = head
                     if method not in METHODS or not self._admit(headers):
@@ -233,31 +238,25 @@ class Gate:
 
     def _pass_on(self, client: socket.socket, request: _Request, answer: Answer, n_allowed: int) -> None:
         """Pass an answer on to TensorStore piece by piece; raises Refused if it is none that TensorStore may have."""
-        pieces = request.upstream.read_body(answer)
         if answer.status >= 300:
-            body = b""
-            while len(body) < ERROR_BYTES and (piece := next(pieces, None)) is not None:
-                body += piece
-            if len(body) >= ERROR_BYTES:
-                request.upstream.close()  # whatever else it sends
+            body = request.upstream.read_error(answer)
             failure = explain_status(answer.status, answer.headers, body)
             if failure is not None:
                 raise Refused(failure)
             client.sendall(_encode_head(answer, 0))
             return
         if answer.headers.get("content-encoding", "identity").lower() != "identity":
-            what = "it sends packed data, which were not asked for"
-            raise Refused(ReadFailure(what=what, remedy="Store the objects without Content-Encoding.", kind="final"))
+            raise Refused(PACKED)
         if answer.n_bytes is not None and answer.n_bytes > n_allowed:
-            raise Refused(_describe_excess(f"{answer.n_bytes} bytes", n_allowed))
+            raise Refused(describe_excess(f"{answer.n_bytes} bytes", n_allowed))
         request.is_begun = True
         client.sendall(_encode_head(answer, answer.n_bytes))
         n_read = 0
-        for piece in pieces:
+        for piece in request.upstream.read_body(answer):
             self.heard_s = time.monotonic()
             n_read += len(piece)
             if n_read > n_allowed:
-                raise Refused(_describe_excess("data without end", n_allowed))
+                raise Refused(describe_excess("data without end", n_allowed))
             client.sendall(piece if answer.n_bytes is not None else b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
         if answer.n_bytes is None:
             client.sendall(b"0\r\n\r\n")
@@ -325,11 +324,3 @@ def _encode_head(answer: Answer, n_bytes: int | None) -> bytes:
     lines += [f"{name}: {value}" for name, value in answer.headers.items() if name not in DROPPED]
     lines.append("Transfer-Encoding: chunked" if n_bytes is None else f"Content-Length: {n_bytes}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def _describe_excess(sent: str, n_allowed: int) -> ReadFailure:
-    return ReadFailure(
-        what=f"it sends {sent}, where at most {n_allowed} bytes are expected",
-        remedy="Use a server that supports range requests, and do not trust this store.",
-        kind="final",
-    )

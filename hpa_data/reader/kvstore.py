@@ -39,6 +39,11 @@ def make_retries(driver: str) -> dict[str, Any]:
     return {f"{name}_request_retries": RETRIES for name in ("s3", "gcs", "http") if name in driver}
 
 
+def make_concurrency(driver: str, n_requests: int) -> dict[str, Any]:
+    """Make the part of a TensorStore context that lets a driver have so many requests in flight; by default 32."""
+    return {f"{name}_request_concurrency": {"limit": n_requests} for name in ("s3", "gcs", "http") if name in driver}
+
+
 def import_tensorstore() -> Any:
     """Import TensorStore, with limits of time; InputError if it is not installed."""
     for name, value in TIMEOUTS.items():

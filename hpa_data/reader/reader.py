@@ -16,6 +16,7 @@ from hpa_data.reader.ahead import Ahead
 from hpa_data.reader.cache import Cache
 from hpa_data.reader.engine import Engine, Job, ReaderSpec, Verify, make_picker
 from hpa_data.reader.mmap_engine import MappedShards
+from hpa_data.reader.ranges_engine import RangeImages
 from hpa_data.reader.tensorstore_engine import TensorStoreImages
 from hpa_data.system.memory import BufferPool
 
@@ -70,12 +71,13 @@ class Reader:
     opens its files again there), and, with the engine ``mapped``, one that is forked. `multiprocessing` before Python
     3.14, and with it the workers of PyTorch's `DataLoader`, fork a process that already holds the reader. So each
     class below that has threads or a lock makes new ones in a child; only batches requested before a fork cannot be
-    waited for after it. TensorStore cannot be forked and refuses.
+    waited for after it. The other engines refuse: TensorStore cannot be forked.
 
     Attributes
     ----------
-    engine : {"mapped", "tensorstore"}
-        What reads the images: ``mapped`` if all parts are local and have the layout that `hpa convert` writes.
+    engine : {"mapped", "ranges", "tensorstore"}
+        What reads the images: ``mapped`` if all parts are local and have the layout that `hpa convert` writes,
+        ``ranges`` if they have it and are all at URLs.
     ids : list of str, length N
         Sample ids, part after part.
     parts : list of str, length N
@@ -300,8 +302,11 @@ class _ReaderAhead:
 def _open_engine(parts: Sequence[ReaderSpec], threads: int, channels: Sequence[str] | None, verify: Verify) -> Engine:
     """Open the engine for these parts: the fast one if it can read them all."""
     picker = make_picker(parts[0].dataset, channels)
-    if all(part.has_native_layout and isinstance(part.images, Path) for part in parts):
-        return MappedShards(parts, threads=threads, picker=picker, verify=verify)
+    if all(part.has_native_layout for part in parts):
+        if all(isinstance(part.images, Path) for part in parts):
+            return MappedShards(parts, threads=threads, picker=picker, verify=verify)
+        if not any(isinstance(part.images, Path) for part in parts):
+            return RangeImages(parts, threads=threads, picker=picker, verify=verify)
     return TensorStoreImages(parts, threads=threads, picker=picker, verify=verify)
 
 

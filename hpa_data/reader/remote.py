@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError, first_line
-from hpa_data.reader.failures import CONVERT, ReadFailure, explain_text
+from hpa_data.reader.connections import Connections
+from hpa_data.reader.failures import CONVERT, ReadFailure, Refused, explain_text
 from hpa_data.reader.gate import Gate, open_gate
 from hpa_data.reader.kvstore import is_url, make_kvstore
 from hpa_data.reader.limits import get_limits
@@ -34,6 +35,8 @@ class Server:
     spec : dict
         TensorStore's specification of it.
     gate : Gate or None
+    key : str
+        Path of its objects on the server behind the gate.
 
     Raises
     ------
@@ -45,12 +48,13 @@ class Server:
         self.location = location
         self.spec = make_kvstore(location)
         self.gate: Gate | None = None
-        self._key = ""
+        self._connections: Connections | None = None
+        self.key = ""
         self._has_answered = False
         self.name = "the disk"
         if is_url(location):
             try:
-                self.spec, self.gate, self._key = _pass_gate(self.spec)
+                self.spec, self.gate, self.key = _pass_gate(self.spec)
                 netloc = urllib.parse.urlsplit(str(location)).netloc
             except ValueError as error:
                 raise InputError(
@@ -58,14 +62,18 @@ class Server:
                 ) from error
             self.name = self.gate.netloc if self.gate else netloc.rpartition("@")[2]
 
+    def watch(self, connections: Connections) -> None:
+        """Have bytes that arrive there count as a sign of life of the server."""
+        self._connections = connections
+
     def allow(self, key: str, n_bytes: int) -> None:
         """Set how large an object, or each below that key, may be; see `Gate.allow`."""
         if self.gate:
-            self.gate.allow(f"{self._key}{key}", n_bytes)
+            self.gate.allow(f"{self.key}{key}", n_bytes)
 
     def list_failures(self, since_s: float) -> list[ReadFailure]:
         """List what failed since then, by `time.monotonic`; see `Gate.list_failures`."""
-        return self.gate.list_failures(self._key, since_s) if self.gate else []
+        return self.gate.list_failures(self.key, since_s) if self.gate else []
 
     def read(
         self,
@@ -106,13 +114,13 @@ class Server:
                 try:
                     results[index] = self._wait(future)
                     self._has_answered = True
-                except (ValueError, OSError, NotImplementedError) as error:
+                except (ValueError, OSError, NotImplementedError, Refused) as error:
                     if isinstance(error, InputError):
                         raise
                     errors[index] = error
             if not errors:
                 return results
-            first = next(iter(errors.values()))
+            first = _choose(list(errors.values()))
             failure = self._explain(first, started_s)
             now_s = time.monotonic()
             failed_s = now_s if failed_s is None or len(errors) < len(left) else failed_s
@@ -136,6 +144,8 @@ class Server:
         return keys
 
     def _explain(self, error: Exception, since_s: float) -> ReadFailure:
+        if isinstance(error, Refused):
+            return error.failure
         failures = self.list_failures(since_s)
         final = [failure for failure in failures if failure.kind == "final"]
         if failures:
@@ -156,7 +166,8 @@ class Server:
             except TimeoutError:
                 if future.done():
                     raise
-            silent_s = time.monotonic() - max(started_s, self.gate.heard_s if self.gate else 0.0)
+            heard_s = [line.heard_s for line in (self.gate, self._connections) if line is not None]
+            silent_s = time.monotonic() - max(started_s, *heard_s)
             self._check_interrupted(silent_s)
             if silent_s >= get_limits().notice_s and time.monotonic() >= notice_s:
                 _say(f"Waiting for {self.name}, {silent_s:.0f} s.")
@@ -175,6 +186,12 @@ class Server:
     def _check_interrupted(self, silent_s: float) -> None:
         if silent_s > POLL_S and is_interrupted():
             raise InputError(f"Cannot read from {self.name}: interrupted while waiting. Run the same command again.")
+
+
+def _choose(errors: Sequence[Exception]) -> Exception:
+    """Return the error to explain: one that no repetition helps against, if there is one."""
+    final = (error for error in errors if isinstance(error, Refused) and error.failure.kind == "final")
+    return next(final, errors[0])
 
 
 def _say(line: str) -> None:

@@ -6,10 +6,12 @@ copies bodies twice more. It still connects, through TLS and through proxies.
 
 import base64
 import http.client
+import math
 import os
 import re
 import socket
 import ssl
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,12 @@ from hpa_data.reader.limits import get_limits
 
 # Received at once, and forwarded at once.
 PIECE_BYTES = 256 * 1024
+# Received with a head: what belongs to the body is copied once more.
+HEAD_BYTES = 8 * 1024
+# What an error tells is in its beginning.
+ERROR_BYTES = 4096
+# Slower bodies are given up: 256 requests over a line of 2 Mbit/s are as fast.
+MIN_BYTES_PER_S = 1000
 # Of an answer, and of the trailer of a chunked body. Servers send a few hundred bytes.
 MAX_HEAD_BYTES = 64 * 1024
 # Variables that name files of certificates to accept beside those of the system.
@@ -43,7 +51,15 @@ class Answer:
 
 
 class Upstream:
-    """A connection to one server; a context manager."""
+    """A connection to one server; a context manager.
+
+    Attributes
+    ----------
+    latest_s : float
+        When bytes may arrive last, by `time.monotonic`; later ones are a TimeoutError.
+    heard_s : float
+        When bytes arrived last.
+    """
 
     def __init__(self, origin: str) -> None:
         parsed = urllib.parse.urlsplit(origin)
@@ -58,6 +74,8 @@ class Upstream:
         self._buffer = memoryview(bytearray(PIECE_BYTES))
         self._start = self._stop = 0  # what was received and not yet used
         self._is_chunked = self._is_last = False
+        self.latest_s = math.inf
+        self.heard_s = -math.inf
 
     def __enter__(self) -> "Upstream":
         return self
@@ -122,6 +140,29 @@ class Upstream:
         if self._is_last or self._start < self._stop:
             self.close()
 
+    def read_into(self, memory: memoryview) -> None:
+        """Receive a body of as many bytes as `memory` has, straight into it; ConnectionError if it is cut short."""
+        n_read = min(len(memory), self._stop - self._start)
+        memory[:n_read] = self._buffer[self._start : self._start + n_read]
+        self._start += n_read
+        while n_read < len(memory):
+            n_bytes = self._receive_into(memory[n_read:])
+            if not n_bytes:
+                raise ConnectionError("its data were cut short")
+            n_read += n_bytes
+        if self._is_last or self._start < self._stop:
+            self.close()
+
+    def read_error(self, answer: Answer) -> bytes:
+        """Receive the beginning of a body; if there is more, close the connection."""
+        body = b""
+        pieces = self.read_body(answer)
+        while len(body) < ERROR_BYTES and (piece := next(pieces, None)) is not None:
+            body += piece
+        if len(body) >= ERROR_BYTES:
+            self.close()  # whatever else it sends
+        return body
+
     def _connect(self) -> None:
         limits = get_limits()
         place = (self._host, self._port) if self._proxy is None else (self._proxy.hostname or "", self._proxy.port)
@@ -174,7 +215,7 @@ class Upstream:
 
     def _read_line(self) -> bytes:
         """Read a line between the pieces of a chunked body."""
-        while (end := bytes(self._buffer[self._start : self._start + 1024]).find(b"\r\n")) < 0:
+        while (end := bytes(self._buffer[self._start : min(self._stop, self._start + 1024)]).find(b"\r\n")) < 0:
             if self._stop - self._start > 1024:
                 raise ValueError("a line of its chunked answer does not end")
             self._fill()
@@ -193,7 +234,7 @@ class Upstream:
     def _receive(self, n_bytes: int) -> memoryview:
         """Return some bytes, at most so many; none at the end."""
         if self._start == self._stop:
-            self._start, self._stop = 0, self._socket.recv_into(self._buffer[:n_bytes])
+            self._start, self._stop = 0, self._receive_into(self._buffer[:n_bytes])
         piece = self._buffer[self._start : min(self._stop, self._start + n_bytes)]
         self._start += len(piece)
         return piece
@@ -203,10 +244,18 @@ class Upstream:
         n_left = self._stop - self._start
         self._buffer[:n_left] = self._buffer[self._start : self._stop]
         self._start, self._stop = 0, n_left
-        n_bytes = self._socket.recv_into(self._buffer[n_left:])
+        n_bytes = self._receive_into(self._buffer[n_left : n_left + HEAD_BYTES])
         if not n_bytes:
             raise ConnectionError("it closed the connection")
         self._stop += n_bytes
+
+    def _receive_into(self, memory: memoryview) -> int:
+        """Receive some bytes; return how many, 0 at the end. TimeoutError if they do not come, or too late."""
+        n_bytes = self._socket.recv_into(memory)
+        self.heard_s = time.monotonic()
+        if self.heard_s > self.latest_s:
+            raise TimeoutError
+        return n_bytes
 
 
 @lru_cache

@@ -83,7 +83,7 @@ class IoReport:
 
     bottleneck: Bottleneck | None
     """What limits batches from the page cache: decoding, the speed of memory, or, if their rate is far below both,
-    their delivery. None if TensorStore reads the images: there is no limit to compare with."""
+    their delivery. None if they are not mapped into memory: there is no limit to compare with."""
 
     faster_codec: str | None
     """The codec that would be fastest here, if it would be much faster than that of the store."""

@@ -147,7 +147,7 @@ def explain_io(report: "IoReport") -> Iterator[str]:
     fastest = rows.get("tf.data", numpy)
     yield f"A trainer can be fed {fastest.rate:,.0f} images/s ({fastest.name}) from the page cache."
     if report.bottleneck is None or numpy.fraction is None:
-        yield "There is no limit to compare with: TensorStore reads these images."
+        yield "There is no limit to compare with: the images are at a URL, or chunked or encoded differently."
     elif report.bottleneck == "delivery":
         yield f"Delivery is the bottleneck: batches come at {numpy.fraction:.2f} of the limit."
     else:

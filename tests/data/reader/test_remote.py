@@ -60,7 +60,7 @@ def test_a_store_on_s3_gives_the_same_bytes(s3_url: str, store: Store, oracle: n
     assert remote.parts() == ["test", "train"]
     assert remote.part("train").manifest == store.part("train").manifest
     with remote.reader(["train", "test"]) as reader, store.reader(["train", "test"]) as local:
-        assert reader.engine == "tensorstore"
+        assert reader.engine == "ranges"
         assert reader.ids == local.ids
         assert (reader.status == local.status).all()
         indices = np.random.default_rng(0).permutation(15)
