@@ -158,19 +158,21 @@ def check_devices(devices: int) -> None:
     select_devices(devices)
 
 
+def list_gpus() -> list[str]:
+    """List the names of the GPUs that the backend can use."""
+    if on_tensorflow():
+        from hpa_model import pipeline
+
+        return pipeline.list_gpus()
+    import jax
+
+    return [str(device.device_kind) for device in jax.local_devices() if device.platform != "cpu"]
+
+
 def describe_device(devices: int) -> str:
     """Name what a training computes on, and the backend: ``CPU, 2 threads, tensorflow 2.21.0``."""
     backend = str(keras.backend.backend())
-    gpus: list[str] = []
-    if backend == "tensorflow":
-        from hpa_model.pipeline import list_gpus
-
-        gpus = list_gpus()
-    elif backend == "jax":
-        import jax
-
-        gpus = [device.device_kind for device in jax.local_devices() if device.platform != "cpu"]
-    names = [f"{n} x {name}" if n > 1 else name for name, n in Counter(gpus[:devices]).items()]
+    names = [f"{n} x {name}" if n > 1 else name for name, n in Counter(list_gpus()[:devices]).items()]
     shared = f" as {devices} devices" if devices > 1 else ""
     device = f"GPU {', '.join(names)}" if names else f"CPU, {CPU_COUNT} threads{shared}"
     return f"{device}, {backend} {version(backend)}"

@@ -49,6 +49,28 @@ def test_the_conversion_benchmark_prints_every_codec_and_alternative(kaggle: Pat
 
 
 @pytest.mark.slow
+def test_the_gpu_benchmark_measures_each_phase_and_lists_what_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jax")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    networks = ("--network", "gapnet-pl:4", "--network", "unknown:4")
+    tables = run("gpu", tmp_path, "--samples", 8, "--image-size", 64, "--steps", 2, *networks)
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert tables.strip() == (tmp_path / "gpu.md").read_text().strip()
+    n_counts = sum(line.startswith("reading, raw") for line in found["phases"])
+    assert [name for name in found["phases"] if not name.startswith("reading")] == [
+        *("synthetic samples", "conversion, lz4hc", "conversion, raw", "steps, gapnet-pl 4", "hpa train"),
+    ]
+    assert n_counts >= 1
+    assert "jax" in found["machine"]["device"]
+    (fault,) = found["faults"]
+    assert fault.startswith("steps, unknown 4: hpa bench step ")
+    assert len(found["phases"]["hpa train"]["epoch_rates"]) == 3
+    assert [line.count("|") for line in tables.splitlines() if line.startswith("| `gapnet-pl`")] == [8]
+
+
+@pytest.mark.slow
 def test_the_leak_benchmark_prints_what_was_looked_for() -> None:
     row = "external, default"
     table = run("leak", "--samples", 6, "--epochs", 1, "--folds", 2, "--rows", row)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dask.system import CPU_COUNT
 
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
@@ -21,6 +20,8 @@ class StepReport:
 
     model: str
     device: str
+    """And the backend."""
+
     precision: str
     batch_size: int
     n_steps: int
@@ -73,10 +74,10 @@ def measure_step(
     import keras
 
     from hpa_model import nets
-    from hpa_model.pipeline import dataset, list_gpus
+    from hpa_model.backend import describe_device, feed, list_gpus, on_tensorflow, settle_keras
 
-    gpus = list_gpus()
-    precision = precision or ("mixed_bfloat16" if gpus else "float32")
+    settle_keras()
+    precision = precision or ("mixed_bfloat16" if list_gpus() else "float32")
     with store.reader(parts) as reader:
         if reader.labels is None:
             raise InputError(f"parts must have labels. Received: {', '.join(parts)}. Choose other parts.")
@@ -86,8 +87,9 @@ def measure_step(
         network = nets.build(
             model, reader.image_shape, reader.labels.shape[1], image_size=image_size, precision=precision
         )
-        network.compile("adam", "binary_crossentropy", jit_compile=False)
-        batches = iter(dataset(reader, readable, batch_size, drop_last=len(readable) >= batch_size))
+        network.compile("adam", "binary_crossentropy", jit_compile=not on_tensorflow())
+        divisible_by = min(batch_size, len(readable))  # so that all batches have one size
+        batches = iter(feed(reader, readable, divisible_by, divisible_by=divisible_by))
         images, labels = next(batches)
         on_device = (keras.ops.copy(images), keras.ops.copy(labels))
 
@@ -111,7 +113,7 @@ def measure_step(
     n_images = len(images) * n_steps
     return StepReport(
         model=model,
-        device=", ".join(gpus) or f"{CPU_COUNT} cores",
+        device=describe_device(1),
         precision=precision,
         batch_size=len(images),
         n_steps=n_steps,

@@ -51,10 +51,13 @@ import numpy as np
 from hpa_data.store import open_store
 from hpa_model.config import TrainConfig
 from hpa_data.system.progress import Progress
+from hpa_model.bench.step import measure_step
 from hpa_model.training.fit import compile_models
 from hpa_model.training.train import train
 
-seen = []
+report = measure_step(open_store(sys.argv[2]), model="gapnet-pl", image_size=32, batch_size=4, n_steps=1)
+assert report.device.startswith("CPU, ") and ", jax " in report.device, report
+seen = ["tensorflow" in sys.modules]
 config = TrainConfig(model=sys.argv[4], folds=2, epochs=1, batch_size=3, image_size=76, bn_momentum=0.5,
                      symmetries=True, deterministic=True, optimizer="adamw", weight_decay=0.01, accumulate_batches=2,
                      warmup_epochs=0.5, clip_norm=1.0)
@@ -150,9 +153,9 @@ def test_the_first_steps_of_a_recipe_are_the_same_on_jax(tmp_path: Path) -> None
 def test_a_run_is_trained_on_jax_and_predicted_with_on_tensorflow(model: str, store: Store, tmp_path: Path) -> None:
     pytest.importorskip("jax")
     seen, difference = run_child(TRAIN, tmp_path, store.path, tmp_path / "run", model, backend="jax")
-    assert len(seen) == 4
+    assert len(seen) == 5  # after steps that are only timed, and after each step of the training
     # Until the first model is saved, when Keras itself checks whether TensorFlow is installed.
-    assert not any(seen[:2])
+    assert not any(seen[:3])
     assert difference < 1e-6
     assert read_run(tmp_path / "run").versions["backend"] == "jax"
     assert np.isfinite(read_out_of_fold(tmp_path / "run").probs).all()
