@@ -132,6 +132,7 @@ def hash_samples(
     """
     hashes = np.zeros((len(indices), reader.image_shape[-1]), np.uint64)
     progress.start(len(indices))
+    reader.expect(indices)
     with sample_threads(Parallelism(threads=threads).threads_per_task) as pool:
         n_batch = count_batch_samples(math.prod(reader.image_shape))
         for start in range(0, len(indices), n_batch):

@@ -136,6 +136,7 @@ def _draw_samples(
     """Draw samples of a part; return their ids and tiles, with `channels` as many for each as there are cells."""
     with store.reader([part.name]) as reader:
         chosen = _choose(reader.ids, is_readable(reader.status), ids, n_samples, part.name)
+        reader.expect(chosen)
         tiles: list[Tile] = []
         for index in chosen:
             drawn = list(_draw_sample(reader, index, part, view))

@@ -236,6 +236,13 @@ class Reader:
         ahead = self._engine.look_ahead()
         return None if ahead is None else _ReaderAhead(ahead, self._is_readable, self._cache)
 
+    def expect(self, indices: npt.ArrayLike) -> None:
+        """Tell which samples are read next, in this order, for a pass over the whole store; see `look_ahead`."""
+        samples = self._check(indices)
+        ahead = self.look_ahead()
+        if ahead is not None:
+            ahead.expect(samples)
+
     def release(self, indices: npt.ArrayLike) -> None:
         """Give back memory that the files of these samples take, for a pass over the whole store.
 

@@ -83,6 +83,7 @@ def measure_intensities(
                 "name another part."
             )
         progress.start(len(rows))
+        reader.expect(rows)
         with sample_threads(workers.threads_per_task) as pool:
             n_batch = count_batch_samples(math.prod(reader.image_shape))
             for start in range(0, len(rows), n_batch):

@@ -1,11 +1,13 @@
 """Stores at a URL: a local copy of everything but the images.
 
-All arrays of a part but its images are downloaded once, concurrently, into a folder. Whatever reads a local part reads
-them there; only images are read over the network.
+The arrays of a part but its images are downloaded once, concurrently, into a folder: those that every reader needs when
+the part is opened, in two rounds of requests, the others when they are read. Whatever reads a local part reads them
+there; only images are read over the network.
 """
 
 import json
 import math
+import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import product
@@ -13,11 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError
-from hpa_data.format.arrays import ARRAYS, IMAGES, SEAL_KEY, check_ids
+from hpa_data.format.arrays import ARRAYS, IMAGES, SEAL_KEY, ArraySpec, check_ids
 from hpa_data.reader.gate import MAX_METADATA_BYTES
-from hpa_data.reader.kvstore import import_tensorstore, make_retries
+from hpa_data.reader.kvstore import import_tensorstore, make_concurrency, make_retries
 from hpa_data.reader.remote import Server
 
+# Of the arrays that have a chunk for each shard, those that every reader needs.
+NEEDED = {"status", "checksum"}
+# Requests in flight: most of the answers have some hundred bytes.
+N_IN_FLIGHT = 128
+# Of an array; ours have a thousand bytes. The smaller, the more of them are held, and so asked for, at once.
+ARRAY_BYTES = 2**20
 # In one array beside the images; the known data sets have some thousands.
 MAX_CHUNKS = 100_000
 # Of all that is downloaded, and of what is held in memory at once.
@@ -34,9 +42,12 @@ class Mirror:
         self.url = url.rstrip("/")
         self.folder = folder
         self._n_bytes = 0
+        self._fetched: set[str] = set()  # parts, and arrays that are not fetched with their part
+        self._lock = threading.Lock()
         self._server = Server(url)
         tensorstore = import_tensorstore()
-        context = tensorstore.Context(make_retries(self._server.spec["driver"]))
+        driver = self._server.spec["driver"]
+        context = tensorstore.Context(make_retries(driver) | make_concurrency(driver, N_IN_FLIGHT))
         open_server = partial(tensorstore.KvStore.open, self._server.spec, context=context)
         (self._store,) = self._server.read([open_server], f"the store {self.url}")
 
@@ -57,23 +68,37 @@ class Mirror:
         return sorted({name[0] for name in names if len(name) == 2 and name[1] == "zarr.json"})
 
     def fetch_part(self, name: str) -> bool:
-        """Fetch everything of a part but the chunks of its images; False if it does not exist."""
-        if (self.folder / name / "zarr.json").exists():
-            return True
-        # The group's metadata come last: once they exist, the part has been fetched.
+        """Fetch what opening a part and reading its images needs; False if it does not exist."""
+        with self._lock:
+            if name in self._fetched:
+                return True
+            exists = self._fetch_part(name)
+            if exists:
+                self._fetched.add(name)
+            return exists
+
+    def fetch_array(self, part: str, name: str) -> None:
+        """Fetch the chunks of an array, unless they came with their part."""
+        key = f"{part}/{name}"
+        with self._lock:
+            if key not in self._fetched and any(spec.name == name and _is_left(spec) for spec in ARRAYS):
+                self._fetch(self._list_chunks(key))
+                self._fetched.add(key)
+
+    def _fetch_part(self, name: str) -> bool:
         known = [f"{name}/{spec.name}/zarr.json" for spec in ARRAYS]
-        found = self._fetch(dict.fromkeys([*known, f"{name}/id/c/0"], MAX_METADATA_BYTES))
-        arrays = [spec.name for spec in ARRAYS if spec is not IMAGES and f"{name}/{spec.name}/zarr.json" in found]
+        more = [f"{name}/id/c/0", f"{name}/{SEAL_KEY}", f"{name}/zarr.json"]
+        found = self._fetch(dict.fromkeys(known, ARRAY_BYTES) | dict.fromkeys(more, MAX_METADATA_BYTES))
+        arrays = [spec.name for spec in ARRAYS if not _is_left(spec) and f"{name}/{spec.name}/zarr.json" in found]
         chunks = {array: self._list_chunks(f"{name}/{array}") for array in arrays}
         # The ids before the rest: a part whose metadata promise more than it has is refused at once.
         ids = dict(list(chunks.pop("id", {}).items())[1:])
-        for more in (dict[str, int](), ids) if f"{name}/images/zarr.json" in found else ():
-            found |= self._fetch(more) if more else {}
+        for keys in (dict[str, int](), ids) if f"{name}/images/zarr.json" in found else ():
+            found |= self._fetch(keys) if keys else {}
             n_bytes = sum(size for key, size in found.items() if key.startswith(f"{name}/id/c/"))
-            self._check_ids(name, n_bytes if more is ids else n_bytes * (1 + len(ids)))
-        keys = {key: size for listed in chunks.values() for key, size in listed.items()}
-        self._fetch(keys | {f"{name}/{SEAL_KEY}": MAX_METADATA_BYTES})
-        return bool(self._fetch({f"{name}/zarr.json": MAX_METADATA_BYTES}))
+            self._check_ids(name, n_bytes if keys is ids else n_bytes * (1 + len(ids)))
+        self._fetch({key: size for listed in chunks.values() for key, size in listed.items()})
+        return f"{name}/zarr.json" in found
 
     def _fetch(self, keys: Mapping[str, int]) -> dict[str, int]:
         """Fetch objects concurrently, each of at most so many bytes, and write those that exist; return their sizes."""
@@ -140,6 +165,11 @@ class Mirror:
         allowed = min(n_bytes + n_bytes // 16 + 4096, MAX_BYTES_AT_ONCE)
         keys = ("/".join([array, "c", *map(str, position)]) for position in product(*map(range, counts)))
         return dict.fromkeys(keys, allowed)
+
+
+def _is_left(spec: ArraySpec) -> bool:
+    """Return whether an array is fetched only when it is read, or never, as the images are."""
+    return spec is IMAGES or (spec.per_shard and spec.name not in NEEDED)
 
 
 def split_objects(sizes: Mapping[str, int], n_bytes: int) -> Iterator[list[str]]:

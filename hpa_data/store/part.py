@@ -212,6 +212,8 @@ class Part:
                     ) from error
 
     def _read(self, name: str) -> Any:
+        if self.mirror is not None:
+            self.mirror.fetch_array(self.name, name)
         try:
             return self._compare(partial(self._read_compared, self.arrays[name]))
         except InputError:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +61,14 @@ def test_a_reader_is_told_anew_when_an_iteration_begins_anew() -> None:
 
 def test_a_reader_that_does_not_read_ahead_is_told_nothing() -> None:
     Announcer(object(), BatchSampler(np.arange(40), 4)).tell(0)
+
+
+def test_a_reader_is_told_of_a_pass_whether_it_reads_ahead_or_not(store: Store, oracle: np.ndarray) -> None:
+    with store.reader() as reader:
+        reader.expect(np.arange(12))
+        assert (reader.read([3]) == oracle[[3]]).all()
+        with pytest.raises(IndexError, match="indices must be from 0 to 11"):
+            reader.expect([12])
 
 
 def test_a_reader_of_a_local_store_reads_the_same_batches(store: Store, oracle: np.ndarray) -> None:
