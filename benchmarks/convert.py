@@ -65,7 +65,7 @@ class Files:
         def decode_planes(planes: Sequence[bytes]) -> list[Any]:
             return [DECODERS[decoder](content) for content in planes]
 
-        return len(list(self._pool.map(decode_planes, self._contents)))
+        return self.map_planes(decode_planes)
 
     def decode_and_encode(self, codec: CodecName) -> int:
         """Decode the planes and encode the samples in memory."""
@@ -73,7 +73,11 @@ class Files:
         def transcode(planes: Sequence[bytes]) -> int:
             return len(encode_chunk(_merge(planes), CODECS[codec]))
 
-        return len(list(self._pool.map(transcode, self._contents)))
+        return self.map_planes(transcode)
+
+    def map_planes(self, function: Callable[[Sequence[bytes]], Any]) -> int:
+        """Call a function with the planes of each sample, as they lie in memory, in all threads."""
+        return len(list(self._pool.map(function, self._contents)))
 
     def convert(self, codec: CodecName) -> int:
         """Convert with hpa."""

@@ -71,6 +71,22 @@ def test_the_gpu_benchmark_measures_each_phase_and_lists_what_fails(
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_the_png_decoder_compares_each_codec_with_libpng_and_its_limits(kaggle: Path) -> None:
+    table = run("png_decoder", kaggle / "test", "--rounds", 1, "--repeat", 1, "--codecs", "raw").splitlines()
+    assert list_rows("\n".join(table[:6])) == [
+        *("decode, libpng", "decode, compiled", "limit raw", "raw, libpng", "raw, compiled"),
+    ]
+    assert [line.split(":")[0] for line in table[6:]] == ["raw", "start"]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_default_codec_prints_what_each_codec_costs_and_gives(kaggle: Path) -> None:
+    lines = run("default_codec", kaggle / "test", "--rounds", 1, "--repeat", 1).splitlines()
+    assert [line.split()[0] for line in lines] == ["lz4hc", "lz4"]
+    assert all(name in lines[0] for name in ("convert", "kB a sample", "cold", "warm"))
+
+
+@pytest.mark.slow
 def test_the_leak_benchmark_prints_what_was_looked_for() -> None:
     row = "external, default"
     table = run("leak", "--samples", 6, "--epochs", 1, "--folds", 2, "--rows", row)

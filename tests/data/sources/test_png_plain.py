@@ -134,6 +134,21 @@ def test_what_is_odd_is_left_to_libpng(
     assert answer(ODD[name], filters, monkeypatch) == answer(ODD[name], Filters(), monkeypatch)
 
 
+# What libpng says of a code that Deflate does not have, and which libdeflate takes for the longest that it has.
+BROKEN_RULE = "IDAT: invalid literal/length code"
+
+
+def test_where_all_checksums_are_right_a_code_that_deflate_does_not_have_is_no_matter(undo: Undo) -> None:
+    """The one known difference. Nobody writes such a file, and no accident leaves its checksums right."""
+    head = (b"IHDR", struct.pack(">IIBBBBB", 19, 19, 8, 0, 0, 0, 0))
+    content = join_chunks(put_stream(head, bytes.fromhex("789c630c65c0004c0ce362f41003809b87007b")))
+    with pytest.raises(InputError, match=BROKEN_RULE):
+        open_image(content, "a.png")
+    decoded = decode_plain(content, undo)
+    assert decoded is not None
+    assert (decoded == 85).all()  # as in the file before a bit of it was changed
+
+
 class _Kept(logging.Handler):
     """What imagecodecs tells of libpng's warnings."""
 
@@ -165,9 +180,9 @@ def check_damaged(seed: int, n: int, filters: Filters, monkeypatch: pytest.Monke
     wrong, n_read = [], 0
     for trial in range(n):
         content = damage(draw_png(rng), rng)
-        found = answer(content, filters, monkeypatch)
+        found, expected = (answer(content, each, monkeypatch) for each in (filters, Filters()))
         n_read += not isinstance(found[0], str)
-        if found != answer(content, Filters(), monkeypatch):
+        if found != expected and BROKEN_RULE not in str(expected[0]):
             wrong.append((trial, content))
     assert not wrong
     assert 0.05 < n_read / n < 0.9  # both good and bad ones
