@@ -3,7 +3,7 @@
     python -m benchmarks.convert [FOLDER] [--rounds 5] [--threads 2] [--samples 256] [--repeat 4] [--codecs lz4 raw]
 
 FOLDER holds Kaggle's planes; without it, samples are synthesized first. The limit of a codec is decoding the same files
-and encoding the same samples, both in memory, in the same number of threads. The files are linked under several names
+and encoding the same samples, both in memory, in the same number of threads. Each file gets several names
 (--repeat), because a conversion has fixed costs of some 0.2 s. Prints a table; RESULTS.md holds what was measured.
 """
 
@@ -33,13 +33,26 @@ from hpa_data.convert.plan import plan_conversion
 from hpa_data.dataset import HPA_2018
 from hpa_data.format.codecs import CODECS, encode_chunk, zarr_compressors
 from hpa_data.format.options import CodecName
+from hpa_data.sources.image_file import Pixels
 from hpa_data.sources.naming import find_samples
+from hpa_data.sources.png_filters import FILTERS
+from hpa_data.sources.png_plain import decode_plain
 from hpa_data.system.executor import Parallelism
 from hpa_model.bench.timing import Workload, describe_timings, measure
 
 CHUNK = (1, 512, 512, 4)
 SHARD_SAMPLES = 64
+
+
+def decode_png(content: bytes) -> Pixels:
+    """Decode a plane as `hpa convert` does where there is much to decode."""
+    undo = FILTERS.find(0)
+    array = None if undo is None else decode_plain(content, undo)
+    return imagecodecs.png_decode(content) if array is None else array
+
+
 DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "hpa": decode_png,
     "imagecodecs": imagecodecs.png_decode,
     "OpenCV": lambda content: cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED),
     "Pillow": lambda content: np.asarray(Image.open(io.BytesIO(content))),
@@ -132,7 +145,14 @@ class Files:
 
 def _merge(planes: Sequence[bytes]) -> Any:
     """Decode the planes of a sample and merge them, uint8 (Y, X, C)."""
-    return cv2.merge([imagecodecs.png_decode(content) for content in planes])
+    return cv2.merge([decode_png(content) for content in planes])
+
+
+def compile_decoder() -> None:
+    """Compile hpa's decoder of PNG now; a short conversion would do without it."""
+    FILTERS.expect(2**60, n_threads=1)
+    if FILTERS.find(1) is None:
+        raise SystemExit("Cannot measure the decoder of PNG: numba does not work. Run pip install numba.")
 
 
 def list_conversions(files: Files, codecs: Sequence[CodecName]) -> list[Workload]:
@@ -183,6 +203,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=4, help="names for each sample")
     parser.add_argument("--codecs", nargs="+", choices=CODEC_NAMES, help="only these codecs, and no alternatives")
     options = parser.parse_args()
+    compile_decoder()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         folder = repeat_files(find_folder(options, scratch), scratch / "repeated", times=options.repeat)

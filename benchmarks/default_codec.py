@@ -3,10 +3,10 @@
     python -m benchmarks.default_codec [FOLDER] [--rounds 5] [--threads 2] [--samples 256] [--repeat 8]
         [--codecs lz4hc lz4]
 
-FOLDER holds Kaggle's planes; without it, samples are synthesized first. The files are linked under several names
-(--repeat). For each codec, in interleaved rounds: samples per second of a conversion, bytes of a sample on the disk,
-and samples per second of random batches of 20 in an epoch, *warm* and *cold*, after the system was asked to drop the
-store's files from its cache. A cold epoch of a store that fits into memory is the first one; a store that does not fit
+FOLDER holds Kaggle's planes; without it, samples are synthesized first. Each file gets several names (--repeat).
+For each codec, in interleaved rounds: samples per second of a conversion, bytes of a sample on the disk, and samples
+per second of random batches of 20 in an epoch, *warm* and *cold*, after the system was asked to drop the store's files
+from its cache. A cold epoch of a store that fits into memory is the first one; a store that does not fit
 is always read like that. In brackets are the lowest and the highest round.
 """
 
@@ -18,13 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.convert import Files
+from benchmarks.convert import Files, compile_decoder
 from benchmarks.loaders.run import drop_from_cache
 from benchmarks.samples import CODEC_NAMES, find_folder, make_parser, repeat_files
 from hpa_data.format.options import CodecName
 from hpa_data.reader.batches import iter_batches
 from hpa_data.reader.sampler import BatchSampler
-from hpa_data.sources.png_filters import FILTERS
 from hpa_data.store.store import open_store
 
 BATCH_SIZE = 20
@@ -77,7 +76,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=8, help="names for each sample")
     parser.add_argument("--codecs", nargs="+", choices=CODEC_NAMES, default=["lz4hc", "lz4"])
     options = parser.parse_args()
-    FILTERS.expect(2**60, n_threads=1)
+    compile_decoder()
     rounds: dict[CodecName, list[dict[str, float]]] = {codec: [] for codec in options.codecs}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)

@@ -3,8 +3,8 @@
     python -m benchmarks.png_decoder [FOLDER] [--rounds 5] [--threads 2] [--samples 256] [--repeat 8]
         [--codecs raw lz4 lz4hc]
 
-FOLDER holds Kaggle's planes; without it, samples are synthesized first. The files are linked under several names
-(--repeat). The rows:
+FOLDER holds Kaggle's planes; without it, samples are synthesized first. Each file gets several names (--repeat).
+The rows:
 
 - decoding alone, in memory, on all threads, by libpng and by the compiled decoder;
 - the limit of a codec: compiled decoding, merging and encoding in memory, on all threads;
@@ -24,17 +24,14 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-import cv2
 import imagecodecs
 
-from benchmarks.convert import Files
+from benchmarks.convert import Files, compile_decoder, decode_png
 from benchmarks.samples import CODEC_NAMES, find_folder, make_parser, repeat_files
-from hpa_data.format.codecs import CODECS, encode_chunk
 from hpa_data.format.options import CodecName
 from hpa_data.sources import png_jpeg
 from hpa_data.sources.image_file import Pixels
-from hpa_data.sources.png_filters import FILTERS, Filters
-from hpa_data.sources.png_plain import decode_plain
+from hpa_data.sources.png_filters import Filters
 from hpa_model.bench.timing import Workload, describe_timings, measure
 
 # Prints how long it takes to get the compiled code.
@@ -55,20 +52,6 @@ def convert_by_libpng(files: Files, codec: CodecName) -> int:
         return files.convert(codec)
 
 
-def decode_compiled(content: bytes) -> Pixels:
-    """Decode a PNG as a conversion does, in memory."""
-    undo = FILTERS.find(0)
-    array = None if undo is None else decode_plain(content, undo)
-    if array is None:
-        raise RuntimeError("Cannot measure: a file is not one that the compiled decoder reads. Use Kaggle's files.")
-    return array
-
-
-def transcode(codec: CodecName, planes: Sequence[bytes]) -> int:
-    """Decode the planes of a sample and encode it, in memory."""
-    return len(encode_chunk(cv2.merge([decode_compiled(content) for content in planes]), CODECS[codec]))
-
-
 def decode_all(decode: Callable[[bytes], Pixels], planes: Sequence[bytes]) -> int:
     """Decode the planes of a sample."""
     return sum(decode(content).nbytes for content in planes)
@@ -85,7 +68,7 @@ def list_workloads(files: Files, codecs: Sequence[CodecName]) -> list[Workload]:
         Workload(
             name="decode, compiled",
             description="decoding alone",
-            run=partial(files.map_planes, partial(decode_all, decode_compiled)),
+            run=partial(files.map_planes, partial(decode_all, decode_png)),
             baseline="decode, libpng",
         ),
     ]
@@ -94,7 +77,7 @@ def list_workloads(files: Files, codecs: Sequence[CodecName]) -> list[Workload]:
             Workload(
                 name=f"limit {codec}",
                 description="decode, merge and encode in memory",
-                run=partial(files.map_planes, partial(transcode, codec)),
+                run=partial(files.decode_and_encode, codec),
             ),
             Workload(
                 name=f"{codec}, libpng",
@@ -139,8 +122,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=8, help="names for each sample")
     parser.add_argument("--codecs", nargs="+", choices=CODEC_NAMES, default=["raw", "lz4", "lz4hc"])
     options = parser.parse_args()
-    FILTERS.expect(2**60, n_threads=1)
-    FILTERS.find(1)
+    compile_decoder()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         folder = repeat_files(find_folder(options, scratch), scratch / "repeated", times=options.repeat)

@@ -1,6 +1,8 @@
 """The options that all benchmarks share, and their samples: a folder of planes, or synthetic ones."""
 
 import argparse
+import os
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -37,9 +39,11 @@ def find_folder(options: argparse.Namespace, scratch: Path) -> Path:
 
 
 def repeat_files(folder: Path, target: Path, *, times: int) -> Path:
-    """Link the planes of a folder under several names each."""
+    """Copy the planes of a folder, and give each several names."""
     target.mkdir()
     for path in folder.glob("*.png"):
-        for number in range(times):
-            (target / f"{number}-{path.name}").symlink_to(path.resolve())
+        first = target / f"0-{path.name}"
+        shutil.copyfile(path, first)
+        for number in range(1, times):
+            os.link(first, target / f"{number}-{path.name}")  # symbolic links would take longer to read than files
     return target

@@ -41,7 +41,7 @@ def test_the_end_to_end_benchmark_prints_every_step(kaggle: Path) -> None:
 @pytest.mark.slow
 def test_the_conversion_benchmark_prints_every_codec_and_alternative(kaggle: Path) -> None:
     assert list_rows(run("convert", kaggle / "test", "--rounds", 1)) == [
-        *("decode imagecodecs", "decode OpenCV", "decode Pillow", "decode imageio"),
+        *("decode hpa", "decode imagecodecs", "decode OpenCV", "decode Pillow", "decode imageio"),
         *("limit lz4hc", "convert lz4hc", "limit lz4", "convert lz4"),
         *("limit zstd", "convert zstd", "limit raw", "convert raw"),
         *("TensorStore", "zarr loop", "dask_image"),

@@ -5,6 +5,7 @@ asks for it once it is told of that much work, or has done that much by other me
 disk, where numba finds a folder that it may write to.
 """
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -160,18 +161,26 @@ def compile_filters() -> Undo | None:
 
 def _compile(*, is_kept: bool) -> Undo | None:
     import numba
-    from llvmlite import binding
 
     if numba.config.DISABLE_JIT:  # the user's NUMBA_DISABLE_JIT
         return None
 
-    # Its name becomes that of a file. Machines that share a folder must not: numba chooses names by counting what is
+    # Its name becomes that of a file. Machines that share a folder must not share that file: numba numbers what is
     # there, and two that do so at the same time could each get what the other compiled, for another processor.
-    machine = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
-    undo_filters.__qualname__ = f"undo_filters_{hashlib.sha256(machine.encode()).hexdigest()[:12]}"
+    undo_filters.__qualname__ = f"undo_filters_{_digest_processor()}"
     signature = "boolean(uint8[:, ::1], uint8[:, ::1], intp)"
     undo: Any = numba.njit(signature, nogil=True, cache=is_kept)(undo_filters)
     return undo
+
+
+def _digest_processor() -> str:
+    """Return some letters that differ for processors with other instructions."""
+    from llvmlite import binding
+
+    name = binding.get_host_cpu_name()
+    with contextlib.suppress(RuntimeError):  # some systems do not tell
+        name += binding.get_host_cpu_features().flatten()
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def _is_right(undo: Undo) -> bool:
