@@ -111,7 +111,8 @@ def feed(
         min_last=min_last,
         strata=strata,
     )
-    return _generate(reader, sampler, epochs=epochs, resume_at=resume_at, draw=draw)
+    batches = _generate(reader, sampler, epochs=epochs, resume_at=resume_at, draw=draw)
+    return put_ahead(batches) if list_gpus() else batches
 
 
 def _generate(
@@ -133,6 +134,26 @@ def _generate(
         yield images if labels is None else (images, labels)
         step += 1
         del batch, images, labels
+
+
+def put_ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """Copy each batch of arrays to JAX's device while the one before it is used.
+
+    An error is raised when the batches before it have been yielded.
+    """
+    import jax
+
+    ahead: list[Any] = []
+    error: Exception | None = None
+    while error is None:
+        try:
+            ahead.append(jax.device_put(next(batches)))  # returns at once
+        except Exception as caught:  # the end, too
+            error = caught
+        if len(ahead) > 1 or (error is not None and ahead):
+            yield ahead.pop(0)
+    if not isinstance(error, StopIteration):
+        raise error
 
 
 def reraise_reader_errors(reader: BatchReader) -> AbstractContextManager[BatchReader]:

@@ -31,7 +31,7 @@ class StepReport:
     """Images per second if each step has the same batch, which stays on the device: the upper limit."""
 
     from_store_rate: float
-    """Images per second with batches from the store."""
+    """Images per second with batches from the store. On JAX, each is copied to a GPU while the one before is used."""
 
     wait_fraction: float
     """Fraction of the time, with batches from the store, spent waiting for a batch."""

@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hpa_data.errors import InputError
 from hpa_data.store.store import Store
+from hpa_model.backend import put_ahead
 from hpa_model.predict import predict_submission
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.out_of_fold import read_out_of_fold
@@ -160,6 +163,30 @@ def test_a_run_is_trained_on_jax_and_predicted_with_on_tensorflow(model: str, st
     assert read_run(tmp_path / "run").versions["backend"] == "jax"
     assert np.isfinite(read_out_of_fold(tmp_path / "run").probs).all()
     assert predict_submission(tmp_path / "run", store.path, tmp_path / "a.csv").n_rows == 3
+
+
+def test_batches_are_on_the_device_one_ahead_and_an_error_waits_for_those_before_it() -> None:
+    jax = pytest.importorskip("jax")
+    made: list[int] = []
+
+    def make() -> Iterator[Any]:
+        for number in range(3):
+            made.append(number)
+            yield (np.full((2, 3), number, np.uint8), np.full(4, number)), np.zeros((2, 1), np.float32)
+        raise InputError("A fault.")
+
+    batches = put_ahead(make())
+    assert made == []
+    for number in range(3):
+        (images, drawn), labels = next(batches)
+        assert made == list(range(min(number + 2, 3)))
+        assert all(isinstance(array, jax.Array) for array in (images, drawn, labels))
+        assert (np.asarray(images) == number).all()
+        assert (np.asarray(drawn) == number).all()
+    with pytest.raises(InputError, match=r"A fault\."):
+        next(batches)
+    assert [batch.shape for batch in put_ahead(np.zeros((1, size)) for size in (3, 2))] == [(1, 3), (1, 2)]
+    assert list(put_ahead(iter([]))) == []
 
 
 @pytest.mark.slow  # test_devices.py compares losses and gradients
