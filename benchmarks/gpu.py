@@ -92,7 +92,7 @@ def _format_rate(rate: float | None) -> str:
 
 def run_hpa(words: str) -> tuple[str, float]:
     """Run a command of `hpa`; return what it prints and its seconds, RuntimeError with its last lines if it fails."""
-    print(f"hpa {words}", flush=True)
+    print(f"hpa {words}", file=sys.stderr, flush=True)
     started = time.perf_counter()
     command = [sys.executable, "-m", "cli", *shlex.split(words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
