@@ -8,7 +8,9 @@ after the latency, and sends at the rate. Rows are processes of their own, and t
 driver for Zarr and obstore have 256 requests in flight, in as many batches as that takes. The limit is the smaller of
 the rate and decoding alone, without a server; the server takes its share of the machine. *At once*: the most requests
 that the server saw at once. *Peak* is the memory of a row while batches are read, and *growth* what it holds then and
-did not before the first batch. At the end, the seconds that opening the store, and `hpa stats`, take.
+did not before the first batch. What a row has read ahead before its turn is not counted: 512 samples. At the end, the
+seconds that opening the store, and `hpa stats`, take. ``hpa-disk`` reads from a cache on a disk that a first epoch has
+filled, ``hpa-local`` the store itself: neither has to do with the rate.
 """
 
 import argparse
@@ -45,6 +47,8 @@ ENVIRONMENT = {
 }
 MODULES = {"hpa-tf.data": "tensorflow", "obstore": "obstore"}
 MIB = 2**20
+# Within the folder that is served; for S3, its first folder is a bucket.
+STORE = Path("bench-bucket", "a.zarr")
 
 
 @dataclass
@@ -81,10 +85,10 @@ def ask_server(origin: str) -> dict[str, int]:
     return found
 
 
-def measure_rows(url: str, origin: str, options: argparse.Namespace) -> dict[str, Result]:
+def measure_rows(url: str, origin: str, store: Path, options: argparse.Namespace) -> dict[str, Result]:
     """Time each row in each round."""
     workers = {
-        name: Worker("benchmarks.remote_worker", name, url, options.batch_size, options.in_flight)
+        name: Worker("benchmarks.remote_worker", name, url, store, options.batch_size, options.in_flight)
         for name in options.rows
         if importlib.util.find_spec(MODULES.get(name, "numpy")) is not None
     }
@@ -145,7 +149,7 @@ def prepare(scratch: Path, options: argparse.Namespace) -> Path:
     folder = find_folder(options, scratch)
     if options.repeat > 1:
         folder = repeat_files(folder, scratch / "repeated", times=options.repeat)
-    convert_files(plan_conversion(folder, scratch / "served" / "bench-bucket" / "a.zarr", codec=options.codec))
+    convert_files(plan_conversion(folder, scratch / "served" / STORE, codec=options.codec))
     return scratch / "served"
 
 
@@ -165,7 +169,7 @@ def main() -> None:
     os.environ.update(ENVIRONMENT)
     with tempfile.TemporaryDirectory() as name:
         served = prepare(Path(name), options)
-        decode, line = measure_limits(served / "bench-bucket" / "a.zarr", options)
+        decode, line = measure_limits(served / STORE, options)
         limit = min(decode, line)
         print(f"decode alone {decode:,.0f} samples/s, the rate {line:,.0f}: limit {limit:,.0f}", flush=True)
         print("| by | ms | row | samples/s | of the limit | CPU ms a sample | at once | peak MiB | growth MiB |")
@@ -173,7 +177,7 @@ def main() -> None:
         for kind in options.kinds:
             for latency_ms in options.latencies:
                 with serve(served, kind, latency_ms=latency_ms, rate_mb=options.rate_mb) as (url, origin):
-                    for row, result in measure_rows(url, origin, options).items():
+                    for row, result in measure_rows(url, origin, served / STORE, options).items():
                         print(f"| {kind} | {latency_ms:g} | {row} | {describe(result, limit)} |", flush=True)
                     print(f"{kind}, {latency_ms:g} ms: {time_commands(url, origin)}", file=sys.stderr, flush=True)
 

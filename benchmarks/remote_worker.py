@@ -1,14 +1,15 @@
 """A way to read batches at a URL, in a process of its own, for `remote`.
 
-    python -m benchmarks.remote_worker ROW URL BATCH_SIZE IN_FLIGHT
+    python -m benchmarks.remote_worker ROW URL STORE BATCH_SIZE IN_FLIGHT
 
-The rows are in `ROWS`. Each iterates over random batches without end.
+The rows are in `ROWS`. Each iterates over random batches without end. STORE is the folder that is served under the URL.
 """
 
 import asyncio
 import itertools
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -28,6 +29,7 @@ from benchmarks.processes import Answer, serve
 from hpa_data.format.codecs import decode_chunk, decode_index
 from hpa_data.format.layout import find_shard
 from hpa_data.reader.batches import iter_batches
+from hpa_data.reader.disk_cache import DiskCache, set_disk_cache
 from hpa_data.reader.kvstore import make_concurrency, make_kvstore
 from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.store import open_store
@@ -41,6 +43,16 @@ def read_numpy(url: str, batch_size: int, _: int) -> Iterator[Images]:
     with open_store(url).reader() as reader:
         for batch in iter_batches(reader, BatchSampler(np.arange(len(reader)), batch_size)):
             yield batch.images
+
+
+def read_disk(url: str, batch_size: int, _: int) -> Iterator[Images]:
+    """Read with our reader, through a cache on a disk that a first epoch has filled."""
+    with tempfile.TemporaryDirectory() as folder:
+        set_disk_cache(DiskCache(Path(folder)))
+        with open_store(url).reader() as reader:
+            for _batch in iter_batches(reader, BatchSampler(np.arange(len(reader)), batch_size), epochs=1):
+                pass
+        yield from read_numpy(url, batch_size, 0)
 
 
 def read_tf_data(url: str, batch_size: int, _: int) -> Iterator[Images]:
@@ -145,6 +157,8 @@ ROWS: dict[str, Callable[[str, int, int], Iterator[Images]]] = {
     "hpa-tf.data": read_tf_data,
     "TensorStore": read_tensorstore,
     "obstore": read_obstore,
+    "hpa-disk": read_disk,
+    "hpa-local": read_numpy,
 }
 
 
@@ -159,6 +173,7 @@ class Row:
 
     def __init__(self, name: str, url: str, batch_size: int, in_flight: int) -> None:
         self._open = partial(ROWS[name], url, batch_size, in_flight)
+        self._n_untimed = 2 * in_flight
         self._batches: Iterator[Images] | None = None
         self._bytes_before = 0
 
@@ -170,6 +185,9 @@ class Row:
             self._batches = self._open()
             next(self._batches)
         first_s = time.perf_counter() - began
+        n_left = self._n_untimed  # what came while other rows had their turn
+        while n_left > 0:
+            n_left -= len(next(self._batches))
         Path("/proc/self/clear_refs").write_text("5")  # reset the peak memory
         n_samples, began, before = 0, time.perf_counter(), os.times()
         while time.perf_counter() - began < float(seconds):
@@ -186,8 +204,8 @@ class Row:
 
 def main() -> None:
     """Serve the commands."""
-    name, url, batch_size, in_flight = sys.argv[1:]
-    row = Row(name, url, int(batch_size), int(in_flight))
+    name, url, store, batch_size, in_flight = sys.argv[1:]
+    row = Row(name, store if name == "hpa-local" else url, int(batch_size), int(in_flight))
     serve({"time": row.time})
 
 

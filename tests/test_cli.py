@@ -65,6 +65,8 @@ def test_version_is_printed() -> None:
         ("train a --precision half --out run", "'half' is not one of 'float32', 'mixed_bfloat16', 'mixed_float16'"),
         ("finetune a --loss l2", "'l2' is not one of 'bce', 'f1', 'focal'"),
         ("train a --out run --cache disk", "'disk' is not one of 'none', 'ram'"),
+        ("train a --out run --cache disk:", "'disk:' is not one of 'none', 'ram', 'disk:PATH'"),
+        ("bench io a --cache ram", "'ram' is not one of 'none', 'disk:PATH'"),
     ],
 )
 def test_a_mistyped_command_line_gets_the_usage_a_hint_and_status_2(words: str, message: str, hpa: Hpa) -> None:

@@ -1,4 +1,5 @@
 from . import augment as augment
+from . import cache as cache
 from . import console as console
 from . import convert as convert
 from . import datasets as datasets

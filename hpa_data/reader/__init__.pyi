@@ -1,9 +1,11 @@
 from . import ahead as ahead
 from . import batches as batches
 from . import cache as cache
+from . import cache_folder as cache_folder
 from . import chunks as chunks
 from . import connections as connections
 from . import decoding as decoding
+from . import disk_cache as disk_cache
 from . import engine as engine
 from . import failures as failures
 from . import gate as gate

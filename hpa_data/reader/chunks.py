@@ -17,6 +17,7 @@ import numpy.typing as npt
 from hpa_data.format.codecs import decode_index
 from hpa_data.format.layout import find_shard
 from hpa_data.reader.connections import MAX_IN_FLIGHT, MISSING
+from hpa_data.reader.disk_cache import get_disk_cache
 from hpa_data.reader.engine import ReaderSpec, SampleRows
 from hpa_data.reader.failures import CONVERT, ReadFailure, Refused, describe_excess
 from hpa_data.reader.ranges import Range, Ranges
@@ -81,6 +82,8 @@ class Chunks:
         self.sources = [Ranges(str(part.images)) for part in parts]
         for source, part in zip(self.sources, parts, strict=True):
             source.server.allow("c", part.layout.max_shard_bytes)
+        cache = get_disk_cache()
+        self._caches = [None if cache is None else cache.open_part(part) for part in parts]
         self._parts = tuple(parts)
         self._rows = SampleRows(parts)
         self._find_rate = find_rate
@@ -91,6 +94,27 @@ class Chunks:
         # By part and shard: the range of bytes of each chunk, int64 (S, 2), or what waits for it.
         self._indexes: dict[tuple[int, int], npt.NDArray[np.int64] | list[tuple[Chunk, bool]]] = {}
         self._limit, self._n_overloads = float(MAX_IN_FLIGHT), 0
+
+    def find(self, sample: int) -> npt.NDArray[np.uint8] | None:
+        """Return a view of the chunk of a sample in the cache on the disk; None if it is not there."""
+        number, shard, place = self._place(sample)
+        cache, index = self._caches[number], self._indexes.get((number, shard))
+        if cache is None or not isinstance(index, np.ndarray):
+            return None
+        return cache.find(shard * self._parts[number].layout.shard_samples + place, *index[place].tolist())
+
+    def keep(self, sample: int, chunk: npt.NDArray[np.uint8]) -> None:
+        """Write the chunk of a sample, which was fetched and decoded, to the cache on the disk."""
+        number, shard, place = self._place(sample)
+        cache, index = self._caches[number], self._indexes.get((number, shard))
+        if cache is not None and isinstance(index, np.ndarray):
+            cache.keep(shard * self._parts[number].layout.shard_samples + place, int(index[place, 0]), chunk)
+
+    def forget(self, sample: int) -> bool:
+        """Forget the chunk of a sample in the cache on the disk; return whether it was there."""
+        number, shard, place = self._place(sample)
+        cache = self._caches[number]
+        return cache is not None and cache.forget(shard * self._parts[number].layout.shard_samples + place)
 
     def fetch(self, sample: int) -> Range:
         """Fetch the chunk of a sample, before all that is fetched ahead; raises as `Ranges.start`, when waited for."""
@@ -126,7 +150,10 @@ class Chunks:
         self._fill()
 
     def close(self) -> None:
-        """Forget all that was fetched ahead, and fetch nothing more."""
+        """Forget all that was fetched ahead, and fetch nothing more ahead."""
+        for cache in self._caches:
+            if cache is not None:
+                cache.close()
         with self._lock:
             for ahead in list(self._aheads):
                 self._forget(ahead)
@@ -155,7 +182,7 @@ class Chunks:
                     if ahead.n_bytes + n_bytes > AHEAD_BYTES:
                         break
                     sample = ahead.coming.popleft()
-                    if sample not in self._chunks:
+                    if sample not in self._chunks and self.find(sample) is None:
                         self._chunks[sample] = chunk = Chunk(sample, n_bytes, ahead)
                         ahead.n_bytes += n_bytes
                         self._n_in_flight += 1
@@ -209,6 +236,9 @@ class Chunks:
             try:
                 found = decode_index(read.result(), n_bytes=layout.task_bytes, shard_samples=layout.shard_samples)
                 index = found.astype(np.int64)
+                cache = self._caches[number]
+                if cache is not None:
+                    cache.open_shard(shard, read.result())
             except ValueError as reason:
                 what = f"{find_shard('', shard)}: {reason}"
                 error = Refused(ReadFailure(what=what, remedy=CONVERT, kind="final"))
@@ -231,6 +261,10 @@ class Chunks:
             failure = MISSING if stop == first else describe_excess(f"an index with {stop - first} bytes", most)
             self._finish(chunk, None, Refused(failure))
             return
+        cached = self.find(chunk.sample)
+        if cached is not None:
+            self._finish(chunk, cached, None, is_cached=True)
+            return
         with self._lock:
             if chunk.ahead is not None:
                 chunk.ahead.n_bytes += stop - first - chunk.n_bytes
@@ -243,13 +277,20 @@ class Chunks:
         error = read.exception()
         self._finish(chunk, read.result() if error is None else None, error)
 
-    def _finish(self, chunk: Chunk, content: npt.NDArray[np.uint8] | None, error: BaseException | None) -> None:
+    def _finish(
+        self,
+        chunk: Chunk,
+        content: npt.NDArray[np.uint8] | None,
+        error: BaseException | None,
+        *,
+        is_cached: bool = False,
+    ) -> None:
         """Hand a chunk out to those who want it, or keep it until it is wanted; what failed is read when wanted."""
         with self._lock:
             self._n_in_flight -= 1
             self._limit = min(MAX_IN_FLIGHT, self._limit + 1 / self._limit)
             chunk.content = content
-            if chunk.wanted or content is None:
+            if chunk.wanted or content is None or is_cached:
                 self._remove(chunk)
         for wanted in chunk.wanted:
             if content is None:

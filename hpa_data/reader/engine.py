@@ -49,6 +49,9 @@ class ReaderSpec:
 
     dataset: Dataset
 
+    fingerprint: str
+    """Of what the part was created with."""
+
     copies: Provenance | None = None
     """The parents of the samples, if they are augmented copies."""
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.reader.chunks import Chunks, ChunksAhead
 from hpa_data.reader.decoding import SampleDecoder
-from hpa_data.reader.engine import ChannelPicker, ReaderSpec, SampleRows, Verify
+from hpa_data.reader.engine import ChannelPicker, Job, ReaderSpec, SampleRows, Verify
 from hpa_data.reader.ranges import Range
 from hpa_data.reader.remote import Server
 from hpa_data.system.threads import ThreadTeam
@@ -21,6 +21,9 @@ from hpa_data.system.threads import ThreadTeam
 NEWEST = 0.05
 
 Decoded = Future[None]
+# A sample, and the image to decode it into, uint8 (Y, X, C); and the same with its chunk, uint8 (n_bytes,).
+Out = tuple[int, npt.NDArray[np.uint8]]
+Cached = tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 class RangeImages:
@@ -47,7 +50,7 @@ class RangeImages:
 
     def read_async(
         self, samples: npt.NDArray[np.int64], batch: npt.NDArray[np.uint8], positions: npt.NDArray[np.int64]
-    ) -> Sequence["_PartRead"]:
+    ) -> Sequence[Job]:
         """Start to read `samples`, int64 (M,), into `batch[positions]`."""
         if self._process != os.getpid():
             raise InputError(
@@ -55,13 +58,39 @@ class RangeImages:
                 "in each worker."
             )
         numbers, _ = self._rows.locate(samples)
-        jobs = []
+        jobs: list[Job] = []
         for number in np.unique(numbers).tolist():
             chosen = numbers == number
             pairs = zip(samples[chosen].tolist(), positions[chosen].tolist(), strict=True)
-            outs = [(sample, batch[position]) for sample, position in pairs]
-            jobs.append(_PartRead(self, outs, self._parts[number], self._chunks.sources[number].server))
+            outs, cached = [], []
+            for sample, position in pairs:
+                chunk = self._chunks.find(sample)
+                if chunk is None:
+                    outs.append((sample, batch[position]))
+                else:
+                    cached.append((sample, batch[position], chunk))
+            if outs:
+                jobs.append(self.read_part(number, outs))
+            if cached:
+                jobs.append(_CachedRead(self, number, cached))
         return jobs
+
+    def read_part(self, number: int, outs: Sequence[Out]) -> "_PartRead":
+        """Start to fetch samples of a part, and to decode each into its image."""
+        return _PartRead(self, outs, self._parts[number], self._chunks.sources[number].server)
+
+    def decode_cached(self, cached: Sequence[Cached], damaged: list[Out]) -> Job:
+        """Start to decode samples whose chunks are in the cache on the disk; list those that are damaged there."""
+
+        def decode(item: int) -> None:
+            sample, out, chunk = cached[item]
+            try:
+                self._decoder.decode(sample, chunk, out)
+            except InputError:
+                self._chunks.forget(sample)
+                damaged.append((sample, out))
+
+        return self._threads.start(decode, len(cached))
 
     def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
         """Read one sample into `out`."""
@@ -96,8 +125,12 @@ class RangeImages:
                 try:
                     self._decoder.decode(sample, chunk, out)
                 except Exception as error:  # raised where it is waited for
-                    decoded.set_exception(error)
+                    if self._chunks.forget(sample):
+                        self.start(sample, out).add_done_callback(partial(_copy_result, decoded))
+                    else:
+                        decoded.set_exception(error)
                     return
+                self._chunks.keep(sample, chunk)
                 self._decode_s += (NEWEST if self._decode_s else 1.0) * (time.thread_time() - began_s - self._decode_s)
                 decoded.set_result(None)
 
@@ -114,13 +147,34 @@ class RangeImages:
         return self._n_threads / self._decode_s if self._decode_s else 0.0
 
 
+def _copy_result(to: Decoded, done: Decoded) -> None:
+    error = done.exception()
+    to.set_result(None) if error is None else to.set_exception(error)
+
+
+class _CachedRead:
+    """Samples of one part that are being decoded from the cache on the disk."""
+
+    def __init__(self, engine: RangeImages, number: int, cached: Sequence[Cached]) -> None:
+        self._engine = engine
+        self._number = number
+        self._damaged: list[Out] = []
+        self._job = engine.decode_cached(cached, self._damaged)
+
+    def result(self) -> None:
+        """Wait until the samples are decoded; those that were damaged are fetched. InputError if they cannot be."""
+        self._job.result()
+        if self._damaged:
+            self._engine.read_part(self._number, self._damaged).result()
+
+
 class _PartRead:
     """Samples of one part that are being read."""
 
     def __init__(
         self,
         engine: RangeImages,
-        outs: Sequence[tuple[int, npt.NDArray[np.uint8]]],
+        outs: Sequence[Out],
         part: ReaderSpec,
         server: Server,
     ) -> None:

@@ -1,5 +1,6 @@
 """The reader of a store: random batches from one or several parts, by whichever engine fits them."""
 
+import logging
 import os
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from hpa_data.dataset import FAILED, is_readable
 from hpa_data.errors import InputError
 from hpa_data.reader.ahead import Ahead
 from hpa_data.reader.cache import Cache
+from hpa_data.reader.disk_cache import get_disk_cache
 from hpa_data.reader.engine import Engine, Job, ReaderSpec, Verify, make_picker
 from hpa_data.reader.mmap_engine import MappedShards
 from hpa_data.reader.ranges_engine import RangeImages
@@ -314,6 +316,13 @@ def _open_engine(parts: Sequence[ReaderSpec], threads: int, channels: Sequence[s
             return MappedShards(parts, threads=threads, picker=picker, verify=verify)
         if not any(isinstance(part.images, Path) for part in parts):
             return RangeImages(parts, threads=threads, picker=picker, verify=verify)
+    cache = get_disk_cache()
+    if cache is not None:
+        logging.getLogger(__name__).warning(
+            "The cache in %s is not used: the images of %s were chunked or encoded differently, or are in a folder.",
+            cache.folder,
+            ", ".join(part.name for part in parts),
+        )
     return TensorStoreImages(parts, threads=threads, picker=picker, verify=verify)
 
 

@@ -186,6 +186,7 @@ class Part:
             status=self.read_status(),
             checksums=self.read_checksums(),
             dataset=self.manifest.dataset,
+            fingerprint=self.manifest.fingerprint,
             copies=self.copies,
         )
 

@@ -13,6 +13,7 @@ import typer
 import typer.core
 
 from hpa_data.commands.augment import augment
+from hpa_data.commands.cache import cache
 from hpa_data.commands.convert import convert
 from hpa_data.commands.datasets import datasets
 from hpa_data.commands.endings import CLOSED, STOPPED, end
@@ -47,6 +48,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "stats": stats,
         "augment": augment,
         "folds": folds,
+        "cache": cache,
     },
     "Training": {
         "models": models,

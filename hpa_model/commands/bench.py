@@ -9,6 +9,7 @@ import typer
 from hpa_data.commands.console import progress, quiet, show
 from hpa_data.commands.options import DEFAULT_PARTS, STORE, Json, RetryMinutes, Threads
 from hpa_data.reader.limits import RETRY_MINUTES
+from hpa_model.commands.options import CacheGib, DiskCacheKind, check_cache
 from hpa_model.config import Precision, TrainConfig, parse_image_size
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Parts = Annotated[list[str], typer.Option("--part", metavar="NAME", help="A part
 
 
 def bench_io(
+    ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + ".")],
     parts: Parts = DEFAULT_PARTS,
     images: Annotated[
@@ -29,6 +31,8 @@ def bench_io(
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Samples per batch.")] = DEFAULTS.batch_size,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each measurement is repeated.")] = 3,
     threads: Threads = None,
+    cache: DiskCacheKind = "none",
+    cache_gib: CacheGib = None,
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
@@ -41,6 +45,7 @@ def bench_io(
     with quiet():
         from hpa_model.bench.io import measure_io
 
+    check_cache(ctx, cache, cache_gib, store, allows_ram=False)
     opened = open_store(store)
     with quiet(), progress("rounds") as shown:
         shown.start(rounds + 1)

@@ -1,7 +1,8 @@
 """Options that several commands of networks have."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -19,12 +20,38 @@ if TYPE_CHECKING:
 RESOURCES = "Memory and checkpoints"
 SETTINGS = "Settings of the recipe"
 
+DISK = "disk:"
+
+
+def _check_kind(kind: str, known: tuple[str, ...]) -> str:
+    """Refuse a kind of cache that there is not."""
+    if kind in known or (kind.startswith(DISK) and kind != DISK):
+        return kind
+    raise typer.BadParameter(f"{kind!r} is not one of {', '.join(map(repr, (*known, f'{DISK}PATH')))}.")
+
+
 CacheKind = Annotated[
-    Literal["none", "ram"], typer.Option(rich_help_panel=RESOURCES, help="Keep decoded samples in memory, or not.")
+    str,
+    typer.Option(
+        metavar="none|ram|disk:PATH",
+        callback=lambda kind: _check_kind(kind, ("none", "ram")),
+        rich_help_panel=RESOURCES,
+        help="Keep decoded samples in memory (ram), or those of a store at a URL, as they are there, in a folder.",
+    ),
+]
+DiskCacheKind = Annotated[
+    str,
+    typer.Option(
+        metavar="none|disk:PATH",
+        callback=lambda kind: _check_kind(kind, ("none",)),
+        help="Keep samples of a store at a URL, as they are there, in a folder.",
+    ),
 ]
 CacheGib = Annotated[
     float | None,
-    typer.Option(rich_help_panel=RESOURCES, help="Size of the cache in GiB. By default half of the free memory."),
+    typer.Option(
+        rich_help_panel=RESOURCES, help="Size of the cache in GiB. By default half of the free memory, or of the disk."
+    ),
 ]
 CheckpointMinutes = Annotated[
     float,
@@ -98,11 +125,42 @@ def import_module(model: str | None) -> None:
         import_build(model)
 
 
-def check_cache(ctx: typer.Context, kind: str, gib: float | None) -> None:
-    """Refuse a size without a cache, or one that is none: InputError."""
-    refuse_unused(ctx, "cache_gib", when=kind == "none", reason="without --cache ram")
+def check_cache(ctx: typer.Context, kind: str, gib: float | None, store: str, *, allows_ram: bool = True) -> None:
+    """Open a cache on a disk, for the stores that this command reads.
+
+    Parameters
+    ----------
+    ctx : Context
+        Of the command.
+    kind : str
+        Value of `--cache`.
+    gib : float or None
+    store : str
+        Where it is.
+    allows_ram : bool
+
+    Raises
+    ------
+    InputError
+        If a size is given without a cache, or is none, or if a cache on a disk has no use.
+    """
+    reason = f"without --cache {'ram' if allows_ram else 'disk:PATH'}"
+    refuse_unused(ctx, "cache_gib", when=kind == "none", reason=reason)
     if gib is not None and not 0 < gib < 2**20:
         raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
+    if kind.startswith(DISK):
+        from hpa_data.reader.disk_cache import DiskCache, set_disk_cache
+        from hpa_data.reader.kvstore import is_url
+
+        if not is_url(store):
+            raise InputError(
+                f"cache must be none{' or ram' * allows_ram} with a store in a folder: one on a disk is for those "
+                f"at URLs. Received: --cache {kind} for {store}. Leave it out."
+            )
+        cache = DiskCache(Path(kind.removeprefix(DISK)).expanduser(), None if gib is None else int(gib * 2**30))
+        set_disk_cache(cache)
+        sizes = f"{cache.n_bytes / 2**30:.1f} of at most {cache.max_bytes / 2**30:.1f} GiB"
+        print(f"Cache on disk: {cache.folder}, {sizes}", file=sys.stderr)
 
 
 def choose_logs(logs: list[str] | None, tensorboard: bool) -> tuple[Log, ...]:
@@ -115,7 +173,7 @@ def choose_cache(store: "Store", config: TrainConfig, kind: str, gib: float | No
     """Decide how many bytes of decoded samples may be kept, and report how many samples that is."""
     from hpa_data.reader.cache import choose_cache_bytes
 
-    if kind == "none":
+    if kind != "ram":
         return 0
     layouts = [store.part(name).layout for name in config.parts]
     height, width, n_channels = layouts[0].image_shape

@@ -11,7 +11,7 @@ from hpa_data.commands.expand import expand_options
 from hpa_data.commands.import_options import ReadingOptions
 from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict, refuse_unused
 from hpa_data.reader.limits import RETRY_MINUTES
-from hpa_model.commands.options import Module, import_module
+from hpa_model.commands.options import CacheGib, DiskCacheKind, Module, check_cache, import_module
 
 if TYPE_CHECKING:
     from hpa_model.predict import Prediction, Reading
@@ -69,6 +69,8 @@ def predict(
         bool, typer.Option("--tta", help="Test-time augmentation: average over flips and rotations of each image.")
     ] = False,
     model: Module = None,
+    cache: DiskCacheKind = "none",
+    cache_gib: CacheGib = None,
     strict: Strict = False,
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
@@ -82,6 +84,7 @@ def predict(
 
         import_module(model)
 
+    check_cache(ctx, cache, cache_gib, source, allows_ram=False)
     is_files = Path(source).exists() and not is_store(source)
     refuse_unused(ctx, "parts", when=is_files, reason="with a folder of image files or an archive")
     refuse_unused(ctx, "like", *files.given, when=is_store(source), reason="with a store")

@@ -100,7 +100,7 @@ def pretrain(
     from hpa_data.store.store import open_store
     from hpa_model.config.library import find_recipe
 
-    check_cache(ctx, cache, cache_gib)
+    check_cache(ctx, cache, cache_gib, store)
     _refuse_unused_settings(setting or [])
     recipe = None if recipe is None else find_recipe(recipe)
     config = read_settings(ctx, recipe, setting or [])

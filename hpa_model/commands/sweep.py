@@ -143,7 +143,7 @@ def sweep(
         raise InputError(
             f"STORE must be a store. Received: {store}, the folder of a search. Pass the store, with --out {store}."
         )
-    check_cache(ctx, cache, cache_gib)
+    check_cache(ctx, cache, cache_gib, store)
     with quiet():
         from hpa_model.backend import describe_device
 

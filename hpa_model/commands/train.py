@@ -159,7 +159,7 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     from hpa_data.store.store import open_store
     from hpa_model.config import find_recipe
 
-    check_cache(ctx, cache, cache_gib)
+    check_cache(ctx, cache, cache_gib, store)
     recipe = None if recipe is None else find_recipe(recipe)
     config = read_settings(ctx, recipe, setting or [])
     refuse_unused_settings(ctx, config, recipe, setting or [], weights=weights)
@@ -245,8 +245,8 @@ def finetune(
     from hpa_model.evaluation.scores import score_run
     from hpa_model.runs.folder import read_run
 
-    check_cache(ctx, cache, cache_gib)
     description = read_run(run)
+    check_cache(ctx, cache, cache_gib, store or str(description.store))
     try:
         opened = open_store(store or description.store)
     except InputError as error:
