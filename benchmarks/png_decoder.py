@@ -134,8 +134,8 @@ def main() -> None:
     for codec in options.codecs:
         print(describe_ratios(rates, codec))
     compiled, loaded = measure_start()
-    # Seconds of a processor that it saves on a sample.
-    saved = options.threads / rates["decode, libpng"] - options.threads / rates["decode, compiled"]
+    cpu_s = {row.name: row.cpu_s / 1000 for row in rows}
+    saved = cpu_s["decode, libpng"] - cpu_s["decode, compiled"]
     print(
         f"start: {compiled:.2f} s to compile, {loaded:.2f} s to load, which {compiled / saved:.0f} and "
         f"{loaded / saved:.0f} samples of a thread make up for"

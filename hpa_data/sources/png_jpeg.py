@@ -32,6 +32,10 @@ _PALETTE, _GRAY_TYPES = 3, {0, 4}
 # What imagecodecs logs about every interlaced PNG, and which is no fault of the file.
 logging.getLogger("imagecodecs").addFilter(lambda record: "Interlace handling" not in record.getMessage())
 
+# One for each PNG with damaged pixels: imagecodecs 2026.3.6 gives a reference to None away there. Python 3.11 ends once
+# the last one is gone, which ten thousand files suffice for.
+_NONES: list[None] = []
+
 # Rows whose values are compared at once: numbers of 64 bits, five for each.
 _ROWS_CHECKED = 64
 
@@ -50,7 +54,7 @@ def open_png(content: bytes, file: str, format_name: str, options: ImportOptions
     undo = FILTERS.find(n_bytes)
     array = None if undo is None else decode_plain(plain, undo)
     if array is None:
-        array = imagecodecs.png_decode(plain)
+        array = _decode_by_libpng(plain)
     if options.rules == 1:
         return from_array(array, file, format_name)
     array = turn_upright(array, read_exif_orientation(extras.get(b"eXIf", b"")))
@@ -58,6 +62,14 @@ def open_png(content: bytes, file: str, format_name: str, options: ImportOptions
     if n_bits is None or _is_scaled_up(array, n_bits):
         return from_array(array, file, format_name)
     return from_array(array, file, format_name, max_value=2**n_bits - 1, declared=f"sBIT={n_bits}")
+
+
+def _decode_by_libpng(content: bytes) -> Pixels:
+    try:
+        return imagecodecs.png_decode(content)
+    except imagecodecs.PngError:
+        _NONES.append(None)
+        raise
 
 
 def _read_png_chunks(content: bytes) -> tuple[bytes, dict[bytes, bytes]]:

@@ -1,4 +1,5 @@
 import io
+import sys
 import zlib
 
 import imagecodecs
@@ -170,3 +171,14 @@ def test_a_jpeg_ls_file_is_called_what_it_is() -> None:
     content = write_jpeg(GRAY)
     with pytest.raises(InputError, match="it is a JPEG-LS file.*Save it as PNG"):
         open_image(b"\xff\xd8\xff\xf7" + content[4:], "a.jpg")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="None cannot be lost there")
+def test_damaged_files_cost_no_references_to_none() -> None:
+    content = bytearray(write_png(GRAY))
+    content[len(content) // 2] ^= 1
+    before = sys.getrefcount(None)
+    for _ in range(300):
+        with pytest.raises(InputError):
+            open_image(bytes(content), "a.png")
+    assert sys.getrefcount(None) > before - 100
