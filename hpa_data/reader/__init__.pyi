@@ -5,6 +5,7 @@ from . import cache_folder as cache_folder
 from . import chunks as chunks
 from . import connections as connections
 from . import decoding as decoding
+from . import disk_ahead as disk_ahead
 from . import disk_cache as disk_cache
 from . import engine as engine
 from . import failures as failures

@@ -1,7 +1,6 @@
-"""The engine that maps local shards into memory: it decodes each sample straight into the batch, without a copy."""
+"""The engine that maps local shards into memory: it decodes each sample from there into the batch."""
 
 import resource
-import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,10 +8,11 @@ import numpy.typing as npt
 
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
-from hpa_data.format.codecs import decode_chunk, decode_shard_index
+from hpa_data.format.codecs import decode_shard_index
 from hpa_data.format.layout import find_shard
-from hpa_data.format.statistics import compute_checksum
-from hpa_data.reader.engine import ChannelPicker, ReaderSpec, SampleRows, Verify, make_damage_error
+from hpa_data.reader.decoding import SampleDecoder
+from hpa_data.reader.disk_ahead import DiskAhead
+from hpa_data.reader.engine import ChannelPicker, ReaderSpec, Verify
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.mapping import MappedFile
 from hpa_data.system.os_errors import count_open_files
@@ -35,25 +35,18 @@ class MappedShards:
         picker: ChannelPicker | None = None,
         verify: Verify = "first",
     ) -> None:
-        self._parts = tuple(parts)
-        self._picker = picker
-        self._local = threading.local()  # of each thread, a whole image to pick channels from
-        self._rows = SampleRows(parts)
+        self._decoder = SampleDecoder(parts, picker=picker, verify=verify)
         _raise_file_limit(sum(part.layout.n_shards for part in parts))
         mapped = [_map_shards(part) for part in parts]
-        # For each sample: the range of its bytes, the file they are in, and their codec.
+        # For each sample: the range of its bytes, and the file they are in.
         self._bounds = np.concatenate([bounds for _, bounds in mapped])  # (N, 2)
         self._files: list[MappedFile] = [  # those without a readable sample are never asked for
             files[sample // part.layout.shard_samples]  # type: ignore[misc]
             for part, (files, _) in zip(parts, mapped, strict=True)
             for sample in range(part.layout.n_samples)
         ]
-        self._codecs = [part.codec for part in parts for _ in range(part.layout.n_samples)]
-        self._checksums = np.concatenate([part.checksums for part in parts])
+        self._ahead = DiskAhead(self._files, self._bounds)
         self._was_read = bytearray(len(self._files))
-        # Of each sample, whether it need not be compared with its checksum.
-        self._is_trusted = bytearray(len(self._files)) if verify != "never" else bytearray(b"\1") * len(self._files)
-        self._trusts_again = verify == "first"
         # Batches are decoded in these threads only, even if there is only one: Blosc holds the GIL in the main thread.
         self._threads = ThreadTeam(threads)
 
@@ -65,10 +58,14 @@ class MappedShards:
             return []
         numbers, targets = samples.tolist(), positions.tolist()
         starts, stops = self._bounds[samples].T.tolist()
+        ahead, n_ahead = self._ahead, self._ahead.max_samples
+        ahead.begin(samples)
 
         # Each thread takes the next sample when it is done with one. No thread waits for another, neither within a
         # batch nor at its end, if the next batch has been requested by then.
         def decode(item: int) -> None:
+            if item + n_ahead < len(numbers):
+                ahead.fetch(numbers[item + n_ahead])
             self._decode(numbers[item], starts[item], stops[item], batch[targets[item]])
 
         return [self._threads.start(decode, len(numbers))]
@@ -81,10 +78,12 @@ class MappedShards:
     def encoded_chunk(self, sample: int) -> npt.NDArray[np.uint8]:
         """Return a view of the encoded bytes of a sample, uint8 (n_bytes,)."""
         start, stop = self._bounds[sample].tolist()
+        self._files[sample].fetch(start, stop)
         return self._files[sample].read(start, stop, is_first=True)
 
-    def look_ahead(self) -> None:
-        """Nothing is read ahead."""
+    def look_ahead(self) -> DiskAhead:
+        """Return what fetches samples that will be requested."""
+        return self._ahead
 
     def release(self, samples: npt.NDArray[np.int64]) -> None:
         """Let the system take back the memory of the files with these samples, int64 (M,)."""
@@ -94,6 +93,7 @@ class MappedShards:
     def close(self) -> None:
         """Stop the threads and release the files."""
         self._threads.close()
+        self._ahead.close()
         self._files = []
 
     def _decode(self, sample: int, start: int, stop: int, out: npt.NDArray[np.uint8]) -> None:
@@ -102,28 +102,12 @@ class MappedShards:
         if not files:  # closed since the reader checked
             raise ValueError("Cannot read: the reader is closed. Open a new one.")
         is_first = not self._was_read[sample]
+        self._ahead.prepare(sample, files[sample], start, stop)
         chunk = files[sample].read(start, stop, is_first=is_first)
-        image = out if self._picker is None else self._whole_image()
-        try:
-            decode_chunk(chunk, image, self._codecs[sample])
-            # Most changed bytes decode to another image.
-            if not self._is_trusted[sample] and compute_checksum(image) != self._checksums[sample]:
-                raise ValueError("the image fails its checksum")
-        except (RuntimeError, ValueError) as error:
-            (number,), (row,) = (values.tolist() for values in self._rows.locate(np.array([sample])))
-            raise make_damage_error(self._parts[number], row, error) from error
+        self._decoder.decode(sample, chunk, out)
+        if self._ahead.is_memory_short:
+            files[sample].release(start, stop)
         self._was_read[sample] = 1
-        if self._trusts_again:
-            self._is_trusted[sample] = 1
-        if self._picker is not None:
-            self._picker.pick(image, out)  # here, where it is still in the cache of the processor
-
-    def _whole_image(self) -> npt.NDArray[np.uint8]:
-        """Return memory of this thread for an image with all channels, uint8 (Y, X, C)."""
-        image: npt.NDArray[np.uint8] | None = getattr(self._local, "image", None)
-        if image is None:
-            image = self._local.image = np.empty(self._parts[0].layout.image_shape, np.uint8)
-        return image
 
 
 def _raise_file_limit(n_files: int) -> None:
@@ -163,7 +147,9 @@ def _map_shards(part: ReaderSpec) -> tuple[list[MappedFile | None], npt.NDArray[
         try:
             mapped = MappedFile(path, max_bytes=part.layout.max_shard_bytes)
             n_bytes = len(mapped.content)
-            mapped.read(max(0, n_bytes - part.layout.index_bytes), n_bytes, is_first=True)
+            place = max(0, n_bytes - part.layout.index_bytes), n_bytes
+            mapped.fetch(*place)
+            mapped.read(*place, is_first=True)
             index = decode_shard_index(mapped.content, shard_samples=size)
             if (index[: len(expected), 0] == index[: len(expected), 1])[expected].any():
                 raise ValueError("a converted sample is missing from it")

@@ -11,6 +11,7 @@ from . import mapping as mapping
 from . import memory as memory
 from . import os_errors as os_errors
 from . import outputs as outputs
+from . import paging as paging
 from . import patience as patience
 from . import placement as placement
 from . import progress as progress

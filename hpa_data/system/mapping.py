@@ -4,6 +4,9 @@ To touch a page that cannot be read, because the file was cut short or its disk 
 size is compared, at most every `CHECK_S`; that takes a microsecond. A network may also fail with the size unchanged:
 there, pages are read by ``madvise(MADV_POPULATE_READ)`` of Linux 5.14 before they are touched for the first time, which
 answers with an error instead. On a local disk that would take a tenth of the time of reading from the page cache.
+
+Nothing around a page that is touched is read with it, as by default: of samples in random order that would be read for
+nothing, several times as much as is needed where memory is short. So what will be touched is to be fetched before.
 """
 
 import contextlib
@@ -22,11 +25,19 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.system.bus_errors import watch
 from hpa_data.system.files import check_size, open_regular
+from hpa_data.system.paging import (
+    DO_NOT_NEED,
+    POPULATE_READ,
+    WILL_NEED,
+    find_madvise,
+    find_mincore,
+    find_populate,
+    find_request_bytes,
+    tells_residency,
+)
 
 CHECK_S = 0.01
 """Seconds between two comparisons of a file's size."""
-
-_POPULATE_READ = 22
 
 # Of a file that is mapped to read, the pages stay in the page cache. Not on Windows.
 _FORGET = getattr(mmap, "MADV_DONTNEED", None)
@@ -48,7 +59,10 @@ class MappedFile:
         All of it. To touch what cannot be read ends the process; `read` does not.
     """
 
-    __slots__ = ("__weakref__", "_address", "_check_at", "_map", "_populate", "content", "path")
+    __slots__ = (
+        *("__weakref__", "_address", "_advise", "_check_at", "_found", "_found_at", "_map", "_mincore", "_populate"),
+        *("_request_bytes", "content", "path"),
+    )
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
         """Map a file of at most `max_bytes`; OSError or ValueError if that is not possible."""
@@ -58,12 +72,20 @@ class MappedFile:
             check_size(os.fstat(file).st_size, max_bytes)
             os.pread(file, 1, 0)  # what cannot be read at all says so here
             device = os.fstat(file).st_dev
+            self._mincore = find_mincore() if tells_residency(file) else None
             self._map = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
         finally:
             os.close(file)
         self.content = np.frombuffer(self._map, np.uint8)
         self._address = self.content.ctypes.data
-        self._populate = _find_populate() if is_remote(device) else None
+        self._populate = find_populate() if is_remote(device) else None
+        self._advise = find_madvise()
+        self._request_bytes = find_request_bytes(device)
+        # Where `mincore` answers. Two threads may mix up their answers, once in some 100,000; they are hints.
+        self._found = ctypes.c_ubyte()
+        self._found_at = ctypes.addressof(self._found)
+        if self._advise is not None:
+            self._map.madvise(mmap.MADV_RANDOM)
         self._check_at = 0.0  # of the monotonic clock
         watch(self)
 
@@ -88,13 +110,35 @@ class MappedFile:
             self._check_at = now + CHECK_S
         if is_first and self._populate is not None:
             first = start & -mmap.PAGESIZE
-            if self._populate(self._address + first, stop - first, _POPULATE_READ) and ctypes.get_errno() in _LOST:
+            if self._populate(self._address + first, stop - first, POPULATE_READ) and ctypes.get_errno() in _LOST:
                 raise InputError(self.describe_loss() or self._describe_failure())
         return self.content[start:stop]
 
-    def release(self) -> None:
-        """Let the system take back the memory of the pages that were touched; they can be touched again."""
-        if _FORGET is not None:
+    def fetch(self, start: int, stop: int) -> bool:
+        """Let the system begin to read some bytes, unless they are in memory, and return at once.
+
+        Returns whether they were in memory, judged by one page in their middle; False if the system does not tell.
+        """
+        if self._advise is None:
+            return True
+        if self._mincore is not None:
+            page = (self._address + (start + stop) // 2) & -mmap.PAGESIZE
+            if not self._mincore(page, 1, self._found_at) and self._found.value & 1:
+                return True
+        for first in range(start & -mmap.PAGESIZE, stop, self._request_bytes):
+            self._advise(self._address + first, min(self._request_bytes, stop - first), WILL_NEED)
+        return False
+
+    def release(self, start: int = 0, stop: int | None = None) -> None:
+        """Let the system take back the memory of pages that were touched, of all or of some; they can be touched again.
+
+        The system could take it in any case. But where memory is short, to look for pages that a process has not used
+        for long takes it as much time as to read them did; those that no process has touched are simply dropped.
+        """
+        if self._advise is not None:
+            first = start & -mmap.PAGESIZE
+            self._advise(self._address + first, (len(self.content) if stop is None else stop) - first, DO_NOT_NEED)
+        elif _FORGET is not None and stop is None:
             self._map.madvise(_FORGET)
 
     def describe_loss(self) -> str:
@@ -122,15 +166,3 @@ def is_remote(device: int) -> bool:
         fields = [line.split(" - ") for line in mounts]
         return any(_REMOTE.fullmatch(end.split()[0]) for start, end in fields if start.split()[2] == number)
     return False
-
-
-@cache
-def _find_populate() -> "ctypes._FuncPointer | None":
-    """Find the system's `madvise`, which releases the GIL; None if it cannot populate pages."""
-    try:
-        madvise = ctypes.CDLL(None, use_errno=True).madvise
-    except (OSError, AttributeError):
-        return None
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    page = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.uint8)
-    return None if madvise(page.ctypes.data, mmap.PAGESIZE, _POPULATE_READ) else madvise

@@ -7,6 +7,8 @@ import contextlib
 import gc
 import math
 import mmap
+import os
+import re
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -22,6 +24,9 @@ MAX_SPARE = 4
 # Images that are read at a time where each is used once: 64 of 1 MiB, enough for all threads of a large machine, and
 # fewer of larger images.
 MAX_BATCH_SAMPLES, MAX_BATCH_BYTES = 64, 2**28
+
+HUGE_PAGE_BYTES = 2**21
+"""Memory of fewer bytes is on small pages."""
 
 _HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux only
 
@@ -93,15 +98,53 @@ class BufferPool:
         self._free.clear()
 
 
-def find_free_memory() -> int:
-    """Find how many bytes this process may still allocate, also within the limit of a container (cgroup 2)."""
-    free = int(psutil.virtual_memory().available)
-    group = Path("/sys/fs/cgroup")
+def copies_past_cache(n_bytes: int) -> bool:
+    """Return whether the C library copies so many bytes past the processor's cache, as it was told at the start."""
+    found = re.search(r"glibc\.cpu\.x86_non_temporal_threshold=(\w+)", os.environ.get("GLIBC_TUNABLES", ""))
     try:
-        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        # The page cache counts as used, but the system frees it on demand.
-        used -= int(kept.get("active_file", 0)) + int(kept.get("inactive_file", 0))
-        return min(free, max(limit - used, 0))
-    except (OSError, ValueError):  # no container, no limit ("max"), or cgroup 1
-        return free
+        return found is not None and 0 < int(found[1], 0) <= n_bytes
+    except ValueError:
+        return False
+
+
+def find_free_memory() -> int:
+    """Find how many bytes this process may still allocate, also within the limits of its control groups (cgroups)."""
+    free = int(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError):
+        free = min([free, *list_group_memory(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))])
+    return free
+
+
+def list_group_memory(groups: str, root: Path) -> list[int]:
+    """List how many bytes each control group with a limit has left.
+
+    Parameters
+    ----------
+    groups : str
+        The groups of a process, as /proc/PID/cgroup lists them. A limit of a group around one of these counts, too.
+        In a container the paths may be those outside of it, which are not seen there; its own group is the root then.
+    root : Path
+        Where groups are seen, of version 1, 2, or both.
+    """
+    found = []
+    for line in groups.splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        for top in (root / "memory",) if kinds else (root, root / "unified"):
+            place = top / path.strip("/")
+            for folder in (place, *place.parents):
+                if folder.is_relative_to(top):
+                    with contextlib.suppress(OSError, ValueError):  # no limit ("max"), or no such group
+                        found.append(_read_group_memory(folder, is_version_1=bool(kinds)))
+    return found
+
+
+def _read_group_memory(folder: Path, *, is_version_1: bool) -> int:
+    limit_name, used_name = ("limit_in_bytes", "usage_in_bytes") if is_version_1 else ("max", "current")
+    limit, used = (int((folder / f"memory.{name}").read_text()) for name in (limit_name, used_name))
+    kept = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    # The page cache counts as used, but the system frees it on demand.
+    whole = "total_" if is_version_1 else ""
+    used -= sum(int(kept.get(f"{whole}{name}_file", 0)) for name in ("active", "inactive"))
+    return max(limit - used, 0)

@@ -8,6 +8,7 @@ import zarr
 from zarr.codecs import BloscCodec, GzipCodec
 
 from hpa_data.errors import InputError
+from hpa_data.reader.engine import Verify
 from hpa_data.reader.reader import Reader
 from hpa_data.store.create import PartPlan, create_part
 from hpa_data.store.store import Store, open_store
@@ -101,3 +102,14 @@ def test_a_chunk_that_decodes_to_less_is_refused(kaggle: Path, tmp_path: Path) -
         with pytest.raises(InputError, match="Cannot read sample 'new-0' of part 'test'.* are damaged"):
             reader.read([1, 0])
         assert reader.read([1]).any()
+
+
+@pytest.mark.parametrize("verify", ["always", "first", "never"])
+def test_images_are_the_same_where_they_are_copied_past_the_cache(
+    verify: Verify, store: Store, oracle: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.cpu.x86_non_temporal_threshold=524288")
+    with store.reader(["train", "test"], threads=2, verify=verify) as reader:
+        for _ in range(2):
+            assert (reader.read([3, 0, 14, 3]) == oracle[[3, 0, 14, 3]]).all()
+        assert (reader.read_one(5) == oracle[5]).all()

@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 def test_bytes_that_a_file_no_longer_has_are_an_error_that_names_it(
     file: Path, is_on_a_network: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    if is_on_a_network and mapping._find_populate() is None:
+    if is_on_a_network and mapping.find_populate() is None:
         pytest.skip("this system cannot be asked for pages")
     monkeypatch.setattr(mapping, "is_remote", lambda _: is_on_a_network)
     mapped = MappedFile(file, max_bytes=SIZE)

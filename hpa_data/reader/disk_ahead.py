@@ -1,0 +1,92 @@
+"""Samples that are fetched from the disk before they are decoded.
+
+Touching a page that is not in memory makes its thread wait, so that the disk has as many requests as there are threads:
+two on two cores, where it serves eight at a time. The order of the samples is known, so the system is asked for those
+that follow, in a thread of its own, since asking takes a tenth of the time of decoding. The bytes lie in the page cache
+then, as if they had been read before: nothing is kept here, and a sample that is not fetched in time is waited for.
+
+Where all is in memory, asking for it would be in vain. So after some samples in a row that were there nothing is
+fetched ahead any longer, until one that is to be decoded is missing.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.system.mapping import MappedFile
+from hpa_data.system.memory import find_free_memory
+from hpa_data.system.threads import ThreadTeam
+
+# Ahead of the samples that are requested: what the fastest disks serve in 10 ms, and no more requests than they take.
+MAX_BYTES, MAX_SAMPLES = 32 * 2**20, 512
+# In a row in memory, after which all samples are taken to be there.
+N_THERE = 512
+# Of smaller chunks only one in so many bytes is looked for: to look takes 1 µs, a tenth of the time of reading one.
+LOOK_BYTES = 64 * 1024
+
+
+class DiskAhead:
+    """Fetches the samples of mapped files.
+
+    Parameters
+    ----------
+    files : sequence of MappedFile
+        The file of each sample, length N.
+    bounds : array of int64, shape (N, 2)
+        Its first and last (exclusive) byte there.
+    """
+
+    def __init__(self, files: Sequence[MappedFile], bounds: npt.NDArray[np.int64]) -> None:
+        self._files = files
+        self._bounds = bounds
+        sizes = bounds[:, 1] - bounds[:, 0]
+        # Whether the files do not fit into memory, so that the system has to take back what it gave.
+        self.is_memory_short = int(sizes.sum()) > find_free_memory()
+        mean_bytes = max(1, int(sizes.sum()) // max(1, np.count_nonzero(sizes)))
+        self.max_samples = min(max(MAX_BYTES // mean_bytes, 1), MAX_SAMPLES)
+        self._look_every = max(1, LOOK_BYTES // mean_bytes)
+        self._is_expected = np.zeros(len(bounds), bool)
+        self._n_there = 0  # samples in a row
+        self._is_open = True
+        self._threads = ThreadTeam(1, name="hpa-ahead")
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples it wants to know of beyond those that are requested; 0 while all are in memory."""
+        return self.max_samples if self._n_there < N_THERE else 0
+
+    def expect(self, samples: npt.NDArray[np.int64]) -> None:
+        """Begin to fetch samples, int64 (M,), that will be requested."""
+        if self._n_there < N_THERE:
+            self._is_expected[samples] = True
+            self._start(samples)
+
+    def begin(self, samples: npt.NDArray[np.int64]) -> None:
+        """Begin to fetch samples that are requested now, int64 (M,), unless they were expected; of many, the first."""
+        if self._n_there < N_THERE:
+            first = samples[: self.max_samples]
+            self._start(first[~self._is_expected[first]])
+            self._is_expected[samples] = False
+
+    def fetch(self, sample: int) -> None:
+        """Begin to fetch a sample, if it is not in memory."""
+        if self._n_there < N_THERE and self._is_open:
+            start, stop = self._bounds[sample].tolist()
+            self._n_there = self._n_there + 1 if self._files[sample].fetch(start, stop) else 0
+
+    def prepare(self, sample: int, file: MappedFile, start: int, stop: int) -> None:
+        """Begin to fetch a sample that is decoded next, if it is not in memory, where most others may be."""
+        if not (sample % self._look_every or file.fetch(start, stop)):
+            self._n_there = 0
+
+    def close(self) -> None:
+        """Stop the thread and release the files."""
+        self._is_open = False
+        self._threads.close()
+        self._files = []
+
+    def _start(self, samples: npt.NDArray[np.int64]) -> None:
+        numbers = samples.tolist()
+        if numbers and self._is_open:
+            self._threads.start(lambda item: self.fetch(numbers[item]), len(numbers))
