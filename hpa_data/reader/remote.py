@@ -167,7 +167,7 @@ class Server:
                 if future.done():
                     raise
             heard_s = [line.heard_s for line in (self.gate, self._connections) if line is not None]
-            silent_s = time.monotonic() - max(started_s, *heard_s)
+            silent_s = time.monotonic() - max([started_s, *heard_s])
             self._check_interrupted(silent_s)
             if silent_s >= get_limits().notice_s and time.monotonic() >= notice_s:
                 _say(f"Waiting for {self.name}, {silent_s:.0f} s.")

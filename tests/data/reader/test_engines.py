@@ -113,3 +113,11 @@ def test_images_are_the_same_where_they_are_copied_past_the_cache(
         for _ in range(2):
             assert (reader.read([3, 0, 14, 3]) == oracle[[3, 0, 14, 3]]).all()
         assert (reader.read_one(5) == oracle[5]).all()
+
+
+def test_a_slow_read_of_a_local_file_is_waited_for(
+    foreign: Store, oracle: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpa_data.reader.remote.POLL_S", 1e-6)
+    with foreign.reader(["train", "test"]) as reader:
+        assert (reader.read([4, 1]) == oracle[[4, 1]]).all()
