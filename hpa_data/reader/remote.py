@@ -164,8 +164,8 @@ class Server:
             try:
                 return future.result(timeout=POLL_S)
             except TimeoutError:
-                if future.done():
-                    raise
+                if future.done():  # only now, or with a timeout of its own
+                    return future.result()
             heard_s = [line.heard_s for line in (self.gate, self._connections) if line is not None]
             silent_s = time.monotonic() - max([started_s, *heard_s])
             self._check_interrupted(silent_s)
