@@ -74,6 +74,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(piece)
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 256  # as web servers have; with Python's 5, many connections at once take a second
+
+
 @contextlib.contextmanager
 def web_server(
     folder: Path, misbehave: Callable[[Handler], bool] = lambda _: False, *, certificate: Path | None = None
@@ -84,7 +88,7 @@ def web_server(
     """
     paths: list[str] = []
     kind = type("Served", (Handler,), {"folder": folder, "paths": paths, "misbehave": staticmethod(misbehave)})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    server = _Server(("127.0.0.1", 0), kind)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)

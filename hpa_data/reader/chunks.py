@@ -50,7 +50,7 @@ class Chunk:
 class ChunksAhead:
     """The chunks that are fetched ahead for one iteration over batches; see `ahead.Ahead`."""
 
-    n_samples = 2 * MAX_IN_FLIGHT
+    n_samples = MAX_IN_FLIGHT + MAX_IN_FLIGHT // 2  # in flight, and waiting for the batch that they are in
 
     def __init__(self, chunks: "Chunks") -> None:
         self._chunks = chunks
@@ -157,6 +157,8 @@ class Chunks:
         with self._lock:
             for ahead in list(self._aheads):
                 self._forget(ahead)
+        for source in self.sources:
+            source.release_memory()
 
     def _forget(self, ahead: ChunksAhead) -> None:
         self._aheads.remove(ahead)

@@ -29,10 +29,15 @@ from hpa_data.reader.failures import (
     explain_status,
 )
 from hpa_data.reader.limits import get_limits
-from hpa_data.reader.upstream import MIN_BYTES_PER_S, Upstream
+from hpa_data.reader.upstream import HEAD_BYTES, MAX_HEAD_BYTES, MIN_BYTES_PER_S, Upstream
+from hpa_data.system.memory import BufferPool
 
 # Requests in flight, at most: with 300 ms each they bring 850 ranges a second. Servers limit their connections.
 MAX_IN_FLIGHT = 256
+# Of a connection: bodies are received elsewhere.
+BUFFER_BYTES = MAX_HEAD_BYTES + HEAD_BYTES
+# From this size on, memory of chunks is reused: what C's allocator keeps for each thread would double it.
+MIN_REUSED_BYTES = 2**16
 # Without a request, a connection is closed after this time.
 IDLE_S = 5.0
 # A request that fails for a brief reason is repeated, with growing pauses; `remote.Server` repeats for minutes.
@@ -89,6 +94,7 @@ class Connections:
         self._changed = threading.Condition()
         self._latencies_s: deque[float] = deque(maxlen=N_LATENCIES)
         self._random = random.Random()
+        self._memory: dict[int, BufferPool] = {}
 
     @property
     def latency_s(self) -> float:
@@ -130,7 +136,7 @@ class Connections:
                 return request.done
             if len(self._upstreams) >= MAX_IN_FLIGHT:
                 return request.done
-            upstream = Upstream(self._origin)
+            upstream = Upstream(self._origin, buffer_bytes=BUFFER_BYTES)
             self._upstreams.add(upstream)
         try:
             threading.Thread(target=self._serve, args=(upstream,), name="hpa-connection", daemon=True).start()
@@ -180,6 +186,18 @@ class Connections:
             pause_s *= 2
         raise AssertionError
 
+    def release_memory(self) -> None:
+        """Return memory that was kept for further ranges to the system."""
+        self._memory.clear()
+
+    def _allocate(self, n_bytes: int) -> npt.NDArray[np.uint8]:
+        if n_bytes < MIN_REUSED_BYTES:
+            return np.empty(n_bytes, np.uint8)
+        step = 2 ** (n_bytes.bit_length() - 4)  # at most an eighth more than is needed
+        size = -(-n_bytes // step) * step
+        pool = self._memory.get(size) or self._memory.setdefault(size, BufferPool())
+        return pool.acquire((size,))[:n_bytes]
+
     def _explain(self, error: Exception) -> ReadFailure:
         return error.failure if isinstance(error, Refused) else explain_connection(error, answered=self._has_answered)
 
@@ -210,7 +228,7 @@ class Connections:
             raise Refused(describe_excess("all of an object", request.n_bytes))
         if not _is_range(answer.headers.get("content-range", ""), request):
             raise Refused(OTHER_RANGE)
-        memory = np.empty(request.n_bytes, np.uint8)
+        memory = self._allocate(request.n_bytes)
         if answer.n_bytes == request.n_bytes:
             upstream.read_into(memory.data)
             return memory

@@ -67,6 +67,11 @@ class Ranges:
         """How often the server has answered that it has too much to do."""
         return self._connections.n_overloads if self._connections is not None else 0
 
+    def release_memory(self) -> None:
+        """Return memory that was kept for further ranges to the system."""
+        if self._connections is not None:
+            self._connections.release_memory()
+
     def start(self, key: str, first: int, n_bytes: int, *, is_urgent: bool = False) -> Range:
         """Start to read a range; see `Connections.start`."""
         if self._connections is None:

@@ -53,6 +53,12 @@ class Answer:
 class Upstream:
     """A connection to one server; a context manager.
 
+    Parameters
+    ----------
+    origin : str
+    buffer_bytes : int
+        For what is received and not yet used; more than `MAX_HEAD_BYTES` and `HEAD_BYTES` together.
+
     Attributes
     ----------
     latest_s : float
@@ -61,7 +67,7 @@ class Upstream:
         When bytes arrived last.
     """
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, *, buffer_bytes: int = PIECE_BYTES) -> None:
         parsed = urllib.parse.urlsplit(origin)
         self.netloc = parsed.netloc.rpartition("@")[2]
         self._is_https = parsed.scheme == "https"
@@ -71,7 +77,7 @@ class Upstream:
         if self._proxy is not None and not self._is_https:
             self._headers |= _name_user(self._proxy, "proxy-authorization")
         self._connection: http.client.HTTPConnection | None = None
-        self._buffer = memoryview(bytearray(PIECE_BYTES))
+        self._buffer = memoryview(bytearray(buffer_bytes))
         self._start = self._stop = 0  # what was received and not yet used
         self._is_chunked = self._is_last = False
         self.latest_s = math.inf

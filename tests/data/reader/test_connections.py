@@ -29,7 +29,7 @@ def content(tmp_path: Path) -> bytes:
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(connections, "FIRST_PAUSE_S", 0.01)
-    before = set_limits(RemoteLimits(connect_s=1.0, stall_s=0.5))
+    before = set_limits(RemoteLimits(connect_s=10.0, stall_s=20.0))
     yield
     set_limits(before)
 
@@ -103,6 +103,8 @@ def test_a_range_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_bytes_that_trickle_are_given_up(tmp_path: Path) -> None:
+    set_limits(RemoteLimits(connect_s=10.0, stall_s=0.5))
+
     def trickle(handler: Handler) -> bool:
         handler.answer(206, b"", {"Content-Length": "100", "Content-Range": "bytes 0-99/300"})
         while True:
