@@ -2,8 +2,10 @@
 
 import random
 import shutil
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from hpa_data.reader.tensorstore_engine import TensorStoreImages
 from hpa_data.store.store import Store, open_store
 from hpa_data.verify.check import verify_store
 from tests.builders import list_files
+from tests.web_server import web_server
 
 
 def flip_bits(
@@ -158,10 +161,16 @@ def read_run_files(run: Path, folds: int, known: dict[str, Any]) -> Any:
 
 
 def open_engine(store: Store, engine: str, *, part: str = "train", **options: Any) -> Reader:
-    """Open a part by one of the engines; TensorStore reads what is mapped otherwise, too."""
+    """Open a part by one of the engines, which all can read it: ``ranges`` from a web server."""
     spec = store.part(part).reader_spec()
     if engine == "mapped":
         return Reader([spec], **options)
+    if engine == "ranges":
+        server = web_server(store.path)
+        url, _ = server.__enter__()
+        reader = Reader([replace(spec, images=f"{url}/{part}/images")], **options)
+        weakref.finalize(reader, server.__exit__, None, None, None)
+        return reader
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hpa_data.reader.reader.MappedShards", TensorStoreImages)
         patch.setattr("hpa_data.reader.tensorstore_engine.CACHE_BYTES", 0)  # or a change of a file is not seen
