@@ -20,6 +20,7 @@ from hpa_data.sources.loading import choose_some, open_first
 from hpa_data.sources.members import PassedOver
 from hpa_data.sources.naming import SampleFiles, missing_channels
 from hpa_data.sources.options import ImportOptions
+from hpa_data.sources.png_filters import FILTERS
 from hpa_data.sources.samples import read_sample
 from hpa_data.store.create import count_pending
 from hpa_data.store.failures import Failure
@@ -134,6 +135,9 @@ def estimate_conversion(
     n_pending = count_pending(plan.part, overwrite=overwrite)
     chosen = choose_some(plan.samples, n_sampled)
     plan = complete_windows(plan, samples=chosen, workers=workers, overwrite=overwrite)
+    n_threads = max(workers.threads_per_task * (workers.processes or 1), 1)
+    FILTERS.expect(n_pending * plan.part.layout.image_bytes, n_threads=n_threads)
+    _describe_file(chosen[0], plan.settings)  # so that compiling the decoder is not timed
     probes = _probe_samples(plan, chosen)
     mean_bytes, error_bytes = _estimate_size(probes, len(plan.samples))
     seconds = sum(probe.seconds for probe in probes) / len(probes)

@@ -63,13 +63,20 @@ def test_there_may_be_no_folder_to_keep_it_in(tmp_path: Path, monkeypatch: pytes
 CONVERT = """
 import sys
 from pathlib import Path
+from hpa_data.convert.estimate import estimate_conversion
+from hpa_data.convert.execute import convert_files
+from hpa_data.convert.plan import plan_conversion
 from hpa_data.sources import png_filters
-from tests.builders import convert
 source, target = map(Path, sys.argv[1:])
-convert(source, target / "a.zarr")
+plan = plan_conversion(source, target / "a.zarr")
+estimate_conversion(plan)
+convert_files(plan)
 assert "numba" not in sys.modules
 png_filters.BREAK_EVEN_BYTES = 1
-convert(source, target / "b.zarr")
+plan = plan_conversion(source, target / "b.zarr")
+estimate_conversion(plan)
+assert "numba" in sys.modules
+convert_files(plan)
 assert png_filters.FILTERS.find(1) is not None
 """
 
