@@ -50,11 +50,15 @@ def main() -> None:
     explain_bus_errors()
     with guard_stderr():
         status = run()
-    if status in STOPPED:
+    from hpa_data.system.hosts import is_broken
+
+    if status in STOPPED or is_broken():
         from hpa_data.sources.unpacked import remove_unpacked
 
         remove_unpacked()
-        os._exit(status)  # Python would wait for threads that a second Ctrl-C was meant to stop
+        sys.stdout.flush()
+        # Python would wait for threads that a second Ctrl-C was meant to stop, or JAX for other hosts.
+        os._exit(status)
     sys.exit(status)
 
 

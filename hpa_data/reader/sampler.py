@@ -153,18 +153,36 @@ class BatchSampler:
         keys = self.keys(step)
         return keys % REPEAT if self._has_strata else keys
 
+    def share(self, step: int) -> slice:
+        """Return which rows of the batch of all processes are those of this one."""
+        return self._divide(step)[2]
+
+    def _divide(self, step: int) -> tuple[int, slice, slice]:
+        """Return the epoch of a batch, where in its order the whole batch is, and the share of this process in it."""
+        epoch, position = self._locate(step)
+        begin, end = self._extent(epoch)
+        first = begin + position * self.batch_size
+        size = end - first if position == self.steps_in(epoch) - 1 else self.batch_size
+        mine, next_one = (size * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        return epoch, slice(first, first + size), slice(mine, next_one)
+
+    def batch_keys(self, step: int) -> npt.NDArray[np.int64]:
+        """Return the keys of a whole batch, that of all processes, int64 (B,)."""
+        epoch, batch, _ = self._divide(step)
+        return self._permute(epoch)[batch]
+
+    def batch_indices(self, step: int) -> npt.NDArray[np.int64]:
+        """Return the indices of a whole batch, that of all processes, int64 (B,)."""
+        keys = self.batch_keys(step)
+        return keys % REPEAT if self._has_strata else keys
+
     def keys(self, step: int) -> npt.NDArray[np.int64]:
         """Return the number by which to draw what is random of each image of a batch in its epoch, as `indices`.
 
         It is the index of the sample; with strata, another number each time that the sample is drawn again in the same
         epoch, so that its repeats differ.
         """
-        epoch, position = self._locate(step)
-        begin, end = self._extent(epoch)
-        first = begin + position * self.batch_size
-        size = end - first if position == self.steps_in(epoch) - 1 else self.batch_size
-        mine, next_one = (first + size * rank // self.world_size for rank in (self.rank, self.rank + 1))
-        return self._permute(epoch)[mine:next_one]
+        return self.batch_keys(step)[self.share(step)]
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the indices of all images of an epoch, int64 (n_images,), in the order of their batches.

@@ -115,6 +115,23 @@ PrecisionOption = Annotated[
     Precision, setting(help=f"Precision of the arithmetic: {', '.join(get_args(Precision))}.", metavar="TYPE")
 ]
 Devices = Annotated[int, setting(help="Number of GPUs that share each batch.", metavar="N")]
+Coordinator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Train over hosts, with Keras on JAX: an address of the first one. Start the same command on each.",
+    ),
+]
+HostIndex = Annotated[
+    int | None,
+    typer.Option(
+        metavar="I", min=0, help="Which of the hosts this is, from 0; by default as JAX, Slurm or Open MPI say."
+    ),
+]
+HostCount = Annotated[
+    int | None,
+    typer.Option("--hosts", metavar="N", min=1, help="How many hosts there are; by default as for --host-index."),
+]
 
 
 def import_module(model: str | None) -> None:

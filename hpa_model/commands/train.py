@@ -4,8 +4,9 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -14,6 +15,7 @@ from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes, has_
 from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.reader.limits import RETRY_MINUTES
+from hpa_data.system.hosts import find_place
 from hpa_model.commands.channels import RecipeChannels, split_channels
 from hpa_model.commands.evaluate import describe_comparison
 from hpa_model.commands.options import (
@@ -22,8 +24,11 @@ from hpa_model.commands.options import (
     CacheGib,
     CacheKind,
     CheckpointMinutes,
+    Coordinator,
     Devices,
     Epochs,
+    HostCount,
+    HostIndex,
     ImageSize,
     LearningRate,
     Logs,
@@ -39,6 +44,9 @@ from hpa_model.commands.options import (
 )
 from hpa_model.commands.trained import describe_run, describe_unfinished, encode_runs, print_epoch
 from hpa_model.config import FoldChoice, Loss, Sampling, TrainConfig
+
+if TYPE_CHECKING:
+    from hpa_data.store.store import Store
 
 DEFAULTS = TrainConfig()
 _PARTS, _CHANNELS, _MIX = list(DEFAULTS.parts), list(DEFAULTS.channels), list[str]()
@@ -136,6 +144,9 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     augment: Augment = "none",
     precision: PrecisionOption = DEFAULTS.precision,
     devices: Devices = DEFAULTS.devices,
+    coordinator: Coordinator = None,
+    host_index: HostIndex = None,
+    n_hosts: HostCount = None,
     seed: Annotated[
         int, setting(help="Seed of folds, weights, order, augmentation and dropout.", metavar="N")
     ] = DEFAULTS.seed,
@@ -160,45 +171,47 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     from hpa_model.config import find_recipe
 
     check_cache(ctx, cache, cache_gib, store)
+    place = find_place(coordinator, host_index, n_hosts)
     recipe = None if recipe is None else find_recipe(recipe)
     config = read_settings(ctx, recipe, setting or [])
     refuse_unused_settings(ctx, config, recipe, setting or [], weights=weights)
     opened = open_store(store)
 
     with quiet():
-        from hpa_model.backend import describe_device
-        from hpa_model.training.data import summarize_data
+        from hpa_model.backend import describe_device, over_hosts
         from hpa_model.training.finetune import train_and_finetune
         from hpa_model.training.job import Checkpointing
+        from hpa_model.training.lockstep import agree_on_settings, end_folds, follow
 
-        describe_device(1)  # its libraries write lines when they first look for GPUs
-
-    with contextlib.suppress(InputError):  # a plain HTTP server cannot list parts
-        for name in opened.parts():
-            if name not in config.parts and opened.part(name).copies is not None:
-                flags = " ".join(f"--part {part}" for part in (*config.parts, name))
-                print(f"The store also holds augmented copies. To train on them, pass {flags}", file=sys.stderr)
-    data = summarize_data(opened, config.parts)
-    # Parts without a class are refused, in one line.
-    if allow_unlabeled or not data.empty_parts:
-        for notice in data.list_notices(legacy_leak=config.legacy_leak):
-            print(escape(str(notice)), file=sys.stderr)
-    cache_bytes = choose_cache(opened, config, cache, cache_gib)
-    with resumable(out, overwrite=overwrite), progress("images") as shown:
-        runs = train_and_finetune(
-            opened,
-            config,
-            out,
-            folds=which,
-            overwrite=overwrite,
-            allow_unlabeled=allow_unlabeled,
-            recipe=recipe,
-            weights=weights,
-            cache_bytes=cache_bytes,
-            progress=shown,
-            on_epoch=print_epoch,
-            checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, logs=choose_logs(log, tensorboard)),
-        )
+    tell = partial(print, file=sys.stderr)
+    with over_hosts(place, tell) as hosts:
+        with quiet():
+            describe_device(1)  # its libraries write lines when they first look for GPUs
+        if hosts is not None:
+            agree_on_settings(hosts, config)
+            if not hosts.is_first:
+                follow(opened, hosts, cache_bytes=choose_cache(opened, config, cache, cache_gib))
+                tell(f"Host {hosts.index + 1} of {hosts.n_hosts} has done its share. The first host has the run.")
+                return
+        _tell_of_samples(opened, config, allow_unlabeled=allow_unlabeled)
+        cache_bytes = choose_cache(opened, config, cache, cache_gib)
+        with resumable(out, overwrite=overwrite), progress("images") as shown:
+            runs = train_and_finetune(
+                opened,
+                config,
+                out,
+                folds=which,
+                overwrite=overwrite,
+                allow_unlabeled=allow_unlabeled,
+                recipe=recipe,
+                weights=weights,
+                cache_bytes=cache_bytes,
+                progress=shown,
+                on_epoch=print_epoch,
+                checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, logs=choose_logs(log, tensorboard)),
+            )
+        if hosts is not None:
+            end_folds(hosts)
     texts = [describe_unfinished(run) if run.missing else describe_run(run.run, run.scores, opened) for run in runs]
     if len(runs) > 1:
         from hpa_model.evaluation.compare import compare_runs
@@ -206,6 +219,22 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
         texts.append(describe_comparison(compare_runs([run.run for run in runs])))
     text = "\n\n".join(texts)
     show(encode_runs(runs), as_json, text)
+
+
+def _tell_of_samples(store: "Store", config: TrainConfig, *, allow_unlabeled: bool) -> None:
+    """Tell what should be known of the parts of a store before a training on them."""
+    from hpa_model.training.data import summarize_data
+
+    with contextlib.suppress(InputError):  # a plain HTTP server cannot list parts
+        for name in store.parts():
+            if name not in config.parts and store.part(name).copies is not None:
+                flags = " ".join(f"--part {part}" for part in (*config.parts, name))
+                print(f"The store also holds augmented copies. To train on them, pass {flags}", file=sys.stderr)
+    data = summarize_data(store, config.parts)
+    # Parts without a class are refused, in one line.
+    if allow_unlabeled or not data.empty_parts:
+        for notice in data.list_notices(legacy_leak=config.legacy_leak):
+            print(escape(str(notice)), file=sys.stderr)
 
 
 def finetune(

@@ -13,6 +13,7 @@ from . import folds as folds
 from . import from_file as from_file
 from . import gather as gather
 from . import job as job
+from . import lockstep as lockstep
 from . import loggers as loggers
 from . import logs as logs
 from . import memory as memory

@@ -11,6 +11,7 @@ import numpy as np
 from hpa_data.errors import InputError
 from hpa_data.system.interrupts import Interrupts
 from hpa_model.augment.plan import Augmentation
+from hpa_model.backend import joined_hosts, meet_hosts, own_device_scope
 from hpa_model.config import TrainConfig
 from hpa_model.runs.checkpoint import TrainingState, save_checkpoint
 from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE
@@ -68,6 +69,7 @@ class TrainingCallback(keras.callbacks.Callback):
         self._started = 0.0
         self._unchecked: tuple[int, Any] | None = None  # a step, and its loss on the device
         self._saved_at = time.monotonic()
+        self._has_passed_on = False
 
     @property
     def state(self) -> TrainingState:
@@ -92,12 +94,28 @@ class TrainingCallback(keras.callbacks.Callback):
         job.progress.advance(job.count_images_before(step + 1) - job.count_images_before(step))
         if step + 1 == job.n_steps:
             return  # `on_epoch_end` follows, and writes a checkpoint
-        if self._interrupts.requested or time.monotonic() - self._saved_at >= job.checkpointing.checkpoint_s:
+        is_due = self._interrupts.requested or time.monotonic() - self._saved_at >= job.checkpointing.checkpoint_s
+        if is_due and job.writes:
             self._save(self._state_at(step + 1))
-        self._interrupts.stop_if_requested()
+        self._stop_if_requested()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validate, record, and save."""
+        with own_device_scope():
+            self._end_epoch(epoch)
+        meet_hosts()  # the first one has written files
+        self._stop_if_requested()
+
+    def _stop_if_requested(self) -> None:
+        """Stop if an interrupt was received. Over hosts, the first one stops, and then all do, after its checkpoint."""
+        hosts = joined_hosts()
+        if hosts is None or hosts.is_first:
+            self._interrupts.stop_if_requested()
+        elif self._interrupts.requested and not self._has_passed_on:
+            hosts.pass_on_stop(self._interrupts.received[0])
+            self._has_passed_on = True
+
+    def _end_epoch(self, epoch: int) -> None:
         config = self._job.config
         state = self._state_at(self._job.n_steps)
         self._models.update_network()
@@ -111,7 +129,6 @@ class TrainingCallback(keras.callbacks.Callback):
         self._persist(state)
         self._job.log(self._job.fold.number, state)
         self._job.on_epoch(self._job.fold.number, record, state.best_epoch == state.epoch - 1)
-        self._interrupts.stop_if_requested()
 
     def _validate(self, state: TrainingState) -> tuple[Record, tuple[float, ...]]:
         """Validate the network; return the record of the epoch and the F1 of each class, if there are classes."""
@@ -132,11 +149,12 @@ class TrainingCallback(keras.callbacks.Callback):
         """Write the files of a finished epoch, in an order in which a kill at any moment loses nothing."""
         folder = self._job.fold.folder
         # The best model keeps the name of its epoch until the checkpoint refers to that epoch.
-        if state.best_epoch == state.epoch - 1:
+        if state.best_epoch == state.epoch - 1 and self._job.writes:
             save_model(self._models.network, folder / _epoch_file(state.best_epoch))
         self._save(state)
-        rename_best(folder, state)
-        write_tables(self._job, state)
+        if self._job.writes:
+            rename_best(folder, state)
+            write_tables(self._job, state)
 
     def _state_at(self, step: int) -> TrainingState:
         """Return the state before a step of this epoch; InputError if the loss is not finite."""
@@ -165,12 +183,13 @@ class TrainingCallback(keras.callbacks.Callback):
         return loss
 
     def _save(self, state: TrainingState) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, if this process writes."""
         compiled = self._models.compiled
         if hasattr(compiled, "jax_state_sync"):  # JAX keeps the weights outside the model while it trains
             compiled.jax_state_sync()
         path = self._job.fold.folder / CHECKPOINT_FILE
-        save_checkpoint(path, state, self._models.replica, compiled.optimizer)
+        if self._job.writes:
+            save_checkpoint(path, state, self._models.replica, compiled.optimizer)
         self._saved_at = time.monotonic()
         if state.step == 0:  # the next epoch counts from here
             self._state = state

@@ -1,5 +1,6 @@
 """Fit one model to one fold, from the start or from a checkpoint."""
 
+import random
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -11,7 +12,17 @@ from hpa_data.errors import InputError
 from hpa_data.reader.batches import BatchReader
 from hpa_data.system.interrupts import defer_interrupt
 from hpa_model.augment import Augmentation, plan_augmentation
-from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
+from hpa_model.backend import (
+    count_shares,
+    device_scope,
+    explain_lost_hosts,
+    feed,
+    joined_hosts,
+    meet_hosts,
+    on_tensorflow,
+    own_device_scope,
+    reraise_reader_errors,
+)
 from hpa_model.config import TrainConfig
 from hpa_model.losses import LossFunction
 from hpa_model.nets.head import backbone_frozen
@@ -49,6 +60,7 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
     """
     path = job.fold.folder / CHECKPOINT_FILE
     state = read_state(path) if path.exists() else START
+    meet_hosts()
     replica = _place(network, job.config)
     labels = None if job.reader.labels is None else job.reader.labels[job.fold.training]
     rates = None if job.strata is None else job.strata.rates(job.n_images)
@@ -62,7 +74,7 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
         if (state.epoch, state.step) <= (stage.end, 0) or stage.end == job.config.epochs
     ]
     # All layers need more memory than the head alone, whose training would be in vain.
-    if len(stages) > 1 and job.checks_memory:
+    if len(stages) > 1 and job.checks_memory and joined_hosts() is None:
         check_memory(
             _compile(network, replica, job.config, loss, channels=channels, epoch=stages[-1].begin),
             job,
@@ -83,8 +95,10 @@ def fit_fold(network: keras.Model, job: FoldJob) -> None:
             if (state.epoch, state.step) == (stage.begin, 0):  # a plateau of the stage before is none of this one
                 state = replace(state, epochs_since_best=0)
             state = _fit_stage(models, job, state, stage.end)
-    models.update_network()
-    save_model(network, job.fold.folder / LAST_FILE)
+    with own_device_scope():
+        models.update_network()
+        if job.writes:
+            save_model(network, job.fold.folder / LAST_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +127,11 @@ def _list_stages(config: TrainConfig) -> list[Stage]:
 
 def _fit_stage(models: Models, job: FoldJob, state: TrainingState, end: int) -> TrainingState:
     """Train from a state up to an epoch; return the state there."""
-    rename_best(job.fold.folder, state)
-    write_tables(job, state)
+    if job.writes:
+        rename_best(job.fold.folder, state)
+        write_tables(job, state)
     with (
+        explain_lost_hosts(),
         explain_out_of_memory(models, job),
         reraise_reader_errors(job.reader) as reader,
         defer_interrupt(STOPPING) as interrupts,
@@ -148,10 +164,15 @@ def compile_models(
 def _place(network: keras.Model, config: TrainConfig) -> keras.Model:
     """Return the model that is trained, with penalties: the network, or a copy, for several devices or averages."""
     replica = network
-    if config.devices > 1 or config.ema:
+    if config.devices > 1 or config.ema or joined_hosts() is not None:
+        if joined_hosts() is not None:  # JAX compares first values, which are drawn, over all processes
+            random.seed(config.seed)
         with device_scope(config.devices):
             replica = keras.models.clone_model(network)
             replica.set_weights(network.get_weights())
+            if joined_hosts() is not None:  # random states, too, so that any number of hosts drops out the same
+                for mine, theirs in zip(replica.variables, network.variables, strict=True):
+                    mine.assign(keras.ops.convert_to_numpy(theirs))
     penalize_kernels(replica, config)
     return replica
 
@@ -220,20 +241,23 @@ def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
         config.batch_size,
         seed=config.seed,
         resume_at=(first, step),
-        divisible_by=config.devices,
+        divisible_by=count_shares(config.devices),
         min_last=config.min_last_batch * config.devices,
         strata=job.strata,
         draw=None if models.augmentation is None else models.augmentation.draw,
+        over_hosts=True,
     )
-    models.compiled.fit(
-        batches,
-        initial_epoch=first,
-        epochs=last,
-        steps_per_epoch=job.n_steps - step,
-        callbacks=NonBlockingCallbackList([callback], add_history=True, model=models.compiled),
-        shuffle=False,
-        verbose=0,
-    )
+    # Over hosts, Keras shares the batches out, too. The scope for several devices of TensorFlow is not for fitting.
+    with nullcontext() if joined_hosts() is None else device_scope(config.devices):
+        models.compiled.fit(
+            batches,
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=job.n_steps - step,
+            callbacks=NonBlockingCallbackList([callback], add_history=True, model=models.compiled),
+            shuffle=False,
+            verbose=0,
+        )
 
 
 def use_xla(config: TrainConfig) -> bool:

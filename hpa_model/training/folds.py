@@ -32,6 +32,7 @@ from hpa_model.training.claims import Missing, claim_free_folds, list_missing, r
 from hpa_model.training.fit import fit_fold
 from hpa_model.training.gather import gather_probs
 from hpa_model.training.job import Checkpointing, EpochReport, Fold, FoldJob, count_images
+from hpa_model.training.lockstep import describe_hosts, lead_fold
 from hpa_model.training.logs import EpochLogger, open_logs
 from hpa_model.training.network import check_model, choose_stages
 from hpa_model.training.overview import describe_start, describe_training
@@ -141,8 +142,9 @@ def _train_held(run: OpenRun, make_network: Callable[[int], keras.Model], report
         )
         network = make_network(fold.number)
         if fold is folds[0]:
-            for line in describe_training(run, folds, network):
+            for line in [*describe_hosts(config), *describe_training(run, folds, network)]:
                 progress.note(line)
+        lead_fold(job, network, run.description)
         fit_fold(network, job)
         missing = _finish_fold(run, fold, progress)
     return missing

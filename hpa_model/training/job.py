@@ -14,6 +14,7 @@ from hpa_data.reader.reader import Reader
 from hpa_data.reader.sampler import count_batches
 from hpa_data.reader.strata import Strata
 from hpa_data.system.progress import SILENT, Progress
+from hpa_model.backend import count_shares
 from hpa_model.config import TrainConfig
 from hpa_model.config.logs import Log
 from hpa_model.runs.history import Record
@@ -87,6 +88,9 @@ class FoldJob:
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     log: EpochLogger = no_log
 
+    writes: bool = True
+    """Whether this process writes the files of the fold: in a training over hosts, the first one does."""
+
     checks_memory: bool = True
     """Whether to check, before the head alone is trained, that a step of all layers fits into memory. Once is enough
     for folds of one run."""
@@ -107,11 +111,12 @@ class FoldJob:
 
 
 def count_images(config: TrainConfig, fold: Fold) -> int:
-    """Count the training images per epoch of a fold: all, or a multiple of the number of devices.
+    """Count the training images per epoch of a fold: all, or a multiple of the number of devices, of all hosts.
 
     Each device averages over its share of a batch: an empty share has no mean, and a smaller one would weigh too much.
     """
-    return len(fold.training) // config.devices * config.devices
+    n_shares = count_shares(config.devices)
+    return len(fold.training) // n_shares * n_shares
 
 
 def count_steps(config: TrainConfig, fold: Fold) -> int:

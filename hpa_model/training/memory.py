@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from hpa_data.errors import InputError, is_out_of_memory
-from hpa_model.backend import describe_device
+from hpa_model.backend import describe_device, joined_hosts
 from hpa_model.runs.folder import CHECKPOINT_FILE
 from hpa_model.training.callback import Models
 from hpa_model.training.job import FoldJob
@@ -29,7 +29,9 @@ def explain_out_of_memory(models: Models, job: FoldJob) -> Iterator[None]:
         is_short = True
         traceback.clear_frames(error.__traceback__)  # their arrays take memory, too
     if is_short:
-        raise InputError(_describe_shortage(job, find_batch_size(models, job)))
+        # Over hosts, the others would have to try, too.
+        size = find_batch_size(models, job) if joined_hosts() is None else None
+        raise InputError(_describe_shortage(job, size))
 
 
 def check_memory(models: Models, job: FoldJob) -> None:

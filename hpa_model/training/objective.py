@@ -1,5 +1,6 @@
 """What a network is trained for: its loss, how it is validated after each epoch, and the record of an epoch."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from hpa_data.reader.reader import Reader
 from hpa_model.augment import mixes_labels
+from hpa_model.backend import joined_hosts
 from hpa_model.config import TrainConfig
 from hpa_model.losses import LossFunction, loss_of_set, make_loss, weigh_positives
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
@@ -59,7 +61,48 @@ def _validate_classes(
     """Score a network on its validation set, if there is one."""
     if not len(indices):
         return Validation(metrics=dict.fromkeys(EpochRecord.list_validated(), math.nan))
-    probs = predict_probs([network], reader, indices, config.batch_size, names=[name], remedy=REMEDY)
+    probs = _predict(network, config, reader, indices, name)
+    hosts = joined_hosts()
+    if hosts is not None and not hosts.is_first:
+        return _decode(hosts.share(None))
+    found = _score(config, reader, indices, probs)
+    if hosts is not None:
+        hosts.share(_encode(found))
+    return found
+
+
+def _predict(
+    network: keras.Model, config: TrainConfig, reader: Reader, indices: npt.NDArray[np.int64], name: str
+) -> npt.NDArray[np.float32]:
+    """Predict the validation set, float32 (N, K). Over hosts, each predicts its share, and the first one gets all."""
+
+    def predict(mine: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return predict_probs([network], reader, mine, config.batch_size, names=[name], remedy=REMEDY)
+
+    hosts = joined_hosts()
+    if hosts is None:
+        return predict(indices)
+    mine = indices[hosts.index :: hosts.n_hosts]
+    shares = hosts.gather(predict(mine).tobytes() if len(mine) else b"")
+    probs = np.empty((len(indices), network.output_shape[-1]), np.float32)
+    for index, share in enumerate(shares):
+        probs[index :: hosts.n_hosts] = np.frombuffer(share, np.float32).reshape(-1, probs.shape[1])
+    return probs
+
+
+def _encode(found: Validation) -> bytes:
+    return json.dumps({"metrics": dict(found.metrics), "class_f1": found.class_f1}).encode()
+
+
+def _decode(content: bytes) -> Validation:
+    raw = json.loads(content)
+    return Validation(metrics=raw["metrics"], class_f1=tuple(raw["class_f1"]))
+
+
+def _score(
+    config: TrainConfig, reader: Reader, indices: npt.NDArray[np.int64], probs: npt.NDArray[np.float32]
+) -> Validation:
+    """Score the probabilities of a validation set."""
     labels = reader.labels[indices]  # type: ignore[index]
     class_f1 = f1_per_class(labels, predict_classes(probs, search_thresholds(labels, probs)))
     no_skill = measure_best_without_skill(labels, probs)

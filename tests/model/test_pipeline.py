@@ -94,6 +94,30 @@ def test_tensorflow_numpy_and_jax_get_the_same_batches_of_strata(sizes: list[int
         assert (one.indices == one.images[:, 0, 0, 0]).all()
 
 
+def test_hosts_share_what_is_drawn_for_a_whole_batch() -> None:
+    reader = NumberReader(12)
+    seen = []
+
+    def draw(keys: np.ndarray, epoch: int, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        seen.append(len(keys))
+        assert labels is not None
+        return keys + 100 * epoch, labels[::-1].copy()  # a label of another image of the batch
+
+    one = list(_generate(reader, BatchSampler(range(12), 6), epochs=2, resume_at=(0, 0), draw=draw))
+    shares = [
+        list(_generate(reader, BatchSampler(range(12), 6, rank=r, world_size=3), epochs=2, resume_at=(0, 0), draw=draw))
+        for r in range(3)
+    ]
+    assert set(seen) == {6}
+    for whole, *parts in zip(one, *shares, strict=True):
+        for found, expected in zip(
+            ([images for (images, _), _ in parts], [drawn for (_, drawn), _ in parts], [labels for _, labels in parts]),
+            (*whole[0], whole[1]),
+            strict=True,
+        ):
+            assert np.array_equal(np.concatenate(found), expected)
+
+
 def test_each_epoch_and_seed_has_another_order() -> None:
     orders = [tuple(permute(np.arange(50), seed=s, epoch=e)) for s in range(3) for e in range(3)]
     assert len(set(orders)) == 9

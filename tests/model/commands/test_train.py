@@ -190,6 +190,11 @@ def test_options_win_over_settings_and_those_over_the_recipe(store: Store, tmp_p
         ("train {store} --out run --cache ram --cache-gib inf", "cache-gib must be a size above 0"),
         ("train ftp://host/a.zarr --out run", "A URL must begin with one of s3://"),
         ("train {store} --recipe {kaggle}/train.csv --out run", "Cannot read recipe {kaggle}/train.csv: "),
+        ("train {store} --out run --hosts 2", "coordinator must be given for a training over hosts. Received: host_"),
+        (
+            "train {store} --out run --coordinator a:1 --host-index 0 --hosts 2",
+            "Cannot train over hosts on TensorFlow: Keras 3 fails in fit with its strategy for that",
+        ),
         ("finetune {kaggle}", "Pass a folder that `hpa train` wrote."),
     ],
 )
