@@ -14,9 +14,11 @@ import hashlib
 import json
 import logging
 import os
+import resource
 import shutil
 import struct
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +29,14 @@ from hpa_data.format.statistics import compute_checksum
 from hpa_data.reader.cache_folder import SAFELY, WAIT_S, count_bytes, delete_part, list_parts, mark_folder, take_lock
 from hpa_data.reader.engine import ReaderSpec
 from hpa_data.system.mapping import MappedFile
+from hpa_data.system.os_errors import count_open_files
 
 # Of a chunk: CRC-32 and bytes.
 RECORD = struct.Struct("<II")
 # Written between two looks at how much all processes have written.
 COUNT_BYTES = 64 * 2**20
+# Files that the process may need to open beside the shards: as many connections, and what else it reads.
+SPARE_FILES = 1024
 
 
 class DiskCache:
@@ -74,6 +79,7 @@ class DiskCache:
         except OSError as error:
             self.stop(error)
             return None
+        _allow_files(part.layout.n_shards)
         return PartCache(self, folder, part, lock)
 
     def give_back(self, n_bytes: int) -> None:
@@ -118,7 +124,7 @@ class PartCache:
         self._cache = cache
         self._folder = folder
         self._layout = part.layout
-        self._lock = lock
+        self._release = weakref.finalize(self, os.close, lock)
         self._files: dict[int, MappedFile] = {}
         # Of each sample: whether this process has compared its record, and found it good.
         self._is_good = bytearray(part.layout.n_samples)
@@ -201,9 +207,17 @@ class PartCache:
     def close(self) -> None:
         """Release the files."""
         self._files = {}
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._release()
+
+
+def _allow_files(n_files: int) -> None:
+    """Raise the limit of open files of this process, as far as the system allows: each shard stays open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count_open_files() + n_files + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 _CURRENT: list[DiskCache | None] = [None]

@@ -5,6 +5,7 @@ import fcntl
 import os
 import random
 import resource
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -271,3 +272,23 @@ def test_a_folder_in_a_cache_that_is_not_ours_is_neither_listed_nor_deleted(fold
     (folder / "other" / "file").touch()
     (folder / ("a" * 32)).symlink_to(folder / "other")
     assert list_parts(folder) == []
+
+
+@pytest.mark.parametrize("max_bytes", [1, 6000])
+def test_a_bound_that_hardly_anything_fits_in_holds_nothing_up(served: Served, folder: Path, max_bytes: int) -> None:
+    set_disk_cache(DiskCache(folder, max_bytes))
+    with served.store.reader() as reader:
+        for _ in range(2):
+            assert served.check(reader) > N // 2
+
+
+def test_a_folder_that_is_deleted_by_hand_while_it_is_used_ends_nothing(
+    served: Served, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served.store.reader() as reader:
+        reader.read(np.arange(0, N, 2))
+        shutil.rmtree(folder)
+        served.check(reader)
+    with served.store.reader() as reader:
+        served.check(reader)
+    assert caplog.text.count("takes nothing more: No such file or directory") == 1
