@@ -14,6 +14,7 @@ from . import jax as jax
 from . import kvstore as kvstore
 from . import limits as limits
 from . import mmap_engine as mmap_engine
+from . import pace as pace
 from . import ranges as ranges
 from . import ranges_engine as ranges_engine
 from . import reader as reader

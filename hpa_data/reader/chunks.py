@@ -4,7 +4,6 @@ Each is one request for a range of bytes; where it is says the index at the end 
 each shard. A chunk is handed out once, and then forgotten.
 """
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,14 +19,11 @@ from hpa_data.reader.connections import MAX_IN_FLIGHT, MISSING
 from hpa_data.reader.disk_cache import get_disk_cache
 from hpa_data.reader.engine import ReaderSpec, SampleRows
 from hpa_data.reader.failures import CONVERT, ReadFailure, Refused, describe_excess
+from hpa_data.reader.pace import Pace
 from hpa_data.reader.ranges import Range, Ranges
 
 # Of encoded chunks that are fetched ahead, for each of the iterations that were last: over training and validation.
 AHEAD_BYTES, N_AHEADS = 256 * 2**20, 2
-# In flight at least, and until the latency is known.
-MIN_IN_FLIGHT, FIRST_IN_FLIGHT = 8, 32
-# In flight for each that would do if every request took the shortest time.
-SPARE = 1.5
 # What a codec may add to a chunk that does not compress.
 EXTRA_BYTES = 64
 
@@ -93,7 +89,7 @@ class Chunks:
         self._n_in_flight = 0
         # By part and shard: the range of bytes of each chunk, int64 (S, 2), or what waits for it.
         self._indexes: dict[tuple[int, int], npt.NDArray[np.int64] | list[tuple[Chunk, bool]]] = {}
-        self._limit, self._n_overloads = float(MAX_IN_FLIGHT), 0
+        self._pace = Pace()
 
     def find(self, sample: int) -> npt.NDArray[np.uint8] | None:
         """Return a view of the chunk of a sample in the cache on the disk; None if it is not there."""
@@ -193,13 +189,13 @@ class Chunks:
             self._locate(chunk, is_urgent=False)
 
     def _choose_in_flight(self) -> int:
-        """Return how many requests to have in flight: the rate times the latency, within what the server bears."""
-        n_overloads = sum(source.n_overloads for source in self.sources)
-        if n_overloads > self._n_overloads:
-            self._n_overloads, self._limit = n_overloads, max(MIN_IN_FLIGHT, self._limit / 2)
-        latency_s, rate = max(source.latency_s for source in self.sources), self._find_rate()
-        n_needed = math.ceil(SPARE * latency_s * rate) if latency_s and rate else FIRST_IN_FLIGHT
-        return min(max(n_needed, MIN_IN_FLIGHT), int(self._limit))
+        """Return how many requests to have in flight."""
+        return self._pace.choose(
+            latency_s=max(source.latency_s for source in self.sources),
+            rate=self._find_rate(),
+            n_in_flight=self._n_in_flight,
+            n_overloads=sum(source.n_overloads for source in self.sources),
+        )
 
     def _place(self, sample: int) -> tuple[int, int, int]:
         """Return the part of a sample, its shard, and its number there."""
@@ -290,7 +286,7 @@ class Chunks:
         """Hand a chunk out to those who want it, or keep it until it is wanted; what failed is read when wanted."""
         with self._lock:
             self._n_in_flight -= 1
-            self._limit = min(MAX_IN_FLIGHT, self._limit + 1 / self._limit)
+            self._pace.finish()
             chunk.content = content
             if chunk.wanted or content is None or is_cached:
                 self._remove(chunk)

@@ -22,6 +22,7 @@ from hpa_data.format.codecs import decode_shard_index
 from hpa_data.reader import chunks, connections
 from hpa_data.reader.batches import iter_batches
 from hpa_data.reader.chunks import Chunks
+from hpa_data.reader.pace import FIRST_IN_FLIGHT
 from hpa_data.reader.ranges_engine import RangeImages
 from hpa_data.reader.reader import Reader
 from hpa_data.reader.sampler import BatchSampler
@@ -117,7 +118,7 @@ def test_an_overloaded_server_is_asked_for_less_at_once(small: Store, pixels: np
     with web_server(small.path, misbehave) as (url, _), open_store(url).reader() as reader:
         for batch in iter_batches(reader, BatchSampler(np.arange(N), 4, seed=1), epochs=1):
             assert (batch.images == pixels[batch.indices]).all()
-        assert chunks_of(reader)._choose_in_flight() < 200
+        assert chunks_of(reader)._choose_in_flight() < FIRST_IN_FLIGHT
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
