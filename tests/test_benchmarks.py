@@ -126,7 +126,7 @@ def test_the_augmentation_benchmark_prints_every_codec(kaggle: Path) -> None:
 
 @pytest.mark.slow
 def test_the_loader_benchmark_checks_every_image_and_names_what_is_absent(kaggle: Path, tmp_path: Path) -> None:
-    names = ["decode lz4hc", "hpa lz4hc, NumPy", "np.memmap", "insitubatch"]
+    names = ["decode lz4hc", "hpa lz4hc, NumPy", "hpa lz4hc, JAX", "np.memmap", "insitubatch"]
     files = ("--json", tmp_path / "a.json", "--chart", tmp_path / "a.png")
     run("loaders.run", kaggle / "test", "--rounds", 1, "--cold", "--rows", *names, *files)
     rows = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())["rows"]}

@@ -76,7 +76,7 @@ def open_torch(codec: str, setup: Setup) -> Epoch:
 
     def run(epoch: int) -> Iterator[Images]:
         batches = dataset(reader, sampler, resume_at=(epoch, 0), epochs=epoch + 1)
-        for images, _ in DataLoader(batches, batch_size=None):
+        for images in DataLoader(batches, batch_size=None):
             yield images.numpy()
             del images
 
@@ -91,7 +91,7 @@ def open_jax(codec: str, setup: Setup) -> Epoch:
     sampler = BatchSampler(np.arange(len(reader)), setup.batch_size, seed=setup.seed)
 
     def run(epoch: int) -> Iterator[Images]:
-        for images, _ in batches(reader, sampler, resume_at=(epoch, 0), epochs=epoch + 1):
+        for images in batches(reader, sampler, resume_at=(epoch, 0), epochs=epoch + 1):
             yield np.asarray(images)
             del images
 
