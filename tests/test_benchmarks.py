@@ -49,6 +49,15 @@ def test_the_conversion_benchmark_prints_every_codec_and_alternative(kaggle: Pat
 
 
 @pytest.mark.slow
+def test_the_cold_benchmark_prints_limits_rows_and_ratios(kaggle: Path) -> None:
+    printed = run("cold", kaggle / "test", "--rounds", 1, "--ahead-mib", 8)
+    for name in ("disk raw, 64 at a time", "decode lz4hc", "cold TensorStore", "cold lz4hc, 8 MiB ahead"):
+        assert f"\n{name}  " in printed
+    for ratio in ("cold lz4hc, tf.data / the smaller of disk and decoding", "cold raw, NumPy / the disk"):
+        assert f"\n{ratio}  " in printed
+
+
+@pytest.mark.slow
 def test_the_gpu_benchmark_measures_each_phase_and_lists_what_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

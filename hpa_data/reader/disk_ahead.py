@@ -57,10 +57,11 @@ class DiskAhead:
         return self.max_samples if self._n_there < N_THERE else 0
 
     def expect(self, samples: npt.NDArray[np.int64]) -> None:
-        """Begin to fetch samples, int64 (M,), that will be requested."""
+        """Begin to fetch samples, int64 (M,), that will be requested; of many, the first."""
         if self._n_there < N_THERE:
-            self._is_expected[samples] = True
-            self._start(samples)
+            first = samples[: self.max_samples]
+            self._is_expected[first] = True
+            self._start(first)
 
     def begin(self, samples: npt.NDArray[np.int64]) -> None:
         """Begin to fetch samples that are requested now, int64 (M,), unless they were expected; of many, the first."""

@@ -163,6 +163,15 @@ def test_pages_are_given_back_at_once_where_the_store_does_not_fit_into_memory(
         assert resident <= 64 if is_short else resident > right.nbytes // 1024 // 2
 
 
+def test_of_a_pass_over_a_store_no_more_is_fetched_than_is_read_soon(
+    small: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_ahead, "MAX_SAMPLES", 6)
+    with small.reader() as reader:
+        reader.expect(np.arange(N))
+        assert np.flatnonzero(find_ahead(reader)._is_expected).tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_a_closed_reader_fetches_nothing(small: Store) -> None:
     with small.reader() as reader:
         ahead = find_ahead(reader)
