@@ -22,8 +22,8 @@ from hpa_data.system.threads import ThreadTeam
 MAX_BYTES, MAX_SAMPLES = 32 * 2**20, 512
 # In a row in memory, after which all samples are taken to be there.
 N_THERE = 512
-# Of smaller chunks only one in so many bytes is looked for: to look takes 1 µs, a tenth of the time of reading one.
-LOOK_BYTES = 64 * 1024
+# Of smaller chunks only one in so many bytes is looked for, as the smallest are read in a few microseconds.
+LOOK_BYTES = 256 * 1024
 
 
 class DiskAhead:
@@ -45,7 +45,7 @@ class DiskAhead:
         self.is_memory_short = int(sizes.sum()) > find_free_memory()
         mean_bytes = max(1, int(sizes.sum()) // max(1, np.count_nonzero(sizes)))
         self.max_samples = min(max(MAX_BYTES // mean_bytes, 1), MAX_SAMPLES)
-        self._look_every = max(1, LOOK_BYTES // mean_bytes)
+        self.look_every = max(1, LOOK_BYTES // mean_bytes)
         self._is_expected = np.zeros(len(bounds), bool)
         self._n_there = 0  # samples in a row
         self._is_open = True
@@ -76,9 +76,12 @@ class DiskAhead:
             start, stop = self._bounds[sample].tolist()
             self._n_there = self._n_there + 1 if self._files[sample].fetch(start, stop) else 0
 
-    def prepare(self, sample: int, file: MappedFile, start: int, stop: int) -> None:
-        """Begin to fetch a sample that is decoded next, if it is not in memory, where most others may be."""
-        if not (sample % self._look_every or file.fetch(start, stop)):
+    def prepare(self, file: MappedFile, start: int, stop: int) -> None:
+        """Begin to fetch a sample that is decoded next, if it is not in memory, where most others may be.
+
+        For one sample in `look_every`, as it takes 1 µs.
+        """
+        if not file.fetch(start, stop):
             self._n_there = 0
 
     def close(self) -> None:

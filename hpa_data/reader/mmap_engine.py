@@ -59,12 +59,13 @@ class MappedShards:
         numbers, targets = samples.tolist(), positions.tolist()
         starts, stops = self._bounds[samples].T.tolist()
         ahead, n_ahead = self._ahead, self._ahead.max_samples
+        n_later = len(numbers) - n_ahead
         ahead.begin(samples)
 
         # Each thread takes the next sample when it is done with one. No thread waits for another, neither within a
         # batch nor at its end, if the next batch has been requested by then.
         def decode(item: int) -> None:
-            if item + n_ahead < len(numbers):
+            if item < n_later:
                 ahead.fetch(numbers[item + n_ahead])
             self._decode(numbers[item], starts[item], stops[item], batch[targets[item]])
 
@@ -102,11 +103,13 @@ class MappedShards:
         if not files:  # closed since the reader checked
             raise ValueError("Cannot read: the reader is closed. Open a new one.")
         is_first = not self._was_read[sample]
-        self._ahead.prepare(sample, files[sample], start, stop)
-        chunk = files[sample].read(start, stop, is_first=is_first)
+        file, ahead = files[sample], self._ahead
+        if not sample % ahead.look_every:
+            ahead.prepare(file, start, stop)
+        chunk = file.read(start, stop, is_first=is_first)
         self._decoder.decode(sample, chunk, out)
-        if self._ahead.is_memory_short:
-            files[sample].release(start, stop)
+        if ahead.is_memory_short:
+            file.release(start, stop)
         self._was_read[sample] = 1
 
 
