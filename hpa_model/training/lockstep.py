@@ -71,6 +71,7 @@ def agree_on_settings(hosts: Hosts, config: TrainConfig) -> None:
                 f"{what} must be the same on all hosts. Received: other {', '.join(differing)} than on the first host. "
                 "Use the same command and the same packages everywhere."
             )
+    hosts.meet()  # before the first one creates a run
 
 
 def lead_fold(job: FoldJob, network: keras.Model, description: RunDescription) -> None:
