@@ -111,7 +111,7 @@ def test_two_hosts_train_as_one_process_does_and_the_second_writes_nothing(
 def test_a_killed_host_ends_the_other_with_a_line_and_one_host_goes_on(
     tmp_path: Path, store: Path, victim: int
 ) -> None:
-    with in_third_epoch(tmp_path / "run", store) as processes:
+    with in_third_epoch(tmp_path / "run", store, learning_rate=0.001) as processes:
         processes[victim].kill()
         ended = finish(*processes)
     assert ended.pop(victim)[0] == -signal.SIGKILL
@@ -120,7 +120,7 @@ def test_a_killed_host_ends_the_other_with_a_line_and_one_host_goes_on(
     assert status == 2, text
     assert f"Error: Cannot go on: {name} was lost. Start the same command on all hosts again" in text
     n_epochs = len(read_history(tmp_path / "run"))
-    alone = start(tmp_path / "run", store, epochs=500)
+    alone = start(tmp_path / "run", store, epochs=500, learning_rate=0.001)
     try:
         while len(read_history(tmp_path / "run")) < n_epochs + 2:
             assert alone.poll() is None, finish(alone)
@@ -128,10 +128,14 @@ def test_a_killed_host_ends_the_other_with_a_line_and_one_host_goes_on(
     finally:
         alone.kill()
         alone.communicate()
-    ((status, text),) = finish(start(tmp_path / "whole", store, epochs=n_epochs + 1))
+    ((status, text),) = finish(start(tmp_path / "whole", store, epochs=n_epochs + 1, learning_rate=0.001))
     assert status == 0, text
-    found = read_history(tmp_path / "run")[: n_epochs + 1]
-    np.testing.assert_allclose(found, read_history(tmp_path / "whole"), rtol=0, atol=1e-4)
+    # Sums are rounded in another order, and batch normalization over eight images lets that grow: in one process whose
+    # first weights are changed by 1e-7, losses differ by 7e-5 in epoch 3 and by 1.6e-3 in epoch 5, validation losses by
+    # 2e-6 and 1.5e-5.
+    for column, atol in (("loss", 5e-3), ("val_loss", 1e-4)):
+        found = read_history(tmp_path / "run", column)[: n_epochs + 1]
+        np.testing.assert_allclose(found, read_history(tmp_path / "whole", column), rtol=0, atol=atol)
 
 
 def test_a_signal_to_any_host_stops_all_after_a_checkpoint_and_two_go_on(tmp_path: Path, store: Path) -> None:
