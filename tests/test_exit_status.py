@@ -25,6 +25,7 @@ REFUSED = {
     "stats": "nowhere",
     "augment": "nowhere",
     "folds": "nowhere",
+    "cache": "nowhere",
     "recipes": "nothing",
     "train": "nowhere --out run",
     "pretrain": "nowhere --out run",

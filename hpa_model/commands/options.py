@@ -161,10 +161,7 @@ def check_cache(ctx: typer.Context, kind: str, gib: float | None, store: str, *,
     InputError
         If a size is given without a cache, or is none, or if a cache on a disk has no use.
     """
-    reason = f"without --cache {'ram' if allows_ram else 'disk:PATH'}"
-    refuse_unused(ctx, "cache_gib", when=kind == "none", reason=reason)
-    if gib is not None and not 0 < gib < 2**20:
-        raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
+    check_cache_size(ctx, kind, gib, allows_ram=allows_ram)
     if kind.startswith(DISK):
         from hpa_data.reader.disk_cache import DiskCache, set_disk_cache
         from hpa_data.reader.kvstore import is_url
@@ -178,6 +175,14 @@ def check_cache(ctx: typer.Context, kind: str, gib: float | None, store: str, *,
         set_disk_cache(cache)
         sizes = f"{cache.n_bytes / 2**30:.1f} of at most {cache.max_bytes / 2**30:.1f} GiB"
         print(f"Cache on disk: {cache.folder}, {sizes}", file=sys.stderr)
+
+
+def check_cache_size(ctx: typer.Context, kind: str, gib: float | None, *, allows_ram: bool = True) -> None:
+    """Check the size of a cache before anything is opened: InputError if there is no cache, or it is no size."""
+    reason = f"without --cache {'ram' if allows_ram else 'disk:PATH'}"
+    refuse_unused(ctx, "cache_gib", when=kind == "none", reason=reason)
+    if gib is not None and not 0 < gib < 2**20:
+        raise InputError(f"cache-gib must be a size above 0. Received: --cache-gib {gib}. Pass a number of GiB.")
 
 
 def choose_logs(logs: list[str] | None, tensorboard: bool) -> tuple[Log, ...]:

@@ -37,6 +37,7 @@ from hpa_model.commands.options import (
     Symmetries,
     Tensorboard,
     check_cache,
+    check_cache_size,
     choose_cache,
     choose_logs,
     import_module,
@@ -274,6 +275,7 @@ def finetune(
     from hpa_model.evaluation.scores import score_run
     from hpa_model.runs.folder import read_run
 
+    check_cache_size(ctx, cache, cache_gib)
     description = read_run(run)
     check_cache(ctx, cache, cache_gib, store or str(description.store))
     try:

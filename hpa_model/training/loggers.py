@@ -76,8 +76,9 @@ class TensorboardWriter:
         from tensorboardX import SummaryWriter, summary
 
         self.key = key
-        # A writer that is opened within the same second would otherwise replace the file of the one before.
-        suffix = f".{secrets.token_hex(4)}"
+        # A writer that is opened within the same second would otherwise replace the file of the one before. TensorBoard
+        # reads the files in the order of their names.
+        suffix = f".{time.time_ns()}"
         self._writer = SummaryWriter(str(run.folder / "tensorboard" / f"fold{fold}"), filename_suffix=suffix)
         for each in summary.hparams(dict(run.settings), dict.fromkeys(LISTED, 0.0)):
             self._writer.file_writer.add_summary(each)

@@ -71,6 +71,8 @@ def log_in_two_pieces(name: str, begun: tuple[Path, RunDescription]) -> list[str
         with open_logs([name], *begun, Progress(note=notes.append)) as log:
             for fold in range(2):
                 log(fold, make_state(fold, epochs))
+        if name == "wandb":
+            time.sleep(1)  # it names files by the second, and would replace those of the first piece
     return notes
 
 
