@@ -81,7 +81,7 @@ def test_every_recipe_of_the_project_is_valid() -> None:
     recipes = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
     assert recipes
     for path in recipes:
-        make_config(read_recipe(path))
+        make_config(load_recipe(path))
 
 
 def test_one_fine_tuning_or_several_follow_a_training() -> None:

@@ -25,14 +25,14 @@ def test_the_recipes_of_the_repository_come_with_the_package_and_are_listed(hpa:
 
 def test_a_recipe_is_printed_to_start_from(hpa: Hpa, tmp_path: Path) -> None:
     assert hpa("recipes", "trial").out == (FOLDER / "trial.toml").read_text()
-    assert_refused(hpa("recipes", "tiral"), "name must be one of convnext-tiny, deepyeast, ")
+    assert_refused(hpa("recipes", "tiral"), "name must be one of best, convnext-tiny, deepyeast, ")
 
 
 def test_a_recipe_is_a_file_or_a_name(store: Store, hpa: Hpa, tmp_path: Path) -> None:
     assert find_recipe(Path("gapnet")).read_bytes() == (FOLDER / "gapnet.toml").read_bytes()
     assert find_recipe(FOLDER / "gapnet.toml") == FOLDER / "gapnet.toml"
     ended = hpa("train", store.path, "--recipe", "gapnett", "--out", tmp_path / "run")
-    assert_refused(ended, "recipe must be a file, or one of convnext-tiny, deepyeast, ")
+    assert_refused(ended, "recipe must be a file, or one of best, convnext-tiny, deepyeast, ")
     ended = hpa("train", store.path, "--recipe", tmp_path / "gapnet", "--out", tmp_path / "run")
     assert_refused(ended, f"Received: {tmp_path / 'gapnet'}. See `hpa recipes`.")
 
