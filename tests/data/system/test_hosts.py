@@ -107,6 +107,7 @@ SCRIPT = """
     with join_hosts(Place(address=("127.0.0.1", port), index=index, n_hosts=3)) as hosts:
         hosts.meet()
         print("met", flush=True)
+        hosts.meet()  # nobody ends before all have printed it
         if index == int(sys.argv[3]):
             {end}
         while True:
