@@ -2,9 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -14,15 +13,12 @@ import numpy.typing as npt
 from dask.system import CPU_COUNT
 
 from hpa_data.errors import InputError, Notice
-from hpa_data.reader.batches import BatchReader, Draw, iter_batches
+from hpa_data.reader.batches import BatchReader, Draw, iter_batches, make_ahead
 from hpa_data.reader.sampler import BatchSampler
 from hpa_data.reader.strata import Strata
-from hpa_data.system.hosts import Hosts, Place, find_free_port, join_hosts
+from hpa_model.hosts import joined_hosts, scope_over_hosts
 
 JAX_FLAG = "--xla_gpu_deterministic_ops=true"
-# Until the connection to a host that was lost is known to be closed.
-LOST_S = 10.0
-
 
 BACKENDS = ("tensorflow", "jax")
 # Settings of Keras that would change a result, with the values that all networks here are made for. The user's file
@@ -154,23 +150,10 @@ def _generate(
 
 
 def put_ahead(batches: Iterator[Any]) -> Iterator[Any]:
-    """Copy each batch of arrays to JAX's device while the one before it is used.
-
-    An error is raised when the batches before it have been yielded.
-    """
+    """Copy each batch of arrays to JAX's device while the one before it is used."""
     import jax
 
-    ahead: list[Any] = []
-    error: Exception | None = None
-    while error is None:
-        try:
-            ahead.append(jax.device_put(next(batches)))  # returns at once
-        except Exception as caught:  # the end, too
-            error = caught
-        if len(ahead) > 1 or (error is not None and ahead):
-            yield ahead.pop(0)
-    if not isinstance(error, StopIteration):
-        raise error
+    return make_ahead(map(jax.device_put, batches))  # which returns at once
 
 
 def reraise_reader_errors(reader: BatchReader) -> AbstractContextManager[BatchReader]:
@@ -180,110 +163,6 @@ def reraise_reader_errors(reader: BatchReader) -> AbstractContextManager[BatchRe
     from hpa_model import pipeline
 
     return pipeline.reraise_reader_errors(reader)
-
-
-# The processes that train together with this one, if there are any. JAX knows one group per process, too.
-_joined: list[Hosts] = []
-
-
-def joined_hosts() -> Hosts | None:
-    """Return the processes that this one trains with, or None."""
-    return _joined[0] if _joined else None
-
-
-@contextmanager
-def over_hosts(place: Place | None, tell: Callable[[str], None]) -> Iterator[Hosts | None]:
-    """Join the processes of a training over hosts; before JAX is asked for devices.
-
-    Parameters
-    ----------
-    place : Place or None
-        None for a single process; nothing is done then.
-    tell : function of str
-        Called with a line about what is waited for.
-
-    Raises
-    ------
-    InputError
-        If Keras runs on TensorFlow, or the others do not come.
-    """
-    if place is None:
-        yield None
-        return
-    if on_tensorflow():
-        raise InputError(
-            "Cannot train over hosts on TensorFlow: Keras 3 fails in fit with its strategy for that "
-            "(MultiWorkerMirroredStrategy). Set KERAS_BACKEND=jax on all hosts."
-        )
-    import jax
-
-    with join_hosts(place, tell) as hosts:
-        port = hosts.share(str(find_free_port(place.address[0])).encode() if hosts.is_first else None)
-        host = f"[{place.address[0]}]" if ":" in place.address[0] else place.address[0]
-        address = f"{host}:{port.decode()}"
-        jax.distributed.initialize(address, hosts.n_hosts, hosts.index, coordinator_bind_address=address)
-        _joined.append(hosts)
-        try:
-            yield hosts
-        finally:
-            _joined.clear()
-        jax.distributed.shutdown()  # type: ignore[no-untyped-call]
-
-
-def meet_hosts() -> None:
-    """Wait until all processes of a training over hosts are here."""
-    if _joined:
-        _joined[0].meet()
-
-
-def count_shares(devices: int) -> int:
-    """Return among how many devices each batch is shared out: those of all hosts, or `devices` of this one."""
-    if not _joined:
-        return devices
-    import jax
-
-    return int(jax.device_count())
-
-
-def check_hosts(batch_size: int) -> None:
-    """Check that a batch can be shared out among the devices of all hosts; InputError if not."""
-    n_shares = count_shares(1)
-    if batch_size % n_shares:
-        raise InputError(
-            f"batch_size must be divisible by {n_shares}, the devices of all hosts. Received: batch_size={batch_size}. "
-            "Pass another --batch-size."
-        )
-
-
-@lru_cache
-def _distribute() -> Any:
-    """Make the distribution of a training over hosts: each device takes its share of a batch, all have all weights."""
-    return keras.distribution.DataParallel(auto_shard_dataset=False)
-
-
-@contextmanager
-def own_device_scope() -> Iterator[None]:
-    """Compute on a device of this process, also within `device_scope`."""
-    if not _joined:
-        yield
-        return
-    before = keras.distribution.distribution()
-    keras.distribution.set_distribution(None)
-    try:
-        yield
-    finally:
-        keras.distribution.set_distribution(before)
-
-
-@contextmanager
-def explain_lost_hosts() -> Iterator[None]:
-    """Let this process end with a line about a lost host, rather than with an error of the library that misses it."""
-    try:
-        yield
-    except Exception as error:
-        if _joined and not isinstance(error, InputError):
-            _joined[0].wait_for_the_end(LOST_S)
-        raise
 
 
 def check_devices(devices: int) -> None:
@@ -322,8 +201,8 @@ def describe_device(devices: int) -> str:
 
 def device_scope(devices: int) -> AbstractContextManager[Any]:
     """Distribute the model that is built in this scope: each device takes its share of every batch."""
-    if _joined:
-        return _distribute().scope()
+    if joined_hosts() is not None:
+        return scope_over_hosts()
     if devices == 1:
         return nullcontext()
     from hpa_model.pipeline import mirrored_scope

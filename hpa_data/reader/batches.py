@@ -3,7 +3,7 @@
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from hpa_data.errors import InputError
 from hpa_data.reader.ahead import Announcer
 from hpa_data.reader.sampler import BatchSampler
+
+T = TypeVar("T")
 
 # Flip in Y, flip in X, transpose: each applied or not. The eight symmetries of a square; the first four of them, those
 # without transposition, are the symmetries of any rectangle.
@@ -124,6 +126,25 @@ def _start(
         return indices, error
     announcer.tell(step)
     return indices, pending
+
+
+def make_ahead(values: Iterator[T], n_ahead: int = 1) -> Iterator[T]:
+    """Yield values while some more than the one in use have been made.
+
+    An error is raised when the values before it have been yielded.
+    """
+    queue: deque[T] = deque()
+    error: Exception | None = None
+    while queue or error is None:
+        while error is None and len(queue) <= n_ahead:
+            try:
+                queue.append(next(values))
+            except Exception as caught:  # the end, too
+                error = caught
+        if queue:
+            yield queue.popleft()
+    if not isinstance(error, StopIteration):
+        raise error
 
 
 def count_symmetries(image_shape: tuple[int, int, int]) -> int:

@@ -1,21 +1,17 @@
 """Batches as JAX arrays on their devices."""
 
-from collections import deque
 from collections.abc import Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
 from hpa_data.errors import InputError
-from hpa_data.reader.batches import Batch, BatchReader, iter_batches
+from hpa_data.reader.batches import Batch, BatchReader, iter_batches, make_ahead
 from hpa_data.reader.sampler import BatchSampler
 
 if TYPE_CHECKING:
     from jax import Array
     from jax.sharding import Sharding
-
-T = TypeVar("T")
 
 
 def batches(
@@ -79,19 +75,8 @@ def batches(
         images = place(batch.images)
         return images if batch.labels is None else (images, place(batch.labels))
 
-    return _look_ahead(
-        map(copy, iter_batches(reader, sampler, epochs=epochs, resume_at=resume_at, prefetch=prefetch)), ahead
-    )
-
-
-def _look_ahead(copies: Iterator[T], n_ahead: int) -> Iterator[T]:
-    """Iterate while some values more than the one in use have been made."""
-    queue = deque(islice(copies, n_ahead))
-    while True:
-        queue.extend(islice(copies, 1))
-        if not queue:
-            return
-        yield queue.popleft()
+    read = iter_batches(reader, sampler, epochs=epochs, resume_at=resume_at, prefetch=prefetch)
+    return make_ahead(map(copy, read), ahead)
 
 
 def _share_among_local_devices(sampler: BatchSampler) -> "Sharding":

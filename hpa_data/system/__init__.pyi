@@ -7,6 +7,7 @@ from . import executor as executor
 from . import files as files
 from . import hosts as hosts
 from . import interrupts as interrupts
+from . import launch as launch
 from . import lock as lock
 from . import mapping as mapping
 from . import memory as memory

@@ -1,11 +1,13 @@
 from . import check as check
 from . import findings as findings
+from . import repair as repair
+from . import samples as samples
 from . import sealing as sealing
 from . import source as source
 from .check import Verification as Verification
-from .check import check_part as check_part
 from .check import verify_store as verify_store
 from .findings import Finding as Finding
 from .findings import State as State
+from .samples import check_part as check_part
 from .source import Source as Source
 from .source import find_source as find_source

@@ -5,12 +5,14 @@ from . import channels as channels
 from . import demo as demo
 from . import ensemble as ensemble
 from . import evaluate as evaluate
+from . import finetune as finetune
 from . import models as models
 from . import options as options
 from . import predict as predict
 from . import pretrain as pretrain
 from . import preview as preview
 from . import recipes as recipes
+from . import settings as settings
 from . import sweep as sweep
 from . import train as train
 from . import trained as trained

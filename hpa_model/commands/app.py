@@ -28,13 +28,14 @@ from hpa_model.commands.bench import bench_io, bench_step
 from hpa_model.commands.demo import demo
 from hpa_model.commands.ensemble import ensemble
 from hpa_model.commands.evaluate import compare, evaluate
+from hpa_model.commands.finetune import finetune
 from hpa_model.commands.models import models
 from hpa_model.commands.predict import predict
 from hpa_model.commands.pretrain import pretrain
 from hpa_model.commands.preview import SHOWN, preview
 from hpa_model.commands.recipes import recipes
 from hpa_model.commands.sweep import sweep
-from hpa_model.commands.train import finetune, train
+from hpa_model.commands.train import train
 from hpa_model.commands.verify import verify
 
 # Each command with its name, in the panels and the order of the help text.

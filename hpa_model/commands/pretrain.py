@@ -28,7 +28,7 @@ from hpa_model.commands.options import (
     choose_cache,
     setting,
 )
-from hpa_model.commands.train import read_settings, refuse_unused_settings
+from hpa_model.commands.settings import read_settings, refuse_unused_settings
 from hpa_model.config import DEFAULTS, TrainConfig
 from hpa_model.config.pretraining import UNUSED_SETTINGS, PretrainSettings
 

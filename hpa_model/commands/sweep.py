@@ -24,7 +24,7 @@ from hpa_model.commands.options import (
     choose_cache,
     setting,
 )
-from hpa_model.commands.train import merge_options, refuse_unused_settings
+from hpa_model.commands.settings import merge_options, refuse_unused_settings
 from hpa_model.config import DEFAULTS
 from hpa_model.sweep.options import (
     DEFAULT_TRIALS,

@@ -1,22 +1,20 @@
-"""The commands `hpa train` and `hpa finetune`: their options and their text."""
+"""The command `hpa train`: its options and its text."""
 
 import contextlib
-import dataclasses
 import sys
-from collections.abc import Collection
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from hpa_data.commands.console import escape, progress, quiet, resumable, show
-from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes, has_no_effect, refuse_unused, was_given
+from hpa_data.commands.options import STORE, Json, Overwrite, RetryMinutes
 from hpa_data.errors import InputError
 from hpa_data.folds.options import DuplicateSearch, FoldMethod
 from hpa_data.reader.limits import RETRY_MINUTES
-from hpa_data.system.hosts import find_place
-from hpa_model.commands.channels import RecipeChannels, split_channels
+from hpa_data.system.launch import find_place
+from hpa_model.commands.channels import RecipeChannels
 from hpa_model.commands.evaluate import describe_comparison
 from hpa_model.commands.options import (
     Augment,
@@ -32,19 +30,17 @@ from hpa_model.commands.options import (
     ImageSize,
     LearningRate,
     Logs,
-    Module,
     PrecisionOption,
     Symmetries,
     Tensorboard,
     check_cache,
-    check_cache_size,
     choose_cache,
     choose_logs,
-    import_module,
     setting,
 )
+from hpa_model.commands.settings import read_settings, refuse_unused_settings
 from hpa_model.commands.trained import describe_run, describe_unfinished, encode_runs, print_epoch
-from hpa_model.config import FoldChoice, Loss, Sampling, TrainConfig
+from hpa_model.config import Loss, Sampling, TrainConfig
 
 if TYPE_CHECKING:
     from hpa_data.store.store import Store
@@ -179,7 +175,8 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
     opened = open_store(store)
 
     with quiet():
-        from hpa_model.backend import describe_device, over_hosts
+        from hpa_model.backend import describe_device
+        from hpa_model.hosts import over_hosts
         from hpa_model.training.finetune import train_and_finetune
         from hpa_model.training.job import Checkpointing
         from hpa_model.training.lockstep import agree_on_settings, end_folds, follow
@@ -236,137 +233,3 @@ def _tell_of_samples(store: "Store", config: TrainConfig, *, allow_unlabeled: bo
     if allow_unlabeled or not data.empty_parts:
         for notice in data.list_notices(legacy_leak=config.legacy_leak):
             print(escape(str(notice)), file=sys.stderr)
-
-
-def finetune(
-    ctx: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    loss: Annotated[Loss, typer.Option(help="The loss; f1 is the soft macro-F1.")] = "bce",
-    epochs: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=1, help="Number of epochs. Which epoch's model is kept: as in the run (setting keep)."
-        ),
-    ] = 14,
-    which_folds: Annotated[
-        FoldChoice, typer.Option(help="Fine-tune the model of the best fold, as the paper did, or of all folds.")
-    ] = DEFAULTS.finetune_folds,
-    learning_rate: Annotated[float | None, typer.Option(help="Learning rate; by default that of the run.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Images per step; by default those of the run.")
-    ] = None,
-    model: Module = None,
-    store: Annotated[str | None, typer.Option(help="The store, if it was moved.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder to make. By default RUN-finetuned-LOSS.")] = None,
-    cache: CacheKind = "none",
-    cache_gib: CacheGib = None,
-    checkpoint_minutes: CheckpointMinutes = 10,
-    log: Logs = None,
-    tensorboard: Tensorboard = False,
-    overwrite: Overwrite = False,
-    retry_minutes: RetryMinutes = RETRY_MINUTES,
-    as_json: Json = False,
-) -> None:
-    """Fine-tune the classification heads of the models of a run.
-
-    The convolutional backbones stay as they are. The result is another run folder; rerun to resume.
-    """
-    from hpa_data.store.store import open_store
-    from hpa_model.evaluation.scores import score_run
-    from hpa_model.runs.folder import read_run
-
-    check_cache_size(ctx, cache, cache_gib)
-    description = read_run(run)
-    check_cache(ctx, cache, cache_gib, store or str(description.store))
-    try:
-        opened = open_store(store or description.store)
-    except InputError as error:
-        raise InputError(f"{error} If the store was moved, pass --store.") from error
-    with quiet():
-        from hpa_model.backend import describe_device
-        from hpa_model.training.finetune import finetune as finetune_run
-        from hpa_model.training.finetune import name_finetuned
-        from hpa_model.training.job import Checkpointing
-        from hpa_model.training.train import TrainedRun
-
-        describe_device(1)  # as in `train`
-        import_module(model)
-
-    cache_bytes = choose_cache(opened, description.config, cache, cache_gib)
-    out = out or name_finetuned(run, loss)
-    with resumable(out, overwrite=overwrite), progress("images") as shown:
-        finished = finetune_run(
-            run,
-            loss=loss,
-            epochs=epochs,
-            folds=which_folds,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            store=opened,
-            out=out,
-            overwrite=overwrite,
-            cache_bytes=cache_bytes,
-            progress=shown,
-            on_epoch=print_epoch,
-            checkpointing=Checkpointing(checkpoint_s=60 * checkpoint_minutes, logs=choose_logs(log, tensorboard)),
-        )
-    text = describe_run(finished.run, finished.scores, opened)
-    before = [TrainedRun(run=run, scores=score_run(run))] if as_json else []
-    show(encode_runs([*before, TrainedRun(run=finished.run, scores=finished.scores)]), as_json, text)
-
-
-def read_settings(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> TrainConfig:
-    """Build a configuration from what `merge_options` merges."""
-    from hpa_model.config import make_config
-
-    return make_config(merge_options(ctx, recipe, texts))
-
-
-def refuse_unused_settings(
-    ctx: typer.Context,
-    config: TrainConfig,
-    recipe: Path | None,
-    texts: list[str],
-    *,
-    weights: str | None = None,
-    varied: Collection[str] = (),
-) -> None:
-    """Refuse settings that stand on the command line, as options or by ``--set``, and have no effect: InputError.
-
-    Those of a recipe may have none, as it is written for many command lines, and may be replaced. `weights` are what a
-    training starts from; `varied` is as for `list_unused`.
-    """
-    from hpa_model.config import list_unused, load_recipe, parse_setting
-
-    replaced = {} if recipe is None else load_recipe(recipe)
-    unused = list_unused(config, has_weights=weights not in {None, "", "none"}, varied=varied)
-    if weights and weights not in {"none", "imagenet"} and Path(weights).is_dir():
-        unused.setdefault("stem", "where a training starts from a run or an encoder, whose channels are known")
-    for name, reason in unused.items():
-        if name in replaced:
-            continue
-        refuse_unused(ctx, name, when=name in ctx.params, reason=reason)
-        for text in texts:
-            if name in parse_setting(text):
-                raise has_no_effect(f"--set {text}", reason)
-
-
-def merge_options(ctx: typer.Context, recipe: Path | None, texts: list[str]) -> dict[str, Any]:
-    """Merge the settings of a recipe, of ``--set`` and of the options on the command line, later ones winning."""
-    from hpa_model.config import load_recipe, merge_settings, parse_image_size, parse_mix, parse_setting
-
-    fields = [field.name for field in dataclasses.fields(TrainConfig)]
-    options = {name: ctx.params[name] for name in fields if name in ctx.params and was_given(ctx, name)}
-    if "image_size" in options:
-        options["image_size"] = parse_image_size(options["image_size"])
-    if "mix" in options:
-        options["mix"] = parse_mix(options["mix"])
-    if "channels" in options:
-        options["channels"] = split_channels(options["channels"])
-    settings = load_recipe(recipe) if recipe is not None else {}
-    for text in texts:
-        parsed = parse_setting(text)
-        refuse_unused(ctx, *(parsed.keys() & fields), when=True, reason=f"beside --set {text}")
-        is_entry = "." in text.partition("=")[0]  # of a table, whose others stay
-        settings = merge_settings(settings, parsed, tables=("options", *parsed) if is_entry else ("options",))
-    return merge_settings(settings, options)

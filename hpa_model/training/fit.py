@@ -12,18 +12,9 @@ from hpa_data.errors import InputError
 from hpa_data.reader.batches import BatchReader
 from hpa_data.system.interrupts import defer_interrupt
 from hpa_model.augment import Augmentation, plan_augmentation
-from hpa_model.backend import (
-    count_shares,
-    device_scope,
-    explain_lost_hosts,
-    feed,
-    joined_hosts,
-    meet_hosts,
-    on_tensorflow,
-    own_device_scope,
-    reraise_reader_errors,
-)
+from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
 from hpa_model.config import TrainConfig
+from hpa_model.hosts import count_shares, explain_lost_hosts, joined_hosts, meet_hosts, own_device_scope
 from hpa_model.losses import LossFunction
 from hpa_model.nets.head import backbone_frozen
 from hpa_model.nets.symmetry import find_size, with_row_input, with_symmetry_input

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from hpa_data.errors import InputError, is_out_of_memory
-from hpa_model.backend import describe_device, joined_hosts
+from hpa_model.backend import describe_device
+from hpa_model.hosts import joined_hosts
 from hpa_model.runs.folder import CHECKPOINT_FILE
 from hpa_model.training.callback import Models
 from hpa_model.training.job import FoldJob

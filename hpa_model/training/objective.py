@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from hpa_data.reader.reader import Reader
 from hpa_model.augment import mixes_labels
-from hpa_model.backend import joined_hosts
 from hpa_model.config import TrainConfig
+from hpa_model.hosts import joined_hosts
 from hpa_model.losses import LossFunction, loss_of_set, make_loss, weigh_positives
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
 from hpa_model.predict import predict_probs

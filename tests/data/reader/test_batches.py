@@ -1,14 +1,16 @@
 """The indices of each batch, and batches as NumPy arrays."""
 
+import contextlib
 import gc
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hpa_data.reader.batches import draw_orientations, iter_batches
+from hpa_data.reader.batches import draw_orientations, iter_batches, make_ahead
 from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.store import Store, open_store
 
@@ -165,3 +167,22 @@ def test_batches_come_from_several_parts_and_from_a_store_opened_by_name(store: 
         (batch,) = iter_batches(reader, BatchSampler([14, 0], 2, shuffle=False), epochs=1)
         assert batch.labels is None
         assert batch.indices.tolist() == [14, 0]
+
+
+@given(n_values=st.integers(0, 6), n_ahead=st.integers(0, 8), fails=st.booleans())
+def test_values_are_made_ahead_and_an_error_waits_for_those_before_it(n_values: int, n_ahead: int, fails: bool) -> None:
+    made: list[int] = []
+
+    def make() -> Iterator[int]:
+        for value in range(n_values):
+            made.append(value)
+            yield value
+        if fails:
+            raise OSError("a fault")
+
+    seen = []
+    with pytest.raises(OSError, match="a fault") if fails else contextlib.nullcontext():
+        for value in make_ahead(make(), n_ahead):
+            seen.append(value)
+            assert len(made) == min(len(seen) + n_ahead, n_values)
+    assert seen == list(range(n_values))

@@ -14,7 +14,8 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_data.system import hosts as module
-from hpa_data.system.hosts import Hosts, Place, find_free_port, find_place, join_hosts
+from hpa_data.system.hosts import Hosts, find_free_port, join_hosts
+from hpa_data.system.launch import COUNT_VARIABLES, INDEX_VARIABLES, Place, find_place
 
 
 def place(port: int, index: int, n_hosts: int) -> Place:
@@ -101,7 +102,8 @@ def test_processes_that_do_not_come_are_named(monkeypatch: pytest.MonkeyPatch) -
 SCRIPT = """
     import signal, sys, time
     from hpa_data.errors import InputError
-    from hpa_data.system.hosts import Place, join_hosts
+    from hpa_data.system.hosts import join_hosts
+    from hpa_data.system.launch import Place
 
     index, port = map(int, sys.argv[1:3])
     with join_hosts(Place(address=("127.0.0.1", port), index=index, n_hosts=3)) as hosts:
@@ -159,7 +161,7 @@ def test_a_process_that_is_refused_ends_the_others_with_its_reason() -> None:
 def test_places_come_from_options_and_then_from_the_environment() -> None:
     expected = Place(address=("node1", 1234), index=1, n_hosts=4)
     assert find_place("node1:1234", 1, 4, {"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}) == expected
-    for names in zip(module.INDEX_VARIABLES, module.COUNT_VARIABLES, strict=True):
+    for names in zip(INDEX_VARIABLES, COUNT_VARIABLES, strict=True):
         environ = dict(zip(names, ("1", "4"), strict=True))
         assert find_place("node1:1234", None, None, environ) == expected
         assert find_place(None, None, None, environ | {"JAX_COORDINATOR_ADDRESS": "node1:1234"}) == expected
