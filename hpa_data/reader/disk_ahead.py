@@ -6,7 +6,7 @@ that follow, in a thread of its own, since asking takes a tenth of the time of d
 then, as if they had been read before: nothing is kept here, and a sample that is not fetched in time is waited for.
 
 Where all is in memory, asking for it would be in vain. So after some samples in a row that were there nothing is
-fetched ahead any longer, until one that is to be decoded is missing.
+fetched ahead any longer, until one that is decoded was missing.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,6 @@ from hpa_data.system.threads import ThreadTeam
 MAX_BYTES, MAX_SAMPLES = 32 * 2**20, 512
 # In a row in memory, after which all samples are taken to be there.
 N_THERE = 512
-# Of smaller chunks only one in so many bytes is looked for, as the smallest are read in a few microseconds.
-LOOK_BYTES = 256 * 1024
 
 
 class DiskAhead:
@@ -45,7 +43,6 @@ class DiskAhead:
         self.is_memory_short = int(sizes.sum()) > find_free_memory()
         mean_bytes = max(1, int(sizes.sum()) // max(1, np.count_nonzero(sizes)))
         self.max_samples = min(max(MAX_BYTES // mean_bytes, 1), MAX_SAMPLES)
-        self.look_every = max(1, LOOK_BYTES // mean_bytes)
         self._is_expected = np.zeros(len(bounds), bool)
         self._n_there = 0  # samples in a row
         self._is_open = True
@@ -76,13 +73,9 @@ class DiskAhead:
             start, stop = self._bounds[sample].tolist()
             self._n_there = self._n_there + 1 if self._files[sample].fetch(start, stop) else 0
 
-    def prepare(self, file: MappedFile, start: int, stop: int) -> None:
-        """Begin to fetch a sample that is decoded next, if it is not in memory, where most others may be.
-
-        For one sample in `look_every`, as it takes 1 µs.
-        """
-        if not file.fetch(start, stop):
-            self._n_there = 0
+    def wake(self) -> None:
+        """Fetch again what is requested and what follows: a sample was not in memory."""
+        self._n_there = 0
 
     def close(self) -> None:
         """Stop the thread and release the files."""

@@ -104,13 +104,15 @@ class MappedShards:
             raise ValueError("Cannot read: the reader is closed. Open a new one.")
         is_first = not self._was_read[sample]
         file, ahead = files[sample], self._ahead
-        if not sample % ahead.look_every:
-            ahead.prepare(file, start, stop)
         chunk = file.read(start, stop, is_first=is_first)
+        if file.was_missing:
+            file.was_missing = False
+            ahead.wake()
         self._decoder.decode(sample, chunk, out)
+        if is_first:
+            self._was_read[sample] = 1
         if ahead.is_memory_short:
             file.release(start, stop)
-        self._was_read[sample] = 1
 
 
 def _raise_file_limit(n_files: int) -> None:

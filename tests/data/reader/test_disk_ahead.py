@@ -16,6 +16,7 @@ from hpa_data.reader.disk_ahead import DiskAhead
 from hpa_data.reader.reader import Reader
 from hpa_data.reader.sampler import BatchSampler
 from hpa_data.store.store import Store
+from hpa_data.system import mapping
 from hpa_data.system.mapping import MappedFile
 from hpa_data.system.paging import find_madvise, find_mincore
 from tests.builders import build_store, list_files
@@ -106,7 +107,7 @@ def test_every_sample_of_an_epoch_is_fetched_and_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(disk_ahead, "MAX_SAMPLES", 6)  # fewer than one request has, and more than another
-    monkeypatch.setattr(disk_ahead, "LOOK_BYTES", 1)
+    monkeypatch.setattr(mapping, "CHECK_S", 0.0)  # look at each
     drop(small)
     with small.reader(threads=2) as reader:
         assert find_ahead(reader).n_samples == 6
@@ -124,7 +125,7 @@ def test_what_is_in_memory_is_no_longer_asked_for_until_something_is_missing(
     small: Store, right: np.ndarray, fetched: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk_ahead, "N_THERE", 8)
-    monkeypatch.setattr(disk_ahead, "LOOK_BYTES", 1)
+    monkeypatch.setattr(mapping, "CHECK_S", 0.0)  # look at each
     with small.reader(threads=1) as reader:
         reader.read(np.arange(N))
         ahead = find_ahead(reader)
