@@ -16,7 +16,6 @@ from hpa_data.errors import InputError, Notice
 from hpa_data.reader.batches import BatchReader, Draw, iter_batches, make_ahead
 from hpa_data.reader.sampler import BatchSampler
 from hpa_data.reader.strata import Strata
-from hpa_model.hosts import joined_hosts, scope_over_hosts
 
 JAX_FLAG = "--xla_gpu_deterministic_ops=true"
 
@@ -84,11 +83,12 @@ def feed(
     min_last: int = 1,
     strata: Strata | None = None,
     draw: Draw | None = None,
-    over_hosts: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Any:
     """Make the batches that `pipeline.dataset` makes, in a form that the backend accepts.
 
-    With `over_hosts`, in a training over hosts, they are the shares of this one.
+    With several processes (on JAX), they are the shares of this one.
 
     Returns
     -------
@@ -106,7 +106,6 @@ def feed(
             strata=strata,
             draw=draw,
         )
-    hosts = joined_hosts() if over_hosts else None
     sampler = BatchSampler(
         indices,
         batch_size,
@@ -115,8 +114,8 @@ def feed(
         divisible_by=divisible_by,
         min_last=min_last,
         strata=strata,
-        rank=0 if hosts is None else hosts.index,
-        world_size=1 if hosts is None else hosts.n_hosts,
+        rank=rank,
+        world_size=world_size,
     )
     batches = _generate(reader, sampler, epochs=epochs, resume_at=resume_at, draw=draw)
     return put_ahead(batches) if list_gpus() else batches
@@ -201,8 +200,6 @@ def describe_device(devices: int) -> str:
 
 def device_scope(devices: int) -> AbstractContextManager[Any]:
     """Distribute the model that is built in this scope: each device takes its share of every batch."""
-    if joined_hosts() is not None:
-        return scope_over_hosts()
     if devices == 1:
         return nullcontext()
     from hpa_model.pipeline import mirrored_scope

@@ -176,8 +176,8 @@ def train(  # the options of the recipe are called as the fields of TrainConfig,
 
     with quiet():
         from hpa_model.backend import describe_device
-        from hpa_model.hosts import over_hosts
         from hpa_model.training.finetune import train_and_finetune
+        from hpa_model.training.hosts import over_hosts
         from hpa_model.training.job import Checkpointing
         from hpa_model.training.lockstep import agree_on_settings, end_folds, follow
 

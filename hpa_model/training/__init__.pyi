@@ -12,6 +12,7 @@ from . import fold_table as fold_table
 from . import folds as folds
 from . import from_file as from_file
 from . import gather as gather
+from . import hosts as hosts
 from . import job as job
 from . import lockstep as lockstep
 from . import loggers as loggers

@@ -12,11 +12,11 @@ from hpa_data.errors import InputError
 from hpa_data.system.interrupts import Interrupts
 from hpa_model.augment.plan import Augmentation
 from hpa_model.config import TrainConfig
-from hpa_model.hosts import joined_hosts, meet_hosts, own_device_scope
 from hpa_model.runs.checkpoint import TrainingState, save_checkpoint
 from hpa_model.runs.folder import BEST_FILE, CHECKPOINT_FILE
 from hpa_model.runs.history import EpochRecord, Record, write_class_f1, write_history
 from hpa_model.runs.models import save_model
+from hpa_model.training.hosts import joined_hosts, meet_hosts, own_device_scope
 from hpa_model.training.job import FoldJob
 from hpa_model.training.objective import REMEDY
 from hpa_model.training.optimizer import copy_averages, lower_rate

@@ -12,9 +12,8 @@ from hpa_data.errors import InputError
 from hpa_data.reader.batches import BatchReader
 from hpa_data.system.interrupts import defer_interrupt
 from hpa_model.augment import Augmentation, plan_augmentation
-from hpa_model.backend import device_scope, feed, on_tensorflow, reraise_reader_errors
+from hpa_model.backend import feed, on_tensorflow, reraise_reader_errors
 from hpa_model.config import TrainConfig
-from hpa_model.hosts import count_shares, explain_lost_hosts, joined_hosts, meet_hosts, own_device_scope
 from hpa_model.losses import LossFunction
 from hpa_model.nets.head import backbone_frozen
 from hpa_model.nets.symmetry import find_size, with_row_input, with_symmetry_input
@@ -22,6 +21,14 @@ from hpa_model.runs.checkpoint import START, TrainingState, load_checkpoint, rea
 from hpa_model.runs.folder import CHECKPOINT_FILE, LAST_FILE
 from hpa_model.runs.models import save_model
 from hpa_model.training.callback import Models, NonBlockingCallbackList, TrainingCallback, rename_best, write_tables
+from hpa_model.training.hosts import (
+    count_shares,
+    explain_lost_hosts,
+    joined_hosts,
+    meet_hosts,
+    own_device_scope,
+    training_scope,
+)
 from hpa_model.training.job import FoldJob
 from hpa_model.training.memory import check_memory, explain_out_of_memory
 from hpa_model.training.objective import CLASSIFICATION, Objective
@@ -158,7 +165,7 @@ def _place(network: keras.Model, config: TrainConfig) -> keras.Model:
     if config.devices > 1 or config.ema or joined_hosts() is not None:
         if joined_hosts() is not None:  # JAX compares first values, which are drawn, over all processes
             random.seed(config.seed)
-        with device_scope(config.devices):
+        with training_scope(config.devices):
             replica = keras.models.clone_model(network)
             replica.set_weights(network.get_weights())
             if joined_hosts() is not None:  # random states, too, so that any number of hosts drops out the same
@@ -183,7 +190,7 @@ def _compile(
     if config.augmentation != "none":
         shape, size = replica.input_shape[1:], find_size(replica)
         drawn = plan_augmentation(config.augmentation, channels, shape, size, seed=config.seed, devices=config.devices)
-    with device_scope(config.devices):
+    with training_scope(config.devices):
         # Always another model than the network, so that the network is saved without an optimizer.
         compiled = keras.Model(replica.inputs, replica.outputs) if drawn is None else _add_augmentation(replica, drawn)
         optimizer = make_optimizer(config, replica.trainable_variables, epoch=epoch, n_steps=n_steps)
@@ -225,7 +232,7 @@ def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
     step: int = 0,
 ) -> None:
     """Fit the epochs from `first` to before `last`, the first of them from `step` on."""
-    config = job.config
+    config, hosts = job.config, joined_hosts()
     batches = feed(
         reader,
         job.fold.training,
@@ -236,10 +243,11 @@ def _fit_epochs(  # noqa: PLR0917 - one call, with names beside it
         min_last=config.min_last_batch * config.devices,
         strata=job.strata,
         draw=None if models.augmentation is None else models.augmentation.draw,
-        over_hosts=True,
+        rank=0 if hosts is None else hosts.index,
+        world_size=1 if hosts is None else hosts.n_hosts,
     )
     # Over hosts, Keras shares the batches out, too. The scope for several devices of TensorFlow is not for fitting.
-    with nullcontext() if joined_hosts() is None else device_scope(config.devices):
+    with nullcontext() if hosts is None else training_scope(config.devices):
         models.compiled.fit(
             batches,
             initial_epoch=first,

@@ -16,8 +16,8 @@ from hpa_data.reader.strata import Strata
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.config import TrainConfig
 from hpa_model.config.logs import Log
-from hpa_model.hosts import count_shares
 from hpa_model.runs.history import Record
+from hpa_model.training.hosts import count_shares
 from hpa_model.training.logs import EpochLogger, no_log
 from hpa_model.training.objective import CLASSIFICATION, Objective
 

@@ -24,11 +24,11 @@ from hpa_data.store.store import Store
 from hpa_data.system.hosts import Hosts
 from hpa_data.system.records import decode_record, encode_record
 from hpa_model.config import TrainConfig
-from hpa_model.hosts import check_hosts, count_shares, joined_hosts
 from hpa_model.nets.catalog import find_net
 from hpa_model.runs.folder import CHECKPOINT_FILE, RunDescription
 from hpa_model.runs.origin import read_versions
 from hpa_model.training.fit import fit_fold
+from hpa_model.training.hosts import check_hosts, count_shares, joined_hosts
 from hpa_model.training.job import Checkpointing, Fold, FoldJob
 from hpa_model.training.network import build_network, choose_stages
 from hpa_model.training.run import describe_run, prepare_backend

@@ -9,9 +9,9 @@ import numpy as np
 
 from hpa_data.errors import InputError, is_out_of_memory
 from hpa_model.backend import describe_device
-from hpa_model.hosts import joined_hosts
 from hpa_model.runs.folder import CHECKPOINT_FILE
 from hpa_model.training.callback import Models
+from hpa_model.training.hosts import joined_hosts
 from hpa_model.training.job import FoldJob
 
 # Halvings of the batch size that are tried: each may compile again.

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from hpa_data.reader.reader import Reader
 from hpa_model.augment import mixes_labels
 from hpa_model.config import TrainConfig
-from hpa_model.hosts import joined_hosts
 from hpa_model.losses import LossFunction, loss_of_set, make_loss, weigh_positives
 from hpa_model.metrics import binary_accuracy, f1_per_class, macro_f1, predict_classes
 from hpa_model.predict import predict_probs
 from hpa_model.runs.history import EpochRecord, Record
 from hpa_model.thresholds import search_thresholds
 from hpa_model.thresholds.no_skill import measure_best_without_skill
+from hpa_model.training.hosts import joined_hosts
 
 # Of `weigh_positives`, by the setting `class_weights`, and of `stratify`, by the setting `sampling`.
 BALANCE_POWERS = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}

@@ -10,6 +10,7 @@ import keras
 from hpa_data.errors import InputError
 from hpa_data.system.hosts import Hosts, find_free_port, join_hosts
 from hpa_data.system.launch import Place
+from hpa_model.backend import device_scope
 
 # Until the connection to a host that was lost is known to be closed.
 LOST_S = 10.0
@@ -93,15 +94,17 @@ def _distribute() -> Any:
     return keras.distribution.DataParallel(auto_shard_dataset=False)
 
 
-def scope_over_hosts() -> AbstractContextManager[Any]:
-    """Distribute the model that is built in this scope over the devices of all hosts."""
+def training_scope(devices: int) -> AbstractContextManager[Any]:
+    """Distribute the model that is built in this scope over the devices of all hosts, or some of this one."""
+    if not _joined:
+        return device_scope(devices)
     scope: AbstractContextManager[Any] = _distribute().scope()
     return scope
 
 
 @contextmanager
 def own_device_scope() -> Iterator[None]:
-    """Compute on a device of this process, also within `device_scope`."""
+    """Compute on a device of this process, also within `training_scope`."""
     if not _joined:
         yield
         return
