@@ -61,6 +61,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
         return True
 
+    def describe_range(self) -> dict[str, str]:
+        """Make the headers of the answer to a request for a range, as of an object of 9,999,999 bytes."""
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        begin, stop = (int(first), int(last) + 1) if first else (9_999_999 - int(last), 9_999_999)
+        return {"Content-Length": str(stop - begin), "Content-Range": f"bytes {begin}-{stop - 1}/9999999"}
+
     def reset(self) -> bool:
         """Break the connection off without a farewell."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -5,15 +5,21 @@ two on two cores, where it serves eight at a time. The order of the samples is k
 that follow, in a thread of its own, since asking takes a tenth of the time of decoding. The bytes lie in the page cache
 then, as if they had been read before: nothing is kept here, and a sample that is not fetched in time is waited for.
 
+If the files do not fit into memory, some of the samples are read that way, always the same, as many as do fit. They
+stay there, while of all samples in random order the system would take back most before they are read again. The others
+are read past the page cache.
+
 Where all is in memory, asking for it would be in vain. So after some samples in a row that were there nothing is
 fetched ahead any longer, until one that is decoded was missing.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.reader.past_cache import PastCache
 from hpa_data.system.mapping import MappedFile
 from hpa_data.system.memory import find_free_memory
 from hpa_data.system.threads import ThreadTeam
@@ -22,6 +28,10 @@ from hpa_data.system.threads import ThreadTeam
 MAX_BYTES, MAX_SAMPLES = 32 * 2**20, 512
 # In a row in memory, after which all samples are taken to be there.
 N_THERE = 512
+# Of the free memory, what samples are kept in where not all fit; the rest of the program takes some of it, too.
+KEPT_SHARE = 0.75
+# Of whose multiples, any that follow each other lie evenly between two integers.
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
 class DiskAhead:
@@ -39,9 +49,16 @@ class DiskAhead:
         self._files = files
         self._bounds = bounds
         sizes = bounds[:, 1] - bounds[:, 0]
+        n_bytes, free = int(sizes.sum()), find_free_memory()
         # Whether the files do not fit into memory, so that the system has to take back what it gave.
-        self.is_memory_short = int(sizes.sum()) > find_free_memory()
-        mean_bytes = max(1, int(sizes.sum()) // max(1, np.count_nonzero(sizes)))
+        self.is_memory_short = n_bytes > free
+        self._past: PastCache | None = None
+        self._is_past: npt.NDArray[np.bool_] = np.zeros(len(bounds), bool)
+        if self.is_memory_short:
+            with contextlib.suppress(OSError):
+                self._past = PastCache(files, bounds)
+                self._is_past = np.arange(len(bounds)) * GOLDEN_RATIO % 1 >= KEPT_SHARE * free / n_bytes
+        mean_bytes = max(1, n_bytes // max(1, np.count_nonzero(sizes)))
         self.max_samples = min(max(MAX_BYTES // mean_bytes, 1), MAX_SAMPLES)
         self._is_expected = np.zeros(len(bounds), bool)
         self._n_there = 0  # samples in a row
@@ -51,39 +68,59 @@ class DiskAhead:
     @property
     def n_samples(self) -> int:
         """How many samples it wants to know of beyond those that are requested; 0 while all are in memory."""
-        return self.max_samples if self._n_there < N_THERE else 0
+        return 0 if self._is_idle else self.max_samples
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._n_there >= N_THERE and self._past is None
 
     def expect(self, samples: npt.NDArray[np.int64]) -> None:
         """Begin to fetch samples, int64 (M,), that will be requested; of many, the first."""
-        if self._n_there < N_THERE:
+        if not self._is_idle:
             first = samples[: self.max_samples]
             self._is_expected[first] = True
             self._start(first)
 
     def begin(self, samples: npt.NDArray[np.int64]) -> None:
         """Begin to fetch samples that are requested now, int64 (M,), unless they were expected; of many, the first."""
-        if self._n_there < N_THERE:
+        if not self._is_idle:
             first = samples[: self.max_samples]
             self._start(first[~self._is_expected[first]])
             self._is_expected[samples] = False
 
     def fetch(self, sample: int) -> None:
         """Begin to fetch a sample, if it is not in memory."""
-        if self._n_there < N_THERE and self._is_open:
-            start, stop = self._bounds[sample].tolist()
-            self._n_there = self._n_there + 1 if self._files[sample].fetch(start, stop) else 0
+        if self._is_idle or not self._is_open:
+            return
+        if self._past is not None and self._is_past[sample]:
+            self._past.expect([sample], is_urgent=True)
+            return
+        start, stop = self._bounds[sample].tolist()
+        self._n_there = self._n_there + 1 if self._files[sample].fetch(start, stop) else 0
 
     def wake(self) -> None:
         """Fetch again what is requested and what follows: a sample was not in memory."""
         self._n_there = 0
 
+    def take(self, sample: int) -> contextlib.AbstractContextManager[npt.NDArray[np.uint8] | None]:
+        """Give the bytes of a sample, uint8 (n_bytes,), in a block; None if they are to be read from its file."""
+        if self._past is None or not self._is_past[sample]:
+            return contextlib.nullcontext()
+        return self._past.take(sample)
+
     def close(self) -> None:
-        """Stop the thread and release the files."""
+        """Stop the threads and release the files."""
         self._is_open = False
         self._threads.close()
+        if self._past is not None:
+            self._past.close()
         self._files = []
 
     def _start(self, samples: npt.NDArray[np.int64]) -> None:
-        numbers = samples.tolist()
-        if numbers and self._is_open:
-            self._threads.start(lambda item: self.fetch(numbers[item]), len(numbers))
+        """Begin to fetch samples, int64 (M,): in a thread, which may have to wait for the disk even so."""
+        is_past = self._is_past[samples]
+        past, others = samples[is_past].tolist(), samples[~is_past].tolist()
+        if self._past is not None and past and self._is_open:
+            self._past.expect(past)
+        if others and self._is_open:
+            self._threads.start(lambda item: self.fetch(others[item]), len(others))

@@ -15,11 +15,8 @@ from hpa_data.reader.disk_ahead import DiskAhead
 from hpa_data.reader.engine import ChannelPicker, ReaderSpec, Verify
 from hpa_data.system.files import refuse_unreadable
 from hpa_data.system.mapping import MappedFile
-from hpa_data.system.os_errors import count_open_files
+from hpa_data.system.os_errors import NEEDED_FILES, allow_files, count_open_files
 from hpa_data.system.threads import Job, ThreadTeam
-
-# Files that the rest of the program may need to open beside the shards: as many as we ask for, and fewer do not do.
-SPARE_FILES, NEEDED_FILES = 256, 24
 
 
 class MappedShards:
@@ -102,36 +99,39 @@ class MappedShards:
         files = self._files
         if not files:  # closed since the reader checked
             raise ValueError("Cannot read: the reader is closed. Open a new one.")
+        ahead = self._ahead
+        if not ahead.is_memory_short:
+            self._decode_mapped(files[sample], sample, start, stop, out)
+            return
+        with ahead.take(sample) as chunk:
+            if chunk is not None:
+                self._decoder.decode(sample, chunk, out)
+            else:
+                self._decode_mapped(files[sample], sample, start, stop, out)
+                files[sample].release(start, stop)
+
+    def _decode_mapped(self, file: MappedFile, sample: int, start: int, stop: int, out: npt.NDArray[np.uint8]) -> None:
         is_first = not self._was_read[sample]
-        file, ahead = files[sample], self._ahead
         chunk = file.read(start, stop, is_first=is_first)
         if file.was_missing:
             file.was_missing = False
-            ahead.wake()
+            self._ahead.wake()
         self._decoder.decode(sample, chunk, out)
         if is_first:
             self._was_read[sample] = 1
-        if ahead.is_memory_short:
-            file.release(start, stop)
 
 
 def _raise_file_limit(n_files: int) -> None:
-    """Raise the limit of open files of this process, as far as the system allows, so that all shards can be mapped."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return
-    is_open = count_open_files()
-    wanted = is_open + n_files + SPARE_FILES
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    needed = is_open + n_files + NEEDED_FILES
-    if soft < needed:
+    """Let this process open so many files, so that all shards can be mapped; InputError if the system does not."""
+    try:
+        allow_files(n_files)
+    except OSError as error:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         raise InputError(
-            f"Cannot read {n_files} shards: each stays open while it is read, and with {is_open} files that are open "
-            f"and {NEEDED_FILES} for libraries that takes {needed}; this process may open {hard}. Let an administrator "
-            "raise the hard limit (ulimit -Hn), or read fewer parts."
-        )
+            f"Cannot read {n_files} shards: each stays open while it is read, and with {count_open_files()} files that "
+            f"are open and {NEEDED_FILES} for libraries that takes {count_open_files() + n_files + NEEDED_FILES}; this "
+            f"process may open {hard}. Let an administrator raise the hard limit (ulimit -Hn), or read fewer parts."
+        ) from error
 
 
 def _map_shards(part: ReaderSpec) -> tuple[list[MappedFile | None], npt.NDArray[np.int64]]:

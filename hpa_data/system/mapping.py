@@ -64,7 +64,7 @@ class MappedFile:
 
     __slots__ = (
         *("__weakref__", "_address", "_advise", "_check_at", "_found", "_found_at", "_map", "_mincore", "_populate"),
-        *("_request_bytes", "content", "path", "was_missing"),
+        *("_request_bytes", "_identity", "content", "path", "was_missing"),
     )
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
@@ -74,7 +74,9 @@ class MappedFile:
         try:
             check_size(os.fstat(file).st_size, max_bytes)
             os.pread(file, 1, 0)  # what cannot be read at all says so here
-            device = os.fstat(file).st_dev
+            status = os.fstat(file)
+            self._identity = status.st_dev, status.st_ino
+            device = status.st_dev
             self._mincore = find_mincore() if tells_residency(file) else None
             self._map = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
         finally:
@@ -134,6 +136,24 @@ class MappedFile:
         for first in range(start & -mmap.PAGESIZE, stop, self._request_bytes):
             self._advise(self._address + first, min(self._request_bytes, stop - first), WILL_NEED)
         return False
+
+    def open_past_cache(self) -> int:
+        """Open the file once more, to read it past the page cache, and return its descriptor.
+
+        Raises
+        ------
+        OSError
+            If the system does not read files so, or not this one, or another file has its path now.
+        """
+        flag = getattr(os, "O_DIRECT", None)
+        if flag is None or self._populate is not None:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(self.path))
+        file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | flag)
+        status = os.fstat(file)
+        if (status.st_dev, status.st_ino) != self._identity:
+            os.close(file)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))
+        return file
 
     def release(self, start: int = 0, stop: int | None = None) -> None:
         """Let the system take back the memory of pages that were touched, of all or of some; they can be touched again.

@@ -11,6 +11,9 @@ from pathlib import Path
 # Of temporary files of `atomic.open_atomic`, and the name of the file that they become.
 _TEMPORARY = re.compile(r"\.(.+)\.\d+-\d+\.part")
 
+# Files that the rest of the program may need to open: as many as we ask for, and fewer do not do.
+SPARE_FILES, NEEDED_FILES = 256, 24
+
 READ, WRITE, EITHER = "read", "write", "read or write"
 # What was to be done with the file, what happened, and what fits it.
 _CAUSES = {
@@ -70,6 +73,27 @@ def count_open_files() -> int:
         return len(os.listdir("/dev/fd"))
     except OSError:  # no file is left to open the list with: all that are allowed
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def allow_files(more: int) -> None:
+    """Raise the limit of open files of this process, as far as the system allows, so that `more` can be opened.
+
+    Raises
+    ------
+    OSError
+        If that is not enough for them and for what libraries open; it is raised nevertheless.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return
+    is_open = count_open_files()
+    wanted = is_open + more + SPARE_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    needed = is_open + more + NEEDED_FILES
+    if soft < needed:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def _name_file(error: OSError) -> str:

@@ -16,7 +16,7 @@ N_FLIPS = 2000
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("engine", ["mapped", "ranges", "tensorstore"])
+@pytest.mark.parametrize("engine", ["mapped", "past the page cache", "ranges", "tensorstore"])
 @pytest.mark.parametrize("codec", ["lz4hc", "raw"])
 def test_no_changed_byte_of_a_shard_reaches_a_batch_in_silence(engine: str, codec: CodecName, tmp_path: Path) -> None:
     dataset = HPA_2018.resized(64, 64)

@@ -85,13 +85,6 @@ def stall(_: Handler) -> bool:
     return True
 
 
-def describe_range(handler: Handler) -> dict[str, str]:
-    """Make the headers of the answer to a request for a range, as of an object of 9,999,999 bytes."""
-    first, last = handler.headers["Range"].removeprefix("bytes=").split("-")
-    begin, stop = (int(first), int(last) + 1) if first else (9_999_999 - int(last), 9_999_999)
-    return {"Content-Length": str(stop - begin), "Content-Range": f"bytes {begin}-{stop - 1}/9999999"}
-
-
 def stats(url: str, *options: str) -> Watched:
     return Watched(("stats", url, "--part", "train", "--json", *options))
 
@@ -117,7 +110,7 @@ def test_a_server_that_stalls_is_named_while_it_is_waited_for_and_given_up(store
         if when != "at once" and not of_images(handler):
             return False
         if when == "in the body":
-            handler.answer(206, b"x", describe_range(handler))
+            handler.answer(206, b"x", handler.describe_range())
         return stall(handler)
 
     with web_server(store.path, misbehave) as (url, _):

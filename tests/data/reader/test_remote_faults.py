@@ -64,7 +64,10 @@ def stall(_: Handler) -> bool:
 
 
 def stall_in_body(handler: Handler) -> bool:
-    handler.answer(200, b"x", {"Content-Length": "100"})
+    if handler.headers["Range"]:
+        handler.answer(206, b"x", handler.describe_range())
+    else:
+        handler.answer(200, b"x", {"Content-Length": "100"})
     return stall(handler)
 
 

@@ -135,7 +135,7 @@ def test_of_another_layout_the_part_is_to_be_converted_again(tmp_path: Path) -> 
         reader.read([1, 2])
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [*ENGINES, "past the page cache"])
 @pytest.mark.parametrize("codec", ["raw", "lz4hc"])
 def test_no_changed_byte_of_a_shard_reaches_a_batch_in_silence(engine: str, codec: CodecName, tmp_path: Path) -> None:
     store = make_store(tmp_path, codec)
