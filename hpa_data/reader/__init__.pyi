@@ -15,6 +15,7 @@ from . import kvstore as kvstore
 from . import limits as limits
 from . import mmap_engine as mmap_engine
 from . import pace as pace
+from . import past_cache as past_cache
 from . import ranges as ranges
 from . import ranges_engine as ranges_engine
 from . import reader as reader
