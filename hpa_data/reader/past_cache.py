@@ -115,8 +115,8 @@ class PastCache:
             yield None
             return
         assert place.job is not None
-        place.job.result()
         try:
+            place.job.result()
             yield place.content
         finally:
             with self._lock:
@@ -124,9 +124,13 @@ class PastCache:
                 self._fill()
 
     def close(self) -> None:
-        """Stop the threads and release the files."""
+        """Stop the threads, and release the files and the memory."""
+        _OPEN.discard(self)
         self._threads.close()
         self._end()
+        with self._lock:
+            self._free.clear()
+            self._read.clear()
 
     def _fill(self) -> None:
         """Start to read what comes, while there is memory; the lock is held."""

@@ -218,3 +218,4 @@ def test_its_memory_is_bounded_and_its_files_are_closed(small: Store, free: list
     assert len(os.listdir("/proc/self/fd")) == before
     past.expect([1, 2])  # of a closed reader: nothing
     assert not past._read
+    assert not past._free
