@@ -36,6 +36,7 @@ REFUSED = {
     "evaluate": "nowhere",
     "compare": "nowhere",
     "predict": "nowhere nowhere",
+    "embed": "nowhere nowhere --out a.npz",
     "io": "nowhere",
     "step": "nowhere",
 }

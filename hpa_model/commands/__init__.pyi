@@ -3,6 +3,7 @@ from . import baseline as baseline
 from . import bench as bench
 from . import channels as channels
 from . import demo as demo
+from . import embed as embed
 from . import ensemble as ensemble
 from . import evaluate as evaluate
 from . import finetune as finetune
@@ -11,6 +12,7 @@ from . import options as options
 from . import predict as predict
 from . import pretrain as pretrain
 from . import preview as preview
+from . import reading as reading
 from . import recipes as recipes
 from . import settings as settings
 from . import sweep as sweep

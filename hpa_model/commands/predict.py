@@ -1,6 +1,5 @@
 """The command `hpa predict`: its options and its text."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +11,10 @@ from hpa_data.commands.import_options import ReadingOptions
 from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict, refuse_unused
 from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.commands.options import CacheGib, DiskCacheKind, Module, check_cache, import_module
+from hpa_model.commands.reading import Like, choose_reading
 
 if TYPE_CHECKING:
-    from hpa_model.predict import Prediction, Reading
+    from hpa_model.predict import Prediction
 
 
 _PARTS = ["test"]
@@ -46,13 +46,7 @@ def predict(
             help="For a run without folds, which has no thresholds: those of another run. By default 0.5.",
         ),
     ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PART",
-            help="Read image files as this part of the run was read; needed where its parts were read differently.",
-        ),
-    ] = None,
+    like: Like = None,
     sample_submission: Annotated[
         Path | None, typer.Option(help="A CSV table whose Id column determines the rows and their order.")
     ] = None,
@@ -88,7 +82,7 @@ def predict(
     is_files = Path(source).exists() and not is_store(source)
     refuse_unused(ctx, "parts", when=is_files, reason="with a folder of image files or an archive")
     refuse_unused(ctx, "like", *files.given, when=is_store(source), reason="with a store")
-    reading = None if is_store(source) else _choose_reading(run, like, files)
+    reading = None if is_store(source) else choose_reading(run, like, files)
     with progress("images") as shown:
         report = predict_submission(
             run,
@@ -111,18 +105,6 @@ def predict(
         raise typer.Exit(2)
     if report.failed:
         raise typer.Exit(1)
-
-
-def _choose_reading(run: Path, like: str | None, files: ReadingOptions) -> "Reading":
-    """Return how image files are read: as the command line says, and otherwise as those of the run."""
-    from hpa_model.predict import find_reading
-    from hpa_model.runs.folder import read_run
-
-    reading = find_reading(read_run(run), like)
-    dataset = files.dataset(reading.dataset)
-    if files.image_size is None:  # a data set has another size than its copies in stores may have
-        dataset = dataset.resized(reading.dataset.height, reading.dataset.width)
-    return replace(reading, options=files.import_options(reading.options), dataset=dataset)
 
 
 def describe_prediction(report: "Prediction") -> str:

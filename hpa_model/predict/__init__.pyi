@@ -1,4 +1,7 @@
 from . import chosen as chosen
+from . import embed as embed
+from . import embeddings as embeddings
+from . import features as features
 from . import joined as joined
 from . import models as models
 from . import reading as reading
@@ -6,6 +9,10 @@ from . import seen as seen
 from . import source as source
 from . import submit as submit
 from . import tables as tables
+from .embed import EmbeddedSamples as EmbeddedSamples
+from .embed import embed_samples as embed_samples
+from .embeddings import Embeddings as Embeddings
+from .embeddings import read_embeddings as read_embeddings
 from .models import predict_probs as predict_probs
 from .reading import Reading as Reading
 from .reading import find_reading as find_reading

@@ -152,10 +152,10 @@ def predict_probs(
 
     def check(probs: npt.NDArray[Any], name: str) -> None:
         first = sum(map(len, rows))
-        _check_probs(probs, reader, indices[first : first + len(probs)], name=name, remedy=remedy)
+        check_rows(probs, reader, indices[first : first + len(probs)], name=name, remedy=remedy)
 
     predict = _make_predictor(models, reader.image_shape, check, tta=tta)
-    feed_batches = _feed_networks if _has_networks(models) else _feed_baseline
+    feed_batches = feed_networks if _has_networks(models) else feed_baseline
     batches = feed_batches(reader, indices, batch_size)
     names = names or [f"model {number}" for number in range(_count_models(models))]
     with closing(batches):
@@ -176,7 +176,7 @@ def predict_probs(
     return np.concatenate(rows).astype(np.float32)
 
 
-def _check_probs(
+def check_rows(
     probs: npt.NDArray[Any], reader: Reader | FolderReader, indices: npt.NDArray[np.int64], *, name: str, remedy: str
 ) -> None:
     """Refuse what a model gives for samples, (B, K), if it is not probabilities; a failed sample has none."""
@@ -243,7 +243,7 @@ def _use_networks(models: "Sequence[keras.Model]", image_shape: tuple[int, int, 
     return predict
 
 
-def _feed_networks(reader: BatchReader, indices: npt.NDArray[np.int64], batch_size: int) -> Generator[Any]:
+def feed_networks(reader: BatchReader, indices: npt.NDArray[np.int64], batch_size: int) -> Generator[Any]:
     """Yield batches of images in a form that the backend accepts."""
     from hpa_model.backend import feed, reraise_reader_errors
 
@@ -258,7 +258,7 @@ def _take_images(batch: Any) -> Any:
     return batch[0] if isinstance(batch, tuple) else batch
 
 
-def _feed_baseline(reader: BatchReader, indices: npt.NDArray[np.int64], batch_size: int) -> Generator[Any]:
+def feed_baseline(reader: BatchReader, indices: npt.NDArray[np.int64], batch_size: int) -> Generator[Any]:
     """Yield batches of images as arrays."""
     batches = iter_batches(reader, BatchSampler(indices, batch_size, shuffle=False), epochs=1)
     yield from map(attrgetter("images"), batches)

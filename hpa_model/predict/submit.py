@@ -134,7 +134,7 @@ def predict_submission(
     """
     files = {"out": out, "probs": probs}
     check_output(out, example="submission.csv")
-    check_distinct(files, inputs={"sample-submission": sample_submission, "SOURCE": _as_file(source)})
+    check_distinct(files, inputs={"sample-submission": sample_submission, "SOURCE": name_file(source)})
     models = choose_models(run, folds, thresholds)
     description = models.description
     dataset = description.full_dataset
@@ -153,7 +153,11 @@ def predict_submission(
         if probs is not None:
             check_output(probs, option="probs", n_bytes=estimate_probs(order, len(dataset.classes)))
         is_files = isinstance(reader, FolderReader)  # whose images are compared once they are read
-        before = [*models.notices, *opened.notices, *([] if is_files else _notice_seen(models, opened, order))]
+        before = [
+            *models.notices,
+            *opened.notices,
+            *([] if is_files else notice_training_samples(models, opened, order)),
+        ]
         if strict and before:
             raise InputError(refuse_notices(source, before))
         readable = is_readable(reader.status[chosen])
@@ -178,7 +182,11 @@ def predict_submission(
         is_read = reader.status[rows] != FAILED
         ids = [reader.ids[index] for index in rows[is_read].tolist()]
         failures = opened.list_failures()
-        notices = [*before, *opened.list_notices(ids), *(_notice_seen(models, opened, ids) if is_files else [])]
+        notices = [
+            *before,
+            *opened.list_notices(ids),
+            *(notice_training_samples(models, opened, ids) if is_files else []),
+        ]
     predictions = models.decision.predict(found[is_read], fill=False if allow_empty else None)
     notices += notice_count(predictions, models.rows)
     predicted = dict(zip(ids, predictions, strict=True))
@@ -201,12 +209,12 @@ def predict_submission(
     )
 
 
-def _as_file(source: Path | str) -> Path | None:
+def name_file(source: Path | str) -> Path | None:
     """Return a source that is a file, such as an archive; None for any other."""
     return Path(source) if os.path.isfile(source) else None
 
 
-def _notice_seen(models: ChosenModels, source: Source, ids: Sequence[str]) -> list[Notice]:
+def notice_training_samples(models: ChosenModels, source: Source, ids: Sequence[str]) -> list[Notice]:
     """Tell which of some samples the models were trained on."""
     description = models.description
     training = TrainingSamples(run=models.run, description=description, samples=models.samples, folds=models.folds)

@@ -1,0 +1,145 @@
+"""Embeddings of a run for parts of a store or for image files, written as a table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from hpa_data.dataset import FAILED, is_readable
+from hpa_data.errors import InputError, Notice
+from hpa_data.sources.samples import FolderReader
+from hpa_data.store.failures import Failure
+from hpa_data.system.outputs import check_distinct, check_output
+from hpa_data.system.progress import SILENT, Progress
+from hpa_model.predict.chosen import choose_models
+from hpa_model.predict.embeddings import Embeddings, check_embeddings_path, estimate_embeddings, write_embeddings
+from hpa_model.predict.features import predict_features
+from hpa_model.predict.models import list_overridden_settings, load_models, name_models
+from hpa_model.predict.reading import Reading, find_reading
+from hpa_model.predict.source import is_store, open_source
+from hpa_model.predict.submit import name_file, notice_training_samples, refuse_notices
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedSamples:
+    """What `embed_samples` wrote."""
+
+    out: Path
+
+    n_samples: int
+
+    n_features: int
+
+    failures: tuple[Failure, ...]
+    """Samples that could not be read, with file and reason; they are left out."""
+
+    n_left_out: int = 0
+    """Samples that were left out because they lack a channel, as was asked for."""
+
+    notices: tuple[Notice, ...] = ()
+    """What should be known of the samples and of how they were read."""
+
+
+def embed_samples(
+    run: Path,
+    source: Path | str,
+    out: Path,
+    *,
+    parts: Sequence[str] = ("train",),
+    folds: Sequence[int] | None = None,
+    layer: str | None = None,
+    reading: Reading | None = None,
+    strict: bool = False,
+    progress: Progress = SILENT,
+) -> EmbeddedSamples:
+    """Compute the features and probabilities of samples, and write them with ids and labels.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder; not of an ensemble.
+    source : Path or str
+        A store, its URL, or image files, as for `submit.predict_submission`.
+    out : Path
+        The file to write, see `embeddings.write_embeddings`.
+    parts : sequence of str
+        Of the store.
+    folds : sequence of int, optional
+        Whose models are used, by default all; see `features.predict_features` for how several are joined.
+    layer : str, optional
+        A layer of the networks whose output are the features; by default the input of the output layer.
+    reading : Reading, optional
+        How image files are read; by default as those of the run.
+    strict : bool
+        Refuse if there is a notice before anything is read.
+    progress : Progress, optional
+        Of images.
+
+    Raises
+    ------
+    InputError
+        If the samples are not like those that the run was trained on, or the file could not be written: before the
+        first image is read. If the run has no such layer, or is an ensemble.
+    """
+    check_embeddings_path(out)
+    check_distinct({"out": out}, inputs={"SOURCE": name_file(source)})
+    models = choose_models(run, folds)
+    description = models.description
+    if reading is None and not is_store(source):
+        reading = find_reading(description)
+    opened = open_source(source, description, parts=parts, reading=reading)
+    with opened.reader as reader:
+        is_files = isinstance(reader, FolderReader)  # whose images are compared once they are read
+        before = [*models.notices, *opened.notices]
+        before += [] if is_files else notice_training_samples(models, opened, reader.ids)
+        if strict and before:
+            raise InputError(refuse_notices(source, before))
+        rows = np.flatnonzero(is_readable(reader.status))
+        if not len(rows):
+            raise InputError(f"Cannot embed {source}: none of its samples is readable. Convert it again.")
+        networks = load_models(run, description, models.folds)
+        before += list_overridden_settings(networks)
+        progress.start(len(rows))
+        vectors, probs = predict_features(
+            networks,
+            reader,
+            rows,
+            description.config.batch_size,
+            progress.part(),
+            layer=layer,
+            temperatures=models.temperatures,
+            names=name_models(run, description, models.folds),
+        )
+        is_read = reader.status[rows] != FAILED  # a folder's reader knows only now
+        kept = rows[is_read].tolist()
+        ids = [reader.ids[index] for index in kept]
+        failures = opened.list_failures()
+        notices = [*before, *opened.list_notices(ids)]
+        notices += notice_training_samples(models, opened, ids) if is_files else []
+        found = Embeddings(
+            ids=tuple(ids),
+            parts=tuple("" if isinstance(reader, FolderReader) else reader.parts[index] for index in kept),
+            vectors=vectors[is_read],
+            classes=description.full_dataset.classes,
+            probs=probs[is_read],
+            labels=None if reader.labels is None else reader.labels[kept],
+            about={
+                "hpa": version("hpa"),
+                "run": run.name,
+                "folds": list(models.folds),
+                "layer": layer,
+                "network": description.config.model if description.baseline is None else description.baseline.model,
+            },
+        )
+    check_output(out, n_bytes=estimate_embeddings(len(ids), vectors.shape[1], probs.shape[1]))
+    write_embeddings(out, found)
+    return EmbeddedSamples(
+        out=out,
+        n_samples=len(ids),
+        n_features=vectors.shape[1],
+        failures=tuple(failures[name] for name in reader.ids if name in failures),
+        n_left_out=opened.n_left_out,
+        notices=tuple(notices),
+    )

@@ -1,0 +1,242 @@
+"""Features of samples as a file: AnnData, Parquet, or arrays of NumPy."""
+
+import importlib.util
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpa_data.errors import InputError
+from hpa_data.system.atomic import open_output
+from hpa_data.system.outputs import check_output
+
+# Modules that write and read a format, and the extra that brings them.
+FORMATS = {".npz": None, ".parquet": ("pyarrow", "PyArrow", "tables"), ".h5ad": ("anndata", "anndata", "embed")}
+# Columns of a Parquet file that are not of a class or of the metadata, and what stands before those that are.
+EMBEDDING, PROB, LABEL = "embedding", "prob:", "label:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """Features of samples, and what is known of each."""
+
+    ids: tuple[str, ...]
+    """Length N; not two are of the same part."""
+
+    parts: tuple[str, ...]
+    """Of a store, length N; empty texts for image files."""
+
+    vectors: npt.NDArray[np.float32]
+    """Shape (N, D)."""
+
+    classes: tuple[str, ...]
+
+    probs: npt.NDArray[np.float32]
+    """Shape (N, K)."""
+
+    labels: npt.NDArray[np.uint8] | None
+    """Multi-hot, shape (N, K); None where they are not known."""
+
+    about: dict[str, Any]
+    """How they were made: names and values that JSON has."""
+
+
+def check_embeddings_path(path: Path) -> None:
+    """Refuse a file of embeddings that could not be written, before hours are spent on them: InputError."""
+    _check_format(path, "out", "write")
+    check_output(path, example="emb.npz")
+
+
+def _check_format(path: Path, option: str, verb: str) -> None:
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        example = path.with_suffix(".npz") if path.name else "emb.npz"
+        raise InputError(
+            f"{option} must be a file that ends in {', '.join(FORMATS)}. Received: {path}. Pass {example}."
+        )
+    needed = FORMATS[suffix]
+    if needed is not None and importlib.util.find_spec(needed[0]) is None:
+        _, name, extra = needed
+        raise InputError(
+            f"Cannot {verb} {path}: {name} is not installed. Run: pip install '.[{extra}]', or pass a .npz file."
+        )
+
+
+def estimate_embeddings(n_samples: int, n_features: int, n_classes: int) -> int:
+    """Estimate how large a file of embeddings can be, in bytes."""
+    return n_samples * (4 * n_features + 5 * n_classes + 100)
+
+
+def write_embeddings(path: Path, embeddings: Embeddings) -> None:
+    """Write embeddings. Atomic.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz``: arrays ``id`` and ``part`` (N,), ``classes`` (K,), all text, ``embeddings``, float32 (N, D),
+        ``probs``, float32 (N, K), ``labels``, uint8 (N, K), if they are known, and ``about``, a text in JSON; no
+        pickles.
+        ``.parquet``: a row for each sample, with columns ``id``, ``part``, ``embedding``, a list of D numbers, and
+        ``prob:CLASS`` and ``label:CLASS`` for each class; ``about`` is in the metadata of the file as ``hpa``.
+        ``.h5ad``: AnnData, with the features as ``X``, ``id`` and ``part`` in ``obs``, probabilities and labels in
+        ``obsm`` with the classes as names of columns, and ``about`` in ``uns["hpa"]``.
+    embeddings : Embeddings
+    """
+    suffix = path.suffix.lower()
+    with open_output(path) as file:
+        if suffix == ".npz":
+            np.savez_compressed(file, allow_pickle=False, **_list_arrays(embeddings))
+        elif suffix == ".parquet":
+            _write_parquet(file, embeddings)
+        else:
+            _write_anndata(file, embeddings)
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    """Read embeddings of any of the formats; InputError if there are none in the file."""
+    _check_format(path, "embeddings", "read")
+    readers: dict[str, Callable[[Path], Embeddings]] = {
+        ".npz": _read_npz,
+        ".parquet": _read_parquet,
+        ".h5ad": _read_anndata,
+    }
+    try:
+        found = readers[path.suffix.lower()](path)
+        _check(found)
+    except FileNotFoundError:
+        raise InputError(f"Cannot read {path}: there is no such file. Make it with `hpa embed`.") from None
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"Cannot read {path}: it holds no embeddings ({error}). Make it with `hpa embed`.") from error
+    return found
+
+
+def _check(found: Embeddings) -> None:
+    """Check what others may have written; ValueError if it does not fit together."""
+    n, k = len(found.ids), len(found.classes)
+    shapes = {"part": (len(found.parts),), "probs": found.probs.shape, "embeddings": found.vectors.shape[:1]}
+    expected = {"part": (n,), "probs": (n, k), "embeddings": (n,)}
+    if found.labels is not None:
+        shapes["labels"], expected["labels"] = found.labels.shape, (n, k)
+    wrong = next((name for name in shapes if shapes[name] != expected[name]), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong} has the shape {shapes[wrong]}, where {expected[wrong]} is expected")
+    if found.vectors.ndim != 2 or not np.isfinite(found.vectors).all():
+        raise ValueError("its features are no table of finite numbers")
+
+
+def _list_arrays(found: Embeddings) -> dict[str, npt.NDArray[Any]]:
+    arrays = {
+        "id": np.array(found.ids, str),
+        "part": np.array(found.parts, str),
+        "classes": np.array(found.classes, str),
+        "embeddings": found.vectors,
+        "probs": found.probs,
+        "about": np.array(json.dumps(found.about)),
+    }
+    return arrays if found.labels is None else arrays | {"labels": found.labels}
+
+
+def _read_npz(path: Path) -> Embeddings:
+    with np.load(path, allow_pickle=False) as file:
+        return Embeddings(
+            ids=tuple(file["id"].tolist()),
+            parts=tuple(file["part"].tolist()),
+            vectors=np.asarray(file["embeddings"], np.float32),
+            classes=tuple(file["classes"].tolist()),
+            probs=np.asarray(file["probs"], np.float32),
+            labels=np.asarray(file["labels"], np.uint8) if "labels" in file else None,
+            about=json.loads(str(file["about"])),
+        )
+
+
+def _write_parquet(file: Any, found: Embeddings) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    values = pyarrow.array(np.ascontiguousarray(found.vectors).ravel())
+    columns: dict[str, Any] = {
+        "id": pyarrow.array(list(found.ids)),
+        "part": pyarrow.array(list(found.parts)),
+        EMBEDDING: pyarrow.FixedSizeListArray.from_arrays(values, found.vectors.shape[1]),
+    }
+    columns |= {PROB + name: pyarrow.array(found.probs[:, k]) for k, name in enumerate(found.classes)}
+    if found.labels is not None:
+        columns |= {LABEL + name: pyarrow.array(found.labels[:, k]) for k, name in enumerate(found.classes)}
+    table = pyarrow.table(list(columns.values()), names=list(columns))
+    parquet.write_table(table.replace_schema_metadata({"hpa": json.dumps(found.about)}), file)
+
+
+def _read_parquet(path: Path) -> Embeddings:
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    classes = [name.removeprefix(PROB) for name in table.column_names if name.startswith(PROB)]
+    embedding = table[EMBEDDING].combine_chunks()
+    vectors = embedding.flatten().to_numpy().reshape(len(table), embedding.type.list_size)
+    has_labels = all(LABEL + name in table.column_names for name in classes)
+    return Embeddings(
+        ids=tuple(table["id"].to_pylist()),
+        parts=tuple(table["part"].to_pylist()),
+        vectors=np.asarray(vectors, np.float32),
+        classes=tuple(classes),
+        probs=_stack(table, PROB, classes, np.float32),
+        labels=_stack(table, LABEL, classes, np.uint8) if has_labels else None,
+        about=json.loads((table.schema.metadata or {}).get(b"hpa", b"{}")),
+    )
+
+
+def _stack(table: Any, prefix: str, classes: Sequence[str], dtype: Any) -> npt.NDArray[Any]:
+    columns = [table[prefix + name].to_numpy() for name in classes]
+    return np.stack(columns, axis=1).astype(dtype) if columns else np.zeros((len(table), 0), dtype)
+
+
+def _write_anndata(file: Any, found: Embeddings) -> None:
+    import tempfile
+
+    import anndata
+    import pandas as pd
+
+    index = pd.Index(_name_rows(found), dtype=object)
+    names = list(found.classes)
+    obsm = {"probs": pd.DataFrame(found.probs, index=index, columns=names)}
+    if found.labels is not None:
+        obsm["labels"] = pd.DataFrame(found.labels, index=index, columns=names)
+    table = anndata.AnnData(
+        X=found.vectors,
+        obs=pd.DataFrame({"id": list(found.ids), "part": list(found.parts)}, index=index),
+        var=pd.DataFrame(index=pd.Index([str(d) for d in range(found.vectors.shape[1])], dtype=object)),
+        obsm=obsm,
+        uns={"hpa": json.dumps(found.about)},
+    )
+    with tempfile.TemporaryDirectory() as folder:  # HDF5 needs a file of its own
+        whole = Path(folder) / "a.h5ad"
+        table.write_h5ad(whole, compression="gzip")
+        file.write(whole.read_bytes())
+
+
+def _name_rows(found: Embeddings) -> list[str]:
+    """Name each row: by its id, and by its part, too, where two parts have the same."""
+    if len(set(found.ids)) == len(found.ids):
+        return list(found.ids)
+    return [f"{part}/{name}" for part, name in zip(found.parts, found.ids, strict=True)]
+
+
+def _read_anndata(path: Path) -> Embeddings:
+    import anndata
+
+    table = anndata.read_h5ad(path)
+    probs = table.obsm["probs"]
+    return Embeddings(
+        ids=tuple(map(str, table.obs["id"])),
+        parts=tuple(map(str, table.obs["part"])),
+        vectors=np.asarray(table.X, np.float32),
+        classes=tuple(map(str, probs.columns)),
+        probs=np.asarray(probs, np.float32),
+        labels=np.asarray(table.obsm["labels"], np.uint8) if "labels" in table.obsm else None,
+        about=json.loads(str(table.uns.get("hpa", "{}"))),
+    )

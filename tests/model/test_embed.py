@@ -1,0 +1,188 @@
+"""Features of samples: what they are, and the files that they are written to."""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from hpa_data.errors import InputError
+from hpa_data.store.store import Store
+from hpa_model.predict.embeddings import Embeddings, read_embeddings, write_embeddings
+from hpa_model.predict.features import predict_features
+from hpa_model.runs.baseline import read_baseline
+from hpa_model.runs.folder import BEST_FILE, fold_folder, read_run
+from hpa_model.runs.models import load_model
+from hpa_model.training.baseline import train_baseline
+from tests.builders import Hpa, assert_refused
+from tests.model.stopping import CONFIG
+
+FORMATS = [
+    ".npz",
+    ".parquet",
+    pytest.param(
+        ".h5ad", marks=pytest.mark.skipif(importlib.util.find_spec("anndata") is None, reason="needs anndata")
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def networks(run: Path) -> list[keras.Model]:
+    description = read_run(run)
+    return [load_model(fold_folder(run, fold) / BEST_FILE, description) for fold in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def example() -> Embeddings:
+    rng = np.random.default_rng(0)
+    return Embeddings(
+        ids=("a", "b", "b"),
+        parts=("train", "train", "test"),
+        vectors=rng.normal(size=(3, 5)).astype(np.float32),
+        classes=("Nucleus & co", "Cytosol"),
+        probs=rng.random((3, 2)).astype(np.float32),
+        labels=np.array([[1, 0], [0, 1], [1, 1]], np.uint8),
+        about={"run": "run", "folds": [0]},
+    )
+
+
+def assert_same(found: Embeddings, expected: Embeddings) -> None:
+    for field in dataclasses.fields(Embeddings):
+        one, other = getattr(found, field.name), getattr(expected, field.name)
+        if isinstance(other, np.ndarray):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+        else:
+            assert one == other
+
+
+def test_features_are_what_the_output_layer_is_given(networks: list[keras.Model], store: Store) -> None:
+    rows = np.arange(6)
+    with store.reader(["test"]) as reader:
+        rows = np.arange(len(reader))
+        features, probs = predict_features(networks[:1], reader, rows, 2)
+        again, _ = predict_features(networks[:1], reader, rows, 3)
+    weights, biases = networks[0].get_layer("head_outputs").get_weights()
+    np.testing.assert_allclose(1 / (1 + np.exp(-(features @ weights + biases))), probs, atol=1e-5)
+    np.testing.assert_allclose(again, features, rtol=1e-4, atol=1e-5)
+
+
+def test_the_cosine_of_several_folds_is_the_mean_of_theirs(networks: list[keras.Model], store: Store) -> None:
+    def cosines(rows: np.ndarray) -> np.ndarray:
+        scaled = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return scaled @ scaled.T
+
+    with store.reader(["test"]) as reader:
+        rows = np.arange(len(reader))
+        joined, probs = predict_features(networks, reader, rows, 4)
+        apart = [predict_features([network], reader, rows, 4) for network in networks]
+    np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(cosines(joined), np.mean([cosines(each) for each, _ in apart], axis=0), atol=1e-5)
+    np.testing.assert_allclose(probs, np.mean([each for _, each in apart], axis=0), atol=1e-6)
+
+
+def test_a_layer_with_rows_and_columns_is_averaged_over_them(networks: list[keras.Model], store: Store) -> None:
+    with store.reader(["test"]) as reader:
+        features, _ = predict_features(networks[:1], reader, np.arange(2), 2, layer="conv_1")
+        images = reader.read([0, 1])
+    network = networks[0]
+    maps = keras.Model(network.inputs, network.get_layer("conv_1").output).predict_on_batch(images)
+    assert maps.ndim == 4
+    np.testing.assert_allclose(features, maps.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+
+
+def test_the_command_writes_the_probabilities_of_a_prediction_in_each_format(
+    run: Path, store: Store, tmp_path: Path, hpa: Hpa
+) -> None:
+    words = ("predict", run, store.path, "--part", "train", "--out", tmp_path / "a.csv", "--probs", tmp_path / "p.npz")
+    assert hpa(*words).status == 0
+    with np.load(tmp_path / "p.npz") as file:
+        probs = file["probs"]
+    ended = hpa("embed", run, store.path, "--out", tmp_path / "e.npz", "--json")
+    assert ended.status == 0, ended.err
+    part = store.part("train")
+    report = json.loads(ended.out)
+    assert (report["n_samples"], report["n_features"]) == (len(part.ids), 512)
+    assert "trained on samples to predict" in report["notices"][0]["what"]
+    found = read_embeddings(tmp_path / "e.npz")
+    assert list(found.ids) == part.ids
+    assert set(found.parts) == {"train"}
+    np.testing.assert_allclose(found.probs, probs, atol=1e-6)
+    np.testing.assert_array_equal(found.labels, part.labels)
+    assert found.about["folds"] == [0, 1]
+    assert found.about["network"] == "gapnet"
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_what_is_written_is_read(example: Embeddings, suffix: str, has_labels: bool, tmp_path: Path) -> None:
+    written = example if has_labels else dataclasses.replace(example, labels=None)
+    path = tmp_path / f"a{suffix}"
+    write_embeddings(path, written)
+    assert_same(read_embeddings(path), written)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_that_holds_no_embeddings_is_refused(example: Embeddings, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(InputError, match="there is no such file. Make it with `hpa embed`"):
+        read_embeddings(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="holds no embeddings"):
+        read_embeddings(path)
+    write_embeddings(path, example)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="holds no embeddings"):
+        read_embeddings(path)
+    write_embeddings(path, dataclasses.replace(example, vectors=np.full((3, 2), np.nan, np.float32)))
+    with pytest.raises(InputError, match="no table of finite numbers"):
+        read_embeddings(path)
+
+
+def test_no_pickle_is_loaded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", id=np.array([{"a": 1}], object))
+    with pytest.raises(InputError, match="holds no embeddings"):
+        read_embeddings(tmp_path / "a.npz")
+
+
+def test_what_cannot_be_done_is_refused_in_a_line(run: Path, store: Store, tmp_path: Path, hpa: Hpa) -> None:
+    words = ("embed", run, store.path, "--out")
+    assert_refused(hpa(*words, tmp_path / "a.csv"), "out must be a file that ends in .npz, .parquet, .h5ad. Received: ")
+    assert_refused(
+        hpa(*words, tmp_path / "a.npz", "--layer", "conv1"),
+        "layer must be one of gapnet. Received: layer='conv1'. Did you mean 'conv_1'?",
+    )
+    assert_refused(hpa(*words, tmp_path / "a.npz", "--fold", 2), "fold must be from 0 to 1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_cannot_be_read_are_left_out(run: Path, kaggle: Path, tmp_path: Path, hpa: Hpa) -> None:
+    source = tmp_path / "test"
+    source.mkdir()
+    for path in (kaggle / "test").iterdir():
+        (source / path.name).write_bytes(b"" if path.name == "new-1_green.png" else path.read_bytes())
+    ended = hpa("embed", run, source, "--out", tmp_path / "a.npz")
+    assert ended.status == 1
+    assert "Failed, left out: new-1: Cannot decode new-1_green.png" in ended.out
+    found = read_embeddings(tmp_path / "a.npz")
+    assert found.ids == ("new-0", "new-2")
+    assert found.parts == ("", "")
+    assert found.labels is None
+
+
+def test_features_of_a_baseline_are_those_that_it_measures(store: Store, tmp_path: Path, hpa: Hpa) -> None:
+    train_baseline(store, CONFIG, tmp_path / "base")
+    assert hpa("embed", tmp_path / "base", store.path, "--out", tmp_path / "a.npz").status == 0
+    found = read_embeddings(tmp_path / "a.npz")
+    with np.load(tmp_path / "base" / "features.npz") as file:
+        measured = next(file[name] for name in file if file[name].ndim == 2)  # (N, D)
+    models = [read_baseline(tmp_path / "base", fold, read_run(tmp_path / "base")).logistic for fold in (0, 1)]
+    expected = np.mean([(measured - model.means) / model.scales for model in models], axis=0)
+    np.testing.assert_allclose(found.vectors, expected, rtol=1e-4, atol=1e-4)
+    assert_refused(
+        hpa("embed", tmp_path / "base", store.path, "--layer", "a", "--out", tmp_path / "b.npz"),
+        "layer must be left out for a baseline",
+    )
