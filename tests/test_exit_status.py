@@ -37,6 +37,7 @@ REFUSED = {
     "compare": "nowhere",
     "predict": "nowhere nowhere",
     "embed": "nowhere nowhere --out a.npz",
+    "map": "nowhere.npz",
     "io": "nowhere",
     "step": "nowhere",
 }

@@ -7,6 +7,7 @@ from . import embed as embed
 from . import ensemble as ensemble
 from . import evaluate as evaluate
 from . import finetune as finetune
+from . import maps as maps
 from . import models as models
 from . import options as options
 from . import predict as predict

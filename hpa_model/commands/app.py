@@ -30,6 +30,7 @@ from hpa_model.commands.embed import embed
 from hpa_model.commands.ensemble import ensemble
 from hpa_model.commands.evaluate import compare, evaluate
 from hpa_model.commands.finetune import finetune
+from hpa_model.commands.maps import draw_samples
 from hpa_model.commands.models import models
 from hpa_model.commands.predict import predict
 from hpa_model.commands.pretrain import pretrain
@@ -63,7 +64,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "ensemble": ensemble,
         "demo": demo,
     },
-    "Results": {"evaluate": evaluate, "compare": compare, "predict": predict, "embed": embed},
+    "Results": {"evaluate": evaluate, "compare": compare, "predict": predict, "embed": embed, "map": draw_samples},
 }
 # Commands of `hpa bench`.
 BENCH: dict[str, Callable[..., None]] = {"io": bench_io, "step": bench_step}

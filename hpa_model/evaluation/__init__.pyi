@@ -4,6 +4,7 @@ from . import contributions as contributions
 from . import difference as difference
 from . import figure_classes as figure_classes
 from . import figure_history as figure_history
+from . import figure_map as figure_map
 from . import figure_members as figure_members
 from . import figure_pretraining as figure_pretraining
 from . import figure_probs as figure_probs
@@ -12,6 +13,7 @@ from . import figure_scores as figure_scores
 from . import figure_style as figure_style
 from . import figures as figures
 from . import images as images
+from . import projection as projection
 from . import records as records
 from . import report as report
 from . import resample as resample
