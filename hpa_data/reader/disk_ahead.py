@@ -57,7 +57,8 @@ class DiskAhead:
         if self.is_memory_short:
             with contextlib.suppress(OSError):
                 self._past = PastCache(files, bounds)
-                self._is_past = np.arange(len(bounds)) * GOLDEN_RATIO % 1 >= KEPT_SHARE * free / n_bytes
+                is_kept = np.arange(len(bounds)) * GOLDEN_RATIO % 1 < KEPT_SHARE * free / n_bytes
+                self._is_past = self._past.fits & ~is_kept
         mean_bytes = max(1, n_bytes // max(1, np.count_nonzero(sizes)))
         self.max_samples = min(max(MAX_BYTES // mean_bytes, 1), MAX_SAMPLES)
         self._is_expected = np.zeros(len(bounds), bool)
@@ -72,7 +73,11 @@ class DiskAhead:
 
     @property
     def _is_idle(self) -> bool:
-        return self._n_there >= N_THERE and self._past is None
+        return self._n_there >= N_THERE and not self._goes_past
+
+    @property
+    def _goes_past(self) -> bool:
+        return self._past is not None and self._past.works
 
     def expect(self, samples: npt.NDArray[np.int64]) -> None:
         """Begin to fetch samples, int64 (M,), that will be requested; of many, the first."""
@@ -85,15 +90,15 @@ class DiskAhead:
         """Begin to fetch samples that are requested now, int64 (M,), unless they were expected; of many, the first."""
         if not self._is_idle:
             first = samples[: self.max_samples]
-            self._start(first[~self._is_expected[first]])
+            self._start(first, is_requested=True)
             self._is_expected[samples] = False
 
     def fetch(self, sample: int) -> None:
         """Begin to fetch a sample, if it is not in memory."""
         if self._is_idle or not self._is_open:
             return
-        if self._past is not None and self._is_past[sample]:
-            self._past.expect([sample], is_urgent=True)
+        if self._past is not None and self._goes_past and self._is_past[sample]:
+            self._past.fetch(sample)
             return
         start, stop = self._bounds[sample].tolist()
         self._n_there = self._n_there + 1 if self._files[sample].fetch(start, stop) else 0
@@ -104,7 +109,7 @@ class DiskAhead:
 
     def take(self, sample: int) -> contextlib.AbstractContextManager[npt.NDArray[np.uint8] | None]:
         """Give the bytes of a sample, uint8 (n_bytes,), in a block; None if they are to be read from its file."""
-        if self._past is None or not self._is_past[sample]:
+        if self._past is None or not (self._goes_past and self._is_past[sample]):
             return contextlib.nullcontext()
         return self._past.take(sample)
 
@@ -116,11 +121,18 @@ class DiskAhead:
             self._past.close()
         self._files = []
 
-    def _start(self, samples: npt.NDArray[np.int64]) -> None:
+    def _start(self, samples: npt.NDArray[np.int64], *, is_requested: bool = False) -> None:
         """Begin to fetch samples, int64 (M,): in a thread, which may have to wait for the disk even so."""
-        is_past = self._is_past[samples]
-        past, others = samples[is_past].tolist(), samples[~is_past].tolist()
-        if self._past is not None and past and self._is_open:
-            self._past.expect(past)
-        if others and self._is_open:
-            self._threads.start(lambda item: self.fetch(others[item]), len(others))
+        if not self._is_open:
+            return
+        others = samples
+        if self._past is not None and self._goes_past:
+            is_past = self._is_past[samples]
+            past, others = samples[is_past].tolist(), samples[~is_past]
+            if past:
+                self._past.request(past) if is_requested else self._past.expect(past)
+        if is_requested:  # what was expected is fetched already
+            others = others[~self._is_expected[others]]
+        if len(others):
+            numbers = others.tolist()
+            self._threads.start(lambda item: self.fetch(numbers[item]), len(numbers))

@@ -71,7 +71,7 @@ class MappedShards:
     def read_one(self, sample: int, out: npt.NDArray[np.uint8]) -> None:
         """Decode one sample into `out` in the calling thread."""
         start, stop = self._bounds[sample].tolist()
-        self._decode(sample, start, stop, out)
+        self._decode_mapped(sample, start, stop, out)
 
     def encoded_chunk(self, sample: int) -> npt.NDArray[np.uint8]:
         """Return a view of the encoded bytes of a sample, uint8 (n_bytes,)."""
@@ -95,30 +95,31 @@ class MappedShards:
         self._files = []
 
     def _decode(self, sample: int, start: int, stop: int, out: npt.NDArray[np.uint8]) -> None:
-        """Decode one sample, the bytes `start` to `stop` of its file."""
-        files = self._files
-        if not files:  # closed since the reader checked
-            raise ValueError("Cannot read: the reader is closed. Open a new one.")
-        ahead = self._ahead
-        if not ahead.is_memory_short:
-            self._decode_mapped(files[sample], sample, start, stop, out)
-            return
-        with ahead.take(sample) as chunk:
+        """Decode one sample, the bytes `start` to `stop` of its file, in a thread of the reader."""
+        with self._ahead.take(sample) as chunk:
             if chunk is not None:
                 self._decoder.decode(sample, chunk, out)
             else:
-                self._decode_mapped(files[sample], sample, start, stop, out)
-                files[sample].release(start, stop)
+                self._decode_mapped(sample, start, stop, out)
 
-    def _decode_mapped(self, file: MappedFile, sample: int, start: int, stop: int, out: npt.NDArray[np.uint8]) -> None:
+    def _decode_mapped(self, sample: int, start: int, stop: int, out: npt.NDArray[np.uint8]) -> None:
+        """Decode one sample from the map, in any thread."""
+        files = self._files
+        if not files:  # closed since the reader checked
+            raise ValueError("Cannot read: the reader is closed. Open a new one.")
+        file, ahead = files[sample], self._ahead
         is_first = not self._was_read[sample]
+        if ahead.is_memory_short:  # all of it at once, if nothing has fetched it
+            file.fetch(start, stop)
         chunk = file.read(start, stop, is_first=is_first)
         if file.was_missing:
             file.was_missing = False
-            self._ahead.wake()
+            ahead.wake()
         self._decoder.decode(sample, chunk, out)
         if is_first:
             self._was_read[sample] = 1
+        if ahead.is_memory_short:
+            file.release(start, stop)
 
 
 def _raise_file_limit(n_files: int) -> None:

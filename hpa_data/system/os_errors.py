@@ -75,23 +75,23 @@ def count_open_files() -> int:
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def allow_files(more: int) -> None:
+def allow_files(more: int, *, spare: int = NEEDED_FILES) -> None:
     """Raise the limit of open files of this process, as far as the system allows, so that `more` can be opened.
 
     Raises
     ------
     OSError
-        If that is not enough for them and for what libraries open; it is raised nevertheless.
+        If that is not enough for them and for `spare` others, such as those of libraries; it is raised nevertheless.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return
     is_open = count_open_files()
-    wanted = is_open + more + SPARE_FILES
+    wanted = is_open + more + max(spare, SPARE_FILES)
     if soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    needed = is_open + more + NEEDED_FILES
+    needed = is_open + more + spare
     if soft < needed:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
