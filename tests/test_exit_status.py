@@ -38,6 +38,7 @@ REFUSED = {
     "predict": "nowhere nowhere",
     "embed": "nowhere nowhere --out a.npz",
     "map": "nowhere.npz",
+    "similar": "nowhere nowhere.npz --id a",
     "io": "nowhere",
     "step": "nowhere",
 }

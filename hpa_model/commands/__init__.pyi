@@ -16,6 +16,7 @@ from . import preview as preview
 from . import reading as reading
 from . import recipes as recipes
 from . import settings as settings
+from . import similar as similar
 from . import sweep as sweep
 from . import train as train
 from . import trained as trained

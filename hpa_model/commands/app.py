@@ -36,6 +36,7 @@ from hpa_model.commands.predict import predict
 from hpa_model.commands.pretrain import pretrain
 from hpa_model.commands.preview import SHOWN, preview
 from hpa_model.commands.recipes import recipes
+from hpa_model.commands.similar import similar
 from hpa_model.commands.sweep import sweep
 from hpa_model.commands.train import train
 from hpa_model.commands.verify import verify
@@ -64,7 +65,14 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "ensemble": ensemble,
         "demo": demo,
     },
-    "Results": {"evaluate": evaluate, "compare": compare, "predict": predict, "embed": embed, "map": draw_samples},
+    "Results": {
+        "evaluate": evaluate,
+        "compare": compare,
+        "predict": predict,
+        "embed": embed,
+        "map": draw_samples,
+        "similar": similar,
+    },
 }
 # Commands of `hpa bench`.
 BENCH: dict[str, Callable[..., None]] = {"io": bench_io, "step": bench_step}

@@ -68,7 +68,7 @@ def _group(found: "Embeddings", color: str) -> "Groups":
         members = np.array(found.parts)[:, None] == np.array(names)
         return Groups(names=names, members=members, title="Parts")
     if color == "class" and found.labels is not None:
-        title = "Labels; gray: several or none"
+        title = "Labels; gray: several, none, or not known"
         return Groups(names=found.classes, members=found.labels.astype(bool), title=title)
     members = np.zeros(found.probs.shape, bool)
     members[np.arange(len(members)), found.probs.argmax(axis=1)] = True

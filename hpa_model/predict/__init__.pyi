@@ -6,6 +6,7 @@ from . import joined as joined
 from . import models as models
 from . import reading as reading
 from . import seen as seen
+from . import similar as similar
 from . import source as source
 from . import submit as submit
 from . import tables as tables

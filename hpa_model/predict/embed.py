@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from hpa_data.dataset import FAILED, is_readable
 from hpa_data.errors import InputError, Notice
@@ -18,7 +19,7 @@ from hpa_model.predict.embeddings import Embeddings, check_embeddings_path, esti
 from hpa_model.predict.features import predict_features
 from hpa_model.predict.models import list_overridden_settings, load_models, name_models
 from hpa_model.predict.reading import Reading, find_reading
-from hpa_model.predict.source import is_store, open_source
+from hpa_model.predict.source import Source, is_store, open_source
 from hpa_model.predict.submit import name_file, notice_training_samples, refuse_notices
 
 
@@ -118,13 +119,15 @@ def embed_samples(
         failures = opened.list_failures()
         notices = [*before, *opened.list_notices(ids)]
         notices += notice_training_samples(models, opened, ids) if is_files else []
+        labels, is_labeled = _list_labels(opened, len(reader), len(description.classes))
         found = Embeddings(
             ids=tuple(ids),
             parts=tuple("" if isinstance(reader, FolderReader) else reader.parts[index] for index in kept),
             vectors=vectors[is_read],
             classes=description.full_dataset.classes,
             probs=probs[is_read],
-            labels=None if reader.labels is None else reader.labels[kept],
+            labels=labels[kept] if is_labeled.any() else None,
+            is_labeled=is_labeled[kept],
             about={
                 "hpa": version("hpa"),
                 "run": run.name,
@@ -143,3 +146,15 @@ def embed_samples(
         n_left_out=opened.n_left_out,
         notices=tuple(notices),
     )
+
+
+def _list_labels(source: Source, n_samples: int, n_classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """List the labels of all samples, (N, K), 0 where they are not known, and of which they are, (N,)."""
+    labels, is_labeled = np.zeros((n_samples, n_classes), np.uint8), np.zeros(n_samples, bool)
+    first = 0
+    for part in source.parts:
+        rows = slice(first, first + len(part.ids))
+        if part.labels is not None:
+            labels[rows], is_labeled[rows] = part.labels, True
+        first += len(part.ids)
+    return labels, is_labeled

@@ -40,7 +40,10 @@ class Embeddings:
     """Shape (N, K)."""
 
     labels: npt.NDArray[np.uint8] | None
-    """Multi-hot, shape (N, K); None where they are not known."""
+    """Multi-hot, shape (N, K), 0 where they are not known; None if they are known of no sample."""
+
+    is_labeled: npt.NDArray[np.bool_]
+    """Of which samples the labels are known, shape (N,)."""
 
     about: dict[str, Any]
     """How they were made: names and values that JSON has."""
@@ -79,12 +82,13 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
     ----------
     path : Path
         ``.npz``: arrays ``id`` and ``part`` (N,), ``classes`` (K,), all text, ``embeddings``, float32 (N, D),
-        ``probs``, float32 (N, K), ``labels``, uint8 (N, K), if they are known, and ``about``, a text in JSON; no
-        pickles.
+        ``probs``, float32 (N, K), ``is_labeled``, bool (N,), ``labels``, uint8 (N, K), if any are known, and
+        ``about``, a text in JSON; no pickles.
         ``.parquet``: a row for each sample, with columns ``id``, ``part``, ``embedding``, a list of D numbers, and
-        ``prob:CLASS`` and ``label:CLASS`` for each class; ``about`` is in the metadata of the file as ``hpa``.
-        ``.h5ad``: AnnData, with the features as ``X``, ``id`` and ``part`` in ``obs``, probabilities and labels in
-        ``obsm`` with the classes as names of columns, and ``about`` in ``uns["hpa"]``.
+        ``prob:CLASS`` and ``label:CLASS`` for each class, empty where labels are not known; ``about`` is in the
+        metadata of the file as ``hpa``.
+        ``.h5ad``: AnnData, with the features as ``X``, ``id``, ``part`` and ``is_labeled`` in ``obs``, probabilities
+        and labels in ``obsm`` with the classes as names of columns, and ``about`` in ``uns["hpa"]``.
     embeddings : Embeddings
     """
     suffix = path.suffix.lower()
@@ -118,8 +122,9 @@ def read_embeddings(path: Path) -> Embeddings:
 def _check(found: Embeddings) -> None:
     """Check what others may have written; ValueError if it does not fit together."""
     n, k = len(found.ids), len(found.classes)
-    shapes = {"part": (len(found.parts),), "probs": found.probs.shape, "embeddings": found.vectors.shape[:1]}
-    expected = {"part": (n,), "probs": (n, k), "embeddings": (n,)}
+    shapes: dict[str, tuple[int, ...]] = {"part": (len(found.parts),), "is_labeled": found.is_labeled.shape}
+    shapes |= {"probs": found.probs.shape, "embeddings": found.vectors.shape[:1]}
+    expected: dict[str, tuple[int, ...]] = {"part": (n,), "is_labeled": (n,), "probs": (n, k), "embeddings": (n,)}
     if found.labels is not None:
         shapes["labels"], expected["labels"] = found.labels.shape, (n, k)
     wrong = next((name for name in shapes if shapes[name] != expected[name]), None)
@@ -136,6 +141,7 @@ def _list_arrays(found: Embeddings) -> dict[str, npt.NDArray[Any]]:
         "classes": np.array(found.classes, str),
         "embeddings": found.vectors,
         "probs": found.probs,
+        "is_labeled": found.is_labeled,
         "about": np.array(json.dumps(found.about)),
     }
     return arrays if found.labels is None else arrays | {"labels": found.labels}
@@ -150,6 +156,7 @@ def _read_npz(path: Path) -> Embeddings:
             classes=tuple(file["classes"].tolist()),
             probs=np.asarray(file["probs"], np.float32),
             labels=np.asarray(file["labels"], np.uint8) if "labels" in file else None,
+            is_labeled=np.asarray(file["is_labeled"], bool),
             about=json.loads(str(file["about"])),
         )
 
@@ -166,7 +173,10 @@ def _write_parquet(file: Any, found: Embeddings) -> None:
     }
     columns |= {PROB + name: pyarrow.array(found.probs[:, k]) for k, name in enumerate(found.classes)}
     if found.labels is not None:
-        columns |= {LABEL + name: pyarrow.array(found.labels[:, k]) for k, name in enumerate(found.classes)}
+        unknown = ~found.is_labeled
+        columns |= {
+            LABEL + name: pyarrow.array(found.labels[:, k], mask=unknown) for k, name in enumerate(found.classes)
+        }
     table = pyarrow.table(list(columns.values()), names=list(columns))
     parquet.write_table(table.replace_schema_metadata({"hpa": json.dumps(found.about)}), file)
 
@@ -178,21 +188,23 @@ def _read_parquet(path: Path) -> Embeddings:
     classes = [name.removeprefix(PROB) for name in table.column_names if name.startswith(PROB)]
     embedding = table[EMBEDDING].combine_chunks()
     vectors = embedding.flatten().to_numpy().reshape(len(table), embedding.type.list_size)
-    has_labels = all(LABEL + name in table.column_names for name in classes)
+    labels = [table[LABEL + name] for name in classes if LABEL + name in table.column_names]
+    is_labeled = ~labels[0].is_null().to_numpy() if labels else np.zeros(len(table), bool)
     return Embeddings(
         ids=tuple(table["id"].to_pylist()),
         parts=tuple(table["part"].to_pylist()),
         vectors=np.asarray(vectors, np.float32),
         classes=tuple(classes),
-        probs=_stack(table, PROB, classes, np.float32),
-        labels=_stack(table, LABEL, classes, np.uint8) if has_labels else None,
+        probs=_stack([table[PROB + name] for name in classes], np.float32),
+        labels=_stack([column.fill_null(0) for column in labels], np.uint8) if labels else None,
+        is_labeled=is_labeled,
         about=json.loads((table.schema.metadata or {}).get(b"hpa", b"{}")),
     )
 
 
-def _stack(table: Any, prefix: str, classes: Sequence[str], dtype: Any) -> npt.NDArray[Any]:
-    columns = [table[prefix + name].to_numpy() for name in classes]
-    return np.stack(columns, axis=1).astype(dtype) if columns else np.zeros((len(table), 0), dtype)
+def _stack(columns: Sequence[Any], dtype: Any) -> npt.NDArray[Any]:
+    """Put columns of a table, each of length N, side by side: (N, K)."""
+    return np.stack([column.to_numpy() for column in columns], axis=1).astype(dtype)
 
 
 def _write_anndata(file: Any, found: Embeddings) -> None:
@@ -208,7 +220,9 @@ def _write_anndata(file: Any, found: Embeddings) -> None:
         obsm["labels"] = pd.DataFrame(found.labels, index=index, columns=names)
     table = anndata.AnnData(
         X=found.vectors,
-        obs=pd.DataFrame({"id": list(found.ids), "part": list(found.parts)}, index=index),
+        obs=pd.DataFrame(
+            {"id": list(found.ids), "part": list(found.parts), "is_labeled": found.is_labeled}, index=index
+        ),
         var=pd.DataFrame(index=pd.Index([str(d) for d in range(found.vectors.shape[1])], dtype=object)),
         obsm=obsm,
         uns={"hpa": json.dumps(found.about)},
@@ -238,5 +252,6 @@ def _read_anndata(path: Path) -> Embeddings:
         classes=tuple(map(str, probs.columns)),
         probs=np.asarray(probs, np.float32),
         labels=np.asarray(table.obsm["labels"], np.uint8) if "labels" in table.obsm else None,
+        is_labeled=np.asarray(table.obs["is_labeled"], bool),
         about=json.loads(str(table.uns.get("hpa", "{}"))),
     )

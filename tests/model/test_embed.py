@@ -44,7 +44,8 @@ def example() -> Embeddings:
         vectors=rng.normal(size=(3, 5)).astype(np.float32),
         classes=("Nucleus & co", "Cytosol"),
         probs=rng.random((3, 2)).astype(np.float32),
-        labels=np.array([[1, 0], [0, 1], [1, 1]], np.uint8),
+        labels=np.array([[1, 0], [0, 1], [0, 0]], np.uint8),
+        is_labeled=np.array([True, True, False]),
         about={"run": "run", "folds": [0]},
     )
 
@@ -112,6 +113,7 @@ def test_the_command_writes_the_probabilities_of_a_prediction_in_each_format(
     assert set(found.parts) == {"train"}
     np.testing.assert_allclose(found.probs, probs, atol=1e-6)
     np.testing.assert_array_equal(found.labels, part.labels)
+    assert found.is_labeled.all()
     assert found.about["folds"] == [0, 1]
     assert found.about["network"] == "gapnet"
 
@@ -119,7 +121,9 @@ def test_the_command_writes_the_probabilities_of_a_prediction_in_each_format(
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("has_labels", [True, False])
 def test_what_is_written_is_read(example: Embeddings, suffix: str, has_labels: bool, tmp_path: Path) -> None:
-    written = example if has_labels else dataclasses.replace(example, labels=None)
+    written = example
+    if not has_labels:
+        written = dataclasses.replace(example, labels=None, is_labeled=np.zeros(3, bool))
     path = tmp_path / f"a{suffix}"
     write_embeddings(path, written)
     assert_same(read_embeddings(path), written)
@@ -140,6 +144,17 @@ def test_a_file_that_holds_no_embeddings_is_refused(example: Embeddings, suffix:
     write_embeddings(path, dataclasses.replace(example, vectors=np.full((3, 2), np.nan, np.float32)))
     with pytest.raises(InputError, match="no table of finite numbers"):
         read_embeddings(path)
+
+
+def test_parts_with_and_without_labels_stand_in_one_file(run: Path, store: Store, tmp_path: Path, hpa: Hpa) -> None:
+    words = ("embed", run, store.path, "--part", "test", "--part", "train", "--out", tmp_path / "a.npz")
+    assert hpa(*words).status == 0
+    found = read_embeddings(tmp_path / "a.npz")
+    is_train = np.array(found.parts) == "train"
+    assert found.labels is not None
+    np.testing.assert_array_equal(found.is_labeled, is_train)
+    np.testing.assert_array_equal(found.labels[is_train], store.part("train").labels)
+    assert not found.labels[~is_train].any()
 
 
 def test_no_pickle_is_loaded(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def make_embeddings(n: int = 120, *, n_classes: int = 28, labels: bool = True) -
         classes=NAMES[:n_classes],
         probs=probs,
         labels=members if labels else None,
+        is_labeled=np.full(n, labels),
         about={"network": "gapnet"},
     )
 
