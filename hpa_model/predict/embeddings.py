@@ -214,14 +214,15 @@ def _write_anndata(file: Any, found: Embeddings) -> None:
     import pandas as pd
 
     index = pd.Index(_name_rows(found), dtype=object)
-    names = list(found.classes)
+    names = pd.Index(found.classes, dtype=object)
     obsm = {"probs": pd.DataFrame(found.probs, index=index, columns=names)}
     if found.labels is not None:
         obsm["labels"] = pd.DataFrame(found.labels, index=index, columns=names)
     table = anndata.AnnData(
         X=found.vectors,
         obs=pd.DataFrame(
-            {"id": list(found.ids), "part": list(found.parts), "is_labeled": found.is_labeled}, index=index
+            {"id": _categorize(found.ids), "part": _categorize(found.parts), "is_labeled": found.is_labeled},
+            index=index,
         ),
         var=pd.DataFrame(index=pd.Index([str(d) for d in range(found.vectors.shape[1])], dtype=object)),
         obsm=obsm,
@@ -231,6 +232,13 @@ def _write_anndata(file: Any, found: Embeddings) -> None:
         whole = Path(folder) / "a.h5ad"
         table.write_h5ad(whole, compression="gzip")
         file.write(whole.read_bytes())
+
+
+def _categorize(texts: Sequence[str]) -> Any:
+    """Make a column of texts in the one form that AnnData writes with every version of pandas."""
+    import pandas as pd
+
+    return pd.Categorical(np.array(texts, object), categories=pd.Index(sorted(set(texts)), dtype=object))
 
 
 def _name_rows(found: Embeddings) -> list[str]:
