@@ -16,7 +16,7 @@ from hpa_data.system.outputs import check_distinct, check_output
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.embeddings import Embeddings, check_embeddings_path, estimate_embeddings, write_embeddings
-from hpa_model.predict.features import predict_features
+from hpa_model.predict.features import count_features, predict_features
 from hpa_model.predict.models import list_overridden_settings, load_models, name_models
 from hpa_model.predict.reading import Reading, find_reading
 from hpa_model.predict.source import Source, is_store, open_source
@@ -102,6 +102,8 @@ def embed_samples(
             raise InputError(f"Cannot embed {source}: none of its samples is readable. Convert it again.")
         networks = load_models(run, description, models.folds)
         before += list_overridden_settings(networks)
+        n_features = count_features(networks, layer)
+        check_output(out, n_bytes=estimate_embeddings(len(rows), n_features, len(description.classes)))
         progress.start(len(rows))
         vectors, probs = predict_features(
             networks,
@@ -136,7 +138,6 @@ def embed_samples(
                 "network": description.config.model if description.baseline is None else description.baseline.model,
             },
         )
-    check_output(out, n_bytes=estimate_embeddings(len(ids), vectors.shape[1], probs.shape[1]))
     write_embeddings(out, found)
     return EmbeddedSamples(
         out=out,

@@ -12,7 +12,7 @@ from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
 from hpa_data.sources.samples import FolderReader
 from hpa_data.system.progress import SILENT, Progress
-from hpa_model.baseline.features import measure_images
+from hpa_model.baseline.features import measure_images, name_features
 from hpa_model.baseline.model import BaselinePredictor
 from hpa_model.predict.joined import JoinedModels
 from hpa_model.predict.models import check_rows, feed_baseline, feed_networks
@@ -71,13 +71,9 @@ def predict_features(
         If there is no such layer, if the models are those of an ensemble, or if a sample cannot be read or a model
         gives anything but probabilities and finite features for one.
     """
-    if isinstance(models, JoinedModels):
-        raise InputError(
-            "Cannot compute features with an ensemble: its members have features of their own. Pass one of its members."
-        )
+    _check_kind(models, layer)
+    assert not isinstance(models, JoinedModels)
     if isinstance(models, BaselinePredictor):
-        if layer is not None:
-            raise InputError(f"layer must be left out for a baseline. Received: {layer=}. Leave it out.")
         predict, feed, n_models = _use_baseline(models), feed_baseline, len(models.models)
     else:
         predict, feed, n_models = _use_networks(models, layer), feed_networks, len(models)
@@ -100,6 +96,26 @@ def predict_features(
             progress.advance(len(images))
             del images
     return np.concatenate(features), np.concatenate(probs).astype(np.float32)
+
+
+def count_features(models: "Models", layer: str | None) -> int:
+    """Count the features of a sample, D; raises as `predict_features` does where there are none."""
+    _check_kind(models, layer)
+    assert not isinstance(models, JoinedModels)
+    if isinstance(models, BaselinePredictor):
+        return len(name_features(models.channels))
+    outputs = [_pool(_find_output(model, layer), layer) for model in models]
+    return sum(int(features.shape[1]) for features in outputs)
+
+
+def _check_kind(models: "Models", layer: str | None) -> None:
+    """Refuse models that have no features, or no such layer."""
+    if isinstance(models, JoinedModels):
+        raise InputError(
+            "Cannot compute features with an ensemble: its members have features of their own. Pass one of its members."
+        )
+    if isinstance(models, BaselinePredictor) and layer is not None:
+        raise InputError(f"layer must be left out for a baseline. Received: {layer=}. Leave it out.")
 
 
 def _join(of_models: Sequence[Rows]) -> npt.NDArray[np.float32]:
@@ -141,12 +157,19 @@ def _add_features(model: "keras.Model", name: str | None) -> "keras.Model":
     import keras
     from keras import ops
 
-    features = _find_output(model, name)
+    features = _pool(_find_output(model, name), name)
+    return keras.Model(model.inputs, [ops.cast(features, "float32"), model.outputs[0]])
+
+
+def _pool(features: "keras.KerasTensor", name: str | None) -> "keras.KerasTensor":
+    """Average the output of a layer over rows and columns, if it has any: (B, D)."""
+    from keras import ops
+
     if len(features.shape) > 2:
         features = ops.mean(features, axis=tuple(range(1, len(features.shape) - 1)))
     if len(features.shape) != 2:
         raise InputError(f"layer must give features of an image. Received: layer={name!r}. Choose another.")
-    return keras.Model(model.inputs, [ops.cast(features, "float32"), model.outputs[0]])
+    return features
 
 
 def _find_output(model: "keras.Model", name: str | None) -> "keras.KerasTensor":

@@ -171,6 +171,10 @@ def test_what_cannot_be_done_is_refused_in_a_line(run: Path, store: Store, tmp_p
         "layer must be one of gapnet. Received: layer='conv1'. Did you mean 'conv_1'?",
     )
     assert_refused(hpa(*words, tmp_path / "a.npz", "--fold", 2), "fold must be from 0 to 1")
+    with pytest.MonkeyPatch.context() as patch:  # before hours are spent on it
+        patch.setattr("hpa_model.predict.embed.predict_features", None)
+        patch.setattr("hpa_model.predict.embed.estimate_embeddings", lambda *sizes: 2**60 if sizes[1] == 512 else 0)
+        assert_refused(hpa(*words, tmp_path / "a.npz"), "free")
     assert not list(tmp_path.iterdir())
 
 
