@@ -20,6 +20,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "nets",
             "pipeline",
         ),
-        *("predict", "runs", "submission", "sweep", "thresholds", "training"),
+        *("predict", "runs", "sweep", "thresholds", "training"),
     ),
 )

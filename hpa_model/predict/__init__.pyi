@@ -8,6 +8,7 @@ from . import reading as reading
 from . import seen as seen
 from . import similar as similar
 from . import source as source
+from . import submission as submission
 from . import submit as submit
 from . import tables as tables
 from .embed import EmbeddedSamples as EmbeddedSamples

@@ -22,14 +22,14 @@ from hpa_model.predict.models import list_overridden_settings, load_models, name
 from hpa_model.predict.reading import Reading, find_reading
 from hpa_model.predict.seen import TrainingSamples, notice_seen
 from hpa_model.predict.source import Source, is_store, open_source
-from hpa_model.predict.tables import check_probs_path, estimate_probs, write_probs
-from hpa_model.submission import (
+from hpa_model.predict.submission import (
     check_ids,
     check_submission,
     estimate_submission,
     read_sample_submission,
     write_submission,
 )
+from hpa_model.predict.tables import check_probs_path, estimate_probs, write_probs
 
 # Ids that are looked at for the nearest one; 20,000 take a second.
 MAX_COMPARED = 20_000

@@ -10,10 +10,10 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_model.predict import predict_probs, predict_submission
+from hpa_model.predict.submission import read_sample_submission
 from hpa_model.runs.decision import read_decision
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model
-from hpa_model.submission import read_sample_submission
 from tests.builders import convert
 
 

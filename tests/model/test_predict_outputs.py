@@ -10,7 +10,7 @@ from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_data.system.progress import SILENT
 from hpa_model.predict import predict_submission
-from hpa_model.submission import check_ids
+from hpa_model.predict.submission import check_ids
 from tests.builders import convert, draw_image, write_sample, write_table
 
 

@@ -13,8 +13,8 @@ from pyarrow import parquet
 from hpa_data.dataset import HPA_2018, HPA_2021
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
+from hpa_model.predict.submission import check_submission, write_submission
 from hpa_model.predict.tables import check_probs_path, write_probs
-from hpa_model.submission import check_submission, write_submission
 from tests.builders import Hpa, assert_refused, convert
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpa_data.errors import InputError
-from hpa_model.submission import check_submission, read_sample_submission
+from hpa_model.predict.submission import check_submission, read_sample_submission
 
 
 @pytest.mark.parametrize(

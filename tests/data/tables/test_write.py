@@ -16,7 +16,7 @@ from hpa_data.store.store import open_store
 from hpa_data.store.write import write_shards
 from hpa_data.system.executor import Parallelism
 from hpa_data.tables import disarm, encode_table
-from hpa_model.submission import read_sample_submission, write_submission
+from hpa_model.predict.submission import read_sample_submission, write_submission
 from tests.builders import begin
 
 FORMULAS = ["=1+2", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", "\x1b[31m=1"]
