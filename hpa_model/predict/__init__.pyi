@@ -4,6 +4,7 @@ from . import embeddings as embeddings
 from . import features as features
 from . import joined as joined
 from . import models as models
+from . import opening as opening
 from . import reading as reading
 from . import seen as seen
 from . import similar as similar

@@ -118,6 +118,19 @@ def test_the_command_writes_the_probabilities_of_a_prediction_in_each_format(
     assert found.about["network"] == "gapnet"
 
 
+def test_probabilities_beside_features_are_calibrated_if_asked(
+    run: Path, store: Store, tmp_path: Path, hpa: Hpa
+) -> None:
+    words = ("embed", run, store.path, "--part", "test", "--calibrated", "--out", tmp_path / "e.npz")
+    assert hpa(*words).status == 0
+    submission = ("predict", run, store.path, "--out", tmp_path / "s.csv", "--probs", tmp_path / "p.npz")
+    assert hpa(*submission, "--calibrated").status == 0
+    found = read_embeddings(tmp_path / "e.npz")
+    with np.load(tmp_path / "p.npz") as arrays:
+        np.testing.assert_allclose(found.probs, arrays["probs"], atol=1e-6)
+    assert found.about["calibrated"] is True
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("has_labels", [True, False])
 def test_what_is_written_is_read(example: Embeddings, suffix: str, has_labels: bool, tmp_path: Path) -> None:
