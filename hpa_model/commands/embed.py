@@ -44,6 +44,14 @@ def embed(
             help="A layer of the network, averaged over rows and columns; by default what goes into the output layer.",
         ),
     ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A table with a column of ids, whose other columns, such as cell lines, are written beside the "
+            "features: CSV, TSV, Excel or Parquet.",
+        ),
+    ] = None,
     calibrated: Calibrated = False,
     like: Like = None,
     model: Module = None,
@@ -73,6 +81,7 @@ def embed(
             folds=folds,
             layer=layer,
             reading=reading,
+            metadata=metadata,
             calibrated=calibrated,
             strict=strict,
             progress=shown,

@@ -17,6 +17,7 @@ from hpa_data.system.progress import SILENT, Progress
 from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.embeddings import Embeddings, check_embeddings_path, estimate_embeddings, write_embeddings
 from hpa_model.predict.features import count_features, predict_features
+from hpa_model.predict.metadata import read_metadata
 from hpa_model.predict.models import list_overridden_settings, load_models, name_models
 from hpa_model.predict.opening import name_file, open_samples
 from hpa_model.predict.reading import Reading
@@ -52,6 +53,7 @@ def embed_samples(
     folds: Sequence[int] | None = None,
     layer: str | None = None,
     reading: Reading | None = None,
+    metadata: Path | None = None,
     calibrated: bool = False,
     strict: bool = False,
     progress: Progress = SILENT,
@@ -74,6 +76,8 @@ def embed_samples(
         A layer of the networks whose output are the features; by default the input of the output layer.
     reading : Reading, optional
         How image files are read; by default as those of the run.
+    metadata : Path, optional
+        A table with more that is known of samples, see `metadata.read_metadata`.
     calibrated : bool
         Write calibrated probabilities, see `models.predict_calibrated`.
     strict : bool
@@ -88,12 +92,14 @@ def embed_samples(
         first image is read. If the run has no such layer, or is an ensemble.
     """
     check_embeddings_path(out)
-    check_distinct({"out": out}, inputs={"SOURCE": name_file(source)})
+    check_distinct({"out": out}, inputs={"SOURCE": name_file(source), "metadata": metadata})
     models = choose_models(run, folds, calibrated=calibrated)
     description = models.description
     opened = open_samples(models, source, parts=parts, reading=reading)
     with opened.source.reader as reader:
         before = opened.list_before(reader.ids, strict=strict)
+        columns, unknown = ({}, ()) if metadata is None else read_metadata(metadata, reader.ids)
+        before += unknown
         rows = np.flatnonzero(is_readable(reader.status))
         if not len(rows):
             raise InputError(f"Cannot embed {source}: none of its samples is readable. Convert it again.")
@@ -127,6 +133,7 @@ def embed_samples(
             probs=probs[is_read],
             labels=labels[kept] if is_labeled.any() else None,
             is_labeled=is_labeled[kept],
+            metadata={name: tuple(column[index] for index in kept) for name, column in columns.items()},
             about={
                 "hpa": version("hpa"),
                 "run": run.name,

@@ -47,6 +47,7 @@ def example() -> Embeddings:
         labels=np.array([[1, 0], [0, 1], [0, 0]], np.uint8),
         is_labeled=np.array([True, True, False]),
         about={"run": "run", "folds": [0]},
+        metadata={"cell line": ("HeLa", "", "U-2 OS"), "plate": ("1", "2", "3")},
     )
 
 
@@ -168,6 +169,38 @@ def test_parts_with_and_without_labels_stand_in_one_file(run: Path, store: Store
     np.testing.assert_array_equal(found.is_labeled, is_train)
     np.testing.assert_array_equal(found.labels[is_train], store.part("train").labels)
     assert not found.labels[~is_train].any()
+
+
+def test_columns_of_a_table_stand_beside_the_features(run: Path, store: Store, tmp_path: Path, hpa: Hpa) -> None:
+    ids = store.part("train").ids
+    table = tmp_path / "lines.csv"
+    table.write_text("Id,cell_line,plate\n" + "".join(f"{name},HeLa {k},{k % 2}\n" for k, name in enumerate(ids[1:])))
+    words = ("embed", run, store.path, "--out", tmp_path / "a.npz", "--metadata", table)
+    ended = hpa(*words, "--json")
+    assert ended.status == 0, ended.err
+    assert any("samples have no row in" in notice["what"] for notice in json.loads(ended.out)["notices"])
+    found = read_embeddings(tmp_path / "a.npz")
+    assert found.metadata["cell_line"] == ("", *(f"HeLa {k}" for k in range(len(ids) - 1)))
+    assert list(found.metadata) == ["cell_line", "plate"]
+    table.write_text("Id,part\nx,1\n")
+    assert_refused(hpa(*words), "of which one is called 'part'")
+    table.write_text("Id,line\nx,1\n")
+    assert_refused(hpa(*words), "metadata must have rows of the samples")
+    table.write_text(f"Id,line\n{ids[0]},1\n{ids[0]},2\n")
+    assert_refused(hpa(*words), "row 3 has the id")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("anndata") is None, reason="needs anndata")
+def test_columns_that_scanpy_adds_are_metadata(example: Embeddings, tmp_path: Path) -> None:
+    import anndata
+
+    write_embeddings(tmp_path / "a.h5ad", example)
+    table = anndata.read_h5ad(tmp_path / "a.h5ad")
+    table.obs["leiden"] = ["0", "1", "1"]
+    table.obs["score"] = [0.5, np.nan, 2.0]
+    table.write_h5ad(tmp_path / "b.h5ad")
+    found = read_embeddings(tmp_path / "b.h5ad")
+    assert found.metadata == {**example.metadata, "leiden": ("0", "1", "1"), "score": ("0.5", "", "2.0")}
 
 
 def test_no_pickle_is_loaded(tmp_path: Path) -> None:
