@@ -120,7 +120,7 @@ def _describe_part(part: "PartFacts") -> str:
 
     if part.error:
         return f"{part.name}: cannot be read"
-    shape = " × ".join(map(str, part.image_shape))
+    shape = " x ".join(map(str, part.image_shape))
     words = [f"{part.name}: {part.n_samples:,} of {shape}, {part.codec}"]
     words += ["copies"] if part.is_copies else ["no labels"] if part.class_counts is None else []
     if part.n_checked:

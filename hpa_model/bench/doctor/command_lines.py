@@ -95,15 +95,10 @@ def _write(name: str, value: Any, before: Any) -> list[str]:
     if name in _FLAGS:
         text = format(value, "g") if isinstance(value, float) else str(value)
         return ["--" + name.replace("_", "-"), text]
-    if isinstance(value, dict) and isinstance(before, dict):
-        return [
-            word
-            for key, item in value.items()
-            if item != before.get(key)
-            for word in _write(f"{name}.{key}", item, None)
-        ]
     if isinstance(value, dict):
-        return [word for key, item in value.items() for word in _write(f"{name}.{key}", item, None)]
+        known = before if isinstance(before, dict) else {}
+        changed = {key: item for key, item in value.items() if key not in known or item != known[key]}
+        return [word for key, item in changed.items() for word in _write(f"{name}.{key}", item, None)]
     if isinstance(value, tuple):
         value = list(value)
     is_word = isinstance(value, str) and value.replace("_", "").replace("-", "").isalnum()

@@ -1,5 +1,6 @@
 """What the histories of a run's folds mean: whether it waited for data, learned too little, or too much. Pure."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from hpa_model.bench.doctor.command_lines import quote, train_again, train_recipe
@@ -10,6 +11,8 @@ from hpa_model.runs.history import EpochRecord
 MIN_EPOCHS = 5
 # Training that gets its images at this share of the rate at which they can be read has nothing else to wait for.
 WAITING = 0.8
+# Processes per core that make a rate that is measured now no yardstick.
+BUSY = 1.5
 # A validation loss that has risen by this share since its best has left it behind: from epoch to epoch it goes up and
 # down by about half of that.
 RISEN = 0.05
@@ -17,8 +20,11 @@ RISEN = 0.05
 STILL_FALLING = 0.01
 # A training loss that ends at this share of the first epoch's, or above, has learned nothing.
 NOT_FALLEN = 0.97
-# Of the lowest loss before: in line with its neighbors, a loss rises by a few percent. Beyond, steps were too long.
-JUMP = 1.5
+# Of what the training loss had fallen by, lost again in one epoch: unless steps are too long, it goes up and down by
+# far less.
+LOST = 0.5
+# A smaller difference of macro-F1 may be chance (docs/better-score.md).
+MIN_GAIN = 0.02
 # Epochs from which averaged weights and MixUp helped (docs/better-score.md): in 10 they harmed, in 60 they helped.
 LONG_TRAINING = 40
 # A network that sees fewer pixels than this share of those that are read spends most of the reading in vain.
@@ -35,7 +41,8 @@ def judge_learning(run: RunFacts, store: StoreFacts | None, machine: MachineFact
     histories = [fold.epochs for fold in run.folds if len(fold.epochs) >= MIN_EPOCHS]
     if not histories:
         return
-    unstable = [history for history in histories if _find_jump(history)]
+    # Where all layers begin to be trained, the loss may jump, and that is well.
+    unstable = [] if run.config.head_epochs else [history for history in histories if _jumps(history)]
     if unstable or all(history[-1].loss > NOT_FALLEN * history[0].loss for history in histories):
         yield _advise_rate(run, unstable)
     elif all(history[0].is_validated for history in histories):
@@ -55,7 +62,9 @@ def _judge_speed(run: RunFacts, store: StoreFacts | None, machine: MachineFacts)
     rate = store.samples_per_s
     if not fits and store.disk_samples_per_s is not None:
         rate = min(rate, store.disk_samples_per_s)
-    if trained < WAITING * rate:
+    # Far above what can be read here: another machine read it, or this one is busy.
+    is_busy = machine.load is not None and machine.load > BUSY * machine.usable_cores
+    if is_busy or not WAITING * rate <= trained <= rate / WAITING:
         return
     sees = run.config.image_size
     seen = sees * sees if isinstance(sees, int) else sees[0] * sees[1]
@@ -64,9 +73,7 @@ def _judge_speed(run: RunFacts, store: StoreFacts | None, machine: MachineFacts)
         f"Training waits for data: it took {trained:,.0f} images/s, and {rate:,.0f} samples/s can be read here"
         f"{'' if fits else ', from the disk'}. "
     )
-    decoded = sum(
-        part.n_samples * part.image_shape[0] * part.image_shape[1] * part.image_shape[2] for part in store.parts
-    )
+    decoded = sum(part.n_samples * math.prod(part.image_shape) for part in store.parts)
     if seen and seen < FEW_PIXELS * run.image_pixels:
         text += f"The network sees {seen / run.image_pixels:.0%} of the pixels that are read: convert to its size."
         size = str(sees) if isinstance(sees, int) else f"{sees[0]}x{sees[1]}"
@@ -80,10 +87,10 @@ def _judge_speed(run: RunFacts, store: StoreFacts | None, machine: MachineFacts)
     yield Finding(severity=Severity.PROBLEM, name="waits-for-data", text=text, command=command, evidence=evidence)
 
 
-def _find_jump(history: Sequence[EpochRecord]) -> bool:
-    lowest = history[0].loss
+def _jumps(history: Sequence[EpochRecord]) -> bool:
+    first = lowest = history[0].loss
     for record in history[1:]:
-        if record.loss > JUMP * lowest > 0:
+        if lowest < NOT_FALLEN * first and record.loss - lowest > LOST * (first - lowest):
             return True
         lowest = min(lowest, record.loss)
     return False
@@ -123,7 +130,7 @@ def _judge_length(run: RunFacts, histories: Sequence[Sequence[EpochRecord]]) -> 
             f"In {len(risen)} of {len(histories)} folds the validation loss rises after epoch {best.epoch}, by "
             f"{rise:.0%}, while the training loss falls"
         )
-        if gains > 0 and run.config.keep == "lowest_loss":
+        if gains > MIN_GAIN and run.config.keep == "lowest_loss":
             yield Finding(
                 severity=Severity.PROBLEM,
                 name="kept-too-early",
@@ -133,11 +140,13 @@ def _judge_length(run: RunFacts, histories: Sequence[Sequence[EpochRecord]]) -> 
                 evidence=evidence,
             )
         else:
-            grows = f"; macro-F1 {'rises' if gains > 0 else 'falls'} by {abs(gains):.3f}"
+            means = (
+                f"rises by {gains:.3f}, so it is overconfident" if gains > 0 else f"falls by {-gains:.3f}: it overfits"
+            )
             yield Finding(
-                severity=Severity.ADVICE if gains > 0 else Severity.PROBLEM,
+                severity=Severity.PROBLEM if gains < -MIN_GAIN and run.config.keep == "last" else Severity.ADVICE,
                 name="overfitting",
-                text=f"{seen}{grows}: it overfits. {_explain_regularizing(run)}",
+                text=f"{seen}; macro-F1 {means}. {_explain_regularizing(run)}",
                 command=_regularize(run),
                 evidence=evidence,
             )
@@ -164,7 +173,8 @@ def _is_like_trial(run: RunFacts) -> bool:
 
 def _explain_regularizing(run: RunFacts) -> str:
     if _is_like_trial(run):
-        return "The recipe `best` (averaged weights, MixUp, 120 epochs) scored 0.060 more than `trial`."
+        best = "The recipe `best` (averaged weights, MixUp, 120 epochs)"
+        return f"{best} scored 0.060 more than `trial` on synthetic samples."
     if run.config.augmentation == "none":
         return "Flip and rotate the images."
     if not run.config.ema and run.config.epochs >= LONG_TRAINING:
@@ -179,7 +189,10 @@ def _regularize(run: RunFacts) -> str:
         return train_again(run, suffix="-flipped", symmetries=True)
     if not run.config.ema and run.config.epochs >= LONG_TRAINING:
         return train_again(run, suffix="-averaged", ema=0.99)
-    return train_again(run, suffix="-short", stop_epochs=max(5, run.config.epochs // 10))
+    keep = (
+        "highest_macro_f1" if run.config.keep == "last" else run.config.keep
+    )  # the last one is known at the end alone
+    return train_again(run, suffix="-short", stop_epochs=max(5, run.config.epochs // 10), keep=keep)
 
 
 def _advise_epochs(run: RunFacts, histories: Sequence[Sequence[EpochRecord]]) -> Finding:
@@ -194,8 +207,8 @@ def _advise_epochs(run: RunFacts, histories: Sequence[Sequence[EpochRecord]]) ->
     return Finding(
         severity=Severity.ADVICE,
         name="undertrained",
-        text=f"The last epoch, {last}, is the best of every fold, and the validation loss still falls: train for longer. "
-        f"{text}",
+        text=f"The last epoch, {last}, is the best of every fold, and the validation loss still falls: train for "
+        f"longer. {text}",
         command=command,
         evidence={"epochs": run.config.epochs},
     )

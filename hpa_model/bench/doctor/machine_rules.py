@@ -140,8 +140,8 @@ def _judge_settings(machine: MachineFacts) -> Iterator[Finding]:
             yield Finding(
                 severity=Severity.ADVICE,
                 name="few-threads",
-                text=f"{name}={text} limits libraries to {text} of {machine.usable_cores} cores. Unset it, unless other "
-                "programs need them.",
+                text=f"{name}={text} limits libraries to {text} of {machine.usable_cores} cores. Unset it, unless "
+                "other programs need them.",
                 command=quote("unset", name),
                 evidence={name: int(text), "usable_cores": machine.usable_cores},
             )

@@ -33,14 +33,15 @@ def _judge_files(run: RunFacts) -> Iterator[Finding]:
     open_folds = [fold for fold in run.folds if not fold.is_finished]
     if open_folds:
         first = open_folds[0]
+        n_done = len(run.folds) - len(open_folds)
         place = f"fold {first.number}, after epoch {len(first.epochs)} of {run.config.epochs}"
         yield Finding(
             severity=Severity.PROBLEM,
             name="unfinished-run",
-            text=f"The run is not finished: {len(run.folds) - len(open_folds)} of {len(run.folds)} models are; it is in "
-            f"{place}. The command that began it resumes it.",
+            text=f"The run is not finished: {n_done} of {len(run.folds)} models are; it is in {place}. "
+            "The command that began it resumes it.",
             command=resume(run),
-            evidence={"n_finished": len(run.folds) - len(open_folds), "n_folds": len(run.folds)},
+            evidence={"n_finished": n_done, "n_folds": len(run.folds)},
         )
     elif not run.is_finished and not run.damaged:
         yield Finding(

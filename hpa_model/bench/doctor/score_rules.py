@@ -42,8 +42,8 @@ def judge_scores(run: RunFacts) -> Iterator[Finding]:
         yield Finding(
             severity=Severity.ADVICE,
             name="optimistic-thresholds",
-            text=f"Macro-F1 is {scores.in_sample:.3f} with thresholds of the rows it is scored on, {scores.headline:.3f} "
-            "with those of other samples. Quote the second; few samples decide the thresholds.",
+            text=f"Macro-F1 is {scores.in_sample:.3f} with thresholds of the rows it is scored on, "
+            f"{scores.headline:.3f} with those of other samples. Quote the second; few samples decide the thresholds.",
             command=quote("hpa", "evaluate", run.path),
             evidence={"gap": gap},
         )
@@ -54,7 +54,7 @@ def _judge_leaks(run: RunFacts) -> Iterator[Finding]:
         yield Finding(
             severity=Severity.PROBLEM,
             name="legacy-leak",
-            text="Copies of validation samples were trained on (--legacy-leak): all scores are inflated. Train without.",
+            text="Copies of validation samples were trained on (--legacy-leak): scores are inflated. Train without.",
             command=train_again(run, suffix="-clean", legacy_leak=False),
         )
     elif run.n_seen:
@@ -119,8 +119,8 @@ def _judge_thresholds(run: RunFacts, scores: ScoreFacts) -> Iterator[Finding]:
         yield Finding(
             severity=Severity.ADVICE,
             name="thresholds-at-edges",
-            text=f"The thresholds of {len(edges)} classes are at an end of 0 to 1: {listed}{rest}. The network does not "
-            "tell their samples from others. Draw rare classes more often.",
+            text=f"The thresholds of {len(edges)} classes are at an end of 0 to 1: {listed}{rest}. The network does "
+            "not tell their samples from others. Draw rare classes more often.",
             command=train_again(run, suffix="-balanced", sampling="balanced")
             if run.config.sampling == "none" and run.kind == "network" and not run.is_finetuned
             else quote("hpa", "evaluate", run.path),

@@ -135,11 +135,11 @@ def _judge_part(store: StoreFacts, part: PartFacts) -> Iterator[Finding]:
 def _judge_levels(store: StoreFacts, part: PartFacts) -> Iterator[Finding]:
     if part.is_copies or part.n_black == part.n_readable:
         return
-    for name, is_wrong, words in (
-        ("dim-channel", lambda mean: mean < DIM, "nearly black: mean gray level"),
-        ("white-channel", lambda mean: mean > WHITE, "nearly white: mean gray level"),
+    means = dict(zip(part.channels, part.means, strict=False))
+    for name, words, found in (
+        ("dim-channel", "nearly black: mean gray level", {c: mean for c, mean in means.items() if mean < DIM}),
+        ("white-channel", "nearly white: mean gray level", {c: mean for c, mean in means.items() if mean > WHITE}),
     ):
-        found = {c: mean for c, mean in zip(part.channels, part.means, strict=False) if is_wrong(mean)}
         if found:
             channel, mean = next(iter(found.items()))
             yield Finding(
