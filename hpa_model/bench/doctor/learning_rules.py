@@ -139,14 +139,13 @@ def _judge_length(run: RunFacts, histories: Sequence[Sequence[EpochRecord]]) -> 
                 command=train_again(run, suffix="-kept", keep="highest_macro_f1"),
                 evidence=evidence,
             )
-        else:
-            means = (
-                f"rises by {gains:.3f}, so it is overconfident" if gains > 0 else f"falls by {-gains:.3f}: it overfits"
-            )
+        elif gains < -MIN_GAIN or _is_like_trial(run) or run.config.augmentation == "none":
+            means = "rises, too" if gains > MIN_GAIN else "falls" if gains < -MIN_GAIN else "hardly changes"
             yield Finding(
                 severity=Severity.PROBLEM if gains < -MIN_GAIN and run.config.keep == "last" else Severity.ADVICE,
                 name="overfitting",
-                text=f"{seen}; macro-F1 {means}. {_explain_regularizing(run)}",
+                text=f"{seen}; macro-F1 {means} ({gains:+.3f}): the network is overconfident. "
+                f"{_explain_regularizing(run)}",
                 command=_regularize(run),
                 evidence=evidence,
             )
@@ -177,8 +176,6 @@ def _explain_regularizing(run: RunFacts) -> str:
         return f"{best} scored 0.060 more than `trial` on synthetic samples."
     if run.config.augmentation == "none":
         return "Flip and rotate the images."
-    if not run.config.ema and run.config.epochs >= LONG_TRAINING:
-        return "Average the weights, which costs next to nothing."
     return "Stop when the model gets no better."
 
 
@@ -187,8 +184,6 @@ def _regularize(run: RunFacts) -> str:
         return train_recipe(run, "best", suffix="-best")
     if run.config.augmentation == "none":
         return train_again(run, suffix="-flipped", symmetries=True)
-    if not run.config.ema and run.config.epochs >= LONG_TRAINING:
-        return train_again(run, suffix="-averaged", ema=0.99)
     keep = (
         "highest_macro_f1" if run.config.keep == "last" else run.config.keep
     )  # the last one is known at the end alone

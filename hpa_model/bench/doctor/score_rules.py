@@ -90,8 +90,8 @@ def _judge_folds(run: RunFacts, scores: ScoreFacts) -> Iterator[Finding]:
     yield Finding(
         severity=Severity.PROBLEM,
         name="folds-differ",
-        text=f"Folds score from {min(scores.folds):.3f} to {max(scores.folds):.3f}, more apart than chance makes them "
-        f"(± {1.96 * sd:.3f} each). Look at the curves of fold {worst} in the report, and at how samples are assigned.",
+        text=f"Folds score from {min(scores.folds):.3f} to {max(scores.folds):.3f}, more apart than the choice of "
+        f"samples makes them (± {1.96 * sd:.3f} each). Look at fold {worst} in the report, and at how samples are assigned.",
         command=quote("hpa", "folds", run.store, "--folds", str(run.config.folds), "--duplicates", "near"),
         evidence={"lowest": min(scores.folds), "highest": max(scores.folds), "sd": sd, "worst": worst},
     )
@@ -114,7 +114,7 @@ def _judge_thresholds(run: RunFacts, scores: ScoreFacts) -> Iterator[Finding]:
     shown = [score for score in scores.classes if score.support]
     edges = [score for score in shown if not EDGE < score.threshold < 1 - EDGE]
     if edges:
-        listed = ", ".join(f"{score.name} ({score.support} samples, {score.threshold:.3f})" for score in edges[:3])
+        listed = ", ".join(f"{score.name} {score.threshold:.3f} (n={score.support})" for score in edges[:3])
         rest = f" and {len(edges) - 3} more" if len(edges) > 3 else ""
         yield Finding(
             severity=Severity.ADVICE,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hpa_model.bench.doctor.command_lines import quote
+from hpa_model.bench.doctor.command_lines import quote, train_again
 from hpa_model.bench.doctor.facts import Finding, MachineFacts, PartFacts, RunFacts, Severity, StoreFacts
 
 # Samples of a class in each fold: with fewer than 3 to validate it, one right or wrong changes its F1 by a third.
@@ -223,7 +223,9 @@ def _judge_classes(store: StoreFacts, run: RunFacts | None) -> Iterator[Finding]
             name="imbalance",
             text=f"The most frequent class has {ratio:.0f} times the samples of the rarest: most batches lack it. Draw "
             "rare classes more often; `hpa augment` makes copies of them instead.",
-            command=quote("hpa", "train", store.location, "--sampling", "balanced", "--out", "balanced"),
+            command=train_again(run, suffix="-balanced", sampling="balanced")
+            if run is not None and config is not None and run.kind == "network" and not run.is_finetuned
+            else quote("hpa", "train", store.location, "--sampling", "balanced", "--out", "balanced"),
             evidence={"ratio": ratio},
         )
 

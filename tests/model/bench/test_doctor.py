@@ -118,6 +118,9 @@ SCORES = ScoreFacts(
 )
 
 
+FALLING_F1 = [0.5 - 0.01 * n for n in range(20)]
+
+
 def make_folds(*histories: tuple[EpochRecord, ...], finished: bool = True) -> tuple[FoldFacts, ...]:
     return tuple(FoldFacts(number=n, is_finished=finished, epochs=epochs) for n, epochs in enumerate(histories))
 
@@ -264,15 +267,14 @@ CASES: list[tuple[str, Severity, MachineFacts, StoreFacts | None, RunFacts | Non
         Severity.PROBLEM,
         MACHINE,
         STORE,
-        learned(FALLING, RISING_END, keep="last", f1=[0.5 - 0.01 * n for n in range(20)]),
+        learned(FALLING, RISING_END, keep="last", f1=FALLING_F1),
     ),
-    ("overfitting", Severity.ADVICE, MACHINE, STORE, learned(FALLING, RISING_END, keep="last", augment="strong")),
     (
         "overfitting",
-        Severity.ADVICE,
+        Severity.PROBLEM,
         MACHINE,
         STORE,
-        learned(FALLING, RISING_END, keep="last", augment="strong", epochs=90),
+        learned(FALLING, RISING_END, keep="last", augment="strong", f1=FALLING_F1),
     ),
 ]
 
@@ -346,6 +348,7 @@ def test_where_all_is_well_nothing_is_found(
         (scored(folds=(0.47, 0.5, 0.53)), STORE),  # as chance makes them
         (learned(FALLING[:3], epochs=3), STORE),  # too short to tell
         (change(learned(FALLING, RISING_END), is_finetuned=True), STORE),
+        (learned(FALLING, RISING_END, keep="last", augment="strong"), STORE),  # the last one is best
     ],
 )
 def test_what_chance_or_another_cause_explains_is_no_finding(run: RunFacts, store: StoreFacts) -> None:
