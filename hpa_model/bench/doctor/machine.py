@@ -54,7 +54,7 @@ def examine_machine() -> MachineFacts:
     backend = find_backend()
     available, free = int(psutil.virtual_memory().available), find_free_memory()
     return MachineFacts(
-        system=f"{platform.system()} {platform.release()}",
+        system=platform.system(),
         python=platform.python_version(),
         versions=read_versions(),
         backend=backend,

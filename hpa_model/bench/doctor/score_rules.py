@@ -91,7 +91,8 @@ def _judge_folds(run: RunFacts, scores: ScoreFacts) -> Iterator[Finding]:
         severity=Severity.PROBLEM,
         name="folds-differ",
         text=f"Folds score from {min(scores.folds):.3f} to {max(scores.folds):.3f}, more apart than the choice of "
-        f"samples makes them (± {1.96 * sd:.3f} each). Look at fold {worst} in the report, and at how samples are assigned.",
+        f"samples makes them (± {1.96 * sd:.3f} each). Look at fold {worst} in the report, and at how samples "
+        "are assigned.",
         command=quote("hpa", "folds", run.store, "--folds", str(run.config.folds), "--duplicates", "near"),
         evidence={"lowest": min(scores.folds), "highest": max(scores.folds), "sd": sd, "worst": worst},
     )

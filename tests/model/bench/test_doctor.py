@@ -40,7 +40,7 @@ from hpa_model.commands.doctor import WIDTH, describe_diagnosis
 from hpa_model.commands.settings import merge_options
 from hpa_model.config import TrainConfig, make_config
 from hpa_model.runs.history import EpochRecord
-from tests.builders import Hpa, build_store, list_files
+from tests.builders import Hpa, begin, build_store, convert_unreadable, list_files
 
 VERSIONS = {"hpa": "0.9.0", "keras": "3.10", "tensorflow": "2.19", "jax": "0.5", "zarr": "3.1"}
 MACHINE = MachineFacts(
@@ -541,6 +541,18 @@ def test_whatever_is_lost_or_cut_of_a_store_is_a_finding(
 ) -> None:
     damage(copied)
     assert name in name_findings(diagnose([str(copied)]))
+
+
+def test_samples_that_failed_and_a_conversion_that_was_interrupted_are_found(tmp_path: Path) -> None:
+    failed = diagnose([str(convert_unreadable(tmp_path / "failed").path)])
+    assert "failed-samples" in name_findings(failed)
+    begin(tmp_path / "b.zarr", ["one", "two"])
+    pending = diagnose([str(tmp_path / "b.zarr")])
+    assert "2 of 2 samples are not yet written" in name_findings(pending)["unfinished-part"].text
+    assert failed.is_broken
+    assert pending.is_broken
+    assert pending.store is not None
+    assert pending.store.samples_per_s is None
 
 
 def test_a_finished_run_and_its_store_are_examined_in_either_order(run: Path, store: Store, hpa: Hpa) -> None:
