@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -91,18 +92,22 @@ def list_gpus() -> tuple[str, ...]:
     """Return the names of NVIDIA's GPUs, as their driver tells them; empty without one."""
     program = shutil.which("nvidia-smi")
     if program is not None:
-        command = [program, "--query-gpu=name", "--format=csv,noheader"]
         with contextlib.suppress(OSError, subprocess.SubprocessError, UnicodeDecodeError):
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=NVIDIA_S, check=True
+                [program, "-L"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=NVIDIA_S, check=True
             )
-            return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
+            return parse_gpus(done.stdout)
     found = []
     for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             models = [line.partition(":")[2].strip() for line in path.read_text().splitlines() if "Model:" in line]
             found += models or ["unknown"]
     return tuple(found)
+
+
+def parse_gpus(text: str) -> tuple[str, ...]:
+    """Return the names of GPUs in the list of ``nvidia-smi -L``, without the parts that one may be divided into."""
+    return tuple(re.findall(r"^GPU \d+: (.+?) \(UUID", text, re.MULTILINE))
 
 
 def _has_gpu_packages(backend: str) -> bool:

@@ -106,7 +106,7 @@ def _judge_memory(machine: MachineFacts, store: StoreFacts | None) -> Iterator[F
             name="little-memory",
             text=f"Only {machine.free_bytes / 1e9:.1f} GB of memory are free{limit}: training may be stopped by the "
             "system. End other programs, or ask for more.",
-            command="ps aux --sort=-rss",
+            command="top -o %MEM",
             evidence={"free_bytes": machine.free_bytes},
         )
     if store is not None and not store.error and not store.is_remote and store.disk_free_bytes < MIN_DISK_BYTES:

@@ -32,6 +32,7 @@ from hpa_model.bench.doctor.facts import (
     Severity,
     StoreFacts,
 )
+from hpa_model.bench.doctor.machine import parse_gpus
 from hpa_model.bench.doctor.run import examine_run
 from hpa_model.bench.doctor.score_rules import chi2_quantile
 from hpa_model.bench.doctor.store_rules import bound_damage
@@ -288,6 +289,7 @@ def parse(words: list[str]) -> typer.Context:
     context = command.make_context("hpa", list(words), resilient_parsing=True)
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, words)
+        assert command is not None, name
         context = command.make_context(name, list(words), parent=context)
     return context
 
@@ -304,7 +306,7 @@ def check_findings(findings: tuple[Finding, ...]) -> None:
         if program == "hpa":
             parse(words)
         else:
-            assert program in {"pip", "export", "unset", "df", "ps"}, finding
+            assert program in {"pip", "export", "unset", "df", "top"}, finding
 
 
 @pytest.mark.parametrize(
@@ -455,6 +457,17 @@ def test_the_bound_of_damage_is_three_of_those_that_were_read() -> None:
     assert bound_damage(change(PART, n_checked=0)) == 1
     # Of 1.5 % damaged, 200 samples miss all in one case of twenty.
     assert pytest.approx(0.05, abs=0.003) == 0.985**200
+
+
+def test_a_command_that_hpa_does_not_have_would_be_noticed() -> None:
+    for words in (["verify", "store", "--nothing"], ["train", "store"]):
+        with pytest.raises(app.UsageError):
+            parse(words)
+
+
+def test_gpus_are_read_from_what_the_driver_lists() -> None:
+    listed = "GPU 0: NVIDIA H200 (UUID: GPU-1)\n  MIG 1g.18gb Device 0: (UUID: MIG-2)\nGPU 1: Tesla T4 (UUID: GPU-3)\n"
+    assert parse_gpus(listed) == ("NVIDIA H200", "Tesla T4")
 
 
 @pytest.mark.parametrize(("n", "exact"), [(1, 6.635), (2, 9.210), (4, 13.277), (9, 21.666)])
