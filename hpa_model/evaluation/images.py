@@ -168,8 +168,7 @@ def _read_all(store: Store, results: Results) -> Images:
     with store.reader(description.config.parts, channels=description.config.channels or None) as reader:
         positions = _find_positions(store, reader, rows)
         channels = reader.dataset.channels
-        signals = [c for c, channel in enumerate(channels) if channel.role == "signal"]
-        signal = signals[0] if signals and len(channels) > 1 else None
+        signal = find_signal(channels)
 
         def example(index: int) -> Example:
             small = _shrink(reader.read_one(positions(index)), IMAGE_PIXELS)
@@ -200,6 +199,12 @@ def _read_all(store: Store, results: Results) -> Images:
             channels=channels,
             signal="" if signal is None else channels[signal].name,
         )
+
+
+def find_signal(channels: Sequence[Channel]) -> int | None:
+    """Return the index of the channel that the labels describe; None if the data set does not name one of several."""
+    signals = [c for c, channel in enumerate(channels) if channel.role == "signal"]
+    return signals[0] if signals and len(channels) > 1 else None
 
 
 def _find_positions(store: Store, reader: Reader, rows: OutOfFold) -> Callable[[int], int]:
