@@ -228,8 +228,8 @@ def make_pullback(model: keras.Model) -> Callable[[Any, Any, Any], tuple[list[An
     Returns
     -------
     function of (first, second, seeds)
-        Of both inputs, (B, ...), and seeds, float32 (S, B, K). It returns the outputs, and for each seed the gradient of
-        the sum of seed times first output by the second input, (S, B, ...). JAX compiles it anew for each B and S.
+        Of both inputs, (B, ...), and seeds, float32 (S, B, K). It returns the outputs, and for each seed the gradient
+        of the sum of seed times first output by the second input, (S, B, ...). JAX compiles it anew for each B and S.
     """
     if on_tensorflow():
         from hpa_model import pipeline
@@ -237,7 +237,7 @@ def make_pullback(model: keras.Model) -> Callable[[Any, Any, Any], tuple[list[An
         return partial(pipeline.pull_back, model)
     import jax
 
-    @jax.jit  # type: ignore[untyped-decorator]
+    @jax.jit
     def compute(trainable: Any, others: Any, first: Any, second: Any, seeds: Any) -> Any:
         def apply(point: Any) -> Any:
             (output, *more), _ = model.stateless_call(trainable, others, [first, point], training=False)

@@ -104,7 +104,7 @@ def make_mapper(model: keras.Model, *, layer: str | None = None, method: Method 
         # A power of two, so that it changes no digit: gradients of half precision, shared by all cells, would be 0.
         factor = _round_up(int(np.prod(shape[:2])))
         maps = np.zeros((n_images, n_maps, *shape[:2]), np.float32)
-        probs = np.zeros((n_images, n_classes), np.float32)
+        probs: Floats = np.zeros((n_images, n_classes), np.float32)
         for first in range(0, n_maps, per_call):
             some = classes[:, first : first + per_call]
             seeds = np.zeros((_round_up(some.shape[1]), len(padded), n_classes), np.float32)
@@ -226,16 +226,16 @@ def _find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
     )
 
 
-def _skip(tensor: Any, makers: dict[int, Any], kinds: tuple[type, ...]) -> Any:
+def _skip(tensor: Any, makers: dict[int, Any], kinds: Any) -> Any:
     """Return the layer that makes a tensor, or what goes into it through layers of some kinds; None if none does."""
-    layer = makers.get(id(tensor))
+    layer: Any = makers.get(id(tensor))
     while isinstance(layer, kinds):
         layer = makers.get(id(layer.input))
     return layer
 
 
 def _add_probe(model: keras.Model, tap: keras.layers.Layer) -> keras.Model:
-    """Make a network that adds a second input to the output of a layer; it gives logits, that output, and probabilities.
+    """Make a network that adds a second input to the output of a layer; it gives logits, that output, probabilities.
 
     The gradient by the second input, where it is 0, is that by the output of the layer. All weights are shared.
     """

@@ -60,7 +60,8 @@ class Grid:
 
     def spread(self, cells: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
         """Spread a map of cells, (y, x), over the image at a size in pixels: float32 (height, width), bilinear."""
-        return self.rows.weigh(self.height, height) @ cells @ self.columns.weigh(self.width, width).T
+        spread = self.rows.weigh(self.height, height) @ cells @ self.columns.weigh(self.width, width).T
+        return np.asarray(spread, np.float32)
 
 
 def find_grid(model: keras.Model, layer: keras.layers.Layer) -> Grid:
@@ -81,7 +82,7 @@ def find_grid(model: keras.Model, layer: keras.layers.Layer) -> Grid:
     image = (Axis(n=height, first=0.5, step=1), Axis(n=width, first=0.5, step=1))
     found: dict[int, tuple[Axis, Axis]] = {id(model.inputs[0]): image}
     for each in model.operations:
-        output = getattr(each, "output", None)
+        output: Any = getattr(each, "output", None)
         if id(output) in found or not is_spatial(output):
             continue
         given = next((tensor for tensor in keras.tree.flatten(each.input) if id(tensor) in found), None)
