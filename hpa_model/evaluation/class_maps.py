@@ -20,12 +20,15 @@ from hpa_model.nets.grid import Grid, find_grid, is_spatial
 Method = Literal["grad-cam++", "score"]
 Floats = npt.NDArray[np.float32]
 
-# What does not move anything in an image. A map of what goes into such a layer has as many cells, or more.
-_SKIPPED = (
+_DROPOUTS = (
     *(keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.AlphaDropout, keras.layers.GaussianDropout),
-    *(keras.layers.MaxPooling2D, keras.layers.AveragePooling2D),
 )
-_DROPOUTS = _SKIPPED[:4]
+# A map of what goes into such a layer has as many cells, or more, and is of values that are above 0 after ReLU.
+_SKIPPED = (*_DROPOUTS, *(keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.BatchNormalization))
+# Rows and columns that a map should have: with fewer, convolutions let each cell see most of the image. On the demo's
+# run, `gapnet-pl` at 128 pixels, the map of a found class is 1.1 times as high on the brightest tenth of its channel as
+# elsewhere at the last layer, with 8 x 8 cells, and 1.9 times at the layer before the last pooling, with 16 x 16.
+MIN_CELLS = 12
 # Of the gradients that are computed at a time.
 MAX_BYTES = 2**28
 # Layers that an error names.
@@ -79,7 +82,9 @@ def make_mapper(model: keras.Model, *, layer: str | None = None, method: Method 
     model : keras.Model
         From uint8 (B, Y, X, C) to probabilities, (B, K). It shares its weights.
     layer : str, optional
-        A layer of it that gives rows and columns. By default the last one but for dropout and pooling.
+        A layer of it that gives rows and columns. By default the last one with `MIN_CELLS` rows and columns or, where
+        only layers before several that are joined have them, the last one; but for dropout, pooling and batch
+        normalization.
     method : {"grad-cam++", "score"}
         "grad-cam++": see `weigh_channels`, of any network. "score": of one that averages the output of a layer over
         rows and columns, and gives it to the output layer alone.
@@ -211,10 +216,7 @@ def _find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
     if not spatial:
         raise InputError(f"Cannot explain {model.name}: none of its layers has rows and columns. Use another network.")
     if name is None:
-        makers = {id(layer.output): layer for layer in model.layers}
-        last = list(spatial.values())[-1]
-        found = _skip(last.output, makers, _SKIPPED)
-        return found if found is not None and found.name in spatial else last
+        return _find_last(list(spatial.values()), {id(layer.output): layer for layer in model.layers})
     if name in spatial:
         return spatial[name]
     near = difflib.get_close_matches(name, spatial, 1)
@@ -224,6 +226,20 @@ def _find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
         f"layer must be one of {model.name} with rows and columns; the last ones are {listed}. Received: "
         f"layer={name!r}. {remedy}"
     )
+
+
+def _find_last(spatial: list[Any], makers: dict[int, Any]) -> Any:
+    """Find the last layer with `MIN_CELLS`, among those that the last one alone is made from; if none has, that one."""
+    layer = first = _skip(spatial[-1].output, makers, _SKIPPED)
+    if first not in spatial:
+        return spatial[-1]
+    while layer in spatial:
+        if min(layer.output.shape[1:3]) >= MIN_CELLS:
+            return layer
+        if not isinstance(layer.input, keras.KerasTensor):  # of several layers, each has only a part of what is seen
+            break
+        layer = _skip(layer.input, makers, _SKIPPED)
+    return first
 
 
 def _skip(tensor: Any, makers: dict[int, Any], kinds: Any) -> Any:
