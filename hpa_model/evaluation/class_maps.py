@@ -195,7 +195,7 @@ def _make_score_mapper(model: keras.Model, layer: str | None) -> Mapper:
         )
     output = next(each for each in model.layers if each.output is model.outputs[0])
     both = keras.Model(model.inputs, [tap.output, model.outputs[0]])
-    kernel = np.asarray(ops.convert_to_numpy(output.kernel), np.float32)  # (F, K)
+    kernel = np.asarray(output.get_weights()[0], np.float32)  # (F, K)
 
     def compute(images: npt.NDArray[np.uint8], classes: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
         found = both.predict_on_batch(_pad(images, _round_up(len(images))))

@@ -19,6 +19,7 @@ from hpa_model.predict.reading import Reading, find_reading
 from hpa_model.predict.source import Source, is_store, open_source
 from hpa_model.predict.submit import notice_training_samples, refuse_notices
 from hpa_model.runs.folder import RunDescription, read_run
+from hpa_model.runs.membership import refuse_ensemble
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,11 +190,7 @@ def _check_kind(run: Path, description: RunDescription) -> None:
             f"Cannot explain {run}: it is a baseline, whose features have no place in the image. Pass a run of "
             "`hpa train`."
         )
-    if description.ensemble is not None:
-        raise InputError(
-            f"Cannot explain {run}: it is an ensemble, whose members see an image each in their own way. Pass one of "
-            "its members."
-        )
+    refuse_ensemble(description.ensemble, run, purpose="explain")
 
 
 def _describe(row: "Row", opened: Source, *, number: int, first: int) -> dict[str, Any]:
