@@ -225,7 +225,7 @@ def _draw(row: "Row", description: RunDescription, mapper: "Mapper", described: 
     from hpa_model.evaluation.figure_style import render_file
 
     folds, grid = ", ".join(map(str, row.sample.folds)), mapper.grid
-    models = f"Models of folds {folds}" if len(row.sample.folds) > 1 else f"Model of fold {folds}"
+    models = f"Mean of the models of folds {folds}" if len(row.sample.folds) > 1 else f"Model of fold {folds}"
     models += ", which was not trained on this sample" if row.sample.is_unseen else ""
     method = "Grad-CAM++" if mapper.method == "grad-cam++" else "Score maps"
     cells = f"{grid.rows.n} x {grid.columns.n} cells, {grid.rows.step:g} x {grid.columns.step:g} pixels apart"

@@ -35,8 +35,9 @@ def mappers(run: Path) -> list[Mapper]:
 
 
 def test_the_samples_of_the_report_are_explained_by_the_models_that_did_not_see_them(
-    run: Path, store: Store, mappers: list[Mapper], tmp_path: Path, hpa: Hpa
+    run: Path, store: Store, mappers: list[Mapper], tmp_path: Path, hpa: Hpa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("hpa_model.evaluation.images.N_EXAMPLES", 2)  # fewer pictures
     ended = hpa("explain", run, store.path, "--out", tmp_path / "maps", "--json")
     assert ended.status == 0, ended.err
     report = json.loads(ended.out)
