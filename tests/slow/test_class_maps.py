@@ -1,4 +1,4 @@
-"""Class maps of networks that have learned something: on the right structures, and gone with the weights."""
+"""Class maps of all networks, and of the demo's: on the right structures, and gone with the weights."""
 
 import json
 import os
@@ -11,67 +11,48 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from hpa_data.store.store import Store, open_store
-from hpa_data.synth import write_samples
+from hpa_data.store.store import open_store
 from hpa_model import nets
-from hpa_model.config import TrainConfig
+from hpa_model.demo import Demo
 from hpa_model.evaluation.class_maps import Mapper, find_pooled, make_mapper
-from hpa_model.evaluation.scores import predict_headline
 from hpa_model.runs.folder import BEST_FILE, fold_folder, read_run
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.training.network import build_network
-from hpa_model.training.train import train
-from tests.builders import convert
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-CONFIG = TrainConfig(
-    **{"model": "gapnet-pl", "folds": 2, "epochs": 30, "batch_size": 16, "image_size": 128, "symmetries": True},
-    **{"options": {"dropout": 0.1}, "clip_norm": 1.0, "schedule": "cosine", "keep": "last"},
-)
-# The brightest share of the green channel, which is the structure, and classes with fewer samples are left out.
-STRUCTURE, MIN_SAMPLES = 0.1, 3
-# Of the maps with those of random weights, by ranks; 0.18 was measured.
-MAX_CORRELATION = 0.3
+# The brightest share of the green channel, which is the structure; samples that are looked at; classes with fewer maps
+# are left out.
+STRUCTURE, N_SAMPLES, MIN_MAPS = 0.1, 150, 3
+# Measured: maps are 1.9 times as high on the structure as beside it, higher for 82 % of the maps; their rank correlation
+# with those of random weights is 0.20, with those of the other fold's model 0.45.
+MIN_RATIO, MIN_HIGHER, MAX_RANDOM, MIN_MORE = 1.4, 0.7, 0.3, 0.1
 # Networks that average the last layer alone over rows and columns.
 POOLED = {"densenet121", "resnet50v2", "inceptionv3", "efficientnetv2-b0"}
 
 
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path]:
-    """Train on 336 synthetic samples, 12 of each class."""
-    folder = tmp_path_factory.mktemp("learned")
-    write_samples(folder / "samples", n_samples=336, seed=0, uniform=True)
-    convert(folder / "samples" / "train", folder / "a.zarr", labels=folder / "samples" / "train.csv")
-    store = open_store(folder / "a.zarr")
-    train(store, CONFIG, folder / "run", cache_bytes=2**29)
-    return store, folder / "run"
-
-
-def list_maps(store: Store, run: Path, mappers: list[Mapper]) -> tuple[np.ndarray, ...]:
-    """Return the maps of the classes that are found, by the model that did not see the sample.
+def list_maps(demo: Demo, mappers: list[Mapper]) -> tuple[np.ndarray, ...]:
+    """Return the maps of true classes that are more probable than not, of some samples.
 
     Returns
     -------
     classes : array of int, shape (M,)
-    maps, others : array of float32, shape (M, y, x)
-        Of that model, and of the last of `mappers`.
+    maps : array of float32, shape (M, 3, y, x)
+        By the model that did not see the sample, by that of the other fold, and by the last of `mappers`.
     structures : array of bool, shape (M, Y, X)
     """
-    rows = read_out_of_fold(run)
-    predicted = predict_headline(rows)
-    found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
-    with store.reader(["train"]) as reader:
-        for row, fold in enumerate(rows.folds.tolist()):
-            classes = np.flatnonzero(rows.labels[row] & predicted[row])
-            if not len(classes):
-                continue
+    rows = read_out_of_fold(demo.network.run)
+    found: list[tuple[int, np.ndarray, np.ndarray]] = []
+    with open_store(read_run(demo.network.run).store).reader(["train"]) as reader:
+        shown = np.flatnonzero((rows.labels & (rows.probs > 0.5)).any(axis=1))[:N_SAMPLES]
+        for row in shown.tolist():
+            fold, classes = int(rows.folds[row]), np.flatnonzero(rows.labels[row] & (rows.probs[row] > 0.5))
             images = reader.read([reader.ids.index(rows.ids[row])])
-            own, last = (mappers[n](images, classes)[0][0] for n in (fold, -1))
+            maps = np.stack([mappers[n](images, classes)[0][0] for n in (fold, 1 - fold, -1)], axis=1)
             green = images[0, ..., 1]
             structure = green > np.quantile(green, 1 - STRUCTURE)
-            found += [(k, own[n], last[n], structure) for n, k in enumerate(classes.tolist())]
+            found += [(k, each, structure) for k, each in zip(classes.tolist(), maps, strict=True)]
     return tuple(np.array(each) for each in zip(*found, strict=True))
 
 
@@ -81,35 +62,30 @@ def correlate(maps: np.ndarray, others: np.ndarray) -> float:
     return float(np.mean([abs(spearmanr(*pair)[0]) for pair in pairs]))
 
 
-def test_maps_lie_on_the_structure_of_their_class_and_are_gone_with_the_weights(learned: tuple[Store, Path]) -> None:
+def test_maps_lie_on_the_structure_of_their_class_and_are_gone_with_the_weights(demo: Demo) -> None:
     """The second half is the test by randomized parameters of Adebayo et al. 2018."""
-    store, run = learned
+    run = demo.network.run
     description = read_run(run)
     mappers = [make_mapper(load_model(fold_folder(run, fold) / BEST_FILE, description)) for fold in (0, 1)]
     keras.utils.set_random_seed(1)
     random = make_mapper(build_network(description, fold=0), layer=mappers[0].layer)
-    classes, maps, randomized, structures = list_maps(store, run, [*mappers, random])
-
-    def compare(cells: np.ndarray) -> np.ndarray:
-        """Return how high each map is on the structure, and beside it, (M, 2)."""
-        spread = (mappers[0].grid.spread(each, *structures.shape[1:]) for each in cells)
-        return np.array([(each[on].mean(), each[~on].mean()) for each, on in zip(spread, structures, strict=True)])
-
-    heights, of_random = compare(maps), compare(randomized)
-    frequent = [k for k in np.unique(classes) if (classes == k).sum() >= MIN_SAMPLES]
+    classes, maps, structures = list_maps(demo, [*mappers, random])
+    spread = [mappers[0].grid.spread(each[0], *structures.shape[1:]) for each in maps]
+    heights = np.array([(each[on].mean(), each[~on].mean()) for each, on in zip(spread, structures, strict=True)])
+    is_higher = heights[:, 0] > heights[:, 1]
+    frequent = [k for k in np.unique(classes) if (classes == k).sum() >= MIN_MAPS]
     higher = [k for k in frequent if np.subtract(*heights[classes == k].mean(axis=0)) > 0]
-    correlation = correlate(maps, randomized)
-    on, beside = heights.mean(axis=0)
+    (on, beside), with_other, with_random = heights.mean(axis=0), *(correlate(maps[:, 0], maps[:, n]) for n in (1, 2))
     print(
-        f"{len(maps)} maps: {on:.2f} on the structure, {beside:.2f} beside it, higher for {len(higher)} of "
-        f"{len(frequent)} classes; with random weights {of_random.mean(axis=0).round(2)}, rank correlation "
-        f"{correlation:.2f}"
+        f"{len(maps)} maps: {on:.2f} on the structure, {beside:.2f} beside it, higher for {is_higher.mean():.2f} of them, "
+        f"and {len(higher)} of {len(frequent)} classes; rank correlation with the other fold {with_other:.2f}, with "
+        f"random weights {with_random:.2f}"
     )
-    assert len(frequent) >= 5
-    assert on > 1.25 * beside
-    assert len(higher) >= 0.7 * len(frequent)
-    assert np.divide(*of_random.mean(axis=0)) < np.divide(on, beside)
-    assert correlation < MAX_CORRELATION
+    assert len(frequent) >= 10
+    assert on > MIN_RATIO * beside
+    assert len(higher) >= MIN_HIGHER * len(frequent)
+    assert with_random < MAX_RANDOM
+    assert with_other > with_random + MIN_MORE
 
 
 @pytest.mark.parametrize("name", nets.NETS)
@@ -131,11 +107,11 @@ def test_every_network_has_maps_of_all_classes_with_the_probabilities_that_it_pr
         np.testing.assert_allclose(scores.mean(axis=(2, 3)) + bias, logits, atol=1e-3)
 
 
-def test_tensorflow_and_jax_draw_the_same_maps(learned: tuple[Store, Path], tmp_path: Path) -> None:
-    store, run = learned
+def test_tensorflow_and_jax_draw_the_same_maps(demo: Demo, tmp_path: Path) -> None:
+    run = demo.network.run
     found = []
     for backend in ("tensorflow", "jax"):
-        words = ["explain", run, store.path, "--out", tmp_path / backend]
+        words = ["explain", run, read_run(run).store, "--out", tmp_path / backend]
         done = subprocess.run(
             [sys.executable, ROOT / "cli.py", *map(str, words)],
             env=os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
@@ -160,6 +136,7 @@ import sys
 import numpy as np
 import keras
 from hpa_model.backend import settle_keras
+from hpa_model.demo import Demo
 from hpa_model.evaluation.class_maps import make_mapper
 settle_keras()
 model, images, answer = sys.argv[1:]

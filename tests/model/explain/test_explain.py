@@ -35,16 +35,17 @@ def mappers(run: Path) -> list[Mapper]:
 
 
 def test_the_samples_of_the_report_are_explained_by_the_models_that_did_not_see_them(
-    run: Path, store: Store, mappers: list[Mapper], tmp_path: Path, hpa: Hpa, monkeypatch: pytest.MonkeyPatch
+    run: Path, store: Store, mappers: list[Mapper], tmp_path: Path, hpa: Hpa
 ) -> None:
-    monkeypatch.setattr("hpa_model.evaluation.images.N_EXAMPLES", 2)  # fewer pictures
-    ended = hpa("explain", run, store.path, "--out", tmp_path / "maps", "--json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hpa_model.evaluation.images.N_EXAMPLES", 2)  # fewer pictures
+        ended = hpa("explain", run, store.path, "--out", tmp_path / "maps", "--json")
     assert ended.status == 0, ended.err
     report = json.loads(ended.out)
     index, arrays = read(tmp_path / "maps")
     rows = read_out_of_fold(run)
     correct, wrong = pick_examples(rows, predict_headline(rows))
-    shown = [*correct, *wrong]
+    shown = [*correct[:2], *wrong[:2]]
     assert [sample["id"] for sample in index["samples"]] == [rows.ids[row] for row in shown]
     assert [sample["folds"] for sample in index["samples"]] == [[rows.folds[row]] for row in shown]
     assert all(sample["unseen"] for sample in index["samples"])
