@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb as to_rgb_color
 from matplotlib.figure import Figure
 
 from hpa_data.dataset import Channel
 from hpa_data.preview import to_rgb
-from hpa_data.stats.style import measure_width
+from hpa_data.stats.style import ORANGE, SKY, measure_width
 from hpa_model.evaluation.figure_style import INK, SMALL, SOFT, TEXT, WIDE, shorten, style_figure
 from hpa_model.evaluation.images import brighten, find_signal
 from hpa_model.nets.grid import Grid
@@ -102,7 +103,10 @@ def overlay(base: Image, values: Floats, top: float, *, signed: bool = False) ->
     array of uint8, shape (Y, X, 3)
     """
     scaled = np.clip(values / top, -1 if signed else 0, 1)
-    colors = colormaps["PuOr_r"]((scaled + 1) / 2) if signed else colormaps["inferno"](0.35 + 0.62 * scaled)
+    if signed:  # bright at both ends: the usual scales, dark there, are made for paper, not for a dark image
+        colors = np.where(scaled[..., None] < 0, to_rgb_color(SKY), to_rgb_color(ORANGE))
+    else:
+        colors = colormaps["inferno"](0.35 + 0.62 * scaled)
     cover = (COVER * np.abs(scaled) ** FALL)[..., None]
     gray = base[..., None] / 255
     colored = colors[..., :3] * (LEAST + (1 - LEAST) * gray)  # so that the structures are seen in the color, too
