@@ -26,8 +26,8 @@ _DROPOUTS = (
 # A map of what goes into such a layer has as many cells, or more, and is of values that are above 0 after ReLU.
 _SKIPPED = (*_DROPOUTS, *(keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.BatchNormalization))
 # Rows and columns that a map should have: with fewer, convolutions let each cell see most of the image. On the demo's
-# run, `gapnet-pl` at 128 pixels, maps of the last layer, 8 x 8 cells, are 1.1 times as high on the structure of the class
-# as beside it, those of the layer before the last pooling, 16 x 16, 1.9 times; see docs/class-maps.md.
+# run, `gapnet-pl` at 128 pixels, maps of the last layer, 8 x 8 cells, are 1.1 times as high on the structure of the
+# class as beside it, those of the layer before the last pooling, 16 x 16, 1.9 times; see docs/class-maps.md.
 MIN_CELLS = 12
 # Of the gradients that are computed at a time.
 MAX_BYTES = 2**28

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hpa_model.evaluation.class_maps import Mapper
 
 QUALITY = 75  # of JPEG: a map is smooth
+MAX_MAPS = 2  # of an example
 OFF = "they were switched off."
 
 
@@ -85,9 +86,10 @@ def _add_all(images: Images, store: Store, results: Results, find_mapper: "Calla
             image = reader.read_one(positions(row))
             mapper = find_mapper(int(rows.folds[row]))
             used.append(mapper)
-            maps, _ = mapper(image[None], [each.number for each in wanted])
+            numbers = [each.number for each in wanted] + [-1] * (MAX_MAPS - len(wanted))  # JAX compiles for each length
+            maps, _ = mapper(image[None], numbers)
             base = make_base(shrink(image, IMAGE_PIXELS), reader.dataset.channels)
-            drawn = [_draw(mapper, base, each, cells) for each, cells in zip(wanted, maps[0], strict=True)]
+            drawn = [_draw(mapper, base, each, cells) for each, cells in zip(wanted, maps[0], strict=False)]
             return replace(example, maps=tuple(drawn))
 
         correct, wrong = tuple(map(add, images.correct)), tuple(map(add, images.wrong))

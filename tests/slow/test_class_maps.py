@@ -78,8 +78,8 @@ def test_maps_lie_on_the_structure_of_their_class_and_are_gone_with_the_weights(
     (on, beside), with_other, with_random = heights.mean(axis=0), *(correlate(maps[:, 0], maps[:, n]) for n in (1, 2))
     print(
         f"{len(maps)} maps: {on:.2f} on the structure, {beside:.2f} beside it, higher for {is_higher.mean():.2f} of "
-        f"them, and {len(higher)} of {len(frequent)} classes; rank correlation with the other fold {with_other:.2f}, with "
-        f"random weights {with_random:.2f}"
+        f"them, and {len(higher)} of {len(frequent)} classes; rank correlation with the other fold {with_other:.2f}, "
+        f"with random weights {with_random:.2f}"
     )
     assert len(frequent) >= 10
     assert on > MIN_RATIO * beside
