@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,7 +17,9 @@ from hpa_data.preview import to_rgb
 from hpa_data.stats.style import ORANGE, SKY, measure_width
 from hpa_model.evaluation.figure_style import INK, SMALL, SOFT, TEXT, WIDE, shorten, style_figure
 from hpa_model.evaluation.images import brighten, find_signal
-from hpa_model.nets.grid import Grid
+
+if TYPE_CHECKING:
+    from hpa_model.nets.grid import Grid  # which needs Keras
 
 Floats = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -117,7 +119,7 @@ def overlay(base: Image, values: Floats, top: float, *, signed: bool = False) ->
 def draw_class_maps(
     image: Image,
     channels: Sequence[Channel],
-    grid: Grid,
+    grid: "Grid",
     maps: Sequence[ClassMap],
     *,
     name: str,

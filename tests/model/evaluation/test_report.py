@@ -286,6 +286,11 @@ def test_the_report_shows_class_maps_and_without_models_or_keras_there_are_none(
     assert without.missing_maps_reason.startswith("Keras cannot be loaded")
 
 
+def test_a_report_is_written_without_keras() -> None:
+    script = "import sys; sys.modules['keras'] = None; import hpa_model.evaluation.report"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=100)
+
+
 @pytest.mark.slow
 def test_a_report_without_class_maps_says_so(run: Path, store: Store, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(run, tmp_path / "run"))
