@@ -64,10 +64,9 @@ class Mapper:
         Returns
         -------
         maps : array of float32, shape (B, M, y, x)
-            With Grad-CAM++, at least 0, and 1 on average over the cells: how many times the share of the evidence for
-            the class lies in a cell that it would have if all cells had the same. 0 everywhere where there is no
-            evidence. Of score maps: what a cell adds to the logit of the class, of which the average over the cells is
-            the logit but for the bias of the class; below 0 where it speaks against it.
+            Of Grad-CAM++: the evidence for the class in a cell, as a multiple of its mean over the cells; 0 everywhere
+            if there is none. Of score maps: what a cell adds to the logit of the class, of which the mean over the
+            cells is the logit less the bias of the class; below 0 where it speaks against it.
         probs : array of float32, shape (B, K)
         """
         chosen = np.broadcast_to(np.asarray(classes, np.int64), (len(images), np.shape(classes)[-1]))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps, patheffects
@@ -16,7 +15,7 @@ from hpa_data.dataset import Channel
 from hpa_data.preview import to_rgb
 from hpa_data.stats.style import ORANGE, SKY, measure_width
 from hpa_model.evaluation.figure_style import INK, SMALL, SOFT, TEXT, WIDE, shorten, style_figure
-from hpa_model.evaluation.images import brighten, find_signal
+from hpa_model.evaluation.images import brighten, find_signal, shrink
 
 if TYPE_CHECKING:
     from hpa_model.nets.grid import Grid  # which needs Keras
@@ -31,10 +30,9 @@ PIXELS = 512
 COVER, FALL = 0.9, 0.6
 # What the image is dimmed to beside the colors, of its brightness; and the least brightness of a color on black.
 DIM, LEAST = 0.75, 0.6
-# Up to this end, there is room for a tick at 1.
-MAX_TICKED = 10
-# The ends of color scales; the first that is not below the largest value is taken.
-TOPS = (1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
+# The ends of color scales; the first that is not below the largest value is taken. A map that lies in very few cells is
+# cut off at the last, or others beside it would have no color.
+TOPS = (1.5, 2, 3, 4, 5, 6, 8, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +71,17 @@ class ClassMap:
         return f"{self.outcome}, p {self.prob:.2f} {sign} {self.threshold:.2f}"
 
 
-def find_top(maps: Sequence[Floats]) -> float:
-    """Find the end of a color scale that fits all of some maps."""
-    largest = max((float(np.abs(cells).max()) for cells in maps), default=0.0)
-    fraction = 10.0 ** np.floor(np.log10(largest)) if largest > 0 else 1.0
-    return next((float(top) for top in TOPS if largest <= top), float(np.ceil(largest / fraction) * fraction))
+def find_top(maps: Sequence[ClassMap], *, signed: bool = False) -> float:
+    """Find the end of the color scale of some maps: it fits those of true and of predicted classes, if there are any.
+
+    Of maps without signs it is one of `TOPS`.
+    """
+    shown = [each for each in maps if each.is_predicted or each.is_true] or maps
+    largest = max((float(np.abs(each.cells).max()) for each in shown), default=0.0)
+    if signed and largest > 0:
+        digit = 10.0 ** np.floor(np.log10(largest))
+        return float(np.ceil(largest / digit) * digit)
+    return next((float(top) for top in TOPS if largest <= top), float(TOPS[-1]))
 
 
 def make_base(image: Image, channels: Sequence[Channel]) -> Image:
@@ -144,7 +148,7 @@ def draw_class_maps(
     signed : bool
         Whether they are score maps.
     """
-    image = _shrink(image)
+    image = image if max(image.shape[:2]) <= PIXELS else shrink(image, PIXELS)
     height, width = image.shape[:2]
     signal = find_signal(channels)
     n_panels = len(maps) + (1 if signal is None else 2)
@@ -184,7 +188,7 @@ def draw_class_maps(
             vmin=0,
             vmax=255,
         )
-    top = find_top([each.cells for each in maps])
+    top = find_top(maps, signed=signed)
     base = make_base(image, channels)
     for n, each in enumerate(maps, n_panels - len(maps)):
         colored = overlay(base, grid.spread(each.cells, height, width), top, signed=signed)
@@ -193,24 +197,13 @@ def draw_class_maps(
             _write_nothing(axes, *places[n], side)
     axes.set_xlim(-GAP, WIDE + GAP)
     axes.set_ylim(0, total)
-    _draw_scale(axes, top, signed=signed)
+    exceeds = any(np.abs(each.cells).max() > top for each in maps)
+    _draw_scale(axes, top, signed=signed, exceeds=exceeds)
     return figure
 
 
 def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _shrink(image: Image) -> Image:
-    scale = PIXELS / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    planes = [
-        cv2.resize(np.ascontiguousarray(image[..., c]), size, interpolation=cv2.INTER_AREA)
-        for c in range(image.shape[2])
-    ]
-    return np.stack(planes, axis=-1).astype(np.uint8)
 
 
 def _write_channels(axes: Axes, channels: Sequence[Channel], x: float, y: float, width: float) -> None:
@@ -231,18 +224,19 @@ def _write_nothing(axes: Axes, x: float, y: float, side: float) -> None:
     axes.text(x + side / 2, y + 0.06, "no evidence: 0 everywhere", **style)
 
 
-def _draw_scale(axes: Axes, top: float, *, signed: bool) -> None:
-    """Draw the color scale as it looks over a gray of middle brightness, and say what its numbers are."""
+def _draw_scale(axes: Axes, top: float, *, signed: bool, exceeds: bool) -> None:
+    """Draw the color scale as it looks over gray, and say what its numbers are, and if some values are beyond it."""
     x, y, width, height = 0.0, 0.24, 1.7, 0.1
     values = np.linspace(-top if signed else 0, top, 256, dtype=np.float32)[None]
     pixels = overlay(np.full(values.shape, 160, np.uint8), values, top, signed=signed)
     axes.imshow(pixels, extent=(x, x + width, y, y + height), aspect="auto", interpolation="nearest")
-    ticks = [-top, 0, top] if signed else [0, 1, top] if top < MAX_TICKED else [0, top]
+    ticks = [-top, 0, top] if signed else [0, 1, top]
     for value in ticks:
         place = x + width * (value - values[0, 0]) / (top - values[0, 0])
         axes.plot([place, place], [y - 0.03, y], color=INK, lw=0.6)
         align = "left" if value == ticks[0] else "right" if value == top else "center"
-        axes.text(place, y - 0.05, f"{value:g}", va="top", ha=align, fontsize=SMALL)
+        more = " and more" if exceeds and value == top else ""
+        axes.text(place, y - 0.05, f"{value:g}{more}", va="top", ha=align, fontsize=SMALL)
     words = (
         "what a cell adds to the logit of the class"
         if signed

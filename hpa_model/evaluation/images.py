@@ -114,8 +114,6 @@ class Images:
     """The layer whose cells the class maps have; empty if there are none."""
 
     map_size: tuple[int, int] = (0, 0)
-    """Its rows and columns."""
-
     missing_maps_reason: str = ""
     """Why there are no class maps, of a run that could have some."""
 

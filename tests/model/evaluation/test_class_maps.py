@@ -11,7 +11,7 @@ from keras import layers, ops
 from hpa_data.errors import InputError
 from hpa_model import nets
 from hpa_model.evaluation.class_maps import find_pooled, make_mapper, to_shares, weigh_channels
-from hpa_model.evaluation.figure_class_maps import find_top, overlay
+from hpa_model.evaluation.figure_class_maps import ClassMap, find_top, overlay
 from hpa_model.nets.catalog import dtype_policy
 from hpa_model.nets.grid import find_grid
 from hpa_model.nets.resize import AreaResize
@@ -216,7 +216,7 @@ def test_what_a_network_does_not_have_is_refused_in_a_line() -> None:
         make_mapper(keras.Model(inputs, layers.Dense(2)(inputs)))
 
 
-def test_an_overlay_is_gray_where_a_map_is_zero_and_the_scale_ends_at_a_round_number() -> None:
+def test_an_overlay_is_gray_where_a_map_is_zero() -> None:
     base = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
     values = np.zeros((4, 6), np.float32)
     values[0] = 2
@@ -225,10 +225,13 @@ def test_an_overlay_is_gray_where_a_map_is_zero_and_the_scale_ends_at_a_round_nu
     assert (colored[0] != colored[0, :, :1]).any(axis=-1).all()
     np.testing.assert_array_equal(overlay(base, -values, 2), overlay(base, np.zeros_like(values), 2))
     assert (overlay(base, -values, 2, signed=True)[0] != overlay(base, values, 2, signed=True)[0]).any()
-    assert [find_top([np.array([[value]], np.float32)]) for value in (0.0, 0.3, 1.9, 27.5, 1e5)] == [
-        1.5,
-        1.5,
-        2,
-        30,
-        1e5,
-    ]
+
+
+def test_the_scale_fits_the_classes_of_a_sample_and_ends_at_a_round_number() -> None:
+    def make(value: float, *, is_true: bool | None = None) -> ClassMap:
+        cells = np.array([[0, value]], np.float32)
+        return ClassMap(name="a", cells=cells, prob=0.1, threshold=0.5, is_predicted=False, is_true=is_true)
+
+    assert [find_top([make(value)]) for value in (0.0, 0.3, 1.9, 27.5)] == [1.5, 1.5, 2, 10]
+    assert find_top([make(2.5, is_true=True), make(9, is_true=False)]) == 3
+    assert [find_top([make(value)], signed=True) for value in (0.0, -0.031, 41)] == [1.5, 0.04, 50]
