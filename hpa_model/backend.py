@@ -1,9 +1,10 @@
-"""What differs between the backends of Keras: batches, devices, determinism."""
+"""What differs between the backends of Keras: batches, devices, determinism, gradients."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -214,6 +215,42 @@ def sum_over_devices(values: Any) -> Any:
     from hpa_model import pipeline
 
     return pipeline.sum_over_devices(values)
+
+
+def make_pullback(model: keras.Model) -> Callable[[Any, Any, Any], tuple[list[Any], Any]]:
+    """Make what computes a network of two inputs, and gradients of its first output by its second input.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With several outputs; the first is float32 (B, K).
+
+    Returns
+    -------
+    function of (first, second, seeds)
+        Of both inputs, (B, ...), and seeds, float32 (S, B, K). It returns the outputs, and for each seed the gradient
+        of the sum of seed times first output by the second input, (S, B, ...). JAX compiles it anew for each B and S.
+    """
+    if on_tensorflow():
+        from hpa_model import pipeline
+
+        return partial(pipeline.pull_back, model)
+    import jax
+
+    @jax.jit
+    def compute(trainable: Any, others: Any, first: Any, second: Any, seeds: Any) -> Any:
+        def apply(point: Any) -> Any:
+            (output, *more), _ = model.stateless_call(trainable, others, [first, point], training=False)
+            return output, more
+
+        output, pull, more = jax.vjp(apply, second, has_aux=True)
+        return [output, *more], jax.lax.map(lambda seed: pull(seed)[0], seeds)
+
+    def pull_back(first: Any, second: Any, seeds: Any) -> Any:
+        weights = [[each.value for each in kind] for kind in (model.trainable_variables, model.non_trainable_variables)]
+        return compute(*weights, first, second, seeds)
+
+    return pull_back
 
 
 def make_deterministic() -> None:

@@ -265,6 +265,15 @@ def _get_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices)
 
 
+def pull_back(model: Any, first: Any, second: Any, seeds: Any) -> tuple[list[Any], Any]:
+    """Compute a network, and gradients of its first output by its second input; see `backend.make_pullback`."""
+    point = tf.convert_to_tensor(second)
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(point)
+        outputs = model([tf.convert_to_tensor(first), point], training=False)
+    return outputs, tf.stack([tape.gradient(outputs[0], point, output_gradients=seed) for seed in tf.unstack(seeds)])
+
+
 def make_deterministic() -> None:
     """Make TensorFlow's sums round the same way in every run, for the rest of the process."""
     tf.config.experimental.enable_op_determinism()

@@ -40,6 +40,7 @@ REFUSED = {
     "map": "nowhere.npz",
     "similar": "nowhere nowhere.npz --id a",
     "doctor": "nowhere",
+    "explain": "nowhere nowhere --out maps",
     "io": "nowhere",
     "step": "nowhere",
 }

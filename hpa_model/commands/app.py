@@ -30,6 +30,7 @@ from hpa_model.commands.doctor import doctor
 from hpa_model.commands.embed import embed
 from hpa_model.commands.ensemble import ensemble
 from hpa_model.commands.evaluate import compare, evaluate
+from hpa_model.commands.explain import explain
 from hpa_model.commands.finetune import finetune
 from hpa_model.commands.maps import draw_samples
 from hpa_model.commands.models import models
@@ -73,12 +74,14 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "embed": embed,
         "map": draw_samples,
         "similar": similar,
+        "explain": explain,
     },
     "This machine": {"doctor": doctor},
 }
 # Commands of `hpa bench`.
 BENCH: dict[str, Callable[..., None]] = {"io": bench_io, "step": bench_step}
-# Spellings of options of version 0.1.0 and what takes their place, see `hpa_data.commands.options.respell`.
+# Spellings of options of version 0.1.0, or lists with commas of what is repeated, and what takes their place, see
+# `hpa_data.commands.options.respell`.
 FORMER_SPELLINGS: dict[str, dict[str, str]] = {
     "synth": {"--workers": "--threads"},
     "convert": {"--source": "--naming"},
@@ -98,6 +101,7 @@ FORMER_SPELLINGS: dict[str, dict[str, str]] = {
     },
     "finetune": {"--folds": "--which-folds"},
     "compare": {"--csv": "--out-csv", "--figure": "--out-figure"},
+    "explain": {"--ids": "--id ,", "--classes": "--class ,"},
     "io": {"--png": "--images"},
 }
 # The values of options that may stand without one.

@@ -1,12 +1,13 @@
 """The commands `hpa evaluate` and `hpa compare`: their options and their text."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpa_data.commands.console import escape, list_some, show
+from hpa_data.commands.console import escape, list_some, quiet, show
 from hpa_data.commands.options import Json, RetryMinutes
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RETRY_MINUTES
@@ -26,8 +27,8 @@ NAME_WIDTH = 28
 
 FIGURE_KINDS = ("png", "svg", "pdf")
 
-# About what an evaluation writes: a page of 2 MB, and as much again for scores and figures.
-REPORT_BYTES = 4 * 2**20
+# About what an evaluation writes: a page of 2.5 MB, and almost as much again for scores and figures.
+REPORT_BYTES = 5 * 2**20
 
 
 def describe_scores(scores: "Scores") -> str:
@@ -192,6 +193,13 @@ def evaluate(
     store: Annotated[
         str | None, typer.Option(help="The store, if it was moved. The report shows images from it.")
     ] = None,
+    class_maps: Annotated[
+        bool,
+        typer.Option(
+            "--class-maps/--no-class-maps",
+            help="Show where the models see a class in the samples of the report; takes some seconds.",
+        ),
+    ] = True,
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
@@ -206,7 +214,12 @@ def evaluate(
     opened = None if store is None else open_store(store)
     scores = score_run(run)
     lines = [describe_classes(scores), "", describe_confusions(scores)]
-    lines += ["", describe_scores(scores), "", write_report_file(run, opened, scores, files=True)]
+    lines += [
+        "",
+        describe_scores(scores),
+        "",
+        write_report_file(run, opened, scores, files=True, class_maps=class_maps),
+    ]
     show(scores, as_json, "\n".join(lines))
 
 
@@ -270,7 +283,9 @@ def write_final_file(run: Path) -> str:
     return f"Report: {write_final_report(run)}"
 
 
-def write_report_file(run: Path, store: "Store | None", scores: "Scores", *, files: bool = False) -> str:
+def write_report_file(
+    run: Path, store: "Store | None", scores: "Scores", *, files: bool = False, class_maps: bool = True
+) -> str:
     """Write a run's report, if the packages that draw it are installed; return a line with its path.
 
     Figures are also written as files if `files`, or if the run has some, which would be those of earlier scores.
@@ -281,7 +296,28 @@ def write_report_file(run: Path, store: "Store | None", scores: "Scores", *, fil
         from hpa_model.evaluation.report import write_report
     except ImportError as error:
         return f"No report: {error.name} is missing. Run: pip install '.[figures]', then: hpa evaluate {run}"
-    report = write_report(run, store, scores=scores, files=files or (run / FIGURES_FOLDER).exists())
-    return f"Report: {report.path}" + (
-        f", without images. {report.missing_images_reason}" if report.missing_images_reason else ""
-    )
+    if class_maps:
+        _load_keras(run)
+    files = files or (run / FIGURES_FOLDER).exists()
+    report = write_report(run, store, scores=scores, files=files, class_maps=class_maps)
+    lacking = ""
+    if report.missing_images_reason:
+        lacking = f", without images. {report.missing_images_reason}"
+    elif report.missing_maps_reason and class_maps:
+        lacking = f", without class maps: {report.missing_maps_reason}"
+    return f"Report: {report.path}{lacking}"
+
+
+def _load_keras(run: Path) -> None:
+    """Load what computes the class maps of a run, if it has networks; its libraries write lines when they start.
+
+    If they cannot be loaded, the report says why.
+    """
+    from hpa_model.runs.folder import read_run
+
+    description = read_run(run)
+    if description.baseline is None and description.ensemble is None:
+        with quiet(), contextlib.suppress(ImportError, ValueError):
+            from hpa_model.backend import list_gpus
+
+            list_gpus()

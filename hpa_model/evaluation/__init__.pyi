@@ -1,7 +1,11 @@
+from . import class_maps as class_maps
 from . import compare as compare
 from . import confusion as confusion
 from . import contributions as contributions
 from . import difference as difference
+from . import example_maps as example_maps
+from . import explain as explain
+from . import figure_class_maps as figure_class_maps
 from . import figure_classes as figure_classes
 from . import figure_history as figure_history
 from . import figure_map as figure_map

@@ -16,12 +16,31 @@ from hpa_data.store.store import Store, open_store
 from hpa_model.evaluation.results import Results
 from hpa_model.runs.out_of_fold import OutOfFold
 
-# Images of each kind, and pixels of their longer side: at 28 classes the page stays below 2 MB.
+# Images of each kind, and pixels of their longer side: at 28 classes the page stays below 2.5 MB.
 N_EXAMPLES, IMAGE_PIXELS = 6, 288
 N_FOUND, N_MISSED, N_WRONG, THUMBNAIL_PIXELS = 2, 1, 1, 112
 MAX_NAMED = 4  # classes of one kind below an image
 # What a channel's brightest pixels are raised to where it is shown alone, of 255 levels, and by how much at most.
 BRIGHT, MAX_GAIN = 240, 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleMap:
+    """Where in a sample a model sees a class."""
+
+    kind: str
+    """``found``, ``missed`` or ``wrong``."""
+
+    name: str
+    """Of the class."""
+
+    prob: float
+
+    image: str
+    """The map over all channels in gray."""
+
+    highest: float
+    """The value of the strongest color; 1 is what each cell has if the evidence lies evenly. 0 if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +65,8 @@ class Example:
     true_positives: tuple[tuple[str, float], ...]
     false_negatives: tuple[tuple[str, float], ...]
     false_positives: tuple[tuple[str, float], ...]
+
+    maps: tuple[ExampleMap, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +109,13 @@ class Images:
 
     missing_reason: str = ""
     """Why there are no images."""
+
+    maps_layer: str = ""
+    """The layer whose cells the class maps have; empty if there are none."""
+
+    map_size: tuple[int, int] = (0, 0)
+    missing_maps_reason: str = ""
+    """Why there are no class maps, of a run that could have some."""
 
 
 def pick_examples(rows: OutOfFold, predictions: npt.NDArray[np.uint8]) -> tuple[list[int], list[int]]:
@@ -166,17 +194,16 @@ def _read_all(store: Store, results: Results) -> Images:
     correct, wrong = pick_examples(rows, results.predictions)
     chosen = {k: pick_gallery(rows, results.predictions, k) for k in results.scores.shown}
     with store.reader(description.config.parts, channels=description.config.channels or None) as reader:
-        positions = _find_positions(store, reader, rows)
+        positions = find_positions(store, reader, rows)
         channels = reader.dataset.channels
-        signals = [c for c, channel in enumerate(channels) if channel.role == "signal"]
-        signal = signals[0] if signals and len(channels) > 1 else None
+        signal = find_signal(channels)
 
         def example(index: int) -> Example:
-            small = _shrink(reader.read_one(positions(index)), IMAGE_PIXELS)
+            small = shrink(reader.read_one(positions(index)), IMAGE_PIXELS)
             return _make_example(small, channels, signal, results, index)
 
         def thumbnail(kind: str, index: int, k: int) -> Thumbnail:
-            rgb = to_rgb(_shrink(reader.read_one(positions(index)), THUMBNAIL_PIXELS), channels)
+            rgb = to_rgb(shrink(reader.read_one(positions(index)), THUMBNAIL_PIXELS), channels)
             height, width = rgb.shape[:2]
             return Thumbnail(
                 id=rows.ids[index],
@@ -202,7 +229,13 @@ def _read_all(store: Store, results: Results) -> Images:
         )
 
 
-def _find_positions(store: Store, reader: Reader, rows: OutOfFold) -> Callable[[int], int]:
+def find_signal(channels: Sequence[Channel]) -> int | None:
+    """Return the index of the channel that the labels describe; None if the data set does not name one of several."""
+    signals = [c for c, channel in enumerate(channels) if channel.role == "signal"]
+    return signals[0] if signals and len(channels) > 1 else None
+
+
+def find_positions(store: Store, reader: Reader, rows: OutOfFold) -> Callable[[int], int]:
     """Return a function that finds a row's position in the reader; it raises InputError if it is not there."""
     parts_of = [""] * len(reader) if rows.parts is None else reader.parts
     positions = {key: position for position, key in enumerate(zip(parts_of, reader.ids, strict=True))}
@@ -219,7 +252,7 @@ def _find_positions(store: Store, reader: Reader, rows: OutOfFold) -> Callable[[
     return find
 
 
-def _shrink(image: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8]:
+def shrink(image: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8]:
     """Resize an image, uint8 (Y, X, C), so that its longer side has this many pixels, channel by channel."""
     height, width, n_channels = image.shape
     scale = pixels / max(height, width)

@@ -13,6 +13,7 @@ from hpa_data.system.atomic import remove_abandoned, write_atomic
 from hpa_data.system.files import read_text
 from hpa_model.baseline.settings import IN_WORDS, SHARED_SETTINGS, BaselineSettings
 from hpa_model.config import DEFAULTS, TrainConfig, list_unused
+from hpa_model.evaluation.example_maps import OFF, add_maps
 from hpa_model.evaluation.figure_classes import order_by_support
 from hpa_model.evaluation.figures import draw_figures
 from hpa_model.evaluation.images import MAX_NAMED, read_images
@@ -37,6 +38,9 @@ class Report:
     missing_images_reason: str
     """Why it has no images; empty if it has them."""
 
+    missing_maps_reason: str = ""
+    """Why it has images, but no class maps; empty if it has them, or the run has no networks."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -49,7 +53,14 @@ class Setting:
     is_used: bool = True
 
 
-def write_report(run: Path, store: Store | None = None, *, scores: Scores | None = None, files: bool = True) -> Report:
+def write_report(
+    run: Path,
+    store: Store | None = None,
+    *,
+    scores: Scores | None = None,
+    files: bool = True,
+    class_maps: bool = True,
+) -> Report:
     """Draw the figures of a run, and write its report.
 
     Parameters
@@ -63,6 +74,9 @@ def write_report(run: Path, store: Store | None = None, *, scores: Scores | None
         What `score_run` returned; by default, the run is scored again.
     files : bool
         Whether to write the figures as SVG and PDF files, too, into the folder `figures` of the run.
+    class_maps : bool
+        Whether to show where the models see a class in the samples that the report shows. It takes some seconds, and
+        Keras; without it, or without the models, the report says why they are missing.
 
     Raises
     ------
@@ -71,6 +85,7 @@ def write_report(run: Path, store: Store | None = None, *, scores: Scores | None
     """
     results = read_results(run, scores)
     images = read_images(store, results)
+    images = add_maps(images, store, results) if class_maps else replace(images, missing_maps_reason=OFF)
     environment = _make_environment()
     text = environment.get_template(TEMPLATE).render(
         results=results,
@@ -99,7 +114,11 @@ def write_report(run: Path, store: Store | None = None, *, scores: Scores | None
     _link_back(results, environment)
     for folder in (run, run / FIGURES_FOLDER):
         remove_abandoned(folder)
-    return Report(path=run / REPORT_FILE, missing_images_reason=images.missing_reason)
+    return Report(
+        path=run / REPORT_FILE,
+        missing_images_reason=images.missing_reason,
+        missing_maps_reason="" if images.missing_reason else images.missing_maps_reason,
+    )
 
 
 def write_final_report(run: Path) -> Path:

@@ -6,6 +6,7 @@ from . import custom as custom
 from . import deepyeast as deepyeast
 from . import gapnet as gapnet
 from . import gapnet_pl as gapnet_pl
+from . import grid as grid
 from . import head as head
 from . import matching as matching
 from . import mcnn as mcnn

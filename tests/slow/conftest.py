@@ -1,12 +1,19 @@
-"""A bench for the commands that are disturbed."""
+"""A bench for the commands that are disturbed, and the demo."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hpa_model.demo import Demo, run_demo
 from tests.slow.faults import Bench, build_library, can_build
 from tests.slow.scenes import ATTACKS, Scene
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """Run the demo; its store is beside its runs."""
+    return run_demo(tmp_path_factory.mktemp("demo") / "demo")
 
 
 @pytest.fixture(scope="session")

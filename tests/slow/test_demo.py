@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpa_data.errors import InputError
-from hpa_model.demo import run_demo
+from hpa_model.demo import Demo, run_demo
 
 # What the demo must score, and how far above the band of scores without skill, which ends at about 0.1. It scores 0.58
 # and more, see docs/measurements.md.
@@ -13,20 +13,19 @@ LOWEST, MARGIN = 0.40, 0.20
 
 
 @pytest.mark.slow
-def test_the_demo_scores_far_above_no_skill_on_labeled_and_on_test_samples(tmp_path: Path) -> None:
-    done = run_demo(tmp_path / "demo")
+def test_the_demo_scores_far_above_no_skill_on_labeled_and_on_test_samples(demo: Demo) -> None:
     names = ["synth", "convert", "baseline", "predict", "train", "evaluate", "predict", "report"]
-    assert [step.name for step in done.steps] == names
-    assert all(step.output.exists() for step in done.steps)
-    for of in (done.network, done.baseline):
+    assert [step.name for step in demo.steps] == names
+    assert all(step.output.exists() for step in demo.steps)
+    for of in (demo.network, demo.baseline):
         for name in ("macro_f1_within_fold", "macro_f1_cross_fitted"):
             score, no_skill = getattr(of.scores, name), of.scores.no_skill[name]
             assert score > max(LOWEST, no_skill.high + MARGIN), (of.name, name)
         assert of.test.macro_f1 > max(LOWEST, of.test.no_skill.high + MARGIN), of.name
-    assert done.network.scores.n_samples == done.baseline.scores.n_samples
+    assert demo.network.scores.n_samples == demo.baseline.scores.n_samples
     # Bootstrap samples of both runs together: the difference of the scores lies inside its interval.
-    difference = done.network.scores.headline - done.baseline.scores.headline
-    assert done.difference.low < difference < done.difference.high
+    difference = demo.network.scores.headline - demo.baseline.scores.headline
+    assert demo.difference.low < difference < demo.difference.high
 
 
 def test_a_demo_does_not_write_into_a_folder_with_files(tmp_path: Path) -> None:

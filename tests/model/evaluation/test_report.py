@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from hpa_data.store.store import Store
 from hpa_model.baseline.settings import CLASSIFIERS, BaselineSettings
 from hpa_model.config import CHOICES, TrainConfig
+from hpa_model.evaluation.example_maps import add_maps, pick_classes
 from hpa_model.evaluation.figures import KEPT
 from hpa_model.evaluation.images import N_EXAMPLES, pick_examples, pick_gallery, read_images
 from hpa_model.evaluation.report import list_settings, write_report
@@ -22,7 +24,7 @@ from hpa_model.evaluation.results import Classifiers, read_results
 from hpa_model.evaluation.scores import predict_headline
 from hpa_model.runs.folder import RunDescription, read_run
 from hpa_model.runs.out_of_fold import OutOfFold
-from tests.builders import RUN_CLASSES, make_rows, make_run
+from tests.builders import RUN_CLASSES, make_rows, make_run, unseal_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -259,6 +261,45 @@ def test_images_of_another_store_are_not_shown_and_the_reason_names_its_remedy_o
     reasons = [read_images(*each).missing_reason for each in ((None, gone), (None, other), (store, other))]
     assert [reason.count("--store") for reason in reasons] == [1, 1, 1]
     assert "its part train is not the one that the run was trained on" in reasons[1]
+
+
+def test_the_report_shows_class_maps_and_without_models_or_keras_there_are_none(
+    run: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    report = write_report(folder, store, files=False)
+    page = report.path.read_text()
+    results = read_results(folder)
+    images = read_images(store, results)
+    examples = (*images.correct, *images.wrong)
+    wanted = [pick_classes(example, results.description.classes) for example in examples]
+    assert page.count(", class map of ") == sum(map(len, wanted)) >= len(wanted) > 0
+    assert "<code>hpa explain</code> draws them" in page
+    assert (report.missing_maps_reason, report.missing_images_reason) == ("", "")
+    assert len(page) < 3_000_000
+    (unseal_run(folder) / "fold1" / "best.keras").unlink()
+    gone = add_maps(images, store, results)
+    monkeypatch.setitem(sys.modules, "hpa_model.evaluation.class_maps", None)  # as where Keras is not installed
+    without = add_maps(images, store, results)
+    assert gone.correct == without.correct == images.correct
+    assert "best.keras: it is missing or incomplete. Train the run again." in gone.missing_maps_reason
+    assert without.missing_maps_reason.startswith("Keras cannot be loaded")
+
+
+def test_a_report_is_written_without_keras() -> None:
+    script = "import sys; sys.modules['keras'] = None; import hpa_model.evaluation.report"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=100)
+
+
+@pytest.mark.slow
+def test_a_report_without_class_maps_says_so(run: Path, store: Store, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    report = write_report(folder, store, files=False, class_maps=False)
+    assert report.missing_maps_reason == "they were switched off."
+    page = report.path.read_text()
+    assert "No class maps: they were switched off." in page
+    assert "class map of" not in page
+    assert '<details class="sample">' in page
 
 
 @pytest.mark.slow  # tests/data/stats/test_labels.py has the choice of the classes
