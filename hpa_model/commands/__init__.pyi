@@ -6,6 +6,7 @@ from . import demo as demo
 from . import embed as embed
 from . import ensemble as ensemble
 from . import evaluate as evaluate
+from . import export as export
 from . import finetune as finetune
 from . import maps as maps
 from . import models as models

@@ -29,6 +29,7 @@ from hpa_model.commands.demo import demo
 from hpa_model.commands.embed import embed
 from hpa_model.commands.ensemble import ensemble
 from hpa_model.commands.evaluate import compare, evaluate
+from hpa_model.commands.export import export
 from hpa_model.commands.finetune import finetune
 from hpa_model.commands.maps import draw_samples
 from hpa_model.commands.models import models
@@ -72,6 +73,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "embed": embed,
         "map": draw_samples,
         "similar": similar,
+        "export": export,
     },
 }
 # Commands of `hpa bench`.

@@ -1,0 +1,81 @@
+"""One network in place of those of all folds: calibrated, averaged, and in float32."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from hpa_model.nets import LAYERS
+from hpa_model.nets.custom import list_custom_layers
+from hpa_model.thresholds.calibration import EPSILON
+
+INPUT, OUTPUT = "images", "probs"
+
+
+def join_networks(
+    networks: Sequence[keras.Model], temperatures: Sequence[float] | npt.NDArray[np.float64]
+) -> keras.Model:
+    """Make one network of those of several folds: uint8 images (B, Y, X, C) to float32 probabilities (B, K).
+
+    Parameters
+    ----------
+    networks : sequence of keras.Model, at least one
+        All of the same input and output shape; they get other names.
+    temperatures : sequence of float
+        Of each, what the logits of its probabilities are divided by.
+
+    Returns
+    -------
+    keras.Model
+        The same as `predict_probs` computes, but for rounding.
+    """
+    images = keras.Input(networks[0].input_shape[1:], dtype="uint8", name=INPUT)
+    outputs = []
+    for number, (network, temperature) in enumerate(zip(networks, temperatures, strict=True)):
+        network.name = f"model_{number}"  # two layers of a network must not have the same one
+        outputs.append(_calibrate(ops.cast(network(images, training=False), "float32"), float(temperature)))
+    total = outputs[0]
+    for output in outputs[1:]:
+        total = total + output
+    return keras.Model(images, total if len(outputs) == 1 else total / len(outputs), name="hpa")
+
+
+def _calibrate(probs: keras.KerasTensor, temperature: float) -> keras.KerasTensor:
+    """Do in the network what `thresholds.apply_temperatures` does.
+
+    In float32, 1 - EPSILON is not a number, but the difference of a probability from 1 is exact, so that is clipped.
+    """
+    if temperature == 1:
+        return probs
+    logits = ops.log(ops.maximum(probs, EPSILON)) - ops.log(ops.maximum(1 - probs, EPSILON))
+    return ops.sigmoid(logits / temperature)
+
+
+def to_float32(network: keras.Model) -> keras.Model:
+    """Return a network that computes in float32 with the weights of another; that one, if it does so itself."""
+    config = network.get_config()
+    plain = _replace_policies(config)
+    if plain == config:
+        return network
+    copy = type(network).from_config(plain, custom_objects=LAYERS | list_custom_layers())
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def _replace_policies(value: Any) -> Any:
+    """Replace the policies of mixed precision in the configuration of a network, at any depth."""
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "DTypePolicy":
+            return {**value, "config": {**value["config"], "name": "float32"}}
+        return {name: _replace_policies(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_replace_policies(item) for item in value)
+    return value
+
+
+def count_bytes(networks: Sequence[keras.Model]) -> int:
+    """Count the bytes of the weights of networks, in float32."""
+    return sum(4 * network.count_params() for network in networks)
