@@ -4,6 +4,7 @@ from . import folder as folder
 from . import formats as formats
 from . import graph as graph
 from . import metadata as metadata
+from . import onnx_model as onnx_model
 from . import options as options
 from . import package as package
 from . import samples as samples

@@ -15,6 +15,8 @@ from hpa_model.predict.export.options import Format
 from hpa_model.predict.export.samples import BATCH
 from hpa_model.predict.export.scripts import SCRIPT_FILE
 
+Probs = npt.NDArray[np.float32]
+
 # A single image first, so that batches of several sizes are tried.
 _CODE = """\
 import runpy, sys
@@ -28,7 +30,7 @@ np.save(sys.argv[3], np.concatenate([predict(images[a:b]) for a, b in zip(starts
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
 
 
-def run_script(folder: Path, images: npt.NDArray[np.uint8], kind: Format) -> npt.NDArray[np.float32]:
+def run_script(folder: Path, images: npt.NDArray[np.uint8], kind: Format) -> Probs:
     """Predict images, (N, Y, X, C), by the script in a folder: float (N, K).
 
     Raises
@@ -60,19 +62,22 @@ def run_script(folder: Path, images: npt.NDArray[np.uint8], kind: Format) -> npt
     return np.asarray(probs, np.float32)
 
 
-def compare(
-    probs: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], *, tolerance: float, kind: Format
-) -> float:
+def compare(probs: Probs, expected: Probs, *, tolerance: float, kind: Format) -> float:
     """Return the largest difference of probabilities, (N, K); InputError if it is above a tolerance."""
     if probs.shape != expected.shape:
         raise InputError(
             f"Cannot use the model as {kind}: it gives {probs.shape[1]} probabilities, the run {expected.shape[1]}. "
             "Choose another format."
         )
-    difference = float(np.abs(probs.astype(np.float64) - expected).max())
+    difference = measure(probs, expected)
     if not difference <= tolerance:
         raise InputError(
             f"Cannot export to {kind}: its probabilities differ from those of the run by up to {difference:.1e}, more "
             f"than {tolerance:.0e}. Nothing is kept. Choose another format."
         )
     return difference
+
+
+def measure(probs: Probs, expected: Probs) -> float:
+    """Return the largest difference of probabilities, (N, K)."""
+    return float(np.abs(probs.astype(np.float64) - expected).max())

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from hpa_data.errors import InputError, Notice
 from hpa_data.system.outputs import check_output_folder
 from hpa_model.predict.chosen import ChosenModels, choose_models
-from hpa_model.predict.export.check import compare, run_script
+from hpa_model.predict.export.check import Probs, compare, measure, run_script
 from hpa_model.predict.export.folder import check_folder, write_folder
 from hpa_model.predict.export.formats import WRITERS, check_bytes, check_format, write_model
 from hpa_model.predict.export.graph import INPUT, count_bytes, join_networks, to_float32
 from hpa_model.predict.export.metadata import ABOUT_FILE, describe_models, encode
 from hpa_model.predict.export.options import N_CHECKED, TOLERANCE, Format
-from hpa_model.predict.export.samples import CheckedImages, choose_images, predict_images
+from hpa_model.predict.export.samples import choose_images, predict_images
 from hpa_model.predict.export.scripts import SCRIPT_FILE, make_script
 from hpa_model.predict.models import list_overridden_settings, load_models
 
@@ -103,15 +102,16 @@ def export_run(
         check_bytes(kind, count_bytes(networks))
         check_output_folder(out, n_bytes=2 * count_bytes(networks))
         plain = [to_float32(network) for network in networks]
-        expected = predict_images(plain, models.temperatures, chosen.images)
-        if any(one is not other for one, other in zip(plain, networks, strict=True)):
-            notices.append(_notice_precision(models, networks, chosen, expected))
+        of_run = predict_images(networks, models.temperatures, chosen.images)
+        expected = of_run
+        if models.description.config.precision != "float32":
+            expected = predict_images(plain, models.temperatures, chosen.images)
+            notices.append(_notice_precision(models, of_run, expected))
         about = describe_models(
             models, file=writer.file, kind=kind, input_name=INPUT, output_name=writer.output, batch=writer.batch
         )
         with write_folder(out, overwrite=overwrite) as folder:
-            write_model(join_networks(plain, models.temperatures), kind, folder / writer.file)
-            writer.embed(folder / writer.file, encode(about))
+            write_model(join_networks(plain, models.temperatures), kind, folder / writer.file, encode(about))
             (folder / ABOUT_FILE).write_text(encode(about), "utf-8")
             (folder / SCRIPT_FILE).write_text(make_script(kind, writer.file), "utf-8")
             found = run_script(folder, chosen.images, kind)
@@ -157,14 +157,12 @@ def _check_kind(models: ChosenModels) -> None:
         )
 
 
-def _notice_precision(models: ChosenModels, networks: Any, chosen: CheckedImages, expected: Any) -> Notice:
-    """Tell by how much the probabilities of a run of mixed precision differ from those of float32."""
-    probs = predict_images(networks, models.temperatures, chosen.images)
-    difference = float(np.abs(probs - expected).max())
+def _notice_precision(models: ChosenModels, of_run: Probs, expected: Probs) -> Notice:
+    """Tell by how much the probabilities of a run of mixed precision, (N, K), differ from those of float32."""
     return Notice(
-        what=f"the run computes in {models.description.config.precision}, the exported model in float32: probabilities "
-        f"differ by up to {difference:.1e}",
-        n=len(chosen.images),
+        what=f"the run computes in {models.description.config.precision}, the exported model in float32, and was "
+        f"compared in float32: its probabilities differ from those of the run by up to {measure(of_run, expected):.1e}",
+        n=len(expected),
         unit="image",
         remedy="For thresholds that fit exactly, train with --precision float32.",
     )

@@ -5,9 +5,8 @@ import logging
 import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -17,8 +16,6 @@ from hpa_model.predict.export.graph import INPUT, OUTPUT
 from hpa_model.predict.export.metadata import ABOUT_FILE
 from hpa_model.predict.export.options import Format
 
-# Of the key in the metadata of a model: the text is that of the file beside it.
-KEY = "hpa"
 # Bytes that a message of Protocol Buffers, or a FlatBuffer, may have, with some left for all but the weights.
 MAX_BYTES = 2**31 - 2**24
 
@@ -28,19 +25,16 @@ class Writer:
     """How a format is written."""
 
     file: str
-    """The model; its name ends as Keras wants it."""
+    """What the model is called."""
 
-    keras_name: str
-    """What Keras calls the format."""
+    write: Callable[[keras.Model, Path, str], None]
+    """Writes a network, with what is to be known of it as a text inside."""
 
     modules: tuple[str, ...]
     """What must be installed to write and to load it."""
 
     extra: str
     """The extra that brings these."""
-
-    embed: Callable[[Path, str], None]
-    """Writes a text into the model."""
 
     output: str = OUTPUT
     """The name of the output; that of the input is always the same."""
@@ -55,95 +49,78 @@ class Writer:
     """Whether its converter takes TensorFlow's graphs alone."""
 
 
-def _embed_saved_model(model: Path, text: str) -> None:
-    folder = model / "assets.extra"  # where TensorFlow lets others put what it does not load
+def _write_saved_model(network: keras.Model, path: Path, text: str) -> None:
+    # By default, JAX's would run only on the kind of device that it was written on.
+    kinds = {} if on_tensorflow() else {"jax2tf_kwargs": {"native_serialization_platforms": ("cpu", "cuda")}}
+    network.export(path, format="tf_saved_model", verbose=False, input_signature=[_describe_input(network)], **kinds)
+    folder = path / "assets.extra"  # where TensorFlow lets others put what it does not load
     folder.mkdir()
     (folder / ABOUT_FILE).write_text(text, "utf-8")
 
 
-def _embed_onnx(model: Path, text: str) -> None:
-    """Write a text into an ONNX model, and give its axes and its output names in place of generated ones."""
-    import onnx
+def _write_onnx(network: keras.Model, path: Path, text: str) -> None:
+    from hpa_model.predict.export.onnx_model import write_onnx
 
-    loaded = onnx.load(model)
-    entry = loaded.metadata_props.add()
-    entry.key, entry.value = KEY, text
-    output = loaded.graph.output[0]
-    for node in loaded.graph.node:
-        node.output[:] = [OUTPUT if name == output.name else name for name in node.output]
-        node.input[:] = [OUTPUT if name == output.name else name for name in node.input]
-    output.name = OUTPUT
-    for each in (loaded.graph.input[0], output):
-        each.type.tensor_type.shape.dim[0].dim_param = "batch"
-    onnx.checker.check_model(loaded)
-    onnx.save(loaded, model)
+    write_onnx(network, path, text)
 
 
-def _embed_litert(model: Path, text: str) -> None:
-    """Append a text to a LiteRT model, as its metadata has associated files: a zip archive behind the model."""
-    with zipfile.ZipFile(model, "a") as archive:
+def _write_litert(network: keras.Model, path: Path, text: str) -> None:
+    """Write a LiteRT model, and append a text as its metadata has associated files: a zip archive behind the model."""
+    network.export(path, format="litert", verbose=False, input_signature=[_describe_input(network, batch=1)])
+    with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(zipfile.ZipInfo(ABOUT_FILE), text)
 
 
-def _embed_openvino(model: Path, text: str) -> None:
+def _write_openvino(network: keras.Model, path: Path, text: str) -> None:
+    """Write an OpenVINO model by way of ONNX, with a text as its runtime information."""
     import openvino
 
-    bare = model.with_name("bare.xml")
-    for suffix in (".xml", ".bin"):
-        model.with_suffix(suffix).replace(bare.with_suffix(suffix))
-    loaded = openvino.Core().read_model(bare)
-    loaded.set_rt_info(text, [KEY])
-    loaded.outputs[0].tensor.set_names({OUTPUT})
-    openvino.save_model(loaded, model, compress_to_fp16=False)
-    del loaded  # it maps the file of the weights
-    for suffix in (".xml", ".bin"):
-        bare.with_suffix(suffix).unlink()
+    passed = path.with_suffix(".onnx")
+    _write_onnx(network, passed, "")
+    converted = openvino.convert_model(passed)
+    converted.set_rt_info(text, ["hpa"])
+    openvino.save_model(converted, path, compress_to_fp16=False)
+    passed.unlink()
+
+
+def _describe_input(network: keras.Model, batch: int | None = None) -> keras.InputSpec:
+    return keras.InputSpec(shape=(batch, *network.input_shape[1:]), dtype="uint8", name=INPUT)
 
 
 _ONNX = Writer(
     file="model.onnx",
-    keras_name="onnx",
+    write=_write_onnx,
     modules=("tensorflow", "onnx", "onnxruntime", "tf2onnx"),
     extra="export",
-    embed=_embed_onnx,
     max_bytes=MAX_BYTES,
 )
 WRITERS: dict[Format, Writer] = {
     "saved-model": Writer(
         file="model",
-        keras_name="tf_saved_model",
+        write=_write_saved_model,
         modules=("tensorflow",),
         extra="train",
-        embed=_embed_saved_model,
         output="output_0",
         needs_tensorflow=False,
     ),
     "onnx": _ONNX,
     "litert": Writer(
         file="model.tflite",
-        keras_name="litert",
+        write=_write_litert,
         modules=("tensorflow", "ai_edge_litert"),
         extra="export",
-        embed=_embed_litert,
         output="output_0",
         max_bytes=MAX_BYTES,
-        batch=1,  # a model for any number loads, but not with the sizes that reshapes in a network then have
+        batch=1,  # the runtime does not load a model for any number if the network reshapes
     ),
     "openvino": Writer(
         file="model.xml",
-        keras_name="openvino",
-        modules=("tensorflow", "openvino"),
+        write=_write_openvino,
+        modules=("tensorflow", "onnx", "tf2onnx", "openvino"),
         extra="export",
-        embed=_embed_openvino,
-    ),
-    "bioimageio": Writer(
-        file=_ONNX.file,
-        keras_name=_ONNX.keras_name,
-        modules=(*_ONNX.modules, "bioimageio.core"),
-        extra="export,bioimageio",
-        embed=_embed_onnx,
         max_bytes=MAX_BYTES,
     ),
+    "bioimageio": replace(_ONNX, modules=(*_ONNX.modules, "bioimageio.core"), extra="export,bioimageio"),
 }
 
 
@@ -180,21 +157,15 @@ def check_bytes(kind: Format, n_bytes: int) -> None:
         )
 
 
-def write_model(network: keras.Model, kind: Format, path: Path) -> None:
-    """Write a network in a format; InputError if it cannot be converted."""
-    writer = WRITERS[kind]
-    shape = (writer.batch, *network.input_shape[1:])
-    more: dict[str, Any] = {"input_signature": [keras.InputSpec(shape=shape, dtype="uint8", name=INPUT)]}
-    if not on_tensorflow():
-        # By default, it would run only on what it was written on.
-        more["jax2tf_kwargs"] = {"native_serialization_platforms": ("cpu", "cuda")}
+def write_model(network: keras.Model, kind: Format, path: Path, text: str) -> None:
+    """Write a network in a format, with what is to be known of it, as a text, inside; InputError if that fails."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of converters about themselves; the result is compared
-            network.export(str(path), format=writer.keras_name, verbose=False, **more)
+            WRITERS[kind].write(network, path, text)
     except Exception as error:  # converters raise anything
         if is_out_of_memory(error) or isinstance(error, OSError):
             raise
-        reason = first_line(error).rstrip(".")
+        reason = first_line(error).rstrip(". ")
         raise InputError(f"Cannot export to {kind}: {reason}. Choose another format.") from error

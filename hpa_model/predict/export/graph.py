@@ -54,13 +54,30 @@ def _calibrate(probs: keras.KerasTensor, temperature: float) -> keras.KerasTenso
     return ops.sigmoid(logits / temperature)
 
 
+class DepthwiseConv2D(keras.layers.Conv2D):
+    """A convolution that computes one with as many groups as channels as what it is: depthwise.
+
+    For grouped convolutions, Keras asks TensorFlow to compile a function, which no converter takes.
+    """
+
+    def convolution_op(self, inputs: keras.KerasTensor, kernel: Any) -> keras.KerasTensor:
+        """Convolve a batch, (B, Y, X, C), with a kernel (H, W, C / groups, F)."""
+        if not 1 < self.groups == self.filters == inputs.shape[-1]:
+            return super().convolution_op(inputs, kernel)
+        return ops.depthwise_conv(
+            inputs,
+            ops.transpose(kernel, (0, 1, 3, 2)),
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+
 def to_float32(network: keras.Model) -> keras.Model:
-    """Return a network that computes in float32 with the weights of another; that one, if it does so itself."""
-    config = network.get_config()
-    plain = _replace_policies(config)
-    if plain == config:
-        return network
-    copy = type(network).from_config(plain, custom_objects=LAYERS | list_custom_layers())
+    """Copy a network, to compute in float32, in operations that converters take."""
+    layers = LAYERS | list_custom_layers() | {"Conv2D": DepthwiseConv2D}
+    copy = type(network).from_config(_replace_policies(network.get_config()), custom_objects=layers)
     copy.set_weights(network.get_weights())
     return copy
 
