@@ -41,7 +41,15 @@ def run_script(folder: Path, images: npt.NDArray[np.uint8], kind: Format) -> Pro
     with tempfile.TemporaryDirectory(prefix="hpa-export-") as place:
         given, answer = Path(place, "images.npy"), Path(place, "probs.npy")
         np.save(given, images)
-        command = [sys.executable, "-c", _CODE, folder.resolve() / SCRIPT_FILE, given, answer, str(BATCH)]
+        command = [
+            sys.executable,
+            "-c",
+            _CODE,
+            str(folder.resolve() / SCRIPT_FILE),
+            str(given),
+            str(answer),
+            str(BATCH),
+        ]
         environment = os.environ | _ENVIRONMENT
         done = subprocess.run(
             command, check=False, cwd=place, env=environment, capture_output=True, text=True, errors="replace"

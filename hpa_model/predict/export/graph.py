@@ -54,10 +54,10 @@ def _calibrate(probs: keras.KerasTensor, temperature: float) -> keras.KerasTenso
     return ops.sigmoid(logits / temperature)
 
 
-class DepthwiseConv2D(keras.layers.Conv2D):
+class GroupedConv2D(keras.layers.Conv2D):
     """A convolution that computes one with as many groups as channels as what it is: depthwise.
 
-    For grouped convolutions, Keras asks TensorFlow to compile a function, which no converter takes.
+    For convolutions in groups, Keras asks TensorFlow to compile a function, which no converter takes.
     """
 
     def convolution_op(self, inputs: keras.KerasTensor, kernel: Any) -> keras.KerasTensor:
@@ -76,20 +76,23 @@ class DepthwiseConv2D(keras.layers.Conv2D):
 
 def to_float32(network: keras.Model) -> keras.Model:
     """Copy a network, to compute in float32, in operations that converters take."""
-    layers = LAYERS | list_custom_layers() | {"Conv2D": DepthwiseConv2D}
-    copy = type(network).from_config(_replace_policies(network.get_config()), custom_objects=layers)
+    layers = LAYERS | list_custom_layers() | {GroupedConv2D.__name__: GroupedConv2D}
+    copy = type(network).from_config(_replace_layers(network.get_config()), custom_objects=layers)
     copy.set_weights(network.get_weights())
     return copy
 
 
-def _replace_policies(value: Any) -> Any:
-    """Replace the policies of mixed precision in the configuration of a network, at any depth."""
+def _replace_layers(value: Any) -> Any:
+    """Replace mixed precision and grouped convolutions in the configuration of a network, at any depth."""
     if isinstance(value, Mapping):
-        if value.get("class_name") == "DTypePolicy":
-            return {**value, "config": {**value["config"], "name": "float32"}}
-        return {name: _replace_policies(item) for name, item in value.items()}
+        found = {name: _replace_layers(item) for name, item in value.items()}
+        if found.get("class_name") == "DTypePolicy":
+            found["config"]["name"] = "float32"
+        if found.get("class_name") == "Conv2D" and found["config"].get("groups", 1) > 1:
+            found |= {"class_name": GroupedConv2D.__name__, "module": None, "registered_name": GroupedConv2D.__name__}
+        return found
     if isinstance(value, list | tuple):
-        return type(value)(_replace_policies(item) for item in value)
+        return type(value)(_replace_layers(item) for item in value)
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from hpa_model.predict.export.graph import INPUT, OUTPUT
@@ -43,7 +44,10 @@ def write_onnx(network: keras.Model, path: Path, text: str) -> None:
         for shape, dtype, name in zip(shapes, dtypes, [INPUT, *names], strict=True)
     ]
     model, _ = tf2onnx.convert.from_function(
-        tf.function(call, input_signature=signature, autograph=False), signature, opset=OPSET
+        tf.function(call, input_signature=signature, autograph=False),
+        signature,
+        opset=OPSET,
+        custom_op_handlers={"Erfc": (_replace_erfc, [])},
     )
     values = {name: np.asarray(variable) for name, variable in zip(names, variables, strict=True)}
     _put_in(model.graph, values)
@@ -60,7 +64,15 @@ def write_onnx(network: keras.Model, path: Path, text: str) -> None:
     onnx.save(model, path)
 
 
-def _put_in(graph: Any, values: dict[str, np.ndarray]) -> None:
+def _replace_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
+    """Write 1 - erf for the complementary error function of GELU, which ONNX does not have."""
+    one = graph.make_const(f"{name}_one", np.ones((), np.float32)).output[0]
+    erf = graph.make_node("Erf", node.input).output[0]
+    graph.remove_node(name)
+    graph.make_node("Sub", [one, erf], outputs=node.output, name=name)
+
+
+def _put_in(graph: Any, values: dict[str, npt.NDArray[Any]]) -> None:
     """Make inputs of a graph constants, and transpose those that are only used transposed."""
     from onnx import numpy_helper
 
