@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpa_data.commands.console import escape, quiet, show
+from hpa_data.commands.console import escape, progress, quiet, show
 from hpa_data.commands.options import Json, Overwrite
 from hpa_data.errors import InputError
 from hpa_model.commands.options import Module, import_module
@@ -44,16 +44,18 @@ def export(
         from hpa_model.predict.export import export_run
 
         import_module(model)
-    report = export_run(
-        run,
-        kind,
-        out,
-        folds=folds,
-        thresholds=thresholds,
-        store=store,
-        n_checked=check_samples,
-        overwrite=overwrite,
-    )
+    with progress("images") as shown:
+        report = export_run(
+            run,
+            kind,
+            out,
+            folds=folds,
+            thresholds=thresholds,
+            store=store,
+            n_checked=check_samples,
+            overwrite=overwrite,
+            progress=shown,
+        )
     show(report, as_json, describe_export(report))
 
 

@@ -10,6 +10,7 @@ import keras
 
 from hpa_data.errors import InputError, Notice
 from hpa_data.system.outputs import check_output_folder
+from hpa_data.system.progress import SILENT, Progress
 from hpa_model.predict.chosen import ChosenModels, choose_models
 from hpa_model.predict.export.check import Probs, compare, measure, run_script
 from hpa_model.predict.export.folder import check_folder, write_folder
@@ -62,6 +63,7 @@ def export_run(
     store: Path | str | None = None,
     n_checked: int = N_CHECKED,
     overwrite: bool = False,
+    progress: Progress = SILENT,
 ) -> ExportedModel:
     """Write the networks of a run as one model, from uint8 images to probabilities, and compare it with the run.
 
@@ -83,6 +85,8 @@ def export_run(
         How many.
     overwrite : bool
         Replace a folder of an earlier export.
+    progress : Progress, optional
+        Only its `note` is called, with what is done.
 
     Raises
     ------
@@ -91,6 +95,7 @@ def export_run(
         `TOLERANCE`; `out` is then as it was.
     """
     check_folder(out, overwrite=overwrite)
+    check_output_folder(out)
     models = choose_models(run, folds, thresholds)
     _check_kind(models)
     check_format(kind)
@@ -102,6 +107,7 @@ def export_run(
         check_bytes(kind, count_bytes(networks))
         check_output_folder(out, n_bytes=2 * count_bytes(networks))
         plain = [to_float32(network) for network in networks]
+        progress.note(f"Predicting {len(chosen.images)} {chosen.origin}")
         of_run = predict_images(networks, models.temperatures, chosen.images)
         expected = of_run
         if models.description.config.precision != "float32":
@@ -111,9 +117,11 @@ def export_run(
             models, file=writer.file, kind=kind, input_name=INPUT, output_name=writer.output, batch=writer.batch
         )
         with write_folder(out, overwrite=overwrite) as folder:
+            progress.note(f"Converting to {kind}")
             write_model(join_networks(plain, models.temperatures), kind, folder / writer.file, encode(about))
             (folder / ABOUT_FILE).write_text(encode(about), "utf-8")
             (folder / SCRIPT_FILE).write_text(make_script(kind, writer.file), "utf-8")
+            progress.note("Loading the files, and comparing")
             found = run_script(folder, chosen.images, kind)
             difference = compare(found, expected, tolerance=TOLERANCE, kind=kind)
             about["check"] = {

@@ -1,6 +1,8 @@
 """A folder that is there as a whole or not at all."""
 
 import contextlib
+import fcntl
+import glob
 import json
 import os
 import shutil
@@ -54,9 +56,13 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     check_folder(out, overwrite=overwrite)
     target = Path(os.path.realpath(out))
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
     temporary = name_temporary(target)
     temporary.mkdir()
+    opened = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        with contextlib.suppress(OSError):  # not all file systems can
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
         _sync(temporary)
         check_folder(out, overwrite=overwrite)
@@ -68,7 +74,20 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         else:
             temporary.rename(target)
     finally:
+        os.close(opened)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the temporary folders of processes that were killed: those that nobody locks."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(opened)
 
 
 def _sync(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """`hpa export`: what is written, what it says, and what is refused."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,9 +18,10 @@ from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.export import ExportedModel, export_run
 from hpa_model.predict.export.check import compare, run_script
 from hpa_model.predict.export.folder import write_folder
-from hpa_model.predict.export.formats import check_bytes
+from hpa_model.predict.export.formats import WRITERS, check_bytes
 from hpa_model.predict.export.metadata import describe_models
 from hpa_model.predict.export.samples import choose_images
+from hpa_model.predict.export.scripts import make_script
 from hpa_model.predict.models import load_models, predict_probs
 from hpa_model.training.baseline import train_baseline
 from hpa_model.training.ensemble import join_runs
@@ -86,6 +88,25 @@ def test_its_script_predicts_files_as_the_run_does(exported: ExportedModel, kagg
         f"{prob:.6f} {'*' if is_chosen else ' '} {each['name']}"
         for each, prob, is_chosen in zip(about["classes"], probs, chosen, strict=True)
     ]
+
+
+def test_the_page_on_exports_shows_the_script_as_it_is() -> None:
+    page = (Path(__file__).parents[3] / "docs/export.md").read_text()
+    assert f"```python\n{make_script('onnx', 'model.onnx')}```\n" in page
+    for kind, writer in WRITERS.items():
+        assert set(make_script(kind, writer.file).splitlines()) <= set(page.splitlines())
+
+
+def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".out.1-2.part"
+    left.mkdir()
+    (left / "model.onnx").touch()
+    with write_folder(tmp_path / "out", overwrite=False) as held:
+        with write_folder(tmp_path / "out", overwrite=False) as folder:  # of another process: that one stays
+            assert held.is_dir()
+            (folder / "hpa.json").write_text('{"format": "hpa-export"}')
+        shutil.rmtree(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_folder_is_replaced_only_if_it_is_an_export_and_that_is_asked_for(
