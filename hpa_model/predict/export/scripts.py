@@ -7,16 +7,22 @@ SCRIPT_FILE = "predict.py"
 
 _START = '''\
 """Predict an image: python predict.py PLANE..., an 8-bit file for each channel, in the order of hpa.json."""
+
 import json, sys
 from pathlib import Path
 import numpy as np
 {imports}
 from PIL import Image
+
 folder = Path(__file__).resolve().parent
 about = json.loads((folder / "hpa.json").read_text("utf-8"))
 {load}
+
+
 def predict(images):  # uint8 (B, Y, X, C) -> float32 (B, K)
     {predict}
+
+
 if __name__ == "__main__":
     image = np.stack([np.array(Image.open(path)) for path in sys.argv[1:]], axis=-1)
     assert [image.dtype, *image.shape] == ["uint8", *about["input"]["shape"][1:]], (image.dtype, image.shape)
