@@ -108,35 +108,35 @@ def export_run(
         check_output_folder(out, n_bytes=2 * count_bytes(networks))
         plain = [to_float32(network) for network in networks]
         progress.note(f"Predicting {len(chosen.images)} {chosen.origin}")
-        of_run = predict_images(networks, models.temperatures, chosen.images)
-        expected = of_run
+        expected = of_run = predict_images(networks, models.temperatures, chosen.images)
         if models.description.config.precision != "float32":
             expected = predict_images(plain, models.temperatures, chosen.images)
             notices.append(_notice_precision(models, of_run, expected))
-        about = describe_models(
-            models, file=writer.file, kind=kind, input_name=INPUT, output_name=writer.output, batch=writer.batch
-        )
-        with write_folder(out, overwrite=overwrite) as folder:
-            progress.note(f"Converting to {kind}")
-            write_model(join_networks(plain, models.temperatures), kind, folder / writer.file, encode(about))
-            (folder / ABOUT_FILE).write_text(encode(about), "utf-8")
-            (folder / SCRIPT_FILE).write_text(make_script(kind, writer.file), "utf-8")
-            progress.note("Loading the files, and comparing")
-            found = run_script(folder, chosen.images, kind)
-            difference = compare(found, expected, tolerance=TOLERANCE, kind=kind)
-            about["check"] = {
-                "n_images": len(chosen.images),
-                "images": chosen.origin,
-                "max_difference": difference,
-                "tolerance": TOLERANCE,
-                "compared_with": f"{keras.backend.backend()} {version(keras.backend.backend())}",
-            }
-            (folder / ABOUT_FILE).write_text(encode(about), "utf-8")
-            if kind == "bioimageio":
-                from hpa_model.predict.export.package import write_package
+    about = describe_models(
+        models, file=writer.file, kind=kind, input_name=INPUT, output_name=writer.output, batch=writer.batch
+    )
+    with write_folder(out, overwrite=overwrite) as folder:
+        progress.note(f"Converting to {kind}")
+        # Not on a device of our choice, which a SavedModel would keep.
+        write_model(join_networks(plain, models.temperatures), kind, folder / writer.file, encode(about))
+        (folder / ABOUT_FILE).write_text(encode(about), "utf-8")
+        (folder / SCRIPT_FILE).write_text(make_script(kind, writer.file), "utf-8")
+        progress.note("Loading the files, and comparing")
+        found = run_script(folder, chosen.images, kind)
+        difference = compare(found, expected, tolerance=TOLERANCE, kind=kind)
+        about["check"] = {
+            "n_images": len(chosen.images),
+            "images": chosen.origin,
+            "max_difference": difference,
+            "tolerance": TOLERANCE,
+            "compared_with": f"{keras.backend.backend()} {version(keras.backend.backend())}",
+        }
+        (folder / ABOUT_FILE).write_text(encode(about), "utf-8")
+        if kind == "bioimageio":
+            from hpa_model.predict.export.package import write_package
 
-                write_package(folder, about, chosen.images[:1], found[:1])
-            n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            write_package(folder, about, chosen.images[:1], found[:1])
+        n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return ExportedModel(
         out=out,
         format=kind,

@@ -73,6 +73,10 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
             shutil.rmtree(before)
         else:
             temporary.rename(target)
+    except OSError as error:
+        if str(error.filename or "").startswith(str(temporary)):
+            error.filename = str(out)
+        raise
     finally:
         os.close(opened)
         shutil.rmtree(temporary, ignore_errors=True)

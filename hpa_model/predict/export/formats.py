@@ -1,7 +1,9 @@
 """The formats of exported models: how each is written, by Keras, and where it keeps what is to be known of it."""
 
+import errno
 import importlib.util
 import logging
+import os
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -160,12 +162,17 @@ def check_bytes(kind: Format, n_bytes: int) -> None:
 def write_model(network: keras.Model, kind: Format, path: Path, text: str) -> None:
     """Write a network in a format, with what is to be known of it, as a text, inside; InputError if that fails."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    is_disk_full = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of converters about themselves; the result is compared
             WRITERS[kind].write(network, path, text)
     except Exception as error:  # converters raise anything
-        if is_out_of_memory(error) or isinstance(error, OSError):
-            raise
-        reason = first_line(error).rstrip(". ")
-        raise InputError(f"Cannot export to {kind}: {reason}. Choose another format.") from error
+        is_disk_full = os.strerror(errno.ENOSPC) in str(error)
+        if not is_disk_full:
+            if is_out_of_memory(error) or isinstance(error, OSError):
+                raise
+            reason = first_line(error).rstrip(". ")
+            raise InputError(f"Cannot export to {kind}: {reason}. Choose another format.") from error
+    if is_disk_full:  # of TensorFlow's errors, the same as that for too little memory, which is no cause of this one
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
