@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import pytest
 
-from hpa_data.convert import convert
 from hpa_data.store.store import Store, open_store
 from hpa_model.config import TrainConfig
 from hpa_model.nets import NETS
@@ -24,7 +23,7 @@ from hpa_model.predict.export.options import TOLERANCE
 from hpa_model.predict.export.samples import make_images, predict_images
 from hpa_model.predict.export.scripts import SCRIPT_FILE, make_script
 from hpa_model.training.train import train
-from tests.builders import Hpa
+from tests.builders import Hpa, convert
 from tests.model.export.calibrated import build_calibrated
 from tests.model.stopping import CONFIG
 
