@@ -40,6 +40,7 @@ REFUSED = {
     "map": "nowhere.npz",
     "similar": "nowhere nowhere.npz --id a",
     "export": "nowhere --format onnx --out model",
+    "doctor": "nowhere",
     "io": "nowhere",
     "step": "nowhere",
 }

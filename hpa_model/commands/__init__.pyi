@@ -3,6 +3,7 @@ from . import baseline as baseline
 from . import bench as bench
 from . import channels as channels
 from . import demo as demo
+from . import doctor as doctor
 from . import embed as embed
 from . import ensemble as ensemble
 from . import evaluate as evaluate
