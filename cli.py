@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 # Commands that run a network.
-TRAINERS = ("train", "pretrain", "finetune", "sweep", "predict", "embed", "explain", "demo", "bench")
+TRAINERS = ("train", "pretrain", "finetune", "sweep", "predict", "embed", "explain", "export", "demo", "bench")
 # Settings of the C library for them. It uses huge pages, from one arena, and returns nothing between two steps: a
 # training step allocates and frees gigabytes, and half of its time on a CPU would go into page faults. And it copies
 # whole images past the processor's cache, which is faster: `raw` stores and caches are read by copying.

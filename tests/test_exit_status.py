@@ -39,6 +39,7 @@ REFUSED = {
     "embed": "nowhere nowhere --out a.npz",
     "map": "nowhere.npz",
     "similar": "nowhere nowhere.npz --id a",
+    "export": "nowhere --format onnx --out model",
     "doctor": "nowhere",
     "explain": "nowhere nowhere --out maps",
     "io": "nowhere",

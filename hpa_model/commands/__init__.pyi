@@ -8,6 +8,7 @@ from . import embed as embed
 from . import ensemble as ensemble
 from . import evaluate as evaluate
 from . import explain as explain
+from . import export as export
 from . import finetune as finetune
 from . import maps as maps
 from . import models as models

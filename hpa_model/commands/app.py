@@ -31,6 +31,7 @@ from hpa_model.commands.embed import embed
 from hpa_model.commands.ensemble import ensemble
 from hpa_model.commands.evaluate import compare, evaluate
 from hpa_model.commands.explain import explain
+from hpa_model.commands.export import export
 from hpa_model.commands.finetune import finetune
 from hpa_model.commands.maps import draw_samples
 from hpa_model.commands.models import models
@@ -75,6 +76,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "map": draw_samples,
         "similar": similar,
         "explain": explain,
+        "export": export,
     },
     "This machine": {"doctor": doctor},
 }

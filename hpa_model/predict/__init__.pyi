@@ -1,6 +1,7 @@
 from . import chosen as chosen
 from . import embed as embed
 from . import embeddings as embeddings
+from . import export as export
 from . import features as features
 from . import joined as joined
 from . import metadata as metadata

@@ -1,0 +1,13 @@
+from . import check as check
+from . import execute as execute
+from . import folder as folder
+from . import formats as formats
+from . import graph as graph
+from . import metadata as metadata
+from . import onnx_model as onnx_model
+from . import options as options
+from . import package as package
+from . import samples as samples
+from . import scripts as scripts
+from .execute import ExportedModel as ExportedModel
+from .execute import export_run as export_run

@@ -1,0 +1,102 @@
+"""A folder that is there as a whole or not at all."""
+
+import contextlib
+import fcntl
+import glob
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpa_data.errors import InputError
+from hpa_data.system.atomic import name_temporary
+from hpa_data.system.files import MAX_TEXT_BYTES, open_regular
+from hpa_model.predict.export.metadata import ABOUT_FILE, FORMAT
+
+
+def check_folder(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that would replace something: an export unless it is to be replaced, anything else always.
+
+    Raises
+    ------
+    InputError
+        If there is such a folder. An empty one is none.
+    """
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not _is_export(out):
+        raise InputError(
+            f"out must be a new folder, or one of `hpa export`. Received: {out}, which holds other files. Pass another "
+            "path."
+        )
+    if not overwrite:
+        raise InputError(f"out must be a new folder. Received: {out}, an export. Pass --overwrite to replace it.")
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        with os.fdopen(open_regular(folder / ABOUT_FILE), "rb") as file:
+            return json.loads(file.read(MAX_TEXT_BYTES))["format"] == FORMAT
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+@contextlib.contextmanager
+def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Make a temporary folder that takes the place of `out` when the block ends, and is removed if it fails.
+
+    What a link leads to is replaced, and the link stays.
+
+    Raises
+    ------
+    InputError
+        As `check_folder` does, before and when the folder is complete.
+    """
+    check_folder(out, overwrite=overwrite)
+    target = Path(os.path.realpath(out))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
+    temporary = name_temporary(target)
+    temporary.mkdir()
+    opened = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # not all file systems can
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield temporary
+        _sync(temporary)
+        check_folder(out, overwrite=overwrite)
+        if target.is_dir() and any(target.iterdir()):
+            before = name_temporary(target)
+            target.rename(before)
+            temporary.rename(target)
+            shutil.rmtree(before)
+        else:
+            temporary.rename(target)
+    except OSError as error:
+        if str(error.filename or "").startswith(str(temporary)):
+            error.filename = str(out)
+        raise
+    finally:
+        os.close(opened)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the temporary folders of processes that were killed: those that nobody locks."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(opened)
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the files of a folder are on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
