@@ -39,6 +39,7 @@ REFUSED = {
     "embed": "nowhere nowhere --out a.npz",
     "map": "nowhere.npz",
     "similar": "nowhere nowhere.npz --id a",
+    "browse": "nowhere",
     "io": "nowhere",
     "step": "nowhere",
 }

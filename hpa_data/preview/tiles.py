@@ -18,6 +18,8 @@ MAX_SHRUNK = 48  # characters of a name that is made smaller instead of broken i
 GAP = 4
 # Beside an image that is not square, so that its border can be seen.
 BORDER = 40
+# What a channel's brightest pixels are raised to where its contrast is raised, of 255 levels, and by how much at most.
+BRIGHT, MAX_GAIN = 240, 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,16 @@ def to_rgb(image: npt.NDArray[np.uint8], channels: Sequence[Channel]) -> npt.NDA
         # Rounded down once, so that a pure color of full strength keeps its levels.
         rgb += image[..., index, None] * np.array(channel.rgb, np.uint32) // (255 * n_parts[index] * n_shared)
     return rgb.clip(0, 255).astype(np.uint8)
+
+
+def find_gain(plane: npt.NDArray[np.uint8]) -> float:
+    """Find what a channel, uint8 (Y, X), is multiplied by so that its brightest 0.1 % are nearly white: 1 to `MAX_GAIN`."""
+    return max(1.0, min(MAX_GAIN, BRIGHT / max(1.0, float(np.percentile(plane, 99.9)))))
+
+
+def brighten(plane: npt.NDArray[np.uint8], gain: float | None = None) -> npt.NDArray[np.uint8]:
+    """Raise the contrast of a channel, uint8 (Y, X), by a gain, by default that of `find_gain`."""
+    return np.clip(plane * (find_gain(plane) if gain is None else gain), 0, 255).astype(np.uint8)
 
 
 def montage(tiles: Sequence[Tile], *, columns: int) -> npt.NDArray[np.uint8]:

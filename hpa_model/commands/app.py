@@ -25,6 +25,7 @@ from hpa_data.system.interrupts import interrupts_as_exceptions
 from hpa_data.system.os_errors import naming_file
 from hpa_model.commands.baseline import baseline
 from hpa_model.commands.bench import bench_io, bench_step
+from hpa_model.commands.browse import browse
 from hpa_model.commands.demo import demo
 from hpa_model.commands.embed import embed
 from hpa_model.commands.ensemble import ensemble
@@ -72,6 +73,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "embed": embed,
         "map": draw_samples,
         "similar": similar,
+        "browse": browse,
     },
 }
 # Commands of `hpa bench`.

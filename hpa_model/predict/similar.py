@@ -59,7 +59,11 @@ def find_nearest(vectors: npt.NDArray[np.float32], row: int, n: int) -> list[Nei
     list of Neighbor, length min(n, N - 1)
         The nearest first; of those that are equally near, the first.
     """
-    scaled = scale_vectors(vectors)
+    return rank_scaled(scale_vectors(vectors), row, n)
+
+
+def rank_scaled(scaled: npt.NDArray[np.float32], row: int, n: int) -> list[Neighbor]:
+    """List what `find_nearest` does, of features that `scale_vectors` has scaled once for many searches."""
     cosines = scaled @ scaled[row]
     order = [other for other in np.argsort(-cosines, kind="stable").tolist() if other != row]
     return [Neighbor(row=row, other=other, cosine=float(cosines[other])) for other in order[:n]]
