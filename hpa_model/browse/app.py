@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,7 @@ N_THREADS = min(8, (os.cpu_count() or 1) + 1)
 def read_page() -> dict[str, bytes]:
     """Read the files of the page, by name; nothing else is ever served from a disk but samples."""
     folder = files("hpa_model.browse").joinpath("page")
-    return {file.name: file.read_bytes() for file in folder.iterdir() if "." + file.name.split(".")[-1] in MEDIA_TYPES}
+    return {file.name: file.read_bytes() for file in folder.iterdir() if PurePath(file.name).suffix in MEDIA_TYPES}
 
 
 class Answers:
@@ -48,6 +50,7 @@ class Answers:
         self._pictures = pictures
         self._page = read_page()
         self._orders: OrderedDict[Query, npt.NDArray[np.int64]] = OrderedDict()
+        self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(N_THREADS, "browse")
         self._description = _to_json(describe_catalog(catalog))
 
@@ -88,9 +91,7 @@ class Answers:
         def answer() -> bytes:
             query = parse_query(given, self._catalog)
             order = self._find_order(query)
-            listed = [
-                describe_tile(self._catalog, index, query.label) for index in order[first : first + n].tolist()
-            ]
+            listed = [describe_tile(self._catalog, index, query.label) for index in order[first : first + n].tolist()]
             return _to_json({"total": len(order), "first": first, "samples": listed})
 
         return await self._answer(answer, "application/json")
@@ -136,12 +137,13 @@ class Answers:
         return Response(content, media_type=media_type)
 
     def _find_order(self, query: Query) -> npt.NDArray[np.int64]:
-        order = self._orders.get(query)
-        if order is None:
-            order = self._orders[query] = select(self._catalog, query)
-            while len(self._orders) > MAX_ORDERS:
-                self._orders.popitem(last=False)
-        return order
+        with self._lock:
+            order = self._orders.get(query)
+            if order is None:
+                order = self._orders[query] = select(self._catalog, query)
+                while len(self._orders) > MAX_ORDERS:
+                    self._orders.popitem(last=False)
+            return order
 
 
 def make_app(
@@ -176,7 +178,7 @@ async def _handle_missing(_: Request, __: Exception) -> Response:
 
 
 def _file(name: str, content: bytes) -> Response:
-    return Response(content, media_type=MEDIA_TYPES["." + name.split(".")[-1]])
+    return Response(content, media_type=MEDIA_TYPES[PurePath(name).suffix])
 
 
 def _missing() -> Response:

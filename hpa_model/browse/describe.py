@@ -13,19 +13,20 @@ STATUS = {PENDING: "pending", OK: "ok", FAILED: "failed", FILLED: "filled"}
 N_NEIGHBORS, MAX_COPIES = 12, 60
 
 
-def describe_catalog(catalog: Catalog, *, is_static: bool = False) -> dict[str, Any]:
-    """Describe what the page needs before its first sample."""
+def describe_catalog(catalog: Catalog, samples: Sequence[int] | None = None) -> dict[str, Any]:
+    """Describe what the page needs before its first sample; with indices of samples, a page of these alone."""
+    rows = np.arange(len(catalog)) if samples is None else np.array(samples, np.int64)
+    is_judged = catalog.is_judged[rows]
     found = catalog.predictions
     height, width, _ = catalog.dataset.image_shape
-    is_run = found is not None and found.thresholds is not None
     return {
         "name": catalog.name,
-        "static": is_static,
-        "n": len(catalog),
+        "static": samples is not None,
+        "n": len(rows),
         "parts": list(catalog.part_names),
         "channels": [{"name": each.name, "color": each.color} for each in catalog.dataset.channels],
         "classes": list(catalog.dataset.classes),
-        "counts": catalog.labels.sum(axis=0).tolist(),
+        "counts": catalog.labels[rows].sum(axis=0).tolist(),
         "height": height,
         "width": width,
         "predicted": None
@@ -34,13 +35,13 @@ def describe_catalog(catalog: Catalog, *, is_static: bool = False) -> dict[str, 
             "name": found.name,
             "folds": [fold for fold in np.unique(found.folds).tolist() if fold >= 0],
             "thresholds": found.thresholds.tolist() if found.thresholds is not None else None,
-            "judged": int(catalog.is_judged.sum()),
-            "right": int((catalog.is_judged & catalog.is_right).sum()),
+            "judged": int(is_judged.sum()),
+            "right": int((is_judged & catalog.is_right[rows]).sum()),
         },
-        "judges": is_run and bool(catalog.is_judged.any()),
+        "judges": bool(is_judged.any()),
         "neighbors": catalog.vectors is not None,
         "copies": bool(catalog.transforms),
-        "unreadable": int(np.isin(catalog.status, (PENDING, FAILED)).sum()),
+        "unreadable": int(np.isin(catalog.status[rows], (PENDING, FAILED)).sum()),
         "columns": {name: list_values(catalog, name) for name in catalog.columns},
     }
 

@@ -122,6 +122,6 @@ def encode(image: npt.NDArray[np.uint8], *, lossless: bool, quality: int = 88) -
     if lossless:
         return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes(), "image/png"
     # Color at full resolution, which JPEG would halve: thin red structures would smear.
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
-    options.append(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, *sampling]
     return cv2.imencode(".jpg", pixels, options)[1].tobytes(), "image/jpeg"

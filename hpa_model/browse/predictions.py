@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from hpa_data.errors import InputError
 from hpa_data.store.part import Part
@@ -13,6 +14,7 @@ from hpa_model.browse.catalog import EMBEDDED, NOWHERE, OUT_OF_FOLD, Catalog, Pr
 if TYPE_CHECKING:
     from hpa_model.predict.embeddings import Embeddings
     from hpa_model.runs.decision import Decision
+    from hpa_model.runs.out_of_fold import OutOfFold
 
 
 def read_predictions(
@@ -59,7 +61,9 @@ def read_predictions(
     )
 
 
-def _read_rows(catalog: Catalog, parts: Sequence[Part], run: Path):  # type: ignore[no-untyped-def]
+def _read_rows(
+    catalog: Catalog, parts: Sequence[Part], run: Path
+) -> tuple["Decision", "OutOfFold", npt.NDArray[np.int64]]:
     """Read a run's decision, its rows, and the index of the sample of each, -1 if it is of a part not shown."""
     from hpa_model.runs.decision import read_decision
     from hpa_model.runs.folder import read_run
@@ -91,7 +95,7 @@ def _read_rows(catalog: Catalog, parts: Sequence[Part], run: Path):  # type: ign
     return decision, rows, np.array([of_ids.get(name, -1) for name in rows.ids], np.int64)
 
 
-def find_samples(catalog: Catalog, keys: Sequence[tuple[str, str]]):  # type: ignore[no-untyped-def]
+def find_samples(catalog: Catalog, keys: Sequence[tuple[str, str]]) -> npt.NDArray[np.int64]:
     """Find the index of each sample, int64 (M,), by part and id; -1 if it is not in the catalog."""
     names = catalog.part_names
     known = {

@@ -24,10 +24,10 @@ from hpa_model.browse.pictures import View, draw, encode
 # Scripts in an order in which each needs those before it.
 SCRIPTS = ("dom.js", "state.js", "local.js", "source.js", "grid.js", "sample.js", "filters.js", "help.js", "main.js")
 STYLES = ("browse.css", "icon.svg")
-# Pixels of the longer side of pictures: in the grid; of a sample.
-SMALL, LARGE = 256, 512
+# Pixels of the longer side of pictures, in the grid and of a sample, and their quality: 100 samples can be mailed.
+SMALL, LARGE, QUALITY = 256, 384, 80
 # About what a sample takes with four channels, for the space on the disk.
-SAMPLE_BYTES = 250_000
+SAMPLE_BYTES = 150_000
 MAX_SAMPLES = 5000
 # From a disk, browsers take every file for another site, or all for one: the scheme is named beside 'self'.
 POLICY = (
@@ -102,7 +102,7 @@ def write_static(
                 sample["status"], sample["note"] = "failed", str(error)
             n_unreadable += sample["status"] not in {"ok", "filled"}
             progress.advance(1)
-        data = {"catalog": describe_catalog(catalog, is_static=True) | {"n": len(samples)}, "samples": described}
+        data = {"catalog": describe_catalog(catalog, samples), "samples": described}
         (folder / "page" / "data.js").write_text(f"globalThis.hpaBrowse = {_to_script(data)};\n", encoding="ascii")
         (folder / "page" / "browse.js").write_text(join_scripts(page), encoding="utf-8")
         (folder / INDEX).write_text(make_index(page[INDEX].decode()), encoding="utf-8")
@@ -120,7 +120,9 @@ def _write_pictures(reader: Reader, index: int, folder: Path) -> None:
         **{str(c): View(channels=(c,), size=LARGE, gray=True) for c in channels},
     }
     for name, view in views.items():
-        (folder / f"{index}-{name}.jpg").write_bytes(encode(draw(image, reader, view), lossless=False)[0])
+        (folder / f"{index}-{name}.jpg").write_bytes(
+            encode(draw(image, reader, view), lossless=False, quality=QUALITY)[0]
+        )
 
 
 @contextmanager

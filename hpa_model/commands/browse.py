@@ -61,13 +61,13 @@ def browse(
     n: Annotated[
         int,
         typer.Option(metavar="N", min=1, max=5000, rich_help_panel=PAGE, help="Samples at most, spread over classes."),
-    ] = 200,
+    ] = 100,
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Look through samples and predictions in a web browser."""
     from hpa_data.store.store import open_store
-    from hpa_model.browse.catalog import choose_parts, open_reader, read_catalog
+    from hpa_model.browse.opening import choose_parts, open_reader, read_catalog
 
     refuse_unused(ctx, *SELECTION, when=static is None, reason="without --static")
     refuse_unused(ctx, "host", "port", "no_open", when=static is not None, reason="with --static")

@@ -9,7 +9,7 @@ import { openSource } from "./source.js";
 import { clearFilters, listFilters, readState, writeState } from "./state.js";
 
 const GAINS = [["1", "as stored"], ["2", "× 2"], ["4", "× 4"], ["8", "× 8"], ["0", "stretched"]];
-const SIDES = [["s", "small"], ["m", "medium"], ["l", "large"]];
+const CHOICES = [["s", "small"], ["m", "medium"], ["l", "large"]];
 
 async function start() {
   const source = await openSource();
@@ -26,7 +26,7 @@ async function start() {
   document.title = `${catalog.name} · hpa browse`;
   byId("note").textContent = describeRun(catalog);
   fill(byId("order"), listOrders(catalog), state.query.order);
-  fill(byId("side"), SIDES, state.side);
+  fill(byId("side"), CHOICES, state.side);
   fill(byId("gain"), GAINS, state.gain);
   byId("gain").parentElement.hidden = catalog.static;
   byId("channels").hidden = catalog.static;
@@ -87,8 +87,8 @@ async function start() {
     try {
       if (isSample) {
         const found = await sample.show(Number(state.sample), state);
-        byId("count").textContent = found ? `Sample ${found.id}` : "";
-        if (!wasSample) byId("sample").querySelector("button")?.focus({ preventScroll: true });
+        byId("count").textContent = found ? "" : "This sample cannot be shown.";
+        if (!wasSample) byId("sample").querySelector("h2")?.focus({ preventScroll: true });
         return;
       }
       const position = wasSample ? sample.position : null;
@@ -189,8 +189,8 @@ function listOrders(catalog) {
 function describeRun(catalog) {
   const predicted = catalog.predicted;
   if (!predicted) return "No run is shown: --run RUN adds predictions.";
-  if (!predicted.thresholds) return `Probabilities of run ${predicted.name || "?"}, from the features file.`;
-  return `Run ${predicted.name}: ${count(predicted.judged, "labeled sample")} predicted out of fold, all classes right in ${percent(predicted.right / Math.max(1, predicted.judged))}.`;
+  if (!predicted.thresholds) return `Probabilities of run “${predicted.name || "?"}”, from the features file.`;
+  return `Run “${predicted.name}”: ${count(predicted.judged, "labeled sample")} predicted out of fold, all classes right in ${percent(predicted.right / Math.max(1, predicted.judged))}.`;
 }
 
 function fail(error) {

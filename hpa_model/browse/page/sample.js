@@ -47,7 +47,7 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
     const verdict = shown ? verdictOf(shown) : null;
     return make("div", { class: "bar" },
       make("button", { type: "button", "data-key": "back", onclick: onClose }, "← All samples"),
-      make("h2", {}, shown?.id ?? "", verdict ? make("span", { class: `mark ${verdict.kind}` }, ` ${verdict.sign} ${verdict.text}`) : null),
+      make("h2", { tabindex: "-1" }, shown?.id ?? "", verdict ? make("span", { class: `mark ${verdict.kind}` }, ` ${verdict.sign} ${verdict.text}`) : null),
       make("div", { class: "steps" },
         make("span", { class: "muted" }, shown ? place : ""),
         make("button", { type: "button", "data-key": "before", "aria-label": "Previous sample", disabled: !shown?.position, onclick: () => onStep(-1) }, "‹"),
@@ -61,7 +61,7 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
       return [make("p", { class: "unreadable" }, `${why} ${shown.note}`)];
     }
     const look = lookOf(catalog, state);
-    const size = catalog.static ? 512 : 0;
+    const size = catalog.static ? 384 : 0;
     const composite = source.image(shown.i, { ...look, size });
     const planes = catalog.channels.map((channel, c) => {
       const gray = { channels: String(c), gray: "1", size, ...(state.gain === "1" ? {} : { gain: state.gain }) };
@@ -82,7 +82,7 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
 
   function contrastNote(state) {
     const size = `${catalog.width} × ${catalog.height} pixels`;
-    if (catalog.static) return `${size} in the store; here as JPEG files, at most 512 pixels wide, pixel values as stored.`;
+    if (catalog.static) return `${size} in the store; here as JPEG files, at most 384 pixels wide, pixel values as stored.`;
     if (state.gain === "1") return `${size}, pixel values as stored. A click shows them one to one.`;
     if (state.gain === "0") return `${size}. Each channel is multiplied by its own number, so that its brightest 0.1 % are nearly white: brightness cannot be compared between channels or samples.`;
     return `${size}. All pixel values × ${state.gain}; what was brighter than ${Math.floor(255 / Number(state.gain))} of 255 is white.`;
