@@ -67,7 +67,8 @@ def find_gain(plane: npt.NDArray[np.uint8]) -> float:
 
 def brighten(plane: npt.NDArray[np.uint8], gain: float | None = None) -> npt.NDArray[np.uint8]:
     """Raise the contrast of a channel, uint8 (Y, X), by a gain, by default that of `find_gain`."""
-    return np.clip(plane * (find_gain(plane) if gain is None else gain), 0, 255).astype(np.uint8)
+    levels = np.arange(256) * (find_gain(plane) if gain is None else gain)
+    return levels.clip(0, 255).astype(np.uint8)[plane]
 
 
 def montage(tiles: Sequence[Tile], *, columns: int) -> npt.NDArray[np.uint8]:

@@ -99,7 +99,7 @@ class Pictures:
 
 def draw(image: npt.NDArray[np.uint8], reader: Reader, view: View) -> npt.NDArray[np.uint8]:
     """Draw a view of an image, uint8 (Y, X, C), as RGB, (Y, X, 3), or gray, (Y, X)."""
-    chosen = image[..., list(view.channels)]
+    chosen = image if len(view.channels) == image.shape[2] else image[..., list(view.channels)]
     if not view.channels:
         chosen = np.zeros((*image.shape[:2], 1), np.uint8)
     # Contrast first: the brightest pixels of the whole image count, not those of its reduced version.
@@ -116,7 +116,7 @@ def draw(image: npt.NDArray[np.uint8], reader: Reader, view: View) -> npt.NDArra
     return to_rgb(chosen, [reader.dataset.channels[c] for c in view.channels])
 
 
-def encode(image: npt.NDArray[np.uint8], *, lossless: bool, quality: int = 88) -> tuple[bytes, str]:
+def encode(image: npt.NDArray[np.uint8], *, lossless: bool, quality: int = 82) -> tuple[bytes, str]:
     """Encode a picture, RGB (Y, X, 3) or gray (Y, X), uint8; return it and its media type."""
     pixels = image[..., ::-1] if image.ndim == 3 else image  # OpenCV writes BGR
     if lossless:

@@ -9,8 +9,10 @@ const SIDES = { s: 116, m: 172, l: 264 };
 const PICTURES = [96, 192, 256, 384, 512];
 // Browsers do not lay out higher elements reliably; beyond, scrolling moves faster than the pointer.
 const MAX_HEIGHT = 12e6;
-// While tiles fly by, their pictures are not asked for.
+// While tiles fly by, their pictures are not asked for: where one frame moves them by more than a third of their height.
 const SETTLED_MS = 60;
+// Pictures that are asked for at a time; the others wait here, where those that scroll away are forgotten.
+const MAX_LOADING = 4;
 
 export function makeGrid(source, { onOpen }) {
   const root = byId("grid");
@@ -23,6 +25,8 @@ export function makeGrid(source, { onOpen }) {
   let generation = 0;
   let timer = 0;
   let frame = 0;
+  let lastTop = 0;
+  let nLoading = 0;
   let layout = { columns: 1, side: 100, height: 1 };
 
   const rows = () => Math.ceil(total / layout.columns);
@@ -57,7 +61,8 @@ export function makeGrid(source, { onOpen }) {
       clear();
       root.scrollTop = 0;
     } else if (isSeenDifferently) {
-      for (const tile of tiles.values()) setPicture(tile);
+      for (const tile of tiles.values()) tile.isStale = true;
+      load();
     }
     refresh();
     return total;
@@ -69,7 +74,11 @@ export function makeGrid(source, { onOpen }) {
   }
 
   function drop(tile) {
-    tile.picture?.removeAttribute("src"); // what is not seen any more need not arrive
+    if (tile.isLoading) {
+      nLoading -= 1;
+      tile.isLoading = false;
+      tile.picture.removeAttribute("src"); // what is not seen any more need not arrive
+    }
     tile.element.remove();
   }
 
@@ -100,7 +109,9 @@ export function makeGrid(source, { onOpen }) {
       tile.element.style.transform = `translate(${x}px, ${y}px)`;
     }
     clearTimeout(timer);
-    timer = setTimeout(settle, SETTLED_MS);
+    if (Math.abs(top - lastTop) < layout.height / 3) load();
+    else timer = setTimeout(load, SETTLED_MS);
+    lastTop = top;
     request(first, last);
   }
 
@@ -117,7 +128,7 @@ export function makeGrid(source, { onOpen }) {
           for (const [position, tile] of tiles) {
             if (Math.floor(position / BLOCK) === block) describe(tile, position);
           }
-          settle();
+          load();
         })
         .catch(() => blocks.delete(block));
     }
@@ -136,7 +147,7 @@ export function makeGrid(source, { onOpen }) {
     });
     element.style.width = `${layout.side}px`;
     element.style.height = `${layout.side + CAPTION}px`;
-    const tile = { element, picture: null, sample: null };
+    const tile = { element, picture: null, sample: null, isStale: true, isLoading: false };
     tiles.set(position, tile);
     canvas.append(element);
     describe(tile, position);
@@ -152,7 +163,11 @@ export function makeGrid(source, { onOpen }) {
     frameOf.style.height = `${layout.side}px`;
     if (isReadable(sample)) {
       tile.picture = make("img", { alt: describeLook(source.catalog, state, sample), decoding: "async", draggable: "false" });
-      tile.picture.addEventListener("error", () => frameOf.replaceChildren(make("p", {}, "cannot be read")));
+      tile.picture.addEventListener("load", () => end(tile));
+      tile.picture.addEventListener("error", () => {
+        frameOf.replaceChildren(make("p", {}, "cannot be read"));
+        end(tile);
+      });
       frameOf.append(tile.picture);
     } else {
       frameOf.append(make("p", {}, sample.status === "failed" ? "conversion failed" : "not converted yet"));
@@ -171,14 +186,31 @@ export function makeGrid(source, { onOpen }) {
     tile.element.classList.toggle("current", position === cursor);
   }
 
-  function settle() {
-    for (const tile of tiles.values()) if (tile.picture && !tile.picture.hasAttribute("src")) setPicture(tile);
+  // Ask for the pictures of tiles, first those that are seen.
+  function load() {
+    const top = offset();
+    const isSeen = ([position]) => {
+      const y = Math.floor(position / layout.columns) * layout.height - top;
+      return y > -layout.height && y < root.clientHeight;
+    };
+    const waiting = [...tiles].filter(([, tile]) => tile.picture && tile.isStale && !tile.isLoading);
+    const ordered = [...waiting.filter(isSeen), ...waiting.filter((each) => !isSeen(each))];
+    for (const [, tile] of ordered.slice(0, Math.max(0, MAX_LOADING - nLoading))) setPicture(tile);
+  }
+
+  function end(tile) {
+    if (!tile.isLoading) return;
+    tile.isLoading = false;
+    nLoading -= 1;
+    load();
   }
 
   function setPicture(tile) {
-    if (!tile.picture) return;
     const wanted = layout.side * Math.min(window.devicePixelRatio || 1, 2);
     const size = PICTURES.find((each) => each >= wanted) ?? PICTURES.at(-1);
+    nLoading += 1;
+    tile.isLoading = true;
+    tile.isStale = false;
     tile.picture.alt = describeLook(source.catalog, state, tile.sample);
     tile.picture.src = source.image(tile.sample.i, { ...lookOf(source.catalog, state), size });
   }

@@ -70,6 +70,12 @@ async function start() {
   }
 
   async function render() {
+    document.body.dataset.ready = "false";
+    await draw();
+    document.body.dataset.ready = "true";
+  }
+
+  async function draw() {
     state = readState();
     const isFiltered = listFilters(state.query).some(([name]) => name !== "order");
     filters.show(state.query, isFiltered);
@@ -167,7 +173,6 @@ async function start() {
   byId("skip").addEventListener("click", (event) => { event.preventDefault(); grid.focus(); });
   window.addEventListener("hashchange", render);
   await render();
-  document.body.dataset.ready = "true";
 }
 
 function chip(channel, c, toggle) {
