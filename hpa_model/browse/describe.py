@@ -103,5 +103,5 @@ def find_neighbors(catalog: Catalog, index: int) -> list[dict[str, Any]] | None:
 
 
 def _round(value: Any) -> float:
-    """Round to as many places as the page shows, and one more for sorting."""
-    return round(float(value), 4)
+    """Round to as many places as float32 has."""
+    return round(float(value), 6)

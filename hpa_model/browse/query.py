@@ -185,9 +185,10 @@ def _measure_margins(catalog: Catalog, k: int, rows: npt.NDArray[np.int64]) -> n
     assert found is not None
     if found.thresholds is None:
         return np.zeros(len(rows))
+    thresholds = np.where(found.thresholds < 1, found.thresholds, np.inf)  # 1: never predicted, so never nearly
     if k >= 0:
-        return np.abs(found.probs[rows, k] - found.thresholds[k])
-    return np.abs(found.probs[rows] - found.thresholds).min(axis=1)
+        return np.abs(found.probs[rows, k] - thresholds[k])
+    return np.abs(found.probs[rows] - thresholds).min(axis=1)
 
 
 def spread(catalog: Catalog, rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:

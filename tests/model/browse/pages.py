@@ -136,7 +136,7 @@ def make_pages(folder: Path, n: int = 60) -> Pages:
         settings={"parents": {"train": part.manifest.fingerprint}},
     )
     readable = np.arange(n - 1)
-    probs = (0.5 * labels + 0.5 * rng.random(labels.shape)).astype(np.float32)
+    probs = (0.4 * labels + 0.6 * rng.random(labels.shape)).astype(np.float32)
     run = folder / "run"
     run.mkdir()
     RunDescription(

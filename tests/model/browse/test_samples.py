@@ -37,7 +37,7 @@ def test_the_page_is_told_channels_classes_thresholds_and_folds(browser: Browser
 def test_a_sample_comes_with_probabilities_neighbors_and_its_place(browser: Browser, catalog: Catalog) -> None:
     told = browser.get("/api/sample/0", "fold=0").json
     assert (told["fold"], told["position"], told["total"]) == (0, 0, 20)
-    assert told["probs"] == [round(float(p), 4) for p in catalog.predictions.probs[0]]  # type: ignore[union-attr]
+    assert told["probs"] == [round(float(p), 6) for p in catalog.predictions.probs[0]]  # type: ignore[union-attr]
     assert (told["neighbors"][0]["i"], len(told["neighbors"])) == (1, 12)
     assert len(told["gains"]) == 3
     assert browser.get("/api/sample/0", "fold=1").json["position"] is None
@@ -85,7 +85,7 @@ def test_pictures_of_the_size_in_the_store_are_its_pixels(browser: Browser, read
 def test_contrast_is_multiplied_as_the_page_says(browser: Browser, reader: Reader) -> None:
     image = reader.read_one(3).astype(float)
     gains = browser.get("/api/sample/3").json["gains"]
-    assert gains == [round(find_gain(reader.read_one(3)[..., c]), 4) for c in range(3)]
+    assert gains == [round(find_gain(reader.read_one(3)[..., c]), 6) for c in range(3)]
     for gain, factor in (("2", 2.0), ("0", gains[1])):
         plane = decode(browser.get("/image/3", f"size=0&channels=1&gray=1&gain={gain}").content)
         assert np.abs(plane - (image[..., 1] * factor).clip(0, 255)).max() <= 1
