@@ -2,6 +2,7 @@ from . import app as app
 from . import catalog as catalog
 from . import describe as describe
 from . import guard as guard
+from . import maps as maps
 from . import opening as opening
 from . import pictures as pictures
 from . import predictions as predictions

@@ -24,6 +24,7 @@ from hpa_data.errors import InputError
 from hpa_model.browse.catalog import Catalog
 from hpa_model.browse.describe import describe_catalog, describe_sample, describe_tile
 from hpa_model.browse.guard import Guard
+from hpa_model.browse.maps import read_picture
 from hpa_model.browse.pictures import Pictures, parse_view
 from hpa_model.browse.query import Query, parse_query, select
 
@@ -63,6 +64,7 @@ class Answers:
             Route("/api/samples", self.list_samples),
             Route("/api/sample/{index:int}", self.show_sample),
             Route("/image/{index:int}", self.show_image),
+            Route("/map/{index:int}", self.show_map),
         ]
 
     async def show_page(self, _: Request) -> Response:
@@ -127,6 +129,11 @@ class Answers:
         except InputError as error:
             return _refuse(str(error))
         return Response(content, media_type=kind)
+
+    async def show_map(self, request: Request) -> Response:
+        """Answer with the class maps of a sample."""
+        path = self._catalog.maps.get(request.path_params["index"])
+        return _missing() if path is None else await self._answer(lambda: read_picture(path), "image/png")
 
     async def _answer(self, make: Callable[[], bytes], media_type: str) -> Response:
         """Answer with what a thread makes, so that others are answered meanwhile."""

@@ -1,7 +1,8 @@
 """What is known of each sample before a page is shown: labels, predictions, folds, parents, metadata."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +91,9 @@ class Catalog:
 
     predictions: Predictions | None = None
     vectors: Vectors | None = None
+
+    maps: dict[int, Path] = field(default_factory=dict)
+    """Pictures of class maps, by the index of their sample."""
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -85,6 +85,7 @@ def describe_sample(catalog: Catalog, index: int, *, gains: Sequence[float] = ()
     siblings = [other for other in family if other != index]
     sample["n_copies"] = len(siblings)
     sample["copies"] = [describe_tile(catalog, other) for other in siblings[:MAX_COPIES]]
+    sample["map"] = index in catalog.maps
     sample["neighbors"] = find_neighbors(catalog, index)
     return sample
 

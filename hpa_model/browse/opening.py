@@ -11,6 +11,7 @@ from hpa_data.reader.reader import Reader
 from hpa_data.store.part import Part
 from hpa_data.store.store import Store
 from hpa_model.browse.catalog import Catalog
+from hpa_model.browse.maps import read_maps
 from hpa_model.browse.predictions import read_predictions, read_vectors
 
 
@@ -51,6 +52,7 @@ def read_catalog(
     *,
     run: Path | None = None,
     embeddings: Path | None = None,
+    explained: Path | None = None,
 ) -> Catalog:
     """Read what is known of the samples.
 
@@ -64,11 +66,13 @@ def read_catalog(
         A finished run, whose out-of-fold predictions are shown.
     embeddings : Path, optional
         A file of `hpa embed`: neighbors, and probabilities of samples that the run has no prediction for.
+    explained : Path, optional
+        A folder of `hpa explain`.
 
     Raises
     ------
     InputError
-        If run or file are damaged, or of other samples or classes.
+        If run, file or folder are damaged, or of other samples or classes.
     """
     dataset = reader.dataset
     n, k = len(reader), len(dataset.classes)
@@ -107,6 +111,8 @@ def read_catalog(
         notes=notes,
         columns={name: values for name, values in columns.items() if len(set(values)) > 1},
     )
+    if explained is not None:
+        catalog = replace(catalog, maps=read_maps(explained, catalog))
     if run is None and embeddings is None:
         return catalog
     vectors, embedded = read_vectors(embeddings, catalog) if embeddings is not None else (None, None)

@@ -19,6 +19,7 @@ from hpa_data.system.progress import SILENT, Progress
 from hpa_model.browse.app import INDEX, read_page
 from hpa_model.browse.catalog import Catalog
 from hpa_model.browse.describe import describe_catalog, describe_sample
+from hpa_model.browse.maps import read_picture
 from hpa_model.browse.pictures import View, draw, encode
 
 # Scripts in an order in which each needs those before it.
@@ -96,6 +97,8 @@ def write_static(
             sample["loss"], sample["family"] = float(catalog.losses[index]), int(catalog.families[index])
             described.append(sample)
             try:
+                if sample["map"]:
+                    (folder / "images" / f"{index}-map.png").write_bytes(read_picture(catalog.maps[index]))
                 if is_readable(catalog.status[index]):
                     _write_pictures(reader, index, folder / "images")
             except InputError as error:  # one that is damaged is no reason to have no page

@@ -30,6 +30,9 @@ def browse(
     embeddings: Annotated[
         Path | None, typer.Option(help="A file of `hpa embed`: the nearest samples, predictions of unlabeled ones.")
     ] = None,
+    explained: Annotated[
+        Path | None, typer.Option("--explain", metavar="DIR", help="A folder of `hpa explain`: class maps of samples.")
+    ] = None,
     parts: Annotated[
         list[str] | None,
         typer.Option("--part", metavar="NAME", help="A part to show; repeatable. By default all that fit together."),
@@ -80,7 +83,7 @@ def browse(
     opened = open_store(store)
     chosen = choose_parts(opened, parts or ())
     with open_reader(opened, chosen) as reader:
-        catalog = read_catalog(opened, chosen, reader, run=run, embeddings=embeddings)
+        catalog = read_catalog(opened, chosen, reader, run=run, embeddings=embeddings, explained=explained)
         left_out = [name for name in opened.parts() if name not in catalog.part_names] if not parts else []
         if left_out:
             print(f"Not shown, of another data set or size: {', '.join(left_out)}", file=sys.stderr)

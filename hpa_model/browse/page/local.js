@@ -23,6 +23,7 @@ export function openLocal(data) {
       if (!samples.has(index)) throw new Error("This sample is not on this page.");
       return { ...samples.get(index), position: position < 0 ? null : position, total: found.length };
     },
+    map: (index) => `images/${index}-map.png`,
     image: (index, look) => {
       if (look.gray) return `images/${index}-${look.channels}.jpg`;
       return `images/${index}-${look.size > 256 || look.size === 0 ? "large" : "small"}.jpg`;

@@ -36,6 +36,7 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
       make("div", { class: "columns" },
         make("div", { class: "pictures" }, ...pictures(state)),
         make("div", { class: "facts" }, facts(), ...bars(state))),
+      ...maps(),
       ...relatives(state),
       ...neighbors(state),
     );
@@ -160,6 +161,12 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
       make("td", { class: "number" }, p.toFixed(2)),
       limit,
       make("td", { class: "word" }, word));
+  }
+
+  function maps() {
+    if (!shown.map) return [];
+    const words = "Where the models see each class, as hpa explain draws it.";
+    return [make("h3", {}, "Class maps"), make("div", { class: "maps" }, picture(source.map(shown.i), `Class maps of sample ${shown.id}`, words, null))];
   }
 
   function relatives(state) {

@@ -10,6 +10,7 @@ export async function openSource() {
     catalog,
     list: (query, first, n) => ask(`api/samples?${words(query, { first, n })}`),
     sample: (index, query) => ask(`api/sample/${index}?${words(query)}`),
+    map: (index) => `map/${index}`,
     image: (index, look) => `image/${index}?${new URLSearchParams(look)}`,
   };
 }

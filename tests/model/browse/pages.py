@@ -175,13 +175,20 @@ def make_pages(folder: Path, n: int = 60) -> Pages:
     return Pages(store=path, run=run, embeddings=folder / "emb.npz")
 
 
-def open_pages(pages: Pages, *parts: str, run: bool = True, embeddings: bool = True) -> tuple[Catalog, Reader]:
+def open_pages(
+    pages: Pages, *parts: str, run: bool = True, embeddings: bool = True, explained: Path | None = None
+) -> tuple[Catalog, Reader]:
     """Open the catalog of a store, and its reader."""
     store = open_store(pages.store)
     chosen = choose_parts(store, parts)
     reader = open_reader(store, chosen)
     catalog = read_catalog(
-        store, chosen, reader, run=pages.run if run else None, embeddings=pages.embeddings if embeddings else None
+        store,
+        chosen,
+        reader,
+        run=pages.run if run else None,
+        embeddings=pages.embeddings if embeddings else None,
+        explained=explained,
     )
     return catalog, reader
 

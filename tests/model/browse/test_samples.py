@@ -1,5 +1,6 @@
 """What the page is told of the store and its samples, and the pictures that it is given."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from hpa_data.errors import InputError
 from hpa_data.preview.tiles import find_gain, to_rgb
 from hpa_data.reader.reader import Reader
 from hpa_model.browse.catalog import Catalog
+from hpa_model.browse.maps import read_maps
 from hpa_model.browse.opening import choose_parts, open_reader, read_catalog
 from hpa_model.browse.pictures import Pictures, View
 from hpa_model.browse.query import Query, select
@@ -161,3 +163,53 @@ def test_a_run_in_which_parts_have_the_same_ids_is_joined_by_part(pages: Pages) 
         same = [index for index, name in enumerate(catalog.ids) if name == "sample-0009"]
         assert (catalog.predictions.origins[same] > 0).tolist() == [False, True]
         assert select(catalog, Query(verdict="right", part="test")).tolist() == []
+
+
+PNG = b"\x89PNG\r\n\x1a\n rest"
+
+
+def write_index(folder: Path, *samples: dict[str, str]) -> Path:
+    folder.mkdir()
+    (folder / "index.json").write_text(json.dumps({"samples": samples}))
+    (folder / "001-a.png").write_bytes(PNG)
+    return folder
+
+
+def test_class_maps_of_a_folder_are_shown_with_their_samples(pages: Pages, catalog: Catalog, tmp_path: Path) -> None:
+    folder = write_index(tmp_path / "maps", {"id": catalog.ids[9], "part": "train", "file": "001-a.png"})
+    mapped, reader = open_pages(pages, explained=folder)
+    with reader:
+        browser = Browser(mapped, reader)
+        assert (browser.get("/api/sample/9").json["map"], browser.get("/api/sample/8").json["map"]) == (True, False)
+        assert browser.get("/map/9")[::2] == (200, PNG)
+        assert browser.get("/map/8").status == browser.get("/map/../maps/index.json").status == 404
+        (folder / "001-a.png").write_bytes(b"root:x:0:0")
+        assert browser.get("/map/9").status == 400
+        (folder / "001-a.png").unlink()
+        (tmp_path / "secret.png").write_bytes(PNG)
+        (folder / "001-a.png").symlink_to(tmp_path / "secret.png")
+        refused = browser.get("/map/9")
+        assert refused.status == 400
+        assert b"it is a link" in refused.content
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [("../secret.png", "files of its folder alone"), ("/etc/passwd", "files of its folder alone"), ("", "its folder")],
+)
+def test_names_that_lead_out_of_a_folder_of_maps_are_refused(
+    catalog: Catalog, tmp_path: Path, file: str, message: str
+) -> None:
+    folder = write_index(tmp_path / "maps", {"id": catalog.ids[9], "part": "train", "file": file})
+    with pytest.raises(InputError, match=message):
+        read_maps(folder, catalog)
+
+
+def test_a_folder_without_maps_of_these_samples_is_refused(catalog: Catalog, tmp_path: Path) -> None:
+    folder = write_index(tmp_path / "maps", {"id": "nobody", "part": "train", "file": "001-a.png"})
+    with pytest.raises(InputError, match="none of the samples that are shown"):
+        read_maps(folder, catalog)
+    for text in ("{", "[]", '{"samples": [1]}', '{"samples": 3}', "[" * 100_000):
+        (folder / "index.json").write_text(text)
+        with pytest.raises(InputError, match="explain must be a folder"):
+            read_maps(folder, catalog)
