@@ -14,6 +14,9 @@ from hpa_model.browse.catalog import Catalog
 from hpa_model.browse.maps import read_maps
 from hpa_model.browse.predictions import read_predictions, read_vectors
 
+# The column of what the files of a sample are like.
+FILES = "files"
+
 
 def choose_parts(store: Store, names: Sequence[str]) -> list[Part]:
     """Open parts that one page can show; of all parts, those that are like the first one.
@@ -109,7 +112,7 @@ def read_catalog(
         parents=reader.parents,
         transforms=transforms,
         notes=notes,
-        columns={name: values for name, values in columns.items() if len(set(values)) > 1},
+        columns={name: values for name, values in columns.items() if _differs(name, values)},
     )
     if explained is not None:
         catalog = replace(catalog, maps=read_maps(explained, catalog))
@@ -120,12 +123,17 @@ def read_catalog(
     return replace(catalog, predictions=predictions, vectors=vectors)
 
 
+def _differs(name: str, values: Sequence[str]) -> bool:
+    """Return whether a column tells samples apart; that copies and failed samples have no files does not."""
+    return len(set(values) - ({""} if name == FILES else set())) > 1
+
+
 def _list_columns(part: Part) -> dict[str, list[str]]:
     """List the metadata of a part's samples by their names: its own columns, and what its files are like."""
     columns = {name: [str(value) for value in values] for name, values in part.columns.items()}
     origins, filled = part.read_origins(), part.read_filled()
     if origins is not None:
-        columns["files"] = origins
+        columns[FILES] = origins
     if filled is not None:
         columns["filled channels"] = [", ".join(names) for names in filled]
     return columns

@@ -20,6 +20,12 @@ export function fill(select, options, value) {
   select.value = value;
 }
 
+// An id whose end stays to be seen where there is no room for all of it: copies differ in their last letters.
+export function nameOf(id) {
+  const end = id.length > 16 ? id.slice(-8) : "";
+  return make("span", { class: "id", title: id }, make("span", {}, id.slice(0, id.length - end.length)), end ? make("b", {}, end) : null);
+}
+
 export function percent(share) {
   return `${(100 * share).toFixed(0)} %`;
 }

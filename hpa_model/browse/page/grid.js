@@ -1,6 +1,6 @@
 // The grid: only tiles that are seen exist, and samples are asked for in blocks, so that 100,000 are as fast as 100.
 
-import { byId, make } from "./dom.js";
+import { byId, make, nameOf } from "./dom.js";
 
 const BLOCK = 100;
 const GAP = 14;
@@ -179,7 +179,7 @@ export function makeGrid(source, { onOpen }) {
       make("div", { class: "caption" },
         make("span", { class: "line" },
           verdict ? make("span", { class: `mark ${verdict.kind}`, "aria-hidden": "true" }, verdict.sign) : null,
-          make("span", { class: "id", title: sample.id }, sample.id)),
+          nameOf(sample.id)),
         make("span", { class: "line what", title: words }, words)),
     );
     tile.element.setAttribute("aria-label", [sample.id, words, verdict?.text].filter(Boolean).join(", "));

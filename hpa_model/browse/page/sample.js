@@ -1,6 +1,6 @@
 // One sample: its composite and planes, what is predicted, its parent and copies, its neighbors.
 
-import { byId, count, make } from "./dom.js";
+import { byId, count, make, nameOf } from "./dom.js";
 import { captionOf, describeLook, isReadable, lookOf, verdictOf } from "./grid.js";
 
 const N_BARS = 8;
@@ -200,7 +200,7 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
         make("button", { type: "button", class: "plain", disabled: source.has ? !source.has(sample.i) : false, onclick: () => onOpen(sample.i), "aria-label": `Open sample ${sample.id}, ${words}` },
           make("span", { class: "frame" }, picture),
           make("span", { class: "words" }, words),
-          make("span", { class: "id", title: sample.id }, sample.id),
+          nameOf(sample.id),
           make("span", { class: "muted" }, captionOf(catalog, sample, { label: "-1", order: "store" }))));
     }));
   }
