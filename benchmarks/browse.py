@@ -128,7 +128,7 @@ def run(n_samples: int, n_scrolls: int) -> None:
         command = [sys.executable, "-m", "cli", "browse", str(Path(name, "a.zarr")), "--part", "train", "--no-open"]
         command += ["--run", str(folder)]
         started = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
             assert server.stdout is not None
             url = server.stdout.readline().split()[0]
             first = f"command started to address printed {time.perf_counter() - started:.2f} s"
