@@ -32,7 +32,7 @@ test-slow: $(READY)
 
 # The page of `hpa browse` in Chromium, such as Debian's package; without it, these tests are skipped.
 test-browser: $(READY)
-	@$(BIN)/python -m pytest -m browser tests/model/browse
+	@$(BIN)/python -m pytest -m browser
 
 lint: $(READY)
 	@$(BIN)/ruff check .

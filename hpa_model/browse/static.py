@@ -14,6 +14,7 @@ from typing import Any
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
+from hpa_data.system.os_errors import naming_file
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.browse.app import INDEX, read_page
@@ -53,9 +54,7 @@ def check_static(out: Path, n_samples: int) -> None:
     """Refuse a folder that is not new or empty, or cannot be written: InputError."""
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"static must be a new or an empty folder. Received: {out}. Pass another, or remove it.")
-    check_output_folder(out.parent if out.name else out, option="static", n_bytes=n_samples * SAMPLE_BYTES)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"static must be a folder. Received: {out}, a file. Pass another path.")
+    check_output_folder(out, option="static", n_bytes=n_samples * SAMPLE_BYTES)
 
 
 def write_static(
@@ -85,7 +84,7 @@ def write_static(
     check_static(out, len(samples))
     progress.start(len(samples))
     n_unreadable = 0
-    with _new_folder(out) as folder:
+    with naming_file(str(out)), _new_folder(out) as folder:
         page = read_page()
         (folder / "page").mkdir()
         (folder / "images").mkdir()
