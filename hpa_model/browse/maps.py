@@ -42,8 +42,8 @@ def read_maps(folder: Path, catalog: Catalog) -> dict[int, Path]:
         if file is not None:
             if not file or Path(file).name != file or "\\" in file:
                 raise InputError(
-                    f"explain must list files of its folder alone. Received: {file!r} in {folder / INDEX_FILE}. Run "
-                    "`hpa explain` again."
+                    f"explain must list files of its folder alone. Received: {file!r} in {folder / INDEX_FILE}. "
+                    "Leave the folder out."
                 )
             maps[index] = folder / file
     if not maps:
@@ -63,5 +63,5 @@ def read_picture(path: Path) -> bytes:
         if not content.startswith(PNG_SIGNATURE):
             raise ValueError("it is not a PNG file")
     except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {path}: {first_line(error)}. Run `hpa explain` again.") from error
+        raise InputError(f"Cannot read {path}: {first_line(error)}. Explain the sample again.") from error
     return content

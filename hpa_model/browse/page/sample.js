@@ -112,7 +112,7 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
     const rows = [["Part", catalog.parts[shown.part]]];
     if (shown.fold >= 0) rows.push(["Fold", `${shown.fold}: predicted by the model that was not trained on it`]);
     if (shown.embedded) rows.push(["Predicted", "by the mean of the models, as in the features file; they may have been trained on this sample"]);
-    if (catalog.predicted && !shown.probs) rows.push(["Predicted", "not, by this run"]);
+    if (catalog.predicted && !shown.probs) rows.push(["Predicted", "not by this run"]);
     rows.push(["Labels", shown.labels === null ? "not known" : shown.labels.map((k) => catalog.classes[k]).join(", ") || "no class"]);
     if (shown.status === "filled") rows.push(["Channels", "at least one is missing, and filled with zeros"]);
     if (shown.note && isReadable(shown)) rows.push(["Note", shown.note]);
