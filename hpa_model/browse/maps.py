@@ -49,7 +49,7 @@ def read_maps(folder: Path, catalog: Catalog) -> dict[int, Path]:
     if not maps:
         raise InputError(
             f"explain must be of samples of the store. Received: {folder}, with none of the samples that are shown. "
-            "Pass the folder that `hpa explain` wrote of it."
+            "Pass a folder of this store."
         )
     return maps
 
