@@ -127,6 +127,14 @@ class FolderReader:
     def __len__(self) -> int:
         return len(self._samples)
 
+    def find_file(self, name: str) -> list[int]:
+        """List the samples, by index, that have a file of this name in the folder."""
+        return [
+            index
+            for index, sample in enumerate(self._samples)
+            if any(plane is not None and plane.name == name for plane in sample.planes)
+        ]
+
     def __enter__(self) -> "FolderReader":
         return self
 

@@ -33,8 +33,8 @@ def read_maps(folder: Path, catalog: Catalog) -> dict[int, Path]:
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         refuse_unreadable(error, folder / INDEX_FILE)
         raise InputError(
-            f"explain must be a folder that `hpa explain` wrote. Received: {folder}, without a sound {INDEX_FILE}. "
-            "Pass such a folder, or leave it out."
+            f"explain must be a folder of class maps. Received: {folder}, without a sound {INDEX_FILE}. Pass another, "
+            "or leave it out."
         ) from error
     maps = {}
     for index, (part, name) in enumerate(zip(catalog.parts.tolist(), catalog.ids, strict=True)):

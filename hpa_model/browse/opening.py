@@ -12,7 +12,7 @@ from hpa_data.store.part import Part
 from hpa_data.store.store import Store
 from hpa_model.browse.catalog import Catalog
 from hpa_model.browse.maps import read_maps
-from hpa_model.browse.predictions import read_predictions, read_vectors
+from hpa_model.browse.predictions import place_metadata, read_predictions, read_vectors
 
 # The column of what the files of a sample are like.
 FILES = "files"
@@ -120,6 +120,8 @@ def read_catalog(
         return catalog
     vectors, embedded = read_vectors(embeddings, catalog) if embeddings is not None else (None, None)
     predictions = read_predictions(catalog, parts, run=run, embedded=embedded)
+    if vectors is not None and embedded is not None:
+        catalog = replace(catalog, columns=catalog.columns | place_metadata(catalog, embedded))
     return replace(catalog, predictions=predictions, vectors=vectors)
 
 

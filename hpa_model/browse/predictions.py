@@ -30,7 +30,7 @@ def read_predictions(
     run : Path or None
     embedded : Embeddings or None
         Its probabilities are taken for samples that no model validated. Thresholds apply to them only if they are of
-        this run.
+        this run; with a run, calibrated ones are left out.
     """
     n, k = catalog.labels.shape
     probs, origins = np.zeros((n, k), np.float32), np.full(n, NOWHERE, np.uint8)
@@ -43,7 +43,8 @@ def read_predictions(
         samples = of_rows[found]
         probs[samples], folds[samples], origins[samples] = calibrated[found], rows.folds[found], OUT_OF_FOLD
         predicted[samples] = decision.predict(calibrated).astype(bool)[found]
-    if embedded is not None:
+    # Those that were corrected for each class are not of the scale of the thresholds.
+    if embedded is not None and not (decision is not None and embedded.about.get("calibrated")):
         of_rows = find_samples(catalog, list(zip(embedded.parts, embedded.ids, strict=True)))
         found = np.flatnonzero(of_rows >= 0)
         found = found[origins[of_rows[found]] == NOWHERE]
@@ -127,3 +128,14 @@ def read_vectors(path: Path, catalog: Catalog) -> tuple[Vectors, "Embeddings"]:
     rows[samples[kept]] = np.arange(len(kept))
     vectors = Vectors(name=path.name, scaled=scale_vectors(found.vectors[kept]), samples=samples[kept], rows=rows)
     return vectors, found
+
+
+def place_metadata(catalog: Catalog, embedded: "Embeddings") -> dict[str, list[str]]:
+    """Return the columns of a file for the samples of a catalog; empty texts for samples that the file lacks."""
+    samples = find_samples(catalog, list(zip(embedded.parts, embedded.ids, strict=True)))
+    columns = {name: [""] * len(catalog) for name in embedded.metadata}
+    for name, values in embedded.metadata.items():
+        for sample, value in zip(samples.tolist(), values, strict=True):
+            if sample >= 0:
+                columns[name][sample] = value
+    return columns

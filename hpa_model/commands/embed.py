@@ -10,7 +10,7 @@ from hpa_data.commands.expand import expand_options
 from hpa_data.commands.import_options import ReadingOptions
 from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict, refuse_unused
 from hpa_data.reader.limits import RETRY_MINUTES
-from hpa_model.commands.options import CacheGib, DiskCacheKind, Module, check_cache, import_module
+from hpa_model.commands.options import CacheGib, Calibrated, DiskCacheKind, Module, check_cache, import_module
 from hpa_model.commands.reading import Like, choose_reading
 
 if TYPE_CHECKING:
@@ -44,6 +44,15 @@ def embed(
             help="A layer of the network, averaged over rows and columns; by default what goes into the output layer.",
         ),
     ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A table with a column of ids, whose other columns, such as cell lines, are written beside the "
+            "features: CSV, TSV, Excel or Parquet.",
+        ),
+    ] = None,
+    calibrated: Calibrated = False,
     like: Like = None,
     model: Module = None,
     cache: DiskCacheKind = "none",
@@ -72,6 +81,8 @@ def embed(
             folds=folds,
             layer=layer,
             reading=reading,
+            metadata=metadata,
+            calibrated=calibrated,
             strict=strict,
             progress=shown,
         )

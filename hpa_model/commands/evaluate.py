@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hpa_model.evaluation.compare import Comparison
     from hpa_model.evaluation.difference import Difference
     from hpa_model.evaluation.records import Scores
+    from hpa_model.metrics import CalibrationError
 
 
 RANKING_LABELS = {"macro_average_precision": "average precision", "macro_roc_auc": "area under the ROC curve"}
@@ -41,6 +42,11 @@ def describe_scores(scores: "Scores") -> str:
     for name, label in RANKING_LABELS.items():
         if getattr(scores, name) is not None:
             lines.append(_describe_score(scores, name, f"none: {label}"))
+    if scores.calibration_error is not None and scores.calibrated_error is not None:
+        lines.append(
+            f"Calibration error: {_describe_error(scores.calibration_error)}, "
+            f"{_describe_error(scores.calibrated_error)} with --calibrated"
+        )
     if scores.no_better_than_no_skill:
         lines.append("† no better than no skill: probabilities in a random order score as much")
     if scores.legacy_leak:
@@ -57,6 +63,10 @@ def _describe_score(scores: "Scores", name: str, words: str) -> str:
     around = "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
     without = "" if band is None else f"{band.mean:.3f} ± {band.sd:.3f}"
     return f"  {value:.3f}{mark} {around:<16}{without:<15}{words}"
+
+
+def _describe_error(error: "CalibrationError") -> str:
+    return f"{error.value:.3f} ({error.interval.low:.3f} to {error.interval.high:.3f})"
 
 
 def describe_classes(scores: "Scores") -> str:

@@ -90,6 +90,13 @@ def setting(*flags: str, help: str, metavar: str | None = None) -> Any:  # noqa:
     return typer.Option(*flags, help=help, metavar=metavar, rich_help_panel=SETTINGS)
 
 
+Calibrated = Annotated[
+    bool,
+    typer.Option(
+        "--calibrated",
+        help="Write probabilities that say how often a label is true, by what `hpa evaluate` fitted for each class.",
+    ),
+]
 Epochs = Annotated[int, setting(help="Number of epochs.", metavar="N")]
 BatchSize = Annotated[int, setting(help="Images per step.", metavar="N")]
 LearningRate = Annotated[float, setting(help="Learning rate of the first epoch.", metavar="RATE")]

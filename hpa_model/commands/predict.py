@@ -10,7 +10,7 @@ from hpa_data.commands.expand import expand_options
 from hpa_data.commands.import_options import ReadingOptions
 from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict, refuse_unused
 from hpa_data.reader.limits import RETRY_MINUTES
-from hpa_model.commands.options import CacheGib, DiskCacheKind, Module, check_cache, import_module
+from hpa_model.commands.options import CacheGib, Calibrated, DiskCacheKind, Module, check_cache, import_module
 from hpa_model.commands.reading import Like, choose_reading
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def predict(
         Path | None,
         typer.Option(metavar="FILE", help="Also write the probability of each class: a .csv, .parquet or .npz file."),
     ] = None,
+    calibrated: Calibrated = False,
     names: Annotated[bool, typer.Option("--names", help="Add a column with the names of the classes.")] = False,
     allow_empty: Annotated[
         bool,
@@ -82,6 +83,7 @@ def predict(
     is_files = Path(source).exists() and not is_store(source)
     refuse_unused(ctx, "parts", when=is_files, reason="with a folder of image files or an archive")
     refuse_unused(ctx, "like", *files.given, when=is_store(source), reason="with a store")
+    refuse_unused(ctx, "calibrated", when=probs is None, reason="without --probs, as classes stay the same")
     reading = None if is_store(source) else choose_reading(run, like, files)
     with progress("images") as shown:
         report = predict_submission(
@@ -97,6 +99,7 @@ def predict(
             names=names,
             allow_empty=allow_empty,
             tta=tta,
+            calibrated=calibrated,
             strict=strict,
             progress=shown,
         )

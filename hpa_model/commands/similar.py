@@ -6,29 +6,50 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpa_data.commands.console import abbreviate, show
+from hpa_data.commands.console import abbreviate, escape, quiet, show
+from hpa_data.commands.expand import expand_options
+from hpa_data.commands.import_options import ReadingOptions
 from hpa_data.commands.options import STORE, Json, RetryMinutes, refuse_unused
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RETRY_MINUTES
+from hpa_model.commands.options import Module, import_module
+from hpa_model.commands.reading import Like, choose_reading
 
 if TYPE_CHECKING:
+    from hpa_data.errors import Notice
     from hpa_model.predict import Embeddings
+    from hpa_model.predict.query import Query
     from hpa_model.predict.similar import Neighbor
 
 COLUMNS = 4
 CSV_COLUMNS = ("id", "part", "neighbor", "neighbor_part", "cosine", "neighbor_classes")
 
 
+@expand_options(default="that of the run")
 def similar(
     ctx: typer.Context,
     store: Annotated[str, typer.Argument(help=STORE + ".")],
     embeddings: Annotated[Path, typer.Argument(help="A file of `hpa embed`.")],
+    files: ReadingOptions,
     name: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="List the samples that are most like it.")
     ] = None,
     part: Annotated[
         str | None, typer.Option(metavar="NAME", help="The part of --id, if several parts have that id.")
     ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="List the samples that are most like that of an image file, whose other channels are beside it; or of "
+            "a folder or an archive of one sample. Needs --run.",
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="With --image, the run that the embeddings were made with.")
+    ] = None,
+    like: Like = None,
+    model: Module = None,
     n: Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many to list.")] = 12,
     against: Annotated[
         str | None,
@@ -38,7 +59,8 @@ def similar(
         float, typer.Option(min=-1, max=1, help="With --against: how alike two samples have to be.")
     ] = 0.95,
     out: Annotated[
-        Path | None, typer.Option(help="With --id, a .png file to draw them to; with --against, a .csv file.")
+        Path | None,
+        typer.Option(help="With --id or --image a .png file to draw them to; with --against a .csv file."),
     ] = None,
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
@@ -46,32 +68,45 @@ def similar(
     """Find samples that are alike by their features."""
     from hpa_data.system.outputs import check_distinct, check_output
     from hpa_model.predict import read_embeddings
+    from hpa_model.predict.similar import find_between, find_nearest, find_row, rank_by_cosine
 
-    if (name is None) == (against is None):
-        raise InputError("One of --id and --against must be given. Received: both or none. Pass one of them.")
-    refuse_unused(ctx, "part", "n", when=against is not None, reason="with --against")
-    refuse_unused(ctx, "min_cosine", when=name is not None, reason="with --id")
+    if sum(each is not None for each in (name, image, against)) != 1:
+        raise InputError("One of --id, --image and --against must be given. Pass one of them.")
+    refuse_unused(ctx, "n", when=against is not None, reason="with --against")
+    refuse_unused(ctx, "part", when=name is None, reason="without --id")
+    refuse_unused(ctx, "min_cosine", when=against is None, reason="without --against")
+    refuse_unused(ctx, "run", "like", "model", *files.given, when=image is None, reason="without --image")
+    if image is not None and run is None:
+        raise InputError("run must be given with --image. Pass --run RUN, the run that the embeddings were made with.")
     suffix = ".png" if against is None else ".csv"
     if out is not None:
         if out.suffix.lower() != suffix:
             raise InputError(f"out must be a {suffix} file. Received: {out}. Pass {out.stem or 'similar'}{suffix}.")
         check_output(out)
-        check_distinct({"out": out}, inputs={"EMBEDDINGS": embeddings})
+        check_distinct({"out": out}, inputs={"EMBEDDINGS": embeddings, "image": image})
     found = read_embeddings(embeddings)
-    if name is not None:
-        from hpa_model.predict.similar import find_nearest, find_row
-
+    notices: tuple[Notice, ...] = ()
+    if against is not None:
+        pairs = find_between(found, against, min_cosine=min_cosine)
+        if out is not None:
+            _write(found, pairs, out)
+    elif name is not None:
         pairs = find_nearest(found.vectors, find_row(found, name, part), n)
         if out is not None:
             _draw(store, found, pairs, out)
     else:
-        from hpa_model.predict.similar import find_between
+        assert image is not None
+        assert run is not None
+        with quiet():
+            from hpa_model.predict.query import embed_file
 
-        assert against is not None
-        pairs = find_between(found, against, min_cosine=min_cosine)
+            import_module(model)
+        query = embed_file(run, image, found, store, reading=choose_reading(run, like, files))
+        pairs, notices = rank_by_cosine(found.vectors, query.vector)[:n], query.notices
+        name = query.id
         if out is not None:
-            _write(found, pairs, out)
-    rows = [_describe(found, pair) for pair in pairs]
+            _draw(store, found, pairs, out, query)
+    rows = [_describe(found, pair, name) for pair in pairs]
     lines = [f"{row['cosine']:.3f}  {row['id']}  {row['neighbor']} ({row['neighbor_part']})" for row in rows]
     if name is not None:
         lines = [f"{row['cosine']:.3f}  {row['neighbor']} ({row['neighbor_part']})  {row['classes']}" for row in rows]
@@ -79,14 +114,17 @@ def similar(
     if against is not None:
         head += f" of {against} with a cosine of {min_cosine:g} or more"
     lines = [*abbreviate(lines, limit=max(n, 20)), head + (f": {out}" if out else "")]
-    show({"pairs": rows, "out": None if out is None else str(out)}, as_json, "\n".join(lines))
+    lines += [escape(str(notice)) for notice in notices]
+    report = {"pairs": rows, "out": None if out is None else str(out), "notices": [str(each) for each in notices]}
+    show(report, as_json, "\n".join(lines))
 
 
-def _describe(found: "Embeddings", pair: "Neighbor") -> dict[str, Any]:
-    """Describe two samples by their names."""
+def _describe(found: "Embeddings", pair: "Neighbor", name: str | None = None) -> dict[str, Any]:
+    """Describe two samples by their names; `name` is that of one that is not among the embeddings."""
+    is_known = pair.row >= 0
     return {
-        "id": found.ids[pair.row],
-        "part": found.parts[pair.row],
+        "id": found.ids[pair.row] if is_known else name,
+        "part": found.parts[pair.row] if is_known else "",
         "neighbor": found.ids[pair.other],
         "neighbor_part": found.parts[pair.other],
         "cosine": pair.cosine,
@@ -107,7 +145,9 @@ def _write(found: "Embeddings", pairs: Sequence["Neighbor"], out: Path) -> None:
     write_table(out, list(CSV_COLUMNS), ([*row[:4], f"{row[4]:.6f}", row[5]] for row in rows))
 
 
-def _draw(location: str, found: "Embeddings", pairs: Sequence["Neighbor"], out: Path) -> None:
+def _draw(
+    location: str, found: "Embeddings", pairs: Sequence["Neighbor"], out: Path, query: "Query | None" = None
+) -> None:
     """Draw a sample, and those that are most like it, with their cosines and classes."""
     import cv2
 
@@ -116,10 +156,15 @@ def _draw(location: str, found: "Embeddings", pairs: Sequence["Neighbor"], out: 
     from hpa_data.system.atomic import write_output
 
     store = open_store(location)
-    shown = [(pairs[0].row, "")] + [(pair.other, f"cosine {pair.cosine:.3f}") for pair in pairs] if pairs else []
+    shown = [(pair.other, f"cosine {pair.cosine:.3f}") for pair in pairs]
+    if query is None and pairs:
+        shown.insert(0, (pairs[0].row, ""))
     parts = list(dict.fromkeys(found.parts[row] for row, _ in shown))
     tiles = []
     with store.reader(parts) as reader:
+        if query is not None:
+            picture = shrink(to_rgb(query.image, query.channels))
+            tiles.append(Tile(image=picture, lines=(*wrap_name(query.id), "the image that was given")))
         places = {key: index for index, key in enumerate(zip(reader.parts, reader.ids, strict=True))}
         for row, words in shown:
             key = found.parts[row], found.ids[row]

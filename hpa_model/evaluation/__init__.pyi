@@ -13,6 +13,7 @@ from . import figure_scores as figure_scores
 from . import figure_style as figure_style
 from . import figures as figures
 from . import images as images
+from . import map_page as map_page
 from . import projection as projection
 from . import records as records
 from . import report as report

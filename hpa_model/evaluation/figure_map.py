@@ -56,7 +56,7 @@ def draw_map(positions: Points, groups: Groups, *, caption: str) -> Figure:
     caption : str
         How the positions came about.
     """
-    shown = [k for k in np.argsort(-groups.members.sum(axis=0), kind="stable") if groups.members[:, k].any()]
+    shown = list_shown(groups)
     members, names = groups.members[:, shown], [groups.names[k] for k in shown]
     n_rows = -(-len(shown) // COLUMNS)
     side = (WIDE - GAP * (COLUMNS - 1)) / COLUMNS
@@ -69,7 +69,7 @@ def draw_map(positions: Points, groups: Groups, *, caption: str) -> Figure:
     axes.text(0, height - 0.08, groups.title, va="top", fontsize=TEXT + 1.5)
     axes.text(0, height - 0.3, caption, va="top", color=SOFT)
     colors = choose_colors(len(shown))
-    unit = _fit(positions)
+    unit = fit_positions(positions)
     size = float(np.clip(6000 / len(positions), 1.5, 14))
     large = unit * [WIDE - 0.5, LARGE - 0.4] + [0.25, height - 0.56 - LARGE + 0.1]
     _draw_points(axes, large, members, colors, size)
@@ -88,6 +88,12 @@ def draw_map(positions: Points, groups: Groups, *, caption: str) -> Figure:
     return figure
 
 
+def list_shown(groups: Groups) -> list[int]:
+    """List the groups that have a sample, the largest first."""
+    order = np.argsort(-groups.members.sum(axis=0), kind="stable").tolist()
+    return [k for k in order if groups.members[:, k].any()]
+
+
 def choose_colors(n: int) -> list[Color]:
     """Choose colors for groups: hues around the circle, in two lightnesses, neighbors in the list far apart."""
     step = next(step for step in range(max(int(n * 0.382), 1), n + 2) if np.gcd(step, max(n, 1)) == 1)
@@ -95,7 +101,7 @@ def choose_colors(n: int) -> list[Color]:
     return [tuple(hsv_to_rgb((hue, 0.85, (0.82, 0.58)[k % 2])).tolist()) for k, hue in enumerate(hues)]
 
 
-def _fit(positions: Points) -> Points:
+def fit_positions(positions: Points) -> Points:
     """Scale positions to 0 to 1 in both directions; few that are far out do not decide."""
     low, high = np.percentile(positions, [0.5, 99.5], axis=0)
     return np.clip((positions - low) / np.where(high > low, high - low, 1), -0.02, 1.02)
@@ -115,14 +121,10 @@ def _draw_points(axes: Axes, points: Points, members: Members, colors: Sequence[
 
 def _write_names(axes: Axes, points: Points, members: Members, names: Sequence[str], colors: Sequence[Color]) -> None:
     """Write the name of each group above the middle of its samples, those of it alone if there are any."""
-    is_single = members.sum(axis=1) == 1
-    middles = []
-    for k in range(len(names)):
-        own = members[:, k] & is_single
-        middles.append(np.median(points[own if own.any() else members[:, k]], axis=0))
+    middles = find_middles(points, members)
     texts = [shorten(name, 1.7, SMALL) for name in names]
     widths = BOLD * np.array([measure_width([text], SMALL) for text in texts])
-    above = np.array(middles) + np.array([0, 0.13])
+    above = middles + np.array([0, 0.13])
     places = spread_labels(above, widths, SMALL / 72 * 1.3, width=WIDE)
     for text, middle, place, color in zip(texts, middles, places, colors, strict=True):
         if np.hypot(*(place - middle)) > 0.3:
@@ -135,6 +137,16 @@ def _write_names(axes: Axes, points: Points, members: Members, names: Sequence[s
             "va": "center",
         }
         axes.text(place[0], place[1], text, color=[0.75 * each for each in color], **style)
+
+
+def find_middles(points: Points, members: Members) -> Points:
+    """Find the middle of the samples of each group, (K, 2): of those that are in no other, if there are any."""
+    is_single = members.sum(axis=1) == 1
+    middles = []
+    for k in range(members.shape[1]):
+        own = members[:, k] & is_single
+        middles.append(np.median(points[own if own.any() else members[:, k]], axis=0))
+    return np.array(middles)
 
 
 def spread_labels(middles: Points, widths: npt.NDArray[np.float64], height: float, *, width: float) -> Points:

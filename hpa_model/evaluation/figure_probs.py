@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from hpa_data.stats.style import BLUE, RED, SKY
+from hpa_data.stats.style import BLUE, ORANGE, RED, SKY
 from hpa_model.evaluation.figure_classes import order_by_support
 from hpa_model.evaluation.figure_style import (
     INK,
@@ -14,7 +14,6 @@ from hpa_model.evaluation.figure_style import (
     WIDE,
     draw_cells,
     fit_top,
-    fold_style,
     frame,
     legend_height,
     lift_legend,
@@ -22,7 +21,7 @@ from hpa_model.evaluation.figure_style import (
 )
 from hpa_model.evaluation.records import Scores
 from hpa_model.metrics import f1_per_class, predict_classes
-from hpa_model.runs.out_of_fold import OutOfFold
+from hpa_model.metrics.calibration import bin_probs
 from hpa_model.thresholds import NEVER
 
 Labels = npt.NDArray[np.uint8]
@@ -30,7 +29,8 @@ Probs = npt.NDArray[np.floating]
 
 # The thresholds that a curve is drawn through.
 CURVE = np.arange(0, 1.0001, 0.01)
-N_BINS = 10
+# Labels in a bin of a class from which on it is drawn: the fraction of fewer says little.
+MIN_PER_BIN = 10
 MAX_PER_SAMPLE = 8  # classes; samples with more are counted together
 
 
@@ -117,48 +117,21 @@ def _thin(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray
     return np.flatnonzero(changed)
 
 
-def bin_probs(
-    labels: npt.NDArray[np.uint8], probs: npt.NDArray[np.floating]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Put labels into ten bins of equal width by probability.
-
-    Returns
-    -------
-    mean probability, frequency : array of float64, shape (10,)
-        NaN for an empty bin.
-    counts : array of int64, shape (10,)
-        Labels in each bin, 0 and 1 alike.
-    """
-    values = np.asarray(probs, np.float64).ravel()
-    bins = np.minimum((values * N_BINS).astype(np.int64), N_BINS - 1)
-    counts = np.bincount(bins, minlength=N_BINS)
-    with np.errstate(invalid="ignore"):
-        mean = np.bincount(bins, values, N_BINS) / counts
-        frequency = np.bincount(bins, labels.ravel().astype(np.float64), N_BINS) / counts
-    return mean, frequency, counts
-
-
-def calibration_error(labels: npt.NDArray[np.uint8], probs: npt.NDArray[np.floating]) -> float:
-    """Return the expected calibration error: the mean distance of probability and frequency over ten bins."""
-    mean, frequency, counts = bin_probs(labels, probs)
-    return float(np.nansum(np.abs(mean - frequency) * counts) / counts.sum())
-
-
 @style_figure
-def draw_calibration(rows: OutOfFold, width: float = WIDE) -> Figure:
-    """Draw how often labels are true that were predicted with some probability, a line per fold."""
-    folds = np.unique(rows.folds)[:8]
-    columns = 4 if width > NARROW else 2
-    top = legend_height(len(folds) + 1, columns)
+def draw_calibration(labels: Labels, calibrated: Probs, corrected: Probs, width: float = WIDE) -> Figure:
+    """Draw how often labels are true that were predicted with some probability, before and after calibration."""
+    columns = 3 if width > NARROW else 2
+    top = legend_height(3, columns)
     figure = frame(width, 3.1 + top, left=["0.0"], top=top + 0.05, has_label=True)
     (axes,) = figure.axes
     axes.plot([0, 1], [0, 1], "--", color=SOFT, lw=0.9, label="perfect")
-    for n, fold in enumerate(folds):
-        in_fold = rows.folds == fold
-        mean, frequency, counts = bin_probs(rows.labels[in_fold], rows.probs[in_fold])
+    for probs, color, marker, label in (
+        (calibrated, ORANGE, "s", "as predicted"),
+        (corrected, BLUE, "o", "calibrated"),
+    ):
+        mean, frequency, counts = bin_probs(labels, probs)
         kept = counts > 0
         margin = _wilson(frequency[kept], counts[kept])
-        color, marker = fold_style(n)
         axes.errorbar(
             mean[kept],
             frequency[kept],
@@ -167,7 +140,7 @@ def draw_calibration(rows: OutOfFold, width: float = WIDE) -> Figure:
             fmt=f"{marker}-",
             ms=4,
             elinewidth=0.9,
-            label=f"fold {fold}",
+            label=label,
             clip_on=False,
         )
     axes.set_xlim(0, 1)
@@ -176,6 +149,31 @@ def draw_calibration(rows: OutOfFold, width: float = WIDE) -> Figure:
     axes.set_ylabel("Fraction that is true")
     axes.grid()
     lift_legend(figure, columns=columns)
+    return figure
+
+
+@style_figure
+def draw_class_calibration(
+    labels: Labels, calibrated: Probs, corrected: Probs, scores: Scores, width: float = WIDE
+) -> Figure:
+    """Draw the same for each class, with its calibration error before and after."""
+    shown = order_by_support(scores)
+    names = [scores.classes[k].name for k in shown]
+    label = "Fraction that is true"
+    figure, cells = draw_cells(names, width, x_label="Predicted probability", y_label=label, same_scale=True)
+    for k, cell in zip(shown, cells, strict=True):
+        score = scores.classes[k]
+        if not score.support:
+            cell.text(0.5, 0.5, "no sample", ha="center", va="center", color=SOFT, fontsize=SMALL)
+            continue
+        cell.plot([0, 1], [0, 1], "--", color=SOFT, lw=0.9)
+        for probs, color, marker in ((calibrated, ORANGE, "s"), (corrected, BLUE, "o")):
+            mean, frequency, counts = bin_probs(labels[:, k], probs[:, k])
+            kept = counts >= MIN_PER_BIN
+            cell.plot(mean[kept], frequency[kept], f"{marker}-", color=color, lw=1.1, ms=2.5)
+        if score.calibration_error is not None and score.calibrated_error is not None:
+            text = f"{score.calibration_error.value:.3f} → {score.calibrated_error.value:.3f}"
+            cell.text(0.99, 0.04, text, ha="right", va="bottom", color=INK, fontsize=SMALL)  # where few curves go
     return figure
 
 

@@ -238,9 +238,6 @@ def _name_worst(confusion: ConfusionMap) -> str:
 
 def _of_probs(results: Results) -> list[_Draft]:
     scores, rows = results.scores, results.rows
-    error = figure_probs.calibration_error(rows.labels, rows.probs)
-    calibrated = figure_probs.calibration_error(rows.labels, results.calibrated)
-    temperatures = ", ".join(f"fold {fold} {value:.2f}" for fold, value in enumerate(scores.temperatures))
     true, predicted = rows.labels.sum(axis=1).mean(), results.predictions.sum(axis=1).mean()
     return [
         (
@@ -257,21 +254,47 @@ def _of_probs(results: Results) -> list[_Draft]:
             f"Small panels of curves, one for each of {len(scores.shown)} classes.",
             partial(figure_probs.draw_thresholds, rows.labels, results.calibrated, scores),
         ),
-        (
-            "calibration",
-            "Of all labels that were predicted with some probability, the part that is true, with 95 % intervals. "
-            f"Below the diagonal, probabilities are too high. Expected calibration error over ten bins: {error:.3f}; "
-            f"{calibrated:.3f} after the logits of each fold's model are divided by its temperature, which they are "
-            f"before thresholds apply: {temperatures}.",
-            f"A line per fold; expected calibration error {error:.3f}.",
-            partial(figure_probs.draw_calibration, rows),
-        ),
+        *_of_calibration(results),
         (
             "per-sample",
             f"Classes of a sample, true and predicted with the thresholds of the headline: {true:.2f} and "
             f"{predicted:.2f} on average.",
             f"Bars of how many samples have how many classes; {true:.2f} on average, {predicted:.2f} predicted.",
             partial(figure_probs.draw_per_sample, rows.labels, results.predictions),
+        ),
+    ]
+
+
+def _of_calibration(results: Results) -> list[_Draft]:
+    scores, labels = results.scores, results.rows.labels
+    before, after = scores.calibration_error, scores.calibrated_error
+    if before is None or after is None:  # scores of an earlier version
+        return []
+    n_before, n_after = (
+        sum(error is not None and error.is_found for error in errors)
+        for errors in zip(*((score.calibration_error, score.calibrated_error) for score in scores.classes), strict=True)
+    )
+    temperatures = ", ".join(f"fold {fold} {value:.2f}" for fold, value in enumerate(scores.temperatures))
+    change = f"{before.value:.3f} as predicted, {after.value:.3f} calibrated"
+    return [
+        (
+            "calibration",
+            "Of all labels that were predicted with some probability, the part that is true, with 95 % intervals. "
+            "Below the diagonal, probabilities are too high. Expected calibration error over ten bins: "
+            f"{before.value:.3f} ({before.interval.low:.3f} to {before.interval.high:.3f}), of which chance alone "
+            f"makes up to {before.if_perfect:.3f}; calibrated {after.value:.3f} ({after.interval.low:.3f} to "
+            f"{after.interval.high:.3f}), each fold by what was fitted on the others. --calibrated writes such "
+            f"probabilities. In both, logits are divided by a temperature, so that folds agree: {temperatures}.",
+            f"Two lines of ten points; expected calibration error {change}.",
+            partial(figure_probs.draw_calibration, labels, results.calibrated, results.corrected),
+        ),
+        (
+            "class-calibration",
+            "The same for each class: orange as predicted, blue calibrated, and the calibration error of both. Bins of "
+            f"fewer than {figure_probs.MIN_PER_BIN} samples are not drawn. The error is more than chance in {n_before} "
+            f"classes as predicted and in {n_after} calibrated; with perfect probabilities, it is in 5 % of them.",
+            f"Small panels of two lines, one for each of {len(scores.shown)} classes.",
+            partial(figure_probs.draw_class_calibration, labels, results.calibrated, results.corrected, scores),
         ),
     ]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from hpa_data.folds.leak_check import LeakCheck
 from hpa_data.stats.labels import choose_classes, explain_choice
-from hpa_model.metrics import Interval
+from hpa_model.metrics import CalibrationError, Interval
 from hpa_model.thresholds import NoSkill
 
 
@@ -74,6 +74,12 @@ class ClassScore:
     """Over all rows; so is `roc_auc`. None for a class without positive samples, or without negative ones."""
 
     roc_auc: float | None = None
+
+    calibration_error: CalibrationError | None = None
+    """Of the probabilities that thresholds apply to."""
+
+    calibrated_error: CalibrationError | None = None
+    """Once each fold's are corrected by class maps that are fitted on the other folds, see `thresholds.class_maps`."""
 
     @property
     def f1(self) -> float:
@@ -157,6 +163,11 @@ class Scores:
     no_skill: dict[str, NoSkill] = field(default_factory=dict)
     """What each score is for the same probabilities in a random order, with the same fitting; by the name of its
     field."""
+
+    calibration_error: CalibrationError | None = None
+    """Of the labels of all classes together, as in `ClassScore`; so is `calibrated_error`."""
+
+    calibrated_error: CalibrationError | None = None
 
     classes: tuple[ClassScore, ...]
     folds: tuple[FoldScore, ...] = ()

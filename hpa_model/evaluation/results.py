@@ -20,7 +20,7 @@ from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.scores import predict_rows, score_run
 from hpa_model.metrics import f1_per_class, predict_classes
 from hpa_model.runs.baseline import CLASSIFIERS_FILE, IMPORTANCES_FILE
-from hpa_model.runs.decision import fit_decision
+from hpa_model.runs.decision import calibrate_rows, fit_decision
 from hpa_model.runs.folder import (
     CONFIG_FILE,
     CORRUPTION_ERRORS,
@@ -66,7 +66,10 @@ class Results:
     rows: OutOfFold
 
     calibrated: npt.NDArray[np.float64]
-    """Calibrated probabilities, (N, K), which thresholds apply to."""
+    """Probabilities with the temperature of each fold, (N, K), which thresholds apply to."""
+
+    corrected: npt.NDArray[np.float64]
+    """The same by class maps of the other folds, (N, K): calibrated."""
 
     predictions: npt.NDArray[np.uint8]
     """As the headline scores them, (N, K)."""
@@ -113,6 +116,7 @@ def read_results(run: Path, scores: Scores | None = None) -> Results:
         scores=scores,
         rows=rows,
         calibrated=decision.calibrate(rows.probs, rows.folds),
+        corrected=calibrate_rows(rows, decision),
         predictions=predictions,
         class_intervals=resample_f1(rows, predictions),
         histories={fold: histories[fold] for fold in description.trained_folds if histories[fold]},

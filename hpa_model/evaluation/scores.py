@@ -15,8 +15,9 @@ from hpa_model.evaluation.records import HEADLINE, ClassScore, Confusion, FoldSc
 from hpa_model.evaluation.resample import find_intervals
 from hpa_model.evaluation.scorer import Scorer
 from hpa_model.metrics import confusion_counts, f1_per_class
+from hpa_model.metrics.calibration import measure_calibration
 from hpa_model.metrics.ranking import rank_samples
-from hpa_model.runs.decision import Decision, write_decision
+from hpa_model.runs.decision import Decision, calibrate_rows, fit_calibration, write_decision
 from hpa_model.runs.decision import fit_decision as fit_decision  # noqa: PLC0414 - callers look for it here, too
 from hpa_model.runs.folder import OUT_OF_FOLD_FILE, SCORES_FILE, THRESHOLDS_FILE, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, read_out_of_fold
@@ -54,7 +55,8 @@ def score_run(run: Path) -> Scores:
         leak_check=description.known_leak_check,
     )
     unseal_files(run, [THRESHOLDS_FILE, SCORES_FILE])
-    write_decision(run, fit_decision(rows, n_folds=description.config.folds), classes)
+    decision = fit_decision(rows, n_folds=description.config.folds)
+    write_decision(run, fit_calibration(rows, decision), classes)
     write_atomic(run / SCORES_FILE, (json.dumps(asdict(scores), indent=2) + "\n").encode())
     seal_files(run, [THRESHOLDS_FILE, SCORES_FILE])
     remove_abandoned(run)
@@ -80,6 +82,8 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
     no_skill = measure_no_skill(scorer.score, folds, n_draws=choose_draws(labels.size))
     headline = predictions[HEADLINE.name]
     counts = confusion_counts(labels, headline)
+    before, of_classes = measure_calibration(labels, decision.calibrate(rows.probs, folds), rows.groups)
+    after, of_calibrated = measure_calibration(labels, calibrate_rows(rows, decision), rows.groups)
     worst = [k for k in np.argsort(counts.f1, kind="stable") if counts.support[k]][:N_WORST]
 
     def of_fold(fold: int) -> dict[str, Any]:
@@ -99,7 +103,14 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
         no_better_than_no_skill=tuple(
             name for name, band in no_skill.items() if "/" not in name and not band.beaten_by(values[name])
         ),
-        classes=_score_classes(rows, decision, predictions, classes),
+        calibration_error=before,
+        calibrated_error=after,
+        classes=tuple(
+            replace(score, calibration_error=error, calibrated_error=corrected)
+            for score, error, corrected in zip(
+                _score_classes(rows, decision, predictions, classes), of_classes, of_calibrated, strict=True
+            )
+        ),
         folds=tuple(
             FoldScore(fold=int(fold), n_samples=int((folds == fold).sum()), **of_fold(fold))
             for fold in np.unique(folds)
@@ -124,7 +135,7 @@ def _score_classes(
             threshold=float(decision.thresholds[k]),
             precision=float(headline.precision[k]),
             recall=float(headline.recall[k]),
-            **{f"f1_{kind}": float(values[k]) for kind, values in f1.items()},
+            **_known({f"f1_{kind}": values[k] for kind, values in f1.items()}),
             **_known({"average_precision": precisions[k], "roc_auc": areas[k]}),
         )
         for k, name in enumerate(classes)

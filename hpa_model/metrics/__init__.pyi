@@ -1,7 +1,10 @@
+from . import calibration as calibration
 from . import f1 as f1
 from . import intervals as intervals
 from . import probs as probs
 from . import ranking as ranking
+from .calibration import CalibrationError as CalibrationError
+from .calibration import calibration_error as calibration_error
 from .f1 import Counts as Counts
 from .f1 import binary_accuracy as binary_accuracy
 from .f1 import confusion_counts as confusion_counts

@@ -3,7 +3,10 @@ from . import embed as embed
 from . import embeddings as embeddings
 from . import features as features
 from . import joined as joined
+from . import metadata as metadata
 from . import models as models
+from . import opening as opening
+from . import query as query
 from . import reading as reading
 from . import seen as seen
 from . import similar as similar

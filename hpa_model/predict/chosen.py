@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import N_EXAMPLES, InputError, Notice
 from hpa_model.config import TrainConfig, list_unused
-from hpa_model.runs.decision import Decision, fit_decision, read_decision
+from hpa_model.runs.decision import Decision, fit_calibration, fit_decision, read_decision
 from hpa_model.runs.folder import RunDescription, find_last_file, fold_folder, read_folds, read_run
 from hpa_model.runs.out_of_fold import OutOfFold, check_finished, read_out_of_fold
 from hpa_model.runs.seal import SealError
@@ -56,7 +56,9 @@ class ChosenModels:
         return float("nan") if self.rows is None else float(self.rows.labels.sum(axis=1).mean())
 
 
-def choose_models(run: Path, folds: Sequence[int] | None = None, thresholds: Path | None = None) -> ChosenModels:
+def choose_models(
+    run: Path, folds: Sequence[int] | None = None, thresholds: Path | None = None, *, calibrated: bool = False
+) -> ChosenModels:
     """Open a run to predict with.
 
     Parameters
@@ -67,16 +69,18 @@ def choose_models(run: Path, folds: Sequence[int] | None = None, thresholds: Pat
         default all, with the thresholds and temperatures of the run.
     thresholds : Path, optional
         For a run without folds: another run, whose thresholds are used.
+    calibrated : bool
+        Whether class maps are needed; those of a few folds are fitted to their rows alone, too.
 
     Raises
     ------
     InputError
-        If the run is not finished, or does not have a fold, or `thresholds` do not fit.
+        If the run is not finished, or does not have a fold, or class maps, or `thresholds` do not fit.
     """
     description = read_run(run)
     n_folds = description.config.folds
     if not n_folds:
-        return _choose_final(run, description, folds, thresholds)
+        return _choose_final(run, description, folds, thresholds, calibrated=calibrated)
     if thresholds is not None:
         raise InputError(
             f"thresholds must be left out for a run that has its own. Received: thresholds={thresholds}. Leave it out."
@@ -104,11 +108,9 @@ def choose_models(run: Path, folds: Sequence[int] | None = None, thresholds: Pat
             for name, k in zip(description.classes, range(rows.labels.shape[1]), strict=True)
             if rows.labels[:, k].any() and not rows.labels[of_folds, k].any()
         ]
-        decision = fit_decision(
-            replace(rows, labels=rows.labels[of_folds], probs=rows.probs[of_folds], folds=rows.folds[of_folds]),
-            n_folds=n_folds,
-        )
-        decision = replace(decision, fill=bool(rows.labels.any(axis=1).all()))
+        few = rows.select(of_folds)
+        decision = replace(fit_decision(few, n_folds=n_folds), fill=bool(rows.labels.any(axis=1).all()))
+        decision = fit_calibration(few, decision) if calibrated else decision
         if absent:
             notices.append(
                 Notice(
@@ -119,6 +121,8 @@ def choose_models(run: Path, folds: Sequence[int] | None = None, thresholds: Pat
                     remedy="Pass further folds by --fold.",
                 )
             )
+    if calibrated:
+        _check_calibration(run, decision)
     notices += _notice_mixture(description, chosen)
     samples = _list_samples(run) if n_folds == 1 else [] if rows is None else _list_rows(rows)
     return ChosenModels(
@@ -146,8 +150,15 @@ def _list_samples(run: Path) -> list[tuple[str, str, int]]:
         return []  # predictions can do without
 
 
+def _check_calibration(run: Path, decision: Decision) -> None:
+    if decision.class_maps is None:
+        raise InputError(
+            f"Cannot calibrate with run {run}: it was scored by a version before 0.9.0. Run `hpa evaluate {run}`."
+        )
+
+
 def _choose_final(
-    run: Path, description: RunDescription, folds: Sequence[int] | None, thresholds: Path | None
+    run: Path, description: RunDescription, folds: Sequence[int] | None, thresholds: Path | None, *, calibrated: bool
 ) -> ChosenModels:
     """Open a run of one model that was trained on all samples, with thresholds of another run, or 0.5."""
     if folds is not None:
@@ -156,7 +167,12 @@ def _choose_final(
         )
     last_file = fold_folder(run, 0) / find_last_file(description.config)
     check_finished(run, last_file)
-    classes, rows = description.classes, None
+    classes, rows, class_maps = description.classes, None, None
+    if thresholds is None and calibrated:
+        raise InputError(
+            f"Cannot calibrate with run {run}: it was trained on all samples, so that nothing tells how often it is "
+            "right. Pass --thresholds RUN, a run of the same settings with folds."
+        )
     if thresholds is None:
         values: npt.NDArray[np.float64] = np.full(len(classes), 0.5)
         fill = True
@@ -176,13 +192,15 @@ def _choose_final(
                 f"{thresholds}, which has {len(other.classes)} classes, {run} has {len(classes)}. Pass another run."
             )
         decision, rows = read_decision(thresholds, classes, other.config.n_models), read_out_of_fold(thresholds)
-        values, fill = decision.thresholds, decision.fill
+        if calibrated:
+            _check_calibration(thresholds, decision)
+        values, fill, class_maps = decision.thresholds, decision.fill, decision.class_maps
         notices = _notice_other_settings(description, other, thresholds)
     return ChosenModels(
         run=run,
         description=description,
         folds=(0,),
-        decision=Decision(thresholds=values, temperatures=np.ones(1), fill=fill),
+        decision=Decision(thresholds=values, temperatures=np.ones(1), fill=fill, class_maps=class_maps),
         rows=rows,
         samples=_list_samples(run),
         notices=tuple(notices),

@@ -17,10 +17,11 @@ from hpa_data.system.progress import SILENT, Progress
 from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.embeddings import Embeddings, check_embeddings_path, estimate_embeddings, write_embeddings
 from hpa_model.predict.features import count_features, predict_features
+from hpa_model.predict.metadata import read_metadata
 from hpa_model.predict.models import list_overridden_settings, load_models, name_models
-from hpa_model.predict.reading import Reading, find_reading
-from hpa_model.predict.source import Source, is_store, open_source
-from hpa_model.predict.submit import name_file, notice_training_samples, refuse_notices
+from hpa_model.predict.opening import name_file, open_samples
+from hpa_model.predict.reading import Reading
+from hpa_model.predict.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ def embed_samples(
     folds: Sequence[int] | None = None,
     layer: str | None = None,
     reading: Reading | None = None,
+    metadata: Path | None = None,
+    calibrated: bool = False,
     strict: bool = False,
     progress: Progress = SILENT,
 ) -> EmbeddedSamples:
@@ -73,6 +76,10 @@ def embed_samples(
         A layer of the networks whose output are the features; by default the input of the output layer.
     reading : Reading, optional
         How image files are read; by default as those of the run.
+    metadata : Path, optional
+        A table with more that is known of samples, see `metadata.read_metadata`.
+    calibrated : bool
+        Write calibrated probabilities, see `models.predict_calibrated`.
     strict : bool
         Refuse if there is a notice before anything is read.
     progress : Progress, optional
@@ -85,18 +92,14 @@ def embed_samples(
         first image is read. If the run has no such layer, or is an ensemble.
     """
     check_embeddings_path(out)
-    check_distinct({"out": out}, inputs={"SOURCE": name_file(source)})
-    models = choose_models(run, folds)
+    check_distinct({"out": out}, inputs={"SOURCE": name_file(source), "metadata": metadata})
+    models = choose_models(run, folds, calibrated=calibrated)
     description = models.description
-    if reading is None and not is_store(source):
-        reading = find_reading(description)
-    opened = open_source(source, description, parts=parts, reading=reading)
-    with opened.reader as reader:
-        is_files = isinstance(reader, FolderReader)  # whose images are compared once they are read
-        before = [*models.notices, *opened.notices]
-        before += [] if is_files else notice_training_samples(models, opened, reader.ids)
-        if strict and before:
-            raise InputError(refuse_notices(source, before))
+    opened = open_samples(models, source, parts=parts, reading=reading)
+    with opened.source.reader as reader:
+        before = opened.list_before(reader.ids, strict=strict)
+        columns, unknown = ({}, ()) if metadata is None else read_metadata(metadata, reader.ids)
+        before += unknown
         rows = np.flatnonzero(is_readable(reader.status))
         if not len(rows):
             raise InputError(f"Cannot embed {source}: none of its samples is readable. Convert it again.")
@@ -113,15 +116,15 @@ def embed_samples(
             progress.part(),
             layer=layer,
             temperatures=models.temperatures,
+            class_maps=models.decision.class_maps if calibrated else None,
             names=name_models(run, description, models.folds),
         )
         is_read = reader.status[rows] != FAILED  # a folder's reader knows only now
         kept = rows[is_read].tolist()
         ids = [reader.ids[index] for index in kept]
-        failures = opened.list_failures()
-        notices = [*before, *opened.list_notices(ids)]
-        notices += notice_training_samples(models, opened, ids) if is_files else []
-        labels, is_labeled = _list_labels(opened, len(reader), len(description.classes))
+        failures = opened.source.list_failures()
+        notices = [*before, *opened.list_after(ids)]
+        labels, is_labeled = _list_labels(opened.source, len(reader), len(description.classes))
         found = Embeddings(
             ids=tuple(ids),
             parts=tuple("" if isinstance(reader, FolderReader) else reader.parts[index] for index in kept),
@@ -130,11 +133,13 @@ def embed_samples(
             probs=probs[is_read],
             labels=labels[kept] if is_labeled.any() else None,
             is_labeled=is_labeled[kept],
+            metadata={name: tuple(column[index] for index in kept) for name, column in columns.items()},
             about={
                 "hpa": version("hpa"),
                 "run": run.name,
                 "folds": list(models.folds),
                 "layer": layer,
+                "calibrated": calibrated,
                 "network": description.config.model if description.baseline is None else description.baseline.model,
             },
         )
@@ -144,7 +149,7 @@ def embed_samples(
         n_samples=len(ids),
         n_features=vectors.shape[1],
         failures=tuple(failures[name] for name in reader.ids if name in failures),
-        n_left_out=opened.n_left_out,
+        n_left_out=opened.source.n_left_out,
         notices=tuple(notices),
     )
 

@@ -3,8 +3,8 @@
 import importlib.util
 import json
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from hpa_data.system.outputs import check_output
 FORMATS = {".npz": None, ".parquet": ("pyarrow", "PyArrow", "tables"), ".h5ad": ("anndata", "anndata", "embed")}
 # Columns of a Parquet file that are not of a class or of the metadata, and what stands before those that are.
 EMBEDDING, PROB, LABEL = "embedding", "prob:", "label:"
+# Names that no column of the metadata may have, beside those that begin as above.
+OWN_COLUMNS = ("id", "part", "is_labeled", EMBEDDING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,14 @@ class Embeddings:
 
     about: dict[str, Any]
     """How they were made: names and values that JSON has."""
+
+    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What else is known of each sample: columns of N texts, such as cell lines."""
+
+
+def is_own(name: str) -> bool:
+    """Return whether no column of the metadata may have a name."""
+    return name in OWN_COLUMNS or name.startswith((PROB, LABEL))
 
 
 def check_embeddings_path(path: Path) -> None:
@@ -83,12 +93,12 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
     path : Path
         ``.npz``: arrays ``id`` and ``part`` (N,), ``classes`` (K,), all text, ``embeddings``, float32 (N, D),
         ``probs``, float32 (N, K), ``is_labeled``, bool (N,), ``labels``, uint8 (N, K), if any are known, and
-        ``about``, a text in JSON; no pickles.
+        ``about``, a text in JSON; no pickles. Metadata are ``metadata``, texts (N, M), and ``metadata_columns``, (M,).
         ``.parquet``: a row for each sample, with columns ``id``, ``part``, ``embedding``, a list of D numbers, and
-        ``prob:CLASS`` and ``label:CLASS`` for each class, empty where labels are not known; ``about`` is in the
-        metadata of the file as ``hpa``.
-        ``.h5ad``: AnnData, with the features as ``X``, ``id``, ``part`` and ``is_labeled`` in ``obs``, probabilities
-        and labels in ``obsm`` with the classes as names of columns, and ``about`` in ``uns["hpa"]``.
+        ``prob:CLASS`` and ``label:CLASS`` for each class, empty where labels are not known, and the columns of the
+        metadata; ``about`` is in the metadata of the file as ``hpa``.
+        ``.h5ad``: AnnData, with the features as ``X``, ``id``, ``part``, ``is_labeled`` and the metadata in ``obs``,
+        probabilities and labels in ``obsm`` with the classes as names of columns, and ``about`` in ``uns["hpa"]``.
     embeddings : Embeddings
     """
     suffix = path.suffix.lower()
@@ -102,7 +112,10 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
 
 
 def read_embeddings(path: Path) -> Embeddings:
-    """Read embeddings of any of the formats; InputError if there are none in the file."""
+    """Read embeddings of any of the formats; InputError if there are none in the file.
+
+    Columns that another program added to a Parquet file, or to ``obs`` of AnnData, are metadata, too.
+    """
     _check_format(path, "embeddings", "read")
     readers: dict[str, Callable[[Path], Embeddings]] = {
         ".npz": _read_npz,
@@ -127,6 +140,8 @@ def _check(found: Embeddings) -> None:
     expected: dict[str, tuple[int, ...]] = {"part": (n,), "is_labeled": (n,), "probs": (n, k), "embeddings": (n,)}
     if found.labels is not None:
         shapes["labels"], expected["labels"] = found.labels.shape, (n, k)
+    for name, column in found.metadata.items():
+        shapes[name], expected[name] = (len(column),), (n,)
     wrong = next((name for name in shapes if shapes[name] != expected[name]), None)
     if wrong is not None:
         raise ValueError(f"{wrong} has the shape {shapes[wrong]}, where {expected[wrong]} is expected")
@@ -144,6 +159,9 @@ def _list_arrays(found: Embeddings) -> dict[str, npt.NDArray[Any]]:
         "is_labeled": found.is_labeled,
         "about": np.array(json.dumps(found.about)),
     }
+    if found.metadata:
+        arrays["metadata_columns"] = np.array(list(found.metadata), str)
+        arrays["metadata"] = np.array(list(found.metadata.values()), str).T
     return arrays if found.labels is None else arrays | {"labels": found.labels}
 
 
@@ -158,6 +176,14 @@ def _read_npz(path: Path) -> Embeddings:
             labels=np.asarray(file["labels"], np.uint8) if "labels" in file else None,
             is_labeled=np.asarray(file["is_labeled"], bool),
             about=json.loads(str(file["about"])),
+            metadata={
+                name: tuple(column)
+                for name, column in zip(
+                    file["metadata_columns"].tolist(), file["metadata"].T.astype(str).tolist(), strict=True
+                )
+            }
+            if "metadata" in file
+            else {},
         )
 
 
@@ -177,6 +203,7 @@ def _write_parquet(file: Any, found: Embeddings) -> None:
         columns |= {
             LABEL + name: pyarrow.array(found.labels[:, k], mask=unknown) for k, name in enumerate(found.classes)
         }
+    columns |= {name: pyarrow.array(list(column), pyarrow.string()) for name, column in found.metadata.items()}
     table = pyarrow.table(list(columns.values()), names=list(columns))
     parquet.write_table(table.replace_schema_metadata({"hpa": json.dumps(found.about)}), file)
 
@@ -199,6 +226,11 @@ def _read_parquet(path: Path) -> Embeddings:
         labels=_stack([column.fill_null(0) for column in labels], np.uint8) if labels else None,
         is_labeled=is_labeled,
         about=json.loads((table.schema.metadata or {}).get(b"hpa", b"{}")),
+        metadata={
+            name: tuple("" if value is None else str(value) for value in table[name].to_pylist())
+            for name in table.column_names
+            if not is_own(name)
+        },
     )
 
 
@@ -221,7 +253,8 @@ def _write_anndata(file: Any, found: Embeddings) -> None:
     table = anndata.AnnData(
         X=found.vectors,
         obs=pd.DataFrame(
-            {"id": _categorize(found.ids), "part": _categorize(found.parts), "is_labeled": found.is_labeled},
+            {"id": _categorize(found.ids), "part": _categorize(found.parts), "is_labeled": found.is_labeled}
+            | {name: _categorize(column) for name, column in found.metadata.items()},
             index=index,
         ),
         var=pd.DataFrame(index=pd.Index([str(d) for d in range(found.vectors.shape[1])], dtype=object)),
@@ -262,4 +295,9 @@ def _read_anndata(path: Path) -> Embeddings:
         labels=np.asarray(table.obsm["labels"], np.uint8) if "labels" in table.obsm else None,
         is_labeled=np.asarray(table.obs["is_labeled"], bool),
         about=json.loads(str(table.uns.get("hpa", "{}"))),
+        metadata={
+            str(name): tuple("" if value != value else str(value) for value in table.obs[name])  # noqa: PLR0124 - NaN
+            for name in table.obs.columns
+            if not is_own(str(name))
+        },
     )

@@ -15,8 +15,8 @@ from hpa_data.system.progress import SILENT, Progress
 from hpa_model.baseline.features import measure_images, name_features
 from hpa_model.baseline.model import BaselinePredictor
 from hpa_model.predict.joined import JoinedModels
-from hpa_model.predict.models import check_rows, feed_baseline, feed_networks
-from hpa_model.thresholds import apply_temperatures
+from hpa_model.predict.models import average_calibrated, check_rows, feed_baseline, feed_networks
+from hpa_model.thresholds import ClassMap, apply_temperatures
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +35,7 @@ def predict_features(
     *,
     layer: str | None = None,
     temperatures: Sequence[float] | npt.NDArray[np.float64] | None = None,
+    class_maps: Sequence[ClassMap] | None = None,
     names: Sequence[str] | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Compute the features and the probabilities of samples.
@@ -58,12 +59,14 @@ def predict_features(
         default the input of the output layer.
     temperatures, names : optional
         Of each model, see `models.predict_probs`.
+    class_maps : sequence of ClassMap, length K, optional
+        To calibrate the probabilities, see `models.predict_calibrated`.
 
     Returns
     -------
     features : array of float32, shape (M, D)
     probs : array of float32, shape (M, K)
-        As `models.predict_probs`.
+        As `models.predict_probs`, or calibrated.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def predict_features(
                 check_rows(rows, reader, chosen, name=name, remedy="Train the model again.")
             features.append(_join(of_models))
             scaled = [apply_temperatures(rows, value) for rows, value in zip(found, temperatures, strict=True)]
-            probs.append(np.mean(scaled, axis=0))
+            probs.append(np.mean(scaled, axis=0) if class_maps is None else average_calibrated(scaled, class_maps))
             n_done += len(images)
             progress.advance(len(images))
             del images

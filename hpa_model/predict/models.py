@@ -27,7 +27,7 @@ from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder, read_r
 from hpa_model.runs.joining import read_joiners
 from hpa_model.runs.members import check_member, find_member
 from hpa_model.runs.membership import EnsembleSettings
-from hpa_model.thresholds import apply_temperatures
+from hpa_model.thresholds import ClassMap, apply_class_maps, apply_temperatures
 
 if TYPE_CHECKING:
     import keras
@@ -148,11 +148,88 @@ def predict_probs(
         If a sample cannot be read, if `tta` is asked of a baseline, or if a model gives anything but probabilities,
         such as NaN, for a sample that could be read.
     """
-    rows: list[npt.NDArray[Any]] = []
+    batches = _predict_batches(
+        models,
+        reader,
+        indices,
+        batch_size,
+        progress=progress,
+        tta=tta,
+        temperatures=temperatures,
+        names=names,
+        remedy=remedy,
+    )
+    return np.concatenate([np.mean(of_models, axis=0) for of_models in batches]).astype(np.float32)
+
+
+def predict_calibrated(
+    models: "Models",
+    reader: Reader | FolderReader,
+    indices: npt.NDArray[np.int64],
+    batch_size: int,
+    progress: Progress = SILENT,
+    *,
+    class_maps: Sequence[ClassMap],
+    tta: bool = False,
+    temperatures: Sequence[float] | npt.NDArray[np.float64] | None = None,
+    names: Sequence[str] | None = None,
+    remedy: str = "Train the model again.",
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Predict samples and average over models, with the probabilities as they are and calibrated.
+
+    Class maps were fitted to single models, so the probabilities of each are corrected before they are averaged. The
+    other way round, the cross-entropy of new samples is higher (benchmarks/RESULTS.md, "Calibration").
+
+    Parameters
+    ----------
+    class_maps : sequence of ClassMap, length K
+    models, reader, indices, batch_size, progress, tta, temperatures, names, remedy
+        As for `predict_probs`, and so are the errors.
+
+    Returns
+    -------
+    two arrays of float32, shape (M, K)
+        Those of `predict_probs`, which thresholds apply to, and the calibrated ones.
+    """
+    rows, calibrated = [], []
+    for of_models in _predict_batches(
+        models,
+        reader,
+        indices,
+        batch_size,
+        progress=progress,
+        tta=tta,
+        temperatures=temperatures,
+        names=names,
+        remedy=remedy,
+    ):
+        rows.append(np.mean(of_models, axis=0))
+        calibrated.append(average_calibrated(of_models, class_maps))
+    return np.concatenate(rows).astype(np.float32), np.concatenate(calibrated).astype(np.float32)
+
+
+def average_calibrated(of_models: Sequence[npt.NDArray[Any]], class_maps: Sequence[ClassMap]) -> npt.NDArray[Any]:
+    """Correct the probabilities of each model, float (B, K), by the maps of the classes, and average them."""
+    return np.asarray(np.mean([apply_class_maps(class_maps, probs) for probs in of_models], axis=0))
+
+
+def _predict_batches(
+    models: "Models",
+    reader: Reader | FolderReader,
+    indices: npt.NDArray[np.int64],
+    batch_size: int,
+    *,
+    progress: Progress,
+    tta: bool,
+    temperatures: Sequence[float] | npt.NDArray[np.float64] | None,
+    names: Sequence[str] | None,
+    remedy: str,
+) -> Generator[list[npt.NDArray[Any]]]:
+    """Yield what each model gives for each batch, (B, K), once its logits are divided by its temperature."""
+    n_done = 0
 
     def check(probs: npt.NDArray[Any], name: str) -> None:
-        first = sum(map(len, rows))
-        check_rows(probs, reader, indices[first : first + len(probs)], name=name, remedy=remedy)
+        check_rows(probs, reader, indices[n_done : n_done + len(probs)], name=name, remedy=remedy)
 
     predict = _make_predictor(models, reader.image_shape, check, tta=tta)
     feed_batches = feed_networks if _has_networks(models) else feed_baseline
@@ -170,10 +247,10 @@ def predict_probs(
                     apply_temperatures(probs, temperature)
                     for probs, temperature in zip(of_models, temperatures, strict=True)
                 ]
-            rows.append(np.mean(of_models, axis=0))
+            n_done += len(images)
             progress.advance(len(images))
             del images
-    return np.concatenate(rows).astype(np.float32)
+            yield of_models
 
 
 def check_rows(

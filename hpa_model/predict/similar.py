@@ -17,7 +17,7 @@ class Neighbor:
     """Two samples, and how alike they are."""
 
     row: int
-    """Of the embeddings, as the next."""
+    """Of the embeddings, as the next; -1 for a sample that is not among them."""
 
     other: int
 
@@ -59,13 +59,22 @@ def find_nearest(vectors: npt.NDArray[np.float32], row: int, n: int) -> list[Nei
     list of Neighbor, length min(n, N - 1)
         The nearest first; of those that are equally near, the first.
     """
-    return rank_scaled(scale_vectors(vectors), row, n)
+    return [each for each in rank_by_cosine(vectors, vectors[row], row=row) if each.other != row][:n]
+
+
+def rank_by_cosine(
+    vectors: npt.NDArray[np.float32], vector: npt.NDArray[np.float32], *, row: int = -1
+) -> list[Neighbor]:
+    """List samples, (N, D), by how like they are to one with the features `vector`, (D,), the most alike first."""
+    cosines = scale_vectors(vectors) @ scale_vectors(vector[None])[0]
+    order = np.argsort(-cosines, kind="stable").tolist()
+    return [Neighbor(row=row, other=other, cosine=float(cosines[other])) for other in order]
 
 
 def rank_scaled(scaled: npt.NDArray[np.float32], row: int, n: int) -> list[Neighbor]:
     """List what `find_nearest` does, of features that `scale_vectors` has scaled once for many searches."""
     cosines = scaled @ scaled[row]
-    order = [other for other in np.argsort(-cosines, kind="stable").tolist() if other != row]
+    order = [other for other in np.argsort(-cosines, kind="stable")[: n + 1].tolist() if other != row]
     return [Neighbor(row=row, other=other, cosine=float(cosines[other])) for other in order[:n]]
 
 

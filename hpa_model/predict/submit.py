@@ -1,7 +1,6 @@
 """Predictions of a run for parts of a store or for image files, written as tables."""
 
 import difflib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ from hpa_data.store.failures import Failure
 from hpa_data.system.outputs import check_distinct, check_output
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import first_duplicate
-from hpa_model.predict.chosen import ChosenModels, choose_models, notice_count
-from hpa_model.predict.models import list_overridden_settings, load_models, name_models, predict_probs
-from hpa_model.predict.reading import Reading, find_reading
-from hpa_model.predict.seen import TrainingSamples, notice_seen
-from hpa_model.predict.source import Source, is_store, open_source
+from hpa_model.predict.chosen import choose_models, notice_count
+from hpa_model.predict.models import list_overridden_settings, load_models, name_models, predict_calibrated
+from hpa_model.predict.opening import name_file, open_samples
+from hpa_model.predict.reading import Reading
 from hpa_model.predict.submission import (
     check_ids,
     check_submission,
@@ -30,6 +28,7 @@ from hpa_model.predict.submission import (
     write_submission,
 )
 from hpa_model.predict.tables import check_probs_path, estimate_probs, write_probs
+from hpa_model.thresholds import ClassMap
 
 # Ids that are looked at for the nearest one; 20,000 take a second.
 MAX_COMPARED = 20_000
@@ -83,6 +82,7 @@ def predict_submission(
     names: bool = False,
     allow_empty: bool = False,
     tta: bool = False,
+    calibrated: bool = False,
     strict: bool = False,
     progress: Progress = SILENT,
 ) -> Prediction:
@@ -117,6 +117,8 @@ def predict_submission(
         of the training data shows one.
     tta : bool
         See `predict_probs`.
+    calibrated : bool
+        Write calibrated probabilities, see `models.predict_calibrated`. The classes stay the same.
     strict : bool
         Refuse to predict if there is a notice before anything is read.
     progress : Progress, optional
@@ -135,15 +137,13 @@ def predict_submission(
     files = {"out": out, "probs": probs}
     check_output(out, example="submission.csv")
     check_distinct(files, inputs={"sample-submission": sample_submission, "SOURCE": name_file(source)})
-    models = choose_models(run, folds, thresholds)
+    models = choose_models(run, folds, thresholds, calibrated=calibrated)
     description = models.description
     dataset = description.full_dataset
     if probs is not None:
         check_probs_path(probs, dataset.classes)
-    if reading is None and not is_store(source):
-        reading = find_reading(description)
-    opened = open_source(source, description, parts=parts, reading=reading)
-    with opened.reader as reader:
+    opened = open_samples(models, source, parts=parts, reading=reading)
+    with opened.source.reader as reader:
         repeated = first_duplicate(reader.ids)
         if repeated is not None:
             raise InputError(f"Cannot predict {source}: two parts have id {repeated!r}. Predict them one at a time.")
@@ -152,14 +152,7 @@ def predict_submission(
         check_output(out, n_bytes=estimate_submission(order, names=names))
         if probs is not None:
             check_output(probs, option="probs", n_bytes=estimate_probs(order, len(dataset.classes)))
-        is_files = isinstance(reader, FolderReader)  # whose images are compared once they are read
-        before = [
-            *models.notices,
-            *opened.notices,
-            *([] if is_files else notice_training_samples(models, opened, order)),
-        ]
-        if strict and before:
-            raise InputError(refuse_notices(source, before))
+        before = opened.list_before(order, strict=strict)
         readable = is_readable(reader.status[chosen])
         if not readable.any():
             raise InputError(f"Cannot predict {source}: none of its samples is readable. Convert it again.")
@@ -167,12 +160,13 @@ def predict_submission(
         before += list_overridden_settings(networks)
         progress.start(int(readable.sum()))
         rows = chosen[readable]
-        found = predict_probs(
+        found, given_out = predict_calibrated(
             networks,
             reader,
             rows,
             description.config.batch_size,
             progress.part(),
+            class_maps=(models.decision.class_maps if calibrated else None) or [ClassMap()] * len(dataset.classes),
             tta=tta,
             temperatures=models.temperatures,
             names=name_models(run, description, models.folds),
@@ -181,12 +175,8 @@ def predict_submission(
         # A folder's reader knows only now which files it could read.
         is_read = reader.status[rows] != FAILED
         ids = [reader.ids[index] for index in rows[is_read].tolist()]
-        failures = opened.list_failures()
-        notices = [
-            *before,
-            *opened.list_notices(ids),
-            *(notice_training_samples(models, opened, ids) if is_files else []),
-        ]
+        failures = opened.source.list_failures()
+        notices = [*before, *opened.list_after(ids)]
     predictions = models.decision.predict(found[is_read], fill=False if allow_empty else None)
     notices += notice_count(predictions, models.rows)
     predicted = dict(zip(ids, predictions, strict=True))
@@ -194,7 +184,7 @@ def predict_submission(
     write_submission(out, order, predicted, dataset, names=names)
     check_submission(out, order, dataset)
     if probs is not None:
-        write_probs(probs, order, dict(zip(ids, found[is_read], strict=True)), dataset.classes)
+        write_probs(probs, order, dict(zip(ids, given_out[is_read], strict=True)), dataset.classes)
     return Prediction(
         out=out,
         n_rows=len(order),
@@ -202,30 +192,11 @@ def predict_submission(
         failed=failed,
         failures=tuple(failures[name] for name in failed),
         n_extra=len(reader) - len(order),
-        n_left_out=opened.n_left_out,
+        n_left_out=opened.source.n_left_out,
         notices=tuple(notices),
         labels_per_sample=models.labels_per_sample,
         probs=probs,
     )
-
-
-def name_file(source: Path | str) -> Path | None:
-    """Return a source that is a file, such as an archive; None for any other."""
-    return Path(source) if os.path.isfile(source) else None
-
-
-def notice_training_samples(models: ChosenModels, source: Source, ids: Sequence[str]) -> list[Notice]:
-    """Tell which of some samples the models were trained on."""
-    description = models.description
-    training = TrainingSamples(run=models.run, description=description, samples=models.samples, folds=models.folds)
-    return notice_seen(training, source.list_wanted(description, ids))
-
-
-def refuse_notices(source: Path | str, notices: Sequence[Notice]) -> str:
-    """Return the message of a strict prediction that has notices."""
-    more = f" and {len(notices) - 1} more" if len(notices) > 1 else ""
-    text = str(notices[0]).removeprefix("Warning: ")
-    return f"Cannot predict {source} with --strict: {text.partition('. ')[0]}{more}. {notices[0].remedy}"
 
 
 def _find_rows(

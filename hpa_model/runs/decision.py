@@ -1,8 +1,9 @@
 """How a run turns probabilities into classes: what `hpa evaluate` fits and `hpa predict` applies."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,17 @@ from hpa_model.metrics import predict_classes
 from hpa_model.runs.folder import THRESHOLDS_FILE, refuse_damage
 from hpa_model.runs.out_of_fold import OutOfFold, check_finished
 from hpa_model.runs.seal import read_file, unseal_files
-from hpa_model.thresholds import NEVER, apply_temperatures, fill_empty_rows, fit_temperatures, search_thresholds
+from hpa_model.thresholds import (
+    NEVER,
+    ClassMap,
+    apply_temperatures,
+    fill_empty_rows,
+    fit_class_maps,
+    fit_temperatures,
+    search_thresholds,
+)
+from hpa_model.thresholds.class_maps import calibrate_held_out
+from hpa_model.thresholds.cross_fit import find_held_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +41,11 @@ class Decision:
     fill: bool = True
     """Whether a sample of which no class is predicted gets the most probable one: where every sample of the training
     data shows a class."""
+
+    class_maps: tuple[ClassMap, ...] | None = None
+    """What makes of the probabilities of each class, (K,), that are divided by the temperature how often its label is
+    true; for probabilities that are given out, not for thresholds. None if they were not fitted, as in runs of versions
+    before 0.9.0."""
 
     def calibrate(self, probs: npt.NDArray[np.floating], folds: npt.NDArray[np.int64] | int) -> npt.NDArray[np.float64]:
         """Calibrate probabilities, (N, K), of the models of one fold or of the fold of each row, (N,)."""
@@ -61,6 +77,21 @@ def fit_decision(rows: OutOfFold, *, n_folds: int) -> Decision:
     )
 
 
+def fit_calibration(rows: OutOfFold, decision: Decision) -> Decision:
+    """Return a decision with class maps that are fitted to all rows."""
+    maps = fit_class_maps(rows.labels, decision.calibrate(rows.probs, rows.folds), _hold_out(rows), rows.groups)
+    return replace(decision, class_maps=maps)
+
+
+def calibrate_rows(rows: OutOfFold, decision: Decision) -> npt.NDArray[np.float64]:
+    """Return the probabilities of rows, float64 (N, K), each corrected by class maps of the other folds."""
+    return calibrate_held_out(rows.labels, decision.calibrate(rows.probs, rows.folds), _hold_out(rows), rows.groups)
+
+
+def _hold_out(rows: OutOfFold) -> npt.NDArray[np.int64]:
+    return find_held_out(rows.labels, rows.folds, rows.groups)
+
+
 def write_decision(run: Path, decision: Decision, classes: tuple[str, ...]) -> None:
     """Write the decision of a run into its folder."""
     content = {
@@ -68,6 +99,8 @@ def write_decision(run: Path, decision: Decision, classes: tuple[str, ...]) -> N
         "temperatures": decision.temperatures.tolist(),
         "fill": decision.fill,
     }
+    if decision.class_maps is not None:
+        content["class_maps"] = {name: asdict(each) for name, each in zip(classes, decision.class_maps, strict=True)}
     unseal_files(run, [THRESHOLDS_FILE])
     write_atomic(run / THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())
 
@@ -88,4 +121,15 @@ def read_decision(run: Path, classes: tuple[str, ...], n_folds: int, *, compares
             raise ValueError(f"it must have {n_folds} temperatures above 0")
         if not isinstance(saved["fill"], bool):
             raise ValueError("fill is neither true nor false")
-    return Decision(thresholds=thresholds, temperatures=temperatures, fill=saved["fill"])
+        maps = saved.get("class_maps")
+        class_maps = None if maps is None else tuple(_decode_map(maps[name]) for name in classes)
+    return Decision(thresholds=thresholds, temperatures=temperatures, fill=saved["fill"], class_maps=class_maps)
+
+
+def _decode_map(saved: dict[str, Any]) -> ClassMap:
+    return ClassMap(
+        method=saved["method"],
+        temperature=float(saved["temperature"]),
+        offset=float(saved["offset"]),
+        knots=tuple((float(prob), float(corrected)) for prob, corrected in saved["knots"]),
+    )

@@ -40,6 +40,18 @@ class OutOfFold:
         """What tells the samples apart: part, empty if there are no parts, and id."""
         return list(zip(self.parts or [""] * len(self.ids), self.ids, strict=True))
 
+    def select(self, chosen: npt.NDArray[np.bool_]) -> "OutOfFold":
+        """Return some of the rows, bool (N,)."""
+        indices = np.flatnonzero(chosen).tolist()
+        return OutOfFold(
+            ids=[self.ids[index] for index in indices],
+            labels=self.labels[chosen],
+            probs=self.probs[chosen],
+            folds=self.folds[chosen],
+            parts=None if self.parts is None else [self.parts[index] for index in indices],
+            groups=None if self.groups is None else self.groups[chosen],
+        )
+
 
 def write_out_of_fold(run: Path, rows: OutOfFold) -> None:
     """Write out-of-fold rows into a run folder."""

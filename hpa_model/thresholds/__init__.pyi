@@ -1,10 +1,14 @@
 from . import calibration as calibration
+from . import class_maps as class_maps
 from . import cross_fit as cross_fit
 from . import fill as fill
 from . import no_skill as no_skill
 from . import search as search
 from .calibration import apply_temperatures as apply_temperatures
 from .calibration import fit_temperatures as fit_temperatures
+from .class_maps import ClassMap as ClassMap
+from .class_maps import apply_class_maps as apply_class_maps
+from .class_maps import fit_class_maps as fit_class_maps
 from .cross_fit import predict_cross_fitted as predict_cross_fitted
 from .cross_fit import predict_within_folds as predict_within_folds
 from .fill import fill_empty_rows as fill_empty_rows

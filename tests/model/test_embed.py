@@ -47,6 +47,7 @@ def example() -> Embeddings:
         labels=np.array([[1, 0], [0, 1], [0, 0]], np.uint8),
         is_labeled=np.array([True, True, False]),
         about={"run": "run", "folds": [0]},
+        metadata={"cell line": ("HeLa", "", "U-2 OS"), "plate": ("1", "2", "3")},
     )
 
 
@@ -118,6 +119,19 @@ def test_the_command_writes_the_probabilities_of_a_prediction_in_each_format(
     assert found.about["network"] == "gapnet"
 
 
+def test_probabilities_beside_features_are_calibrated_if_asked(
+    run: Path, store: Store, tmp_path: Path, hpa: Hpa
+) -> None:
+    words = ("embed", run, store.path, "--part", "test", "--calibrated", "--out", tmp_path / "e.npz")
+    assert hpa(*words).status == 0
+    submission = ("predict", run, store.path, "--out", tmp_path / "s.csv", "--probs", tmp_path / "p.npz")
+    assert hpa(*submission, "--calibrated").status == 0
+    found = read_embeddings(tmp_path / "e.npz")
+    with np.load(tmp_path / "p.npz") as arrays:
+        np.testing.assert_allclose(found.probs, arrays["probs"], atol=1e-6)
+    assert found.about["calibrated"] is True
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("has_labels", [True, False])
 def test_what_is_written_is_read(example: Embeddings, suffix: str, has_labels: bool, tmp_path: Path) -> None:
@@ -155,6 +169,40 @@ def test_parts_with_and_without_labels_stand_in_one_file(run: Path, store: Store
     np.testing.assert_array_equal(found.is_labeled, is_train)
     np.testing.assert_array_equal(found.labels[is_train], store.part("train").labels)
     assert not found.labels[~is_train].any()
+
+
+def test_columns_of_a_table_stand_beside_the_features(run: Path, store: Store, tmp_path: Path, hpa: Hpa) -> None:
+    ids = store.part("train").ids
+    table = tmp_path / "lines.csv"
+    table.write_text("Id,cell_line,plate\n" + "".join(f"{name},HeLa {k},{k % 2}\n" for k, name in enumerate(ids[1:])))
+    words = ("embed", run, store.path, "--out", tmp_path / "a.npz", "--metadata", table)
+    ended = hpa(*words, "--json")
+    assert ended.status == 0, ended.err
+    assert any("samples have no row in" in notice["what"] for notice in json.loads(ended.out)["notices"])
+    found = read_embeddings(tmp_path / "a.npz")
+    assert found.metadata["cell_line"] == ("", *(f"HeLa {k}" for k in range(len(ids) - 1)))
+    assert list(found.metadata) == ["cell_line", "plate"]
+    table.write_text("Id,part\nx,1\n")
+    assert_refused(hpa(*words), "of which one is called 'part'")
+    table.write_text("Id,line\nx,1\n")
+    assert_refused(hpa(*words), "metadata must have rows of the samples")
+    table.write_text(f"Id,line\n{ids[0]},1\n{ids[0]},2\n")
+    assert_refused(hpa(*words), "row 3 has the id")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("anndata") is None, reason="needs anndata")
+def test_columns_that_scanpy_adds_are_metadata(example: Embeddings, tmp_path: Path) -> None:
+    import h5py
+    from anndata.io import write_elem
+
+    write_embeddings(tmp_path / "a.h5ad", example)
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        obs = file["obs"]
+        write_elem(obs, "leiden", np.array(["0", "1", "1"], object))
+        write_elem(obs, "score", np.array([0.5, np.nan, 2.0]))
+        obs.attrs["column-order"] = [*obs.attrs["column-order"], "leiden", "score"]
+    found = read_embeddings(tmp_path / "a.h5ad")
+    assert found.metadata == {**example.metadata, "leiden": ("0", "1", "1"), "score": ("0.5", "", "2.0")}
 
 
 def test_no_pickle_is_loaded(tmp_path: Path) -> None:

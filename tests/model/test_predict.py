@@ -1,20 +1,26 @@
 """Predictions of a run for a part or a folder, written as a submission."""
 
 import csv
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import calibration
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_model.predict import predict_probs, predict_submission
+from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.submission import read_sample_submission
-from hpa_model.runs.decision import read_decision
+from hpa_model.runs.decision import fit_calibration, fit_decision, read_decision
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model
-from tests.builders import convert
+from hpa_model.runs.out_of_fold import read_out_of_fold
+from hpa_model.thresholds import apply_class_maps
+from tests.builders import Hpa, assert_refused, convert
 
 
 def read_rows(path: Path) -> list[list[str]]:
@@ -48,6 +54,56 @@ def test_a_prediction_is_the_mean_over_the_folds(run: Path, store: Store, tmp_pa
     predict_submission(run, store.path, tmp_path / "submission.csv")
     rows = read_rows(tmp_path / "submission.csv")[1:]
     assert [row[1] for row in rows] == [" ".join(map(str, np.flatnonzero(row))) for row in expected]
+
+
+def test_calibrated_probabilities_are_the_mean_of_those_of_each_fold_and_change_no_class(
+    run: Path, store: Store, tmp_path: Path
+) -> None:
+    decision = read_decision(run, read_run(run).classes, 2)
+    assert decision.class_maps is not None
+    assert any(each.method != "none" for each in decision.class_maps)
+    with store.reader(["test"]) as reader:
+        models = [load_model(run / f"fold{fold}" / "best.keras") for fold in range(2)]
+        probs = [predict_probs([model], reader, np.arange(3), 2) for model in models]
+    corrected = [apply_class_maps(decision.class_maps, decision.calibrate(each, k)) for k, each in enumerate(probs)]
+    submissions = []
+    for calibrated in (True, False):
+        out, file = tmp_path / f"{calibrated}.csv", tmp_path / f"{calibrated}.npz"
+        predict_submission(run, store.path, out, probs=file, calibrated=calibrated)
+        submissions.append(out.read_bytes())
+        with np.load(file) as arrays:
+            expected = corrected if calibrated else [decision.calibrate(each, k) for k, each in enumerate(probs)]
+            assert arrays["probs"] == pytest.approx(np.mean(expected, axis=0), abs=1e-6)
+    assert submissions[0] == submissions[1]
+
+
+def test_class_maps_of_one_fold_are_fitted_to_its_rows(run: Path) -> None:
+    rows = read_out_of_fold(run)
+    chosen = choose_models(run, [1], calibrated=True).decision
+    few = rows.select(rows.folds == 1)
+    assert set(few.ids) == {name for name, fold in zip(rows.ids, rows.folds, strict=True) if fold == 1}
+    assert chosen.class_maps == fit_calibration(few, fit_decision(few, n_folds=2)).class_maps
+    assert chosen.class_maps != choose_models(run, calibrated=True).decision.class_maps
+
+
+def test_a_run_that_was_scored_before_there_were_class_maps_is_refused(run: Path, tmp_path: Path, hpa: Hpa) -> None:
+    older = Path(shutil.copytree(run, tmp_path / "older"))
+    saved = json.loads((older / "thresholds.json").read_text())
+    del saved["class_maps"]
+    (older / "thresholds.json").write_text(json.dumps(saved))
+    (older / "seal.json").unlink()  # older still
+    with pytest.raises(InputError, match=r"scored by a version before 0\.9\.0\. Run `hpa evaluate"):
+        choose_models(older, calibrated=True)
+    assert_refused(hpa("predict", run, "hpa.zarr", "--calibrated"), "it has no effect without --probs")
+
+
+def test_the_benchmark_of_calibration_prints_each_way_to_average(
+    run: Path, store: Store, kaggle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["calibration", run, store.path, kaggle / "train.csv", "--part", "train"]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    calibration.main()
+    assert capsys.readouterr().out.count("\n| ") == 5
 
 
 def test_probabilities_are_averaged_over_the_eight_symmetries(run: Path, store: Store, tmp_path: Path) -> None:

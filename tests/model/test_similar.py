@@ -1,6 +1,7 @@
 """Samples that are alike by their features: against a plain computation, and the command."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from hpa_data.store.store import Store
 from hpa_model.predict import similar
-from hpa_model.predict.embeddings import Embeddings, write_embeddings
+from hpa_model.predict.embeddings import Embeddings, read_embeddings, write_embeddings
 from hpa_model.predict.similar import find_between, find_nearest
 from tests.builders import Hpa, assert_refused
 
@@ -95,10 +96,34 @@ def test_the_command_lists_neighbors_between_parts(store: Store, tmp_path: Path,
     assert {row["neighbor_part"] for row in rows} == {"train"}
 
 
+def test_an_image_file_finds_its_own_sample_and_draws_it(
+    run: Path, store: Store, kaggle: Path, tmp_path: Path, hpa: Hpa
+) -> None:
+    words = ("embed", run, store.path, "--part", "train", "--part", "test", "--fold", "1", "--out", tmp_path / "a.npz")
+    assert hpa(*words).status == 0
+    image = kaggle / "test" / f"{store.part('test').ids[1]}_green.png"
+    query = ("similar", store.path, tmp_path / "a.npz", "--image", image)
+    ended = hpa(*query, "--run", run, "-k", 2, "--out", tmp_path / "near.png", "--json")
+    assert ended.status == 0, ended.err
+    pairs = json.loads(ended.out)["pairs"]
+    assert pairs[0]["id"] == pairs[0]["neighbor"] == store.part("test").ids[1]
+    assert pairs[0]["cosine"] == pytest.approx(1, abs=1e-5)
+    drawn = cv2.imread(str(tmp_path / "near.png"))
+    assert drawn is not None
+    assert (drawn[:250, :256] == drawn[:250, 260:516]).all()
+    assert_refused(hpa(*query), "run must be given with --image")
+    folder = ("similar", store.path, tmp_path / "a.npz", "--image", kaggle / "test", "--run", run)
+    assert_refused(hpa(*folder), "image must be a file of one sample, or a folder of one")
+    found = read_embeddings(tmp_path / "a.npz")
+    others = np.random.default_rng(0).normal(size=found.vectors.shape).astype(np.float32)
+    write_embeddings(tmp_path / "a.npz", dataclasses.replace(found, vectors=others))
+    assert_refused(hpa(*query, "--run", run), "run must be the one that the embeddings were made with")
+
+
 def test_what_cannot_be_found_is_refused_in_a_line(store: Store, tmp_path: Path, hpa: Hpa) -> None:
     write_embeddings(tmp_path / "a.npz", make_embeddings(store))
     words = ("similar", store.path, tmp_path / "a.npz")
-    assert_refused(hpa(*words), "One of --id and --against must be given")
+    assert_refused(hpa(*words), "One of --id, --image and --against must be given")
     assert_refused(hpa(*words, "--id", "nobody"), "id must be one of the embeddings. Received: 'nobody'")
     assert_refused(hpa(*words, "--against", "other"), "against must be a part beside others. Received: 'other'")
     assert_refused(hpa(*words, "--against", "test", "--out", tmp_path / "a.png"), "out must be a .csv file")

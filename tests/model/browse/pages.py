@@ -170,6 +170,7 @@ def make_pages(folder: Path, n: int = 60) -> Pages:
             labels=None,
             is_labeled=np.zeros(len(names), bool),
             about={"run": "run"},
+            metadata={"cell line": tuple(("HeLa", "U2OS")[row % 2] for row in range(len(names)))},
         ),
     )
     return Pages(store=path, run=run, embeddings=folder / "emb.npz")

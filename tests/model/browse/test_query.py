@@ -1,7 +1,5 @@
 """Filters and orders, against plain computations; what no query can be."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -115,12 +113,14 @@ def test_what_is_no_query_is_refused_with_a_line(browser: Browser, query: str) -
     assert answer.content.count(b"\n") == 1
 
 
-def test_metadata_selects(catalog: Catalog) -> None:
-    with_cells = replace(catalog, columns={"cell line": ["HeLa", "U2OS"] * 33})
-    query = parse_query({"meta.cell line": "U2OS"}, with_cells)
-    assert select(with_cells, query).tolist() == list(range(1, 66, 2))
+def test_metadata_of_the_features_file_select(catalog: Catalog, browser: Browser) -> None:
+    assert browser.get("/api/catalog").json["columns"] == {"cell line": ["HeLa", "U2OS"]}
+    query = parse_query({"meta.cell line": "U2OS"}, catalog)
+    assert select(catalog, query).tolist() == [*range(1, 59, 2), 60]
+    assert browser.get("/api/samples", "meta.cell%20line=U2OS").json["total"] == 30
+    assert browser.get("/api/sample/1").json["columns"] == {"cell line": "U2OS"}
     with pytest.raises(InputError, match="query must have names of filters"):
-        parse_query({"meta.cell": "U2OS"}, with_cells)
+        parse_query({"meta.cell": "U2OS"}, catalog)
 
 
 def test_a_page_of_some_samples_has_all_classes(catalog: Catalog) -> None:

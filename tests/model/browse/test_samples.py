@@ -1,6 +1,7 @@
 """What the page is told of the store and its samples, and the pictures that it is given."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from hpa_model.browse.maps import read_maps
 from hpa_model.browse.opening import choose_parts, open_reader, read_catalog
 from hpa_model.browse.pictures import Pictures, View
 from hpa_model.browse.query import Query, select
+from hpa_model.predict.embeddings import read_embeddings, write_embeddings
 from tests.builders import make_rows, make_run
 from tests.model.browse.pages import CLASSES, DATASET, Browser, Pages, open_pages, write_part
 
@@ -68,6 +70,18 @@ def test_predictions_of_unlabeled_samples_are_those_of_the_features_file(browser
     assert (told["id"], told["embedded"], told["probs"], told["labels"]) == ("new-0", True, [0.7] * 4, None)
     assert told["predicted"] == [0, 1, 2]
     assert "right" not in told
+
+
+def test_calibrated_probabilities_of_the_features_file_are_not_held_against_thresholds(
+    pages: Pages, tmp_path: Path
+) -> None:
+    found = read_embeddings(pages.embeddings)
+    write_embeddings(tmp_path / "emb.npz", replace(found, about={"run": "run", "calibrated": True}))
+    catalog, reader = open_pages(replace(pages, embeddings=tmp_path / "emb.npz"))
+    with reader:
+        told = Browser(catalog, reader).get("/api/sample/60").json
+    assert told["probs"] is None
+    assert len(told["neighbors"]) == 12
 
 
 def test_pictures_of_the_size_in_the_store_are_its_pixels(browser: Browser, reader: Reader) -> None:

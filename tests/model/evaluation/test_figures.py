@@ -108,14 +108,6 @@ def test_precision_and_recall_are_those_of_scikit_learn_with_ties() -> None:
     assert traced[1] == pytest.approx(precision[-2::-1])
 
 
-def test_probabilities_that_are_frequencies_are_calibrated() -> None:
-    rng = np.random.default_rng(0)
-    probs = rng.random((20_000, 3))
-    labels = (rng.random(probs.shape) < probs).astype(np.uint8)
-    assert figure_probs.calibration_error(labels, probs) < 0.01
-    assert figure_probs.calibration_error(labels, probs**3) > 0.1
-
-
 def test_the_band_without_skill_is_drawn_behind_the_scores_and_the_curves(tmp_path: Path) -> None:
     figures = {each.name: each for each in list_figures(read_results(make_run(tmp_path / "run", make_rows())))}
     for name in ("scores", "training"):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -126,6 +127,28 @@ def test_the_command_draws_a_figure(color: str, tmp_path: Path, hpa: Hpa) -> Non
     image = cv2.imread(str(out))
     assert image is not None
     assert image.shape[1] == 1472
+
+
+def test_the_page_names_every_sample_and_shows_each_group_alone(tmp_path: Path, hpa: Hpa) -> None:
+    found = make_embeddings(60, n_classes=3)
+    assert found.labels is not None
+    found.labels[0] = 1  # of all classes
+    hostile = "</title><script>alert(1)</script>"
+    lines = ["", hostile, *["HeLa", "U-2 OS"] * 29]
+    write_embeddings(tmp_path / "a.npz", replace(found, metadata={"cell_line": tuple(lines)}))
+    words = ("map", tmp_path / "a.npz", "--method", "pca", "--out", tmp_path / "map.html")
+    assert hpa(*words).status == 0
+    page = (tmp_path / "map.html").read_text()
+    assert page.count("<circle ") == 60
+    assert page.count('class="mixed g0 g1 g2"') == 1
+    assert "<script" not in page
+    assert page.count('type="radio"') == 1 + 3
+    assert hpa(*words, "--color", "cell_line").status == 0
+    page = (tmp_path / "map.html").read_text()
+    assert "cell_line: U-2 OS" in page
+    assert page.count('type="radio"') == 1 + 3
+    assert page.count('class="mixed"') == 1  # the one whose line is not known
+    assert_refused(hpa(*words, "--color", "mood"), "color must be one of class, predicted, part, cell_line")
 
 
 def test_what_cannot_be_drawn_is_refused_in_a_line(tmp_path: Path, hpa: Hpa) -> None:

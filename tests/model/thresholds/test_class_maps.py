@@ -1,0 +1,118 @@
+"""Calibration of each class: simulated probabilities with a known error are corrected."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+
+from hpa_model.metrics import calibration_error
+from hpa_model.thresholds import ClassMap, apply_class_maps, fit_class_maps
+from hpa_model.thresholds.class_maps import METHODS, calibrate_held_out
+
+N = 20_000
+FOLDS = np.arange(N) % 3
+# The most frequent class is true for a third of the samples, the rarest for one in two hundred.
+CENTERS = np.array([-1.0, -2.5, -4.0, -7.0])
+
+
+def draw(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw true probabilities, (N, 4), and labels of them."""
+    rng = np.random.default_rng(seed)
+    truth = expit(rng.normal(CENTERS, 2.0, (N, 4)))
+    return truth, (rng.random(truth.shape) < truth).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("temperature", "offset"), [(0.5, 0.0), (2.0, 0.0), (1.0, -3.0), (1.6, 2.0)])
+def test_a_known_temperature_and_offset_are_found_again(temperature: float, offset: float, seed: int) -> None:
+    truth, labels = draw(seed)
+    shown = expit((logit(truth) - offset) * temperature)
+    maps = fit_class_maps(labels, shown, FOLDS)
+    for found in maps[:3]:
+        assert found.method == "scaling"
+        assert found.temperature == pytest.approx(temperature, rel=0.1)
+        assert found.offset == pytest.approx(offset, abs=0.25)
+    corrected = apply_class_maps(maps, shown)
+    assert np.abs(corrected - truth).mean(axis=0) == pytest.approx(0, abs=0.006)
+    assert calibration_error(labels, corrected) < 0.25 * calibration_error(labels, shown)
+
+
+def test_an_error_that_no_temperature_mends_is_mended_by_an_ascending_function() -> None:
+    truth, labels = draw()
+    shown = np.where(truth < 0.3, truth / 3, 0.1 + (truth - 0.3) * 9 / 7)  # two straight lines
+    maps = fit_class_maps(labels, shown, FOLDS)
+    assert maps[0].method == "isotonic"
+    assert np.abs(apply_class_maps(maps, shown) - truth).mean(axis=0) == pytest.approx(0, abs=0.012)
+
+
+def test_probabilities_that_are_right_stay_as_they_are_or_nearly_so() -> None:
+    truth, labels = draw()
+    maps = fit_class_maps(labels, truth, FOLDS)
+    assert [each.method for each in maps].count("none") >= 2
+    assert np.abs(apply_class_maps(maps, truth) - truth).mean() < 0.003
+
+
+def test_a_class_with_few_samples_stays_near_all_classes_together() -> None:
+    truth, labels = draw()
+    shown = expit(logit(truth) * 2)  # twice too sure
+    shown, labels = np.repeat(shown, 2, axis=1), np.repeat(labels, 2, axis=1)
+    shown[:, 7] = shown[::-1, 7]  # a class without skill, of which five samples are left
+    labels[:, 7] = 0
+    labels[:5, 7] = 1
+    maps = fit_class_maps(labels, shown, FOLDS)
+    corrected = apply_class_maps(maps, shown)[:, 7]
+    assert corrected.mean() == pytest.approx(5 / N, rel=1)
+    assert corrected.max() < 0.05
+
+
+def test_classes_of_no_and_of_all_samples_have_probabilities_near_0_and_1() -> None:
+    truth, labels = draw()
+    labels[:, 0], labels[:, 1] = 0, 1
+    corrected = apply_class_maps(fit_class_maps(labels, truth, FOLDS), truth)
+    assert np.isfinite(corrected).all()
+    assert corrected[:, 0].max() < 0.2
+    assert corrected[:, 1].mean() > 0.8
+
+
+def test_the_rows_that_are_corrected_are_not_those_that_were_fitted_to() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((300, 5)) < 0.2).astype(np.uint8)
+    probs, folds = rng.random((300, 5)), np.arange(300) % 2
+    before = calibrate_held_out(labels, probs, folds)
+    changed = np.where(folds[:, None] == 0, labels[::-1], labels)
+    after = calibrate_held_out(changed, probs, folds)
+    assert (before[folds == 0] == after[folds == 0]).all()
+    assert (before[folds == 1] != after[folds == 1]).any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 60), n_classes=st.integers(1, 4), n_sets=st.integers(1, 4))
+def test_maps_of_any_rows_ascend_and_give_probabilities(seed: int, n: int, n_classes: int, n_sets: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((n, n_classes)) < rng.random(n_classes)).astype(np.uint8)
+    probs = rng.random((n, n_classes)).round(int(rng.integers(0, 4)))  # also many that are equal, 0 and 1
+    maps = fit_class_maps(labels, probs, rng.integers(0, n_sets, n))
+    steps = np.linspace(0, 1, 101)
+    for each in maps:
+        assert each.method in METHODS
+        values = each.apply(steps)
+        assert (np.diff(values) >= 0).all()
+        assert values[0] >= 0
+        assert values[-1] <= 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "magic"},
+        {"method": "scaling", "temperature": 0.0},
+        {"method": "scaling", "offset": float("nan")},
+        {"method": "isotonic"},
+        {"method": "isotonic", "knots": ((0.1, 0.5), (0.2, 0.4))},
+        {"method": "isotonic", "knots": ((0.1, 0.5), (0.2, 1.4))},
+    ],
+)
+def test_a_map_that_is_none_is_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="must"):
+        ClassMap(**wrong)
