@@ -31,7 +31,7 @@ def browse(
         Path | None, typer.Option(help="A file of `hpa embed`: the nearest samples, predictions of unlabeled ones.")
     ] = None,
     explained: Annotated[
-        Path | None, typer.Option("--explain", metavar="DIR", help="A folder of `hpa explain`: class maps of samples.")
+        Path | None, typer.Option("--explain", metavar="DIR", help="A folder of class maps, to show beside samples.")
     ] = None,
     parts: Annotated[
         list[str] | None,
