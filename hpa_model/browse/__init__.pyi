@@ -1,6 +1,7 @@
 from . import app as app
 from . import catalog as catalog
 from . import describe as describe
+from . import files as files
 from . import guard as guard
 from . import maps as maps
 from . import opening as opening

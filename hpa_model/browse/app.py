@@ -7,7 +7,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
@@ -20,27 +19,20 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from hpa_data.dataset import is_readable
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_model.browse.catalog import Catalog
 from hpa_model.browse.describe import describe_catalog, describe_sample, describe_tile
+from hpa_model.browse.files import INDEX, MEDIA_TYPES, read_page
 from hpa_model.browse.guard import Guard
 from hpa_model.browse.maps import read_picture
 from hpa_model.browse.pictures import Pictures, parse_view
 from hpa_model.browse.query import Query, parse_query, select
 
-INDEX = "index.html"
-MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 # Samples that one request may list.
 MAX_LISTED = 500
 # Orders of samples that are kept: of 100,000 samples, each is 0.8 MB.
 MAX_ORDERS = 16
 N_THREADS = min(8, (os.cpu_count() or 1) + 1)
-
-
-def read_page() -> dict[str, bytes]:
-    """Read the files of the page, by name; nothing else is ever served from a disk but samples."""
-    folder = files("hpa_model.browse").joinpath("page")
-    return {file.name: file.read_bytes() for file in folder.iterdir() if PurePath(file.name).suffix in MEDIA_TYPES}
 
 
 class Answers:
@@ -126,8 +118,8 @@ class Answers:
             view = parse_view(dict(request.query_params), len(self._catalog.dataset.channels))
             loop = asyncio.get_running_loop()
             content, kind = await loop.run_in_executor(self._threads, self._pictures.render, index, view)
-        except InputError as error:
-            return _refuse(str(error))
+        except (InputError, OSError) as error:
+            return _refuse(first_line(error))
         return Response(content, media_type=kind)
 
     async def show_map(self, request: Request) -> Response:
@@ -139,8 +131,8 @@ class Answers:
         """Answer with what a thread makes, so that others are answered meanwhile."""
         try:
             content = await asyncio.get_running_loop().run_in_executor(self._threads, make)
-        except InputError as error:
-            return _refuse(str(error))
+        except (InputError, OSError) as error:
+            return _refuse(first_line(error))
         return Response(content, media_type=media_type)
 
     def _find_order(self, query: Query) -> npt.NDArray[np.int64]:

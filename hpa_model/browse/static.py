@@ -17,9 +17,9 @@ from hpa_data.reader.reader import Reader
 from hpa_data.system.os_errors import naming_file
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import SILENT, Progress
-from hpa_model.browse.app import INDEX, read_page
 from hpa_model.browse.catalog import Catalog
 from hpa_model.browse.describe import describe_catalog, describe_sample
+from hpa_model.browse.files import INDEX, read_page
 from hpa_model.browse.maps import read_picture
 from hpa_model.browse.pictures import View, draw, encode
 
@@ -100,8 +100,8 @@ def write_static(
                     (folder / "images" / f"{index}-map.png").write_bytes(read_picture(catalog.maps[index]))
                 if is_readable(catalog.status[index]):
                     _write_pictures(reader, index, folder / "images")
-            except InputError as error:  # one that is damaged is no reason to have no page
-                sample["status"], sample["note"] = "failed", str(error)
+            except InputError:  # one that is damaged is no reason to have no page; the message would name our folders
+                sample["status"], sample["note"] = "damaged", "Its image, or its class maps, cannot be read."
             n_unreadable += sample["status"] not in {"ok", "filled"}
             progress.advance(1)
         data = {"catalog": describe_catalog(catalog, samples), "samples": described}

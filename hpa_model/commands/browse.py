@@ -80,6 +80,8 @@ def browse(
         from hpa_model.browse.static import check_static
 
         check_static(static, len(ids or ()) or n)
+    else:
+        import hpa_model.browse.serve  # noqa: F401 - whose packages may be missing, before all samples are listed
     opened = open_store(store)
     chosen = choose_parts(opened, parts or ())
     with open_reader(opened, chosen) as reader:

@@ -9,6 +9,7 @@ const SIDES = { s: 116, m: 172, l: 264 };
 const PICTURES = [96, 192, 256, 384, 512];
 // Browsers do not lay out higher elements reliably; beyond, scrolling moves faster than the pointer.
 const MAX_HEIGHT = 12e6;
+const UNREADABLE = { failed: "conversion failed", pending: "not converted yet" };
 // While tiles fly by, their pictures are not asked for: where one frame moves them by more than a third of their height.
 const SETTLED_MS = 60;
 // Pictures that are asked for at a time; the others wait here, where those that scroll away are forgotten.
@@ -170,7 +171,7 @@ export function makeGrid(source, { onOpen }) {
       });
       frameOf.append(tile.picture);
     } else {
-      frameOf.append(make("p", {}, sample.status === "failed" ? "conversion failed" : "not converted yet"));
+      frameOf.append(make("p", {}, UNREADABLE[sample.status] ?? "cannot be read"));
     }
     if (sample.copy) frameOf.append(make("span", { class: "badge" }, "copy"));
     const verdict = verdictOf(sample);

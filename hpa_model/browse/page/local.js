@@ -54,7 +54,7 @@ function isChosen(sample, query, catalog) {
   const verdicts = {
     "": true, right: sample.right === true, wrong: sample.right === false, unpredicted: p === null,
   };
-  const isUnreadable = sample.status === "failed" || sample.status === "pending";
+  const isUnreadable = sample.status !== "ok" && sample.status !== "filled";
   const kinds = { "": true, originals: !sample.copy, copies: sample.copy, unreadable: isUnreadable };
   return (
     sample.id.toLowerCase().includes(query.text.toLowerCase()) &&

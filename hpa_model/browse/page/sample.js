@@ -58,8 +58,8 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
 
   function pictures(state) {
     if (!isReadable(shown)) {
-      const why = shown.status === "failed" ? "The conversion of this sample failed." : "This sample is not converted yet.";
-      return [make("p", { class: "unreadable" }, `${why} ${shown.note}`)];
+      const why = { failed: "The conversion of this sample failed.", pending: "This sample is not converted yet." };
+      return [make("p", { class: "unreadable" }, `${why[shown.status] ?? ""} ${shown.note}`)];
     }
     const look = lookOf(catalog, state);
     const size = catalog.static ? 384 : 0;

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,11 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
 from hpa_data.system.progress import Progress
-from hpa_model.browse.app import read_page
 from hpa_model.browse.catalog import Catalog
+from hpa_model.browse.files import read_page
 from hpa_model.browse.static import SCRIPTS, StaticPage, join_scripts, write_static
 from tests.builders import Hpa, assert_refused
-from tests.model.browse.pages import CLASSES, HOSTILE_IDS, Pages
+from tests.model.browse.pages import CLASSES, HOSTILE_IDS, Browser, Pages, open_pages
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,24 @@ def test_a_page_that_is_interrupted_leaves_nothing(catalog: Catalog, reader: Rea
     with pytest.raises(KeyboardInterrupt):
         write_static(catalog, reader, [0, 1], tmp_path / "page", progress=progress)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_sample_has_no_pictures_and_names_no_folder_of_ours(pages: Pages, tmp_path: Path) -> None:
+    shutil.copytree(pages.store, tmp_path / "secret" / "a.zarr")
+    (shard,) = [path for path in (tmp_path / "secret/a.zarr/test/images/c").rglob("*") if path.is_file()]
+    with shard.open("r+b") as file:
+        file.seek(100)
+        file.write(b"damage" * 20)
+    catalog, reader = open_pages(
+        replace(pages, store=tmp_path / "secret" / "a.zarr"), "test", run=False, embeddings=False
+    )
+    with reader:
+        assert Browser(catalog, reader).get("/image/0").status == 400
+        written = write_static(catalog, reader, range(3), tmp_path / "page")
+    assert written.n_unreadable >= 1
+    data = (written.out / "page" / "data.js").read_text()
+    assert "cannot be read" in data
+    assert "secret" not in data
 
 
 def test_the_command_writes_the_samples_that_are_asked_for(pages: Pages, tmp_path: Path, hpa: Hpa) -> None:
