@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -204,6 +204,7 @@ def build_store(
     part: str = "train",
     codec: CodecName = DEFAULT_CODEC,
     prefix: str = "s-",
+    images: Sequence[npt.NDArray[np.uint8]] | None = None,
 ) -> Store:
     """Write a part of any data set, with images that are drawn at random and smooth, as many as rows of `labels`."""
     rows = np.asarray(labels, np.uint8)
@@ -211,7 +212,7 @@ def build_store(
     coarse = rng.integers(0, 200, (len(rows), 8, 8, len(dataset.channels)), np.uint8)
     size = (dataset.width, dataset.height)
     planes = [[cv2.resize(image[..., c], size) for c in range(image.shape[2])] for image in coarse]
-    images = [np.stack(each, axis=-1) for each in planes]
+    images = images or [np.stack(each, axis=-1) for each in planes]
     ids = tuple(f"{prefix}{row:03}" for row in range(len(rows)))
     plan = PartPlan(path=path, name=part, ids=ids, labels=rows, settings={}, dataset=dataset, codec=codec)
     build_part(plan, images, lambda image: Sample(image=image), expected_bytes=lambda n: n)

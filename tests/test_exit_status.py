@@ -40,6 +40,7 @@ REFUSED = {
     "map": "nowhere.npz",
     "similar": "nowhere nowhere.npz --id a",
     "browse": "nowhere",
+    "doctor": "nowhere",
     "io": "nowhere",
     "step": "nowhere",
 }

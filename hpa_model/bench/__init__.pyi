@@ -1,3 +1,4 @@
+from . import doctor as doctor
 from . import io as io
 from . import limits as limits
 from . import step as step

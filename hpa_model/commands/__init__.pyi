@@ -4,6 +4,7 @@ from . import bench as bench
 from . import browse as browse
 from . import channels as channels
 from . import demo as demo
+from . import doctor as doctor
 from . import embed as embed
 from . import ensemble as ensemble
 from . import evaluate as evaluate

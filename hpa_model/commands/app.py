@@ -27,6 +27,7 @@ from hpa_model.commands.baseline import baseline
 from hpa_model.commands.bench import bench_io, bench_step
 from hpa_model.commands.browse import browse
 from hpa_model.commands.demo import demo
+from hpa_model.commands.doctor import doctor
 from hpa_model.commands.embed import embed
 from hpa_model.commands.ensemble import ensemble
 from hpa_model.commands.evaluate import compare, evaluate
@@ -75,6 +76,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "similar": similar,
         "browse": browse,
     },
+    "This machine": {"doctor": doctor},
 }
 # Commands of `hpa bench`.
 BENCH: dict[str, Callable[..., None]] = {"io": bench_io, "step": bench_step}

@@ -1,0 +1,105 @@
+"""The command lines that findings end with."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any
+
+from hpa_model.bench.doctor.facts import RunFacts
+from hpa_model.config import DEFAULTS, TrainConfig, format_image_size, list_recipes, make_config
+
+# Settings that have an option of their own, which is shorter than --set.
+_FLAGS = ("batch_size", "epochs", "folds", "learning_rate", "loss", "model", "precision", "sampling", "seed")
+
+
+def quote(*words: str) -> str:
+    """Join words to a command line that a shell takes apart again.
+
+    Examples
+    --------
+    >>> quote("hpa", "verify", "my store.zarr")
+    "hpa verify 'my store.zarr'"
+    """
+    return shlex.join(words)
+
+
+def train_again(run: RunFacts, *, suffix: str, options: tuple[str, ...] = (), **changes: Any) -> str:
+    """Return the command that makes a run like this one beside it, with some settings changed.
+
+    Parameters
+    ----------
+    run : RunFacts
+    suffix : str
+        Of the new run's name.
+    options : tuple of str
+        Words that are no settings.
+    changes : setting values
+        By their names.
+    """
+    settings = write_settings(replace(run.config, **changes), run)
+    return quote("hpa", "train", run.store, *settings, *_weights(run), *options, "--out", run.path + suffix)
+
+
+def train_recipe(run: RunFacts, recipe: str, *, suffix: str) -> str:
+    """Return the command that trains with a recipe on the folds of this run."""
+    words = ["--recipe", recipe, *_write_all({"folds": run.config.folds, "parts": run.config.parts}, DEFAULTS)]
+    return quote("hpa", "train", run.store, *words, "--out", run.path + suffix)
+
+
+def resume(run: RunFacts) -> str:
+    """Return the command that goes on with a run that is not finished."""
+    if run.command.startswith("hpa "):
+        return run.command
+    return quote("hpa", "train", run.store, *write_settings(run.config, run), *_weights(run), "--out", run.path)
+
+
+def write_settings(config: TrainConfig, run: RunFacts) -> list[str]:
+    """Write settings as options, beside the recipe that makes the fewest of them necessary."""
+    bases = {**_list_shipped(), **({run.recipe: run.of_recipe} if run.recipe else {})}
+    found = [_write_differing(config, DEFAULTS)]
+    found += [["--recipe", name, *_write_differing(config, base)] for name, base in bases.items()]
+    return min(found, key=len)
+
+
+@cache
+def _list_shipped() -> dict[str, TrainConfig]:
+    """List the settings of the recipes that come with the package, by name."""
+    return {recipe.name: make_config(recipe.settings) for recipe in list_recipes()}
+
+
+def _weights(run: RunFacts) -> list[str]:
+    return ["--weights", run.weights] if run.weights else []
+
+
+def _write_differing(config: TrainConfig, base: TrainConfig) -> list[str]:
+    return _write_all({each.name: getattr(config, each.name) for each in fields(TrainConfig)}, base)
+
+
+def _write_all(values: Mapping[str, Any], base: TrainConfig) -> list[str]:
+    """Write the values that differ from those of a base."""
+    return [
+        word
+        for name, value in values.items()
+        if value != (before := getattr(base, name))
+        for word in _write(name, value, before)
+    ]
+
+
+def _write(name: str, value: Any, before: Any) -> list[str]:
+    if name == "parts":
+        return [word for part in value for word in ("--part", part)]
+    if name == "image_size":
+        return ["--image-size", format_image_size(value)]
+    if name in _FLAGS:
+        text = format(value, "g") if isinstance(value, float) else str(value)
+        return ["--" + name.replace("_", "-"), text]
+    if isinstance(value, dict):
+        known = before if isinstance(before, dict) else {}
+        changed = {key: item for key, item in value.items() if key not in known or item != known[key]}
+        return [word for key, item in changed.items() for word in _write(f"{name}.{key}", item, None)]
+    if isinstance(value, tuple):
+        value = list(value)
+    is_word = isinstance(value, str) and value.replace("_", "").replace("-", "").isalnum()
+    return ["--set", f"{name}={value if is_word else json.dumps(value)}"]
