@@ -1,6 +1,7 @@
 """The benchmarks run, on a few samples: their results are worth something only while they run."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +167,20 @@ def test_the_benchmark_of_a_large_store_prints_times_and_memory() -> None:
     text = run("open_large_store", "--samples", 2000, "--epochs", 2)
     assert "2000 samples in 32 shards: opened in" in text
     assert "Resident MB after each of 2 epochs of 1,000: " in text
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+def test_the_benchmark_of_the_page_prints_the_first_grid_requests_and_filters() -> None:
+    pytest.importorskip("playwright.sync_api")
+    text = run("browse", "--samples", 500, "--scrolls", 3)
+    assert text.startswith("500 samples\n")
+    for words in (
+        "page opened to first grid ",
+        " lists of samples while scrolling: median ",
+        "relation=missed: grid after ",
+    ):
+        assert words in text
 
 
 @pytest.mark.slow  # seven processes

@@ -44,7 +44,7 @@ def test_the_public_face_is_there_under_its_names() -> None:
 
 
 def test_all_commands_that_run_a_network_begin_with_the_settings_of_the_c_library() -> None:
-    others = {"models", "recipes", "baseline", "ensemble", "evaluate", "compare", "map", "similar"}
+    others = {"models", "recipes", "baseline", "ensemble", "evaluate", "compare", "map", "similar", "browse"}
     of_networks = {name for panel in ("Training", "Results") for name in cli.PANELS[panel]} - others
     assert set(cli.TRAINERS) == of_networks | {"bench"}
 

@@ -40,6 +40,7 @@ REFUSED = {
     "map": "nowhere.npz",
     "similar": "nowhere nowhere.npz --id a",
     "export": "nowhere --format onnx --out model",
+    "browse": "nowhere",
     "doctor": "nowhere",
     "explain": "nowhere nowhere --out maps",
     "io": "nowhere",

@@ -38,7 +38,7 @@ EXTRAS = {
     **{"skimage": "baseline", "sklearn": "baseline", "threadpoolctl": "baseline"},
     **{"matplotlib": "figures", "jinja2": "figures", "tensorboardX": "tensorboard"},
     **{"wandb": "wandb", "mlflow": "mlflow"},
-    **{"optuna": "sweep"},
+    **{"optuna": "sweep", "starlette": "browse", "uvicorn": "browse"},
 }
 # Characters of the message of an unexpected error that fit into its line.
 MAX_MESSAGE = 300

@@ -10,6 +10,8 @@ from .tiles import LINE as LINE
 from .tiles import MAX_CHARACTERS as MAX_CHARACTERS
 from .tiles import TILE as TILE
 from .tiles import Tile as Tile
+from .tiles import brighten as brighten
+from .tiles import find_gain as find_gain
 from .tiles import montage as montage
 from .tiles import resize_to as resize_to
 from .tiles import to_ascii as to_ascii

@@ -18,6 +18,8 @@ MAX_SHRUNK = 48  # characters of a name that is made smaller instead of broken i
 GAP = 4
 # Beside an image that is not square, so that its border can be seen.
 BORDER = 40
+# What a channel's brightest pixels are raised to where its contrast is raised, of 255 levels, and by how much at most.
+BRIGHT, MAX_GAIN = 240, 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +49,26 @@ def to_rgb(image: npt.NDArray[np.uint8], channels: Sequence[Channel]) -> npt.NDA
     n_parts = [1 if len(channels) == 1 else max(sum(map(bool, channel.rgb)), 1) for channel in channels]
     strongest = max(sum(c.rgb[part] / (255 * n) for c, n in zip(channels, n_parts, strict=True)) for part in range(3))
     n_shared = max(1, round(strongest / 2))  # the four channels of the atlas give red 1.5
-    rgb = np.zeros((*image.shape[:2], 3), np.uint32)
+    mixed = np.zeros((3, *image.shape[:2]), np.uint16)
     for index, channel in enumerate(channels):
-        # Rounded down once, so that a pure color of full strength keeps its levels.
-        rgb += image[..., index, None] * np.array(channel.rgb, np.uint32) // (255 * n_parts[index] * n_shared)
-    return rgb.clip(0, 255).astype(np.uint8)
+        for part, value in enumerate(channel.rgb):
+            if value:
+                # Rounded down once, so that a pure color of full strength keeps its levels. Looked up, which takes a
+                # fifth of the time of a division for each pixel.
+                levels = np.arange(256) * value // (255 * n_parts[index] * n_shared)
+                mixed[part] += levels.astype(np.uint16)[image[..., index]]
+    return np.ascontiguousarray(np.moveaxis(mixed.clip(0, 255).astype(np.uint8), 0, -1))
+
+
+def find_gain(plane: npt.NDArray[np.uint8]) -> float:
+    """Find the gain, 1 to `MAX_GAIN`, that makes the brightest 0.1 % of a channel, uint8 (Y, X), nearly white."""
+    return max(1.0, min(MAX_GAIN, BRIGHT / max(1.0, float(np.percentile(plane, 99.9)))))
+
+
+def brighten(plane: npt.NDArray[np.uint8], gain: float | None = None) -> npt.NDArray[np.uint8]:
+    """Raise the contrast of a channel, uint8 (Y, X), by a gain, by default that of `find_gain`."""
+    levels = np.arange(256) * (find_gain(plane) if gain is None else gain)
+    return levels.clip(0, 255).astype(np.uint8)[plane]
 
 
 def montage(tiles: Sequence[Tile], *, columns: int) -> npt.NDArray[np.uint8]:

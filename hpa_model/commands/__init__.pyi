@@ -1,6 +1,7 @@
 from . import app as app
 from . import baseline as baseline
 from . import bench as bench
+from . import browse as browse
 from . import channels as channels
 from . import demo as demo
 from . import doctor as doctor

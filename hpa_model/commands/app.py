@@ -25,6 +25,7 @@ from hpa_data.system.interrupts import interrupts_as_exceptions
 from hpa_data.system.os_errors import naming_file
 from hpa_model.commands.baseline import baseline
 from hpa_model.commands.bench import bench_io, bench_step
+from hpa_model.commands.browse import browse
 from hpa_model.commands.demo import demo
 from hpa_model.commands.doctor import doctor
 from hpa_model.commands.embed import embed
@@ -77,6 +78,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "similar": similar,
         "explain": explain,
         "export": export,
+        "browse": browse,
     },
     "This machine": {"doctor": doctor},
 }

@@ -12,10 +12,10 @@ from matplotlib.colors import to_rgb as to_rgb_color
 from matplotlib.figure import Figure
 
 from hpa_data.dataset import Channel
-from hpa_data.preview import to_rgb
+from hpa_data.preview import brighten, to_rgb
 from hpa_data.stats.style import ORANGE, SKY, measure_width
 from hpa_model.evaluation.figure_style import INK, SMALL, SOFT, TEXT, WIDE, shorten, style_figure
-from hpa_model.evaluation.images import brighten, find_signal, shrink
+from hpa_model.evaluation.images import find_signal, shrink
 
 if TYPE_CHECKING:
     from hpa_model.nets.grid import Grid  # which needs Keras

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hpa_data.dataset import Channel
 from hpa_data.errors import InputError
-from hpa_data.preview import to_rgb
+from hpa_data.preview import brighten, to_rgb
 from hpa_data.reader.reader import Reader
 from hpa_data.store.store import Store, open_store
 from hpa_model.evaluation.results import Results
@@ -20,8 +20,6 @@ from hpa_model.runs.out_of_fold import OutOfFold
 N_EXAMPLES, IMAGE_PIXELS = 6, 288
 N_FOUND, N_MISSED, N_WRONG, THUMBNAIL_PIXELS = 2, 1, 1, 112
 MAX_NAMED = 4  # classes of one kind below an image
-# What a channel's brightest pixels are raised to where it is shown alone, of 255 levels, and by how much at most.
-BRIGHT, MAX_GAIN = 240, 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,12 +281,6 @@ def _make_example(
         false_negatives=name(truth & ~predicted),
         false_positives=name(predicted & ~truth),
     )
-
-
-def brighten(plane: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Raise the contrast of a channel, uint8 (Y, X), so that its brightest pixels are nearly white."""
-    gain = min(MAX_GAIN, BRIGHT / max(1.0, float(np.percentile(plane, 99.9))))
-    return np.clip(plane * max(gain, 1.0), 0, 255).astype(np.uint8)
 
 
 def encode_image(image: npt.NDArray[np.uint8], *, quality: int = 82) -> str:

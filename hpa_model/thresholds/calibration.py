@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 # Probabilities are clipped to this distance from 0 and 1, as in Keras's cross-entropies.
@@ -29,6 +28,8 @@ def fit_temperatures(
     array of float64, shape (F,)
         One for each of the folds 0 to F - 1; 1 for a fold without rows. Above 1 if the model is too sure of itself.
     """
+    from scipy.optimize import minimize_scalar  # takes a third of a second, and only who fits needs it
+
     temperatures = np.ones(int(folds.max()) + 1)
     for fold in np.unique(folds):
         rows = folds == fold

@@ -1,0 +1,16 @@
+from . import app as app
+from . import catalog as catalog
+from . import describe as describe
+from . import files as files
+from . import guard as guard
+from . import maps as maps
+from . import opening as opening
+from . import pictures as pictures
+from . import predictions as predictions
+from . import query as query
+from . import serve as serve
+from . import static as static
+from .app import make_app as make_app
+from .catalog import Catalog as Catalog
+from .opening import read_catalog as read_catalog
+from .static import write_static as write_static
