@@ -41,8 +41,7 @@ def similar(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="List the samples that are most like that of an image file, whose other channels are beside it; or of "
-            "a folder or an archive of one sample. Needs --run.",
+            help="The same for an image file, with its other channels beside it, or a folder of one sample; with --run.",
         ),
     ] = None,
     run: Annotated[

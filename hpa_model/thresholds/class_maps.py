@@ -86,7 +86,8 @@ def fit_class_maps(
         Out-of-fold probabilities, in [0, 1].
     held_out : array of int, shape (N,)
         The set of each row, such as its fold. Each set is predicted by maps of the others, with each method; that of
-        the lowest cross-entropy over all rows is then fitted to all. A single set is split into halves.
+        the lowest cross-entropy over all rows is then fitted to all. A single set is split into halves; a single row
+        shows nothing, and nothing is corrected.
     groups : array of int, shape (N,), optional
         Rows of one group are in one half.
 
@@ -205,7 +206,9 @@ def _minimize(
 
 
 def _fit_isotonic(truth: npt.NDArray[np.bool_], probs: npt.NDArray[np.float64]) -> ClassMap:
-    """Fit an ascending function to a class; a knot for each of its steps, at their mean probability."""
+    """Fit an ascending function to a class; a knot for each of its steps, at their mean probability. None of no rows."""
+    if not len(probs):
+        return ClassMap()
     values, inverse, counts = np.unique(probs, return_inverse=True, return_counts=True)
     found = np.bincount(inverse, truth)
     fitted = isotonic_regression(found / counts, weights=counts)

@@ -87,12 +87,16 @@ def test_the_rows_that_are_corrected_are_not_those_that_were_fitted_to() -> None
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 60), n_classes=st.integers(1, 4), n_sets=st.integers(1, 4))
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), n_classes=st.integers(1, 4), n_sets=st.integers(1, 4))
 def test_maps_of_any_rows_ascend_and_give_probabilities(seed: int, n: int, n_classes: int, n_sets: int) -> None:
     rng = np.random.default_rng(seed)
     labels = (rng.random((n, n_classes)) < rng.random(n_classes)).astype(np.uint8)
     probs = rng.random((n, n_classes)).round(int(rng.integers(0, 4)))  # also many that are equal, 0 and 1
-    maps = fit_class_maps(labels, probs, rng.integers(0, n_sets, n))
+    held_out = rng.integers(0, n_sets, n)
+    maps = fit_class_maps(labels, probs, held_out)
+    if len(np.unique(held_out)) > 1:
+        corrected = calibrate_held_out(labels, probs, held_out, np.arange(n) // 2)
+        assert ((corrected >= 0) & (corrected <= 1)).all()
     steps = np.linspace(0, 1, 101)
     for each in maps:
         assert each.method in METHODS
