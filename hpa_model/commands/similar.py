@@ -41,7 +41,7 @@ def similar(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The same for an image file, with its other channels beside it, or a folder of one sample; with --run.",
+            help="The same for an image file with its other channels beside it, or a folder of one sample; with --run.",
         ),
     ] = None,
     run: Annotated[

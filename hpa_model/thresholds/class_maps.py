@@ -206,7 +206,7 @@ def _minimize(
 
 
 def _fit_isotonic(truth: npt.NDArray[np.bool_], probs: npt.NDArray[np.float64]) -> ClassMap:
-    """Fit an ascending function to a class; a knot for each of its steps, at their mean probability. None of no rows."""
+    """Fit an ascending function to a class; with a knot for each of its steps, at their mean. None of no rows."""
     if not len(probs):
         return ClassMap()
     values, inverse, counts = np.unique(probs, return_inverse=True, return_counts=True)
