@@ -1,6 +1,7 @@
 """The whole workflow on synthetic samples, at a size that two cores finish in minutes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +10,25 @@ import numpy as np
 from hpa_data.convert.execute import convert_files
 from hpa_data.convert.plan import plan_conversion
 from hpa_data.errors import InputError
-from hpa_data.store.store import open_store
+from hpa_data.store.store import Store, open_store
 from hpa_data.synth import write_samples
 from hpa_data.system.progress import SILENT, Progress
 from hpa_data.tables import encode_labels, read_columns, read_label_table
 from hpa_model.baseline.settings import BaselineSettings
+from hpa_model.browse.files import INDEX
+from hpa_model.browse.opening import choose_parts, open_reader, read_catalog
+from hpa_model.browse.query import Query, select, spread
+from hpa_model.browse.static import write_static
 from hpa_model.config import list_recipes, make_config
 from hpa_model.evaluation.difference import compare_rows
+from hpa_model.evaluation.explain import explain_samples
 from hpa_model.evaluation.records import HEADLINE, Scores
 from hpa_model.evaluation.report import write_report
+from hpa_model.evaluation.sample_map import write_map
 from hpa_model.evaluation.scores import score_run
 from hpa_model.metrics import Interval, f1_per_class
 from hpa_model.metrics.intervals import bootstrap_macro_f1, find_interval
-from hpa_model.predict import predict_submission
+from hpa_model.predict import embed_samples, predict_submission, read_embeddings
 from hpa_model.runs.folder import SCORES_FILE
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from hpa_model.thresholds import NoSkill
@@ -37,6 +44,8 @@ N_FOLDS = 2
 RECIPE = "trial"
 # More than the decoded samples take, 1 MiB each; unused, it costs nothing.
 CACHE_BYTES = 2**30
+# Of the page; it takes 18 MB, mostly class maps.
+N_SHOWN = 60
 # Orders of the test samples that the scores without skill come from.
 N_DRAWS = 200
 
@@ -100,6 +109,9 @@ class Demo:
     report: Path
     """The report of the network."""
 
+    page: Path
+    """Some of the samples, with predictions, class maps and neighbors."""
+
     n_test: int = N_TEST
 
     headline: str = f"macro_f1_{HEADLINE.name}"
@@ -107,7 +119,7 @@ class Demo:
 
 
 def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epoch: EpochReport = ignore_epoch) -> Demo:
-    """Generate samples, convert, train a network and the baseline over the same folds, evaluate and predict.
+    """Generate samples, convert, train a network and the baseline over the same folds, evaluate, predict and look.
 
     Parameters
     ----------
@@ -187,13 +199,42 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT, on_epo
     progress.note("Writing the report")
     report = write_report(run, scores=scores).path
     finish("report", report)
+    page = show_samples(opened, run, folder, finish=finish, progress=progress)
     return Demo(
         steps=tuple(steps),
         network=network,
         baseline=baseline,
         difference=compare_headlines(run, fitted.run),
         report=report,
+        page=page,
     )
+
+
+def show_samples(
+    store: Store, run: Path, folder: Path, *, finish: Callable[[str, Path], None], progress: Progress
+) -> Path:
+    """Write features, a map of the samples, class maps, and a page with all of it; return the path of the page.
+
+    `finish` is called with the name and the output of each step.
+    """
+    embeddings, sample_map = folder / "embeddings.npz", folder / "map.html"
+    progress.note("Computing the features of all samples, and a map of them")
+    embed_samples(run, store.path, embeddings, parts=("train", "test"), progress=progress)
+    finish("embed", embeddings)
+    write_map(read_embeddings(embeddings), sample_map)
+    finish("map", sample_map)
+    progress.note("Drawing where the network sees a class, in the samples of the report")
+    class_maps = explain_samples(run, store.path, folder / "class-maps", progress=progress).out
+    finish("explain", class_maps)
+    progress.note(f"Writing a page of {N_SHOWN} samples")
+    parts = choose_parts(store, ())
+    with open_reader(store, parts) as reader:
+        catalog = read_catalog(store, parts, reader, run=run, embeddings=embeddings, explained=class_maps)
+        others = spread(catalog, select(catalog, Query()), N_SHOWN - len(catalog.maps))
+        shown = sorted({*catalog.maps, *others.tolist()})
+        page = write_static(catalog, reader, shown, folder / "page", progress=progress).out / INDEX
+    finish("browse", page)
+    return page
 
 
 def compare_headlines(run: Path, other: Path) -> Interval:

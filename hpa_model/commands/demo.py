@@ -29,7 +29,7 @@ def demo(
 ) -> None:
     """Run the whole workflow on synthetic samples, in a few minutes.
 
-    The steps are synth, convert, baseline, train, evaluate, predict and report.
+    The steps are synth, convert, baseline, train, evaluate, predict, report, embed, map, explain and browse.
 
     At the end, the scores of the network stand beside those of the baseline.
     """
@@ -74,7 +74,7 @@ def describe_demo(done: "Demo") -> str:
         "order."
     )
     lines += ["", *textwrap.wrap(explanation, WIDTH), "", *textwrap.wrap(_tell_winner(done), WIDTH), ""]
-    lines.append(f"Look at: {done.report}")
+    lines += [f"Look at: {done.report}", f"    and: {done.page}"]
     return "\n".join(lines)
 
 

@@ -23,5 +23,6 @@ from . import records as records
 from . import report as report
 from . import resample as resample
 from . import results as results
+from . import sample_map as sample_map
 from . import scorer as scorer
 from . import scores as scores

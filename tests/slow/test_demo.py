@@ -15,6 +15,7 @@ LOWEST, MARGIN = 0.40, 0.20
 @pytest.mark.slow
 def test_the_demo_scores_far_above_no_skill_on_labeled_and_on_test_samples(demo: Demo) -> None:
     names = ["synth", "convert", "baseline", "predict", "train", "evaluate", "predict", "report"]
+    names += ["embed", "map", "explain", "browse"]
     assert [step.name for step in demo.steps] == names
     assert all(step.output.exists() for step in demo.steps)
     for of in (demo.network, demo.baseline):

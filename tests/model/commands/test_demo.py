@@ -49,7 +49,14 @@ def test_the_closing_table_fits_a_terminal_and_says_which_score_is_higher(
     contender: Contender, difference: Interval, verdict: str
 ) -> None:
     steps = (Step(name="synth", seconds=30.2, output=Path("demo/samples")),)
-    done = Demo(steps=steps, network=contender, baseline=contender, difference=difference, report=Path("r.html"))
+    done = Demo(
+        steps=steps,
+        network=contender,
+        baseline=contender,
+        difference=difference,
+        report=Path("r.html"),
+        page=Path("page"),
+    )
     text = describe_demo(done)
     assert max(map(len, text.splitlines())) <= 80
     assert verdict in " ".join(text.split())
