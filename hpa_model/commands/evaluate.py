@@ -193,13 +193,12 @@ def evaluate(
     store: Annotated[
         str | None, typer.Option(help="The store, if it was moved. The report shows images from it.")
     ] = None,
-    class_maps: Annotated[
+    no_class_maps: Annotated[
         bool,
         typer.Option(
-            "--class-maps/--no-class-maps",
-            help="Show where the models see a class in the samples of the report; takes some seconds.",
+            "--no-class-maps", help="Leave out where the models see a class in the samples; saves some seconds."
         ),
-    ] = True,
+    ] = False,
     retry_minutes: RetryMinutes = RETRY_MINUTES,
     as_json: Json = False,
 ) -> None:
@@ -218,7 +217,7 @@ def evaluate(
         "",
         describe_scores(scores),
         "",
-        write_report_file(run, opened, scores, files=True, class_maps=class_maps),
+        write_report_file(run, opened, scores, files=True, class_maps=not no_class_maps),
     ]
     show(scores, as_json, "\n".join(lines))
 

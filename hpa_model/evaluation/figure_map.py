@@ -167,19 +167,19 @@ def spread_labels(middles: Points, widths: npt.NDArray[np.float64], height: floa
     array of float, shape (K, 2)
     """
     places = middles.copy()
+    sizes = np.stack([(widths[:, None] + widths) / 2 + 0.05, np.full((len(widths), len(widths)), height)], axis=-1)
     for _ in range(500):
-        moved = False
-        for one in range(len(places)):
-            for other in range(one):
-                gap = places[one] - places[other]
-                overlap = np.array([(widths[one] + widths[other]) / 2 + 0.05, height]) - abs(gap)
-                if (overlap > 1e-9).all():
-                    axis = 1 if overlap[1] <= overlap[0] else 0
-                    push = overlap[axis] / 2 * (1 if gap[axis] > 0 or (gap[axis] == 0 and one > other) else -1)
-                    places[one, axis] += push
-                    places[other, axis] -= push
-                    moved = True
+        overlaps = (sizes - abs(places[:, None] - places) > 1e-9).all(axis=-1)  # (K, K)
+        pairs = np.argwhere(np.tril(overlaps, -1)).tolist()
+        for one, other in pairs:
+            gap = places[one] - places[other]
+            overlap = sizes[one, other] - abs(gap)
+            if (overlap > 1e-9).all():  # still, after those before
+                axis = 1 if overlap[1] <= overlap[0] else 0
+                push = overlap[axis] / 2 * (1 if gap[axis] >= 0 else -1)  # `one` is after `other`
+                places[one, axis] += push
+                places[other, axis] -= push
         places[:, 0] = np.clip(places[:, 0], widths / 2, width - widths / 2)
-        if not moved:
+        if not pairs:
             break
     return places
