@@ -19,7 +19,7 @@ from hpa_model.metrics import calibration_error
 from hpa_model.predict import predict_probs
 from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.models import average_calibrated, load_models
-from hpa_model.thresholds import apply_class_maps, apply_temperatures
+from hpa_model.thresholds import apply_calibrations, apply_temperatures
 
 Probs = npt.NDArray[np.float64]
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--part", default="test")
     args = parser.parse_args()
     models = choose_models(args.run, calibrated=True)
-    description, maps = models.description, models.decision.class_maps
+    description, maps = models.description, models.decision.calibrations
     assert maps is not None
     table = read_label_table(args.labels)
     rows = {name: row for row, name in enumerate(table.ids)}
@@ -55,9 +55,9 @@ def main() -> None:
     mean = np.mean(of_models, axis=0)
     shown = {
         "one model, as predicted": of_models[0],
-        "one model, calibrated": apply_class_maps(maps, of_models[0]),
+        "one model, calibrated": apply_calibrations(maps, of_models[0]),
         "mean, as predicted": mean,
-        "mean, calibrated after it": apply_class_maps(maps, mean),
+        "mean, calibrated after it": apply_calibrations(maps, mean),
         "mean, calibrated before it": average_calibrated(of_models, maps),
     }
     print(f"| {len(labels)} samples of {args.part} | error | mean over classes | cross-entropy |\n|---|---|---|---|")

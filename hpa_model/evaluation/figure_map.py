@@ -146,7 +146,7 @@ def find_middles(points: Points, members: Members) -> Points:
     for k in range(members.shape[1]):
         own = members[:, k] & is_single
         middles.append(np.median(points[own if own.any() else members[:, k]], axis=0))
-    return np.array(middles)
+    return np.array(middles).reshape(-1, 2)
 
 
 def spread_labels(middles: Points, widths: npt.NDArray[np.float64], height: float, *, width: float) -> Points:

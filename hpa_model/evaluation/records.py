@@ -79,7 +79,7 @@ class ClassScore:
     """Of the probabilities that thresholds apply to."""
 
     calibrated_error: CalibrationError | None = None
-    """Once each fold's are corrected by class maps that are fitted on the other folds, see `thresholds.class_maps`."""
+    """Once each fold's are corrected by what was fitted on the other folds, see `thresholds.class_calibration`."""
 
     @property
     def f1(self) -> float:

@@ -69,7 +69,7 @@ class Results:
     """Probabilities with the temperature of each fold, (N, K), which thresholds apply to."""
 
     corrected: npt.NDArray[np.float64]
-    """The same by class maps of the other folds, (N, K): calibrated."""
+    """The same, each class corrected by what was fitted on the other folds, (N, K)."""
 
     predictions: npt.NDArray[np.uint8]
     """As the headline scores them, (N, K)."""

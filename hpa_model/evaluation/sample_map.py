@@ -79,13 +79,15 @@ def write_map(
 
 def group_samples(found: Embeddings, color: str) -> Groups:
     """Tell samples apart by their labels, their predictions, their part, or a column of the metadata."""
-    if color == "part" or color in found.metadata:
+    if color == "part" or (color in found.metadata and color not in ("class", "predicted")):
         values = found.parts if color == "part" else found.metadata[color]
         counts = Counter(filter(None, values))
+        if not counts:
+            raise InputError(f"color must be known of some sample. Received: color={color!r}. Choose another.")
         names = tuple(name for name, _ in counts.most_common(MAX_GROUPS))
         members = np.array(values, object)[:, None] == np.array(names, object)
         more = f", the {len(names)} most frequent of {len(counts)}" if len(counts) > len(names) else ""
-        return Groups(names=names, members=members.astype(bool), title=f"{color.capitalize()}{more}")
+        return Groups(names=names, members=members.astype(bool), title=f"{color[:1].upper()}{color[1:]}{more}")
     if color not in ("class", "predicted"):
         choices = ["class", "predicted", "part", *found.metadata]
         raise InputError(

@@ -21,7 +21,8 @@ class CalibrationError:
     value: float
 
     interval: Interval
-    """Of 95 %, over resampled samples."""
+    """Where 95 % of it lie over resampled samples. What chance adds is in it: it holds 0 where no more than that was
+    found, and else the error that as many samples show, not the lower one of endless samples."""
 
     if_perfect: float
     """What chance alone makes of it: 95 % of errors lie below where labels are drawn from the probabilities. A higher
@@ -101,14 +102,19 @@ def measure_calibration(
     truth, exact = np.asarray(labels) != 0, np.asarray(probs, np.float64)
     bins = _find_bins(exact)
     rng = np.random.default_rng(seed)
-    drawn = [_sum_bins(bins, exact - (rng.random(exact.shape) < exact)) for _ in range(N_DRAWS)]
+    numbers = number_samples(len(exact), groups)  # related samples have related labels
+    shape = int(numbers.max()) + 1, exact.shape[1]
+    drawn = [_sum_bins(bins, exact - (rng.random(shape)[numbers] < exact)) for _ in range(N_DRAWS)]
     found = _sum_bins(bins, exact - truth)
     of_all, of_classes = _resample(bins, exact - truth, groups, seed=seed)
     limit = sorted(_measure(each.sum(axis=0), exact.size) for each in drawn)[-2]
     limits = np.sort([_measure(each, len(exact)) for each in drawn], axis=0)[-2]
 
     def describe(error: float, values: npt.NDArray[np.float64], limit: float) -> CalibrationError:
-        return CalibrationError(value=error, interval=find_interval(error, values), if_perfect=limit)
+        interval = find_interval(error, values)
+        if error <= limit:
+            interval = Interval(low=0.0, high=interval.high)
+        return CalibrationError(value=error, interval=interval, if_perfect=limit)
 
     errors = _measure(found, len(exact))
     return describe(float(_measure(found.sum(axis=0), exact.size)), of_all, float(limit)), tuple(

@@ -70,12 +70,12 @@ def choose_models(
     thresholds : Path, optional
         For a run without folds: another run, whose thresholds are used.
     calibrated : bool
-        Whether class maps are needed; those of a few folds are fitted to their rows alone, too.
+        Whether each class must have a calibration; that of a few folds is fitted to their rows alone, too.
 
     Raises
     ------
     InputError
-        If the run is not finished, or does not have a fold, or class maps, or `thresholds` do not fit.
+        If the run is not finished, or does not have a fold or a calibration, or `thresholds` do not fit.
     """
     description = read_run(run)
     n_folds = description.config.folds
@@ -151,7 +151,7 @@ def _list_samples(run: Path) -> list[tuple[str, str, int]]:
 
 
 def _check_calibration(run: Path, decision: Decision) -> None:
-    if decision.class_maps is None:
+    if decision.calibrations is None:
         raise InputError(
             f"Cannot calibrate with run {run}: it was scored by a version before 0.9.0. Run `hpa evaluate {run}`."
         )
@@ -167,11 +167,11 @@ def _choose_final(
         )
     last_file = fold_folder(run, 0) / find_last_file(description.config)
     check_finished(run, last_file)
-    classes, rows, class_maps = description.classes, None, None
+    classes, rows, calibrations = description.classes, None, None
     if thresholds is None and calibrated:
         raise InputError(
             f"Cannot calibrate with run {run}: it was trained on all samples, so that nothing tells how often it is "
-            "right. Pass --thresholds RUN, a run of the same settings with folds."
+            "right. Use a run with folds, or `hpa predict --thresholds RUN` with one of the same settings."
         )
     if thresholds is None:
         values: npt.NDArray[np.float64] = np.full(len(classes), 0.5)
@@ -194,13 +194,13 @@ def _choose_final(
         decision, rows = read_decision(thresholds, classes, other.config.n_models), read_out_of_fold(thresholds)
         if calibrated:
             _check_calibration(thresholds, decision)
-        values, fill, class_maps = decision.thresholds, decision.fill, decision.class_maps
+        values, fill, calibrations = decision.thresholds, decision.fill, decision.calibrations
         notices = _notice_other_settings(description, other, thresholds)
     return ChosenModels(
         run=run,
         description=description,
         folds=(0,),
-        decision=Decision(thresholds=values, temperatures=np.ones(1), fill=fill, class_maps=class_maps),
+        decision=Decision(thresholds=values, temperatures=np.ones(1), fill=fill, calibrations=calibrations),
         rows=rows,
         samples=_list_samples(run),
         notices=tuple(notices),

@@ -1,5 +1,6 @@
 """Embeddings of a run for parts of a store or for image files, written as a table."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from hpa_model.predict.models import list_overridden_settings, load_models, name
 from hpa_model.predict.opening import name_file, open_samples
 from hpa_model.predict.reading import Reading
 from hpa_model.predict.source import Source
+from hpa_model.runs.folder import THRESHOLDS_FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,7 @@ def embed_samples(
         networks = load_models(run, description, models.folds)
         before += list_overridden_settings(networks)
         n_features = count_features(networks, layer)
-        check_output(out, n_bytes=estimate_embeddings(len(rows), n_features, len(description.classes)))
+        check_output(out, n_bytes=estimate_embeddings(len(rows), n_features, len(description.classes), columns))
         progress.start(len(rows))
         vectors, probs = predict_features(
             networks,
@@ -116,7 +118,7 @@ def embed_samples(
             progress.part(),
             layer=layer,
             temperatures=models.temperatures,
-            class_maps=models.decision.class_maps if calibrated else None,
+            calibrations=models.decision.calibrations if calibrated else None,
             names=name_models(run, description, models.folds),
         )
         is_read = reader.status[rows] != FAILED  # a folder's reader knows only now
@@ -136,7 +138,8 @@ def embed_samples(
             metadata={name: tuple(column[index] for index in kept) for name, column in columns.items()},
             about={
                 "hpa": version("hpa"),
-                "run": run.name,
+                "run": run.absolute().name,
+                "decision": _hash_decision(run),
                 "folds": list(models.folds),
                 "layer": layer,
                 "calibrated": calibrated,
@@ -152,6 +155,12 @@ def embed_samples(
         n_left_out=opened.source.n_left_out,
         notices=tuple(notices),
     )
+
+
+def _hash_decision(run: Path) -> str | None:
+    """Return what tells the thresholds of a run from those of others: a SHA-256; None if it has none."""
+    path = run / THRESHOLDS_FILE
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _list_labels(source: Source, n_samples: int, n_classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:

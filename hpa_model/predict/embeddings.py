@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpa_data.errors import InputError
+from hpa_data.errors import InputError, first_line
 from hpa_data.system.atomic import open_output
 from hpa_data.system.outputs import check_output
+from hpa_model.runs.folder import CORRUPTION_ERRORS
 
 # Modules that write and read a format, and the extra that brings them.
 FORMATS = {".npz": None, ".parquet": ("pyarrow", "PyArrow", "tables"), ".h5ad": ("anndata", "anndata", "embed")}
 # Columns of a Parquet file that are not of a class or of the metadata, and what stands before those that are.
 EMBEDDING, PROB, LABEL = "embedding", "prob:", "label:"
 # Names that no column of the metadata may have, beside those that begin as above.
-OWN_COLUMNS = ("id", "part", "is_labeled", EMBEDDING)
+OWN_COLUMNS = ("id", "part", "is_labeled", "class", "predicted", EMBEDDING, "_index")  # the last one is AnnData's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +80,12 @@ def _check_format(path: Path, option: str, verb: str) -> None:
         )
 
 
-def estimate_embeddings(n_samples: int, n_features: int, n_classes: int) -> int:
+def estimate_embeddings(
+    n_samples: int, n_features: int, n_classes: int, metadata: Mapping[str, Sequence[str]] | None = None
+) -> int:
     """Estimate how large a file of embeddings can be, in bytes."""
-    return n_samples * (4 * n_features + 5 * n_classes + 100)
+    texts = sum(len(cell) + 4 for column in (metadata or {}).values() for cell in column)
+    return n_samples * (4 * n_features + 5 * n_classes + 100) + texts
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -93,7 +96,7 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
     path : Path
         ``.npz``: arrays ``id`` and ``part`` (N,), ``classes`` (K,), all text, ``embeddings``, float32 (N, D),
         ``probs``, float32 (N, K), ``is_labeled``, bool (N,), ``labels``, uint8 (N, K), if any are known, and
-        ``about``, a text in JSON; no pickles. Metadata are ``metadata``, texts (N, M), and ``metadata_columns``, (M,).
+        ``about``, a text in JSON; no pickles. ``metadata`` is a text in JSON, too: an object of lists.
         ``.parquet``: a row for each sample, with columns ``id``, ``part``, ``embedding``, a list of D numbers, and
         ``prob:CLASS`` and ``label:CLASS`` for each class, empty where labels are not known, and the columns of the
         metadata; ``about`` is in the metadata of the file as ``hpa``.
@@ -127,7 +130,7 @@ def read_embeddings(path: Path) -> Embeddings:
         _check(found)
     except FileNotFoundError:
         raise InputError(f"Cannot read {path}: there is no such file. Make it with `hpa embed`.") from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except CORRUPTION_ERRORS as error:
         raise InputError(f"Cannot read {path}: it holds no embeddings ({error}). Make it with `hpa embed`.") from error
     return found
 
@@ -145,6 +148,15 @@ def _check(found: Embeddings) -> None:
     wrong = next((name for name in shapes if shapes[name] != expected[name]), None)
     if wrong is not None:
         raise ValueError(f"{wrong} has the shape {shapes[wrong]}, where {expected[wrong]} is expected")
+    if not all(map(str.strip, found.metadata)):
+        raise ValueError("a column of its metadata has no name")
+    folds, layer = found.about.get("folds"), found.about.get("layer")
+    if not (folds is None or (isinstance(folds, list) and all(type(fold) is int for fold in folds))):
+        raise ValueError("its folds are no list of numbers")
+    if not (layer is None or isinstance(layer, str)):
+        raise ValueError("its layer is no text")
+    if not ((found.probs >= 0) & (found.probs <= 1)).all():
+        raise ValueError("its probabilities are not all from 0 to 1")
     if found.vectors.ndim != 2 or not np.isfinite(found.vectors).all():
         raise ValueError("its features are no table of finite numbers")
 
@@ -159,9 +171,8 @@ def _list_arrays(found: Embeddings) -> dict[str, npt.NDArray[Any]]:
         "is_labeled": found.is_labeled,
         "about": np.array(json.dumps(found.about)),
     }
-    if found.metadata:
-        arrays["metadata_columns"] = np.array(list(found.metadata), str)
-        arrays["metadata"] = np.array(list(found.metadata.values()), str).T
+    if found.metadata:  # as an array of texts, each cell would take the room of the longest
+        arrays["metadata"] = np.array(json.dumps(found.metadata))
     return arrays if found.labels is None else arrays | {"labels": found.labels}
 
 
@@ -175,16 +186,26 @@ def _read_npz(path: Path) -> Embeddings:
             probs=np.asarray(file["probs"], np.float32),
             labels=np.asarray(file["labels"], np.uint8) if "labels" in file else None,
             is_labeled=np.asarray(file["is_labeled"], bool),
-            about=json.loads(str(file["about"])),
-            metadata={
-                name: tuple(column)
-                for name, column in zip(
-                    file["metadata_columns"].tolist(), file["metadata"].T.astype(str).tolist(), strict=True
-                )
-            }
-            if "metadata" in file
-            else {},
+            about=_decode_about(str(file["about"])),
+            metadata=_decode_metadata(str(file["metadata"])) if "metadata" in file else {},
         )
+
+
+def _decode_about(text: str) -> dict[str, Any]:
+    about = json.loads(text)
+    if not isinstance(about, dict):
+        raise ValueError("what is said about it is no object")
+    return about
+
+
+def _decode_metadata(text: str) -> dict[str, tuple[str, ...]]:
+    return {str(name): tuple(map(str, column)) for name, column in _decode_about(text).items()}
+
+
+def _describe_cell(value: Any) -> str:
+    """Return a cell of another program as text; empty where it is missing."""
+    is_missing = value is None or (isinstance(value, float) and np.isnan(value)) or str(value) in ("<NA>", "NaT")
+    return "" if is_missing else str(value)
 
 
 def _write_parquet(file: Any, found: Embeddings) -> None:
@@ -214,22 +235,20 @@ def _read_parquet(path: Path) -> Embeddings:
     table = parquet.read_table(path)
     classes = [name.removeprefix(PROB) for name in table.column_names if name.startswith(PROB)]
     embedding = table[EMBEDDING].combine_chunks()
-    vectors = embedding.flatten().to_numpy().reshape(len(table), embedding.type.list_size)
+    vectors = np.stack(embedding.to_numpy(zero_copy_only=False)) if len(table) else np.zeros((0, 0))
     labels = [table[LABEL + name] for name in classes if LABEL + name in table.column_names]
     is_labeled = ~labels[0].is_null().to_numpy() if labels else np.zeros(len(table), bool)
     return Embeddings(
-        ids=tuple(table["id"].to_pylist()),
-        parts=tuple(table["part"].to_pylist()),
+        ids=tuple(map(str, table["id"].to_pylist())),
+        parts=tuple(map(str, table["part"].to_pylist())),
         vectors=np.asarray(vectors, np.float32),
         classes=tuple(classes),
         probs=_stack([table[PROB + name] for name in classes], np.float32),
         labels=_stack([column.fill_null(0) for column in labels], np.uint8) if labels else None,
         is_labeled=is_labeled,
-        about=json.loads((table.schema.metadata or {}).get(b"hpa", b"{}")),
+        about=_decode_about((table.schema.metadata or {}).get(b"hpa", b"{}").decode()),
         metadata={
-            name: tuple("" if value is None else str(value) for value in table[name].to_pylist())
-            for name in table.column_names
-            if not is_own(name)
+            name: tuple(map(_describe_cell, table[name].to_pylist())) for name in table.column_names if not is_own(name)
         },
     )
 
@@ -284,7 +303,12 @@ def _name_rows(found: Embeddings) -> list[str]:
 def _read_anndata(path: Path) -> Embeddings:
     import anndata
 
-    table = anndata.read_h5ad(path)
+    try:
+        table = anndata.read_h5ad(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # it has errors of its own, of no common class
+        raise ValueError(first_line(error)) from error
     probs = table.obsm["probs"]
     return Embeddings(
         ids=tuple(map(str, table.obs["id"])),
@@ -294,9 +318,9 @@ def _read_anndata(path: Path) -> Embeddings:
         probs=np.asarray(probs, np.float32),
         labels=np.asarray(table.obsm["labels"], np.uint8) if "labels" in table.obsm else None,
         is_labeled=np.asarray(table.obs["is_labeled"], bool),
-        about=json.loads(str(table.uns.get("hpa", "{}"))),
+        about=_decode_about(str(table.uns.get("hpa", "{}"))),
         metadata={
-            str(name): tuple("" if value != value else str(value) for value in table.obs[name])  # noqa: PLR0124 - NaN
+            str(name): tuple(map(_describe_cell, table.obs[name].astype(object)))
             for name in table.obs.columns
             if not is_own(str(name))
         },

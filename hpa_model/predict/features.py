@@ -16,7 +16,7 @@ from hpa_model.baseline.features import measure_images, name_features
 from hpa_model.baseline.model import BaselinePredictor
 from hpa_model.predict.joined import JoinedModels
 from hpa_model.predict.models import average_calibrated, check_rows, feed_baseline, feed_networks
-from hpa_model.thresholds import ClassMap, apply_temperatures
+from hpa_model.thresholds import ClassCalibration, apply_temperatures
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +35,7 @@ def predict_features(
     *,
     layer: str | None = None,
     temperatures: Sequence[float] | npt.NDArray[np.float64] | None = None,
-    class_maps: Sequence[ClassMap] | None = None,
+    calibrations: Sequence[ClassCalibration] | None = None,
     names: Sequence[str] | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Compute the features and the probabilities of samples.
@@ -59,7 +59,7 @@ def predict_features(
         default the input of the output layer.
     temperatures, names : optional
         Of each model, see `models.predict_probs`.
-    class_maps : sequence of ClassMap, length K, optional
+    calibrations : sequence of ClassCalibration, length K, optional
         To calibrate the probabilities, see `models.predict_calibrated`.
 
     Returns
@@ -94,7 +94,7 @@ def predict_features(
                 check_rows(rows, reader, chosen, name=name, remedy="Train the model again.")
             features.append(_join(of_models))
             scaled = [apply_temperatures(rows, value) for rows, value in zip(found, temperatures, strict=True)]
-            probs.append(np.mean(scaled, axis=0) if class_maps is None else average_calibrated(scaled, class_maps))
+            probs.append(np.mean(scaled, axis=0) if calibrations is None else average_calibrated(scaled, calibrations))
             n_done += len(images)
             progress.advance(len(images))
             del images

@@ -27,7 +27,7 @@ from hpa_model.runs.folder import BEST_FILE, RunDescription, fold_folder, read_r
 from hpa_model.runs.joining import read_joiners
 from hpa_model.runs.members import check_member, find_member
 from hpa_model.runs.membership import EnsembleSettings
-from hpa_model.thresholds import ClassMap, apply_class_maps, apply_temperatures
+from hpa_model.thresholds import ClassCalibration, apply_calibrations, apply_temperatures
 
 if TYPE_CHECKING:
     import keras
@@ -169,7 +169,7 @@ def predict_calibrated(
     batch_size: int,
     progress: Progress = SILENT,
     *,
-    class_maps: Sequence[ClassMap],
+    calibrations: Sequence[ClassCalibration],
     tta: bool = False,
     temperatures: Sequence[float] | npt.NDArray[np.float64] | None = None,
     names: Sequence[str] | None = None,
@@ -177,12 +177,12 @@ def predict_calibrated(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Predict samples and average over models, with the probabilities as they are and calibrated.
 
-    Class maps were fitted to single models, so the probabilities of each are corrected before they are averaged. The
+    Calibrations were fitted to single models, so the probabilities of each are corrected before they are averaged. The
     other way round, the cross-entropy of new samples is higher (benchmarks/RESULTS.md, "Calibration").
 
     Parameters
     ----------
-    class_maps : sequence of ClassMap, length K
+    calibrations : sequence of ClassCalibration, length K
     models, reader, indices, batch_size, progress, tta, temperatures, names, remedy
         As for `predict_probs`, and so are the errors.
 
@@ -204,13 +204,15 @@ def predict_calibrated(
         remedy=remedy,
     ):
         rows.append(np.mean(of_models, axis=0))
-        calibrated.append(average_calibrated(of_models, class_maps))
+        calibrated.append(average_calibrated(of_models, calibrations))
     return np.concatenate(rows).astype(np.float32), np.concatenate(calibrated).astype(np.float32)
 
 
-def average_calibrated(of_models: Sequence[npt.NDArray[Any]], class_maps: Sequence[ClassMap]) -> npt.NDArray[Any]:
-    """Correct the probabilities of each model, float (B, K), by the maps of the classes, and average them."""
-    return np.asarray(np.mean([apply_class_maps(class_maps, probs) for probs in of_models], axis=0))
+def average_calibrated(
+    of_models: Sequence[npt.NDArray[Any]], calibrations: Sequence[ClassCalibration]
+) -> npt.NDArray[Any]:
+    """Correct the probabilities of each model, float (B, K), by the calibrations of the classes, and average them."""
+    return np.asarray(np.mean([apply_calibrations(calibrations, probs) for probs in of_models], axis=0))
 
 
 def _predict_batches(

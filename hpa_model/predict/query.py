@@ -19,6 +19,7 @@ from hpa_model.predict.models import load_models
 from hpa_model.predict.opening import open_samples
 from hpa_model.predict.reading import Reading
 from hpa_model.predict.similar import scale_vectors
+from hpa_model.runs.folder import read_run
 
 # Of the features of one image, computed twice: backends and batch sizes differ in the last digits. Those of another run
 # are as good as at a right angle.
@@ -63,8 +64,13 @@ def embed_file(run: Path, path: Path, found: Embeddings, store: Path | str, *, r
     InputError
         If there is no such sample, it cannot be read, or the embeddings are of other networks.
     """
-    folds, layer = found.about.get("folds"), found.about.get("layer")
-    models = choose_models(run, folds if folds and len(folds) > 0 else None)
+    if not found.ids:
+        raise InputError("Cannot compare with embeddings of no sample. Embed the samples of a store.")
+    if not found.parts[0]:
+        raise InputError("Cannot compare with embeddings of image files. Embed the samples of a store.")
+    layer = found.about.get("layer")
+    # A run without folds has one model, which is chosen by none.
+    models = choose_models(run, found.about.get("folds") if read_run(run).config.folds else None)
     description = models.description
     networks = load_models(run, description, models.folds)
 
@@ -101,7 +107,7 @@ def embed_file(run: Path, path: Path, found: Embeddings, store: Path | str, *, r
         if reader.status[indices[0]] == FAILED:
             raise InputError(f"Cannot read {path}: {reader.failures[indices[0]]}")
         image = reader.read(indices)[0]
-        notices = (*opened.source.notices, *opened.list_after([name]))
+        notices = tuple(opened.list_after([name]))  # files beside it are not of interest
     channels = description.full_dataset.channels
     return Query(id=name, image=image, channels=channels, vector=vector, notices=notices)
 

@@ -10,6 +10,8 @@ from hpa_model.predict.embeddings import Embeddings
 
 # Rows that are compared with all others at a time: 1,024 times 100,000 cosines take 400 MB.
 BLOCK = 1024
+# Of a cosine: equal features have 1 less as much, or more.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ def rank_by_cosine(
     vectors: npt.NDArray[np.float32], vector: npt.NDArray[np.float32], *, row: int = -1
 ) -> list[Neighbor]:
     """List samples, (N, D), by how like they are to one with the features `vector`, (D,), the most alike first."""
-    cosines = scale_vectors(vectors) @ scale_vectors(vector[None])[0]
+    cosines = np.clip(scale_vectors(vectors) @ scale_vectors(vector[None])[0], -1, 1)  # sums are rounded
     order = np.argsort(-cosines, kind="stable").tolist()
     return [Neighbor(row=row, other=other, cosine=float(cosines[other])) for other in order]
 
@@ -113,10 +115,10 @@ def find_between(found: Embeddings, part: str, *, min_cosine: float) -> list[Nei
         block = rows[first : first + BLOCK]
         cosines = scaled[block] @ scaled[others].T  # (B, M)
         nearest = cosines.argmax(axis=1)
-        values = cosines[np.arange(len(block)), nearest]
+        values = np.clip(cosines[np.arange(len(block)), nearest], -1, 1)
         pairs += [
             Neighbor(row=row, other=other, cosine=value)
             for row, other, value in zip(block.tolist(), others[nearest].tolist(), values.tolist(), strict=True)
-            if value >= min_cosine
+            if value >= min_cosine - ROUNDING
         ]
     return sorted(pairs, key=lambda pair: -pair.cosine)

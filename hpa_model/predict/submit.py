@@ -28,7 +28,7 @@ from hpa_model.predict.submission import (
     write_submission,
 )
 from hpa_model.predict.tables import check_probs_path, estimate_probs, write_probs
-from hpa_model.thresholds import ClassMap
+from hpa_model.thresholds import ClassCalibration
 
 # Ids that are looked at for the nearest one; 20,000 take a second.
 MAX_COMPARED = 20_000
@@ -166,7 +166,8 @@ def predict_submission(
             rows,
             description.config.batch_size,
             progress.part(),
-            class_maps=(models.decision.class_maps if calibrated else None) or [ClassMap()] * len(dataset.classes),
+            calibrations=(models.decision.calibrations if calibrated else None)
+            or [ClassCalibration()] * len(dataset.classes),
             tta=tta,
             temperatures=models.temperatures,
             names=name_models(run, description, models.folds),

@@ -16,14 +16,14 @@ from hpa_model.runs.out_of_fold import OutOfFold, check_finished
 from hpa_model.runs.seal import read_file, unseal_files
 from hpa_model.thresholds import (
     NEVER,
-    ClassMap,
+    ClassCalibration,
     apply_temperatures,
     fill_empty_rows,
-    fit_class_maps,
+    fit_calibrations,
     fit_temperatures,
     search_thresholds,
 )
-from hpa_model.thresholds.class_maps import calibrate_held_out
+from hpa_model.thresholds.class_calibration import calibrate_held_out
 from hpa_model.thresholds.cross_fit import find_held_out
 
 
@@ -42,7 +42,7 @@ class Decision:
     """Whether a sample of which no class is predicted gets the most probable one: where every sample of the training
     data shows a class."""
 
-    class_maps: tuple[ClassMap, ...] | None = None
+    calibrations: tuple[ClassCalibration, ...] | None = None
     """What makes of the probabilities of each class, (K,), that are divided by the temperature how often its label is
     true; for probabilities that are given out, not for thresholds. None if they were not fitted, as in runs of versions
     before 0.9.0."""
@@ -78,13 +78,16 @@ def fit_decision(rows: OutOfFold, *, n_folds: int) -> Decision:
 
 
 def fit_calibration(rows: OutOfFold, decision: Decision) -> Decision:
-    """Return a decision with class maps that are fitted to all rows."""
-    maps = fit_class_maps(rows.labels, decision.calibrate(rows.probs, rows.folds), _hold_out(rows), rows.groups)
-    return replace(decision, class_maps=maps)
+    """Return a decision with a calibration of each class, fitted to all rows."""
+    maps = fit_calibrations(rows.labels, decision.calibrate(rows.probs, rows.folds), _hold_out(rows), rows.groups)
+    return replace(decision, calibrations=maps)
 
 
 def calibrate_rows(rows: OutOfFold, decision: Decision) -> npt.NDArray[np.float64]:
-    """Return the probabilities of rows, float64 (N, K), each corrected by class maps of the other folds."""
+    """Return the probabilities of rows, float64 (N, K), each corrected by what was fitted on the other folds.
+
+    Temperatures are those of all folds: they are one number for each fold's own rows.
+    """
     return calibrate_held_out(rows.labels, decision.calibrate(rows.probs, rows.folds), _hold_out(rows), rows.groups)
 
 
@@ -99,8 +102,8 @@ def write_decision(run: Path, decision: Decision, classes: tuple[str, ...]) -> N
         "temperatures": decision.temperatures.tolist(),
         "fill": decision.fill,
     }
-    if decision.class_maps is not None:
-        content["class_maps"] = {name: asdict(each) for name, each in zip(classes, decision.class_maps, strict=True)}
+    if decision.calibrations is not None:
+        content["calibration"] = {name: asdict(each) for name, each in zip(classes, decision.calibrations, strict=True)}
     unseal_files(run, [THRESHOLDS_FILE])
     write_atomic(run / THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())
 
@@ -121,13 +124,13 @@ def read_decision(run: Path, classes: tuple[str, ...], n_folds: int, *, compares
             raise ValueError(f"it must have {n_folds} temperatures above 0")
         if not isinstance(saved["fill"], bool):
             raise ValueError("fill is neither true nor false")
-        maps = saved.get("class_maps")
-        class_maps = None if maps is None else tuple(_decode_map(maps[name]) for name in classes)
-    return Decision(thresholds=thresholds, temperatures=temperatures, fill=saved["fill"], class_maps=class_maps)
+        maps = saved.get("calibration")
+        calibrations = None if maps is None else tuple(_decode_map(maps[name]) for name in classes)
+    return Decision(thresholds=thresholds, temperatures=temperatures, fill=saved["fill"], calibrations=calibrations)
 
 
-def _decode_map(saved: dict[str, Any]) -> ClassMap:
-    return ClassMap(
+def _decode_map(saved: dict[str, Any]) -> ClassCalibration:
+    return ClassCalibration(
         method=saved["method"],
         temperature=float(saved["temperature"]),
         offset=float(saved["offset"]),

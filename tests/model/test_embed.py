@@ -11,7 +11,7 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
-from hpa_model.predict.embeddings import Embeddings, read_embeddings, write_embeddings
+from hpa_model.predict.embeddings import Embeddings, _list_arrays, read_embeddings, write_embeddings
 from hpa_model.predict.features import predict_features
 from hpa_model.runs.baseline import read_baseline
 from hpa_model.runs.folder import BEST_FILE, fold_folder, read_run
@@ -193,6 +193,7 @@ def test_columns_of_a_table_stand_beside_the_features(run: Path, store: Store, t
 @pytest.mark.skipif(importlib.util.find_spec("anndata") is None, reason="needs anndata")
 def test_columns_that_scanpy_adds_are_metadata(example: Embeddings, tmp_path: Path) -> None:
     import h5py
+    import pandas as pd
     from anndata.io import write_elem
 
     write_embeddings(tmp_path / "a.h5ad", example)
@@ -200,9 +201,43 @@ def test_columns_that_scanpy_adds_are_metadata(example: Embeddings, tmp_path: Pa
         obs = file["obs"]
         write_elem(obs, "leiden", np.array(["0", "1", "1"], object))
         write_elem(obs, "score", np.array([0.5, np.nan, 2.0]))
-        obs.attrs["column-order"] = [*obs.attrs["column-order"], "leiden", "score"]
+        write_elem(obs, "alive", pd.array([True, None, False], "boolean"))
+        obs.attrs["column-order"] = [*obs.attrs["column-order"], "leiden", "score", "alive"]
     found = read_embeddings(tmp_path / "a.h5ad")
-    assert found.metadata == {**example.metadata, "leiden": ("0", "1", "1"), "score": ("0.5", "", "2.0")}
+    assert found.metadata == {
+        **example.metadata,
+        "leiden": ("0", "1", "1"),
+        "score": ("0.5", "", "2.0"),
+        "alive": ("True", "", "False"),
+    }
+
+
+def test_a_table_that_pandas_wrote_again_is_read(example: Embeddings, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    write_embeddings(tmp_path / "a.parquet", example)
+    table = pd.read_parquet(tmp_path / "a.parquet")
+    table["id"], table["batch"] = [7, 8, 9], [1.0, None, 2.0]
+    table.to_parquet(tmp_path / "b.parquet")
+    found = read_embeddings(tmp_path / "b.parquet")
+    np.testing.assert_array_equal(found.vectors, example.vectors)
+    assert found.ids == ("7", "8", "9")
+    assert found.metadata["batch"] == ("1.0", "", "2.0")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"about": {"folds": "0"}}, {"about": {"layer": 3}}, {"probs": np.full((3, 2), 7.0)}]
+)
+def test_embeddings_of_other_kinds_of_values_are_refused(example: Embeddings, changed: dict, tmp_path: Path) -> None:
+    write_embeddings(tmp_path / "a.npz", dataclasses.replace(example, **changed))
+    with pytest.raises(InputError, match="holds no embeddings"):
+        read_embeddings(tmp_path / "a.npz")
+
+
+def test_one_long_cell_of_the_metadata_does_not_make_all_long(example: Embeddings, tmp_path: Path) -> None:
+    long = dataclasses.replace(example, metadata={f"column {k}": ("x" * 10_000, "", "") for k in range(50)})
+    assert sum(array.nbytes for array in _list_arrays(long).values()) < 4_000_000
+    write_embeddings(tmp_path / "a.npz", long)
+    assert read_embeddings(tmp_path / "a.npz").metadata == long.metadata
 
 
 def test_no_pickle_is_loaded(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hpa_model.runs.decision import fit_calibration, fit_decision, read_decision
 from hpa_model.runs.folder import read_run
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
-from hpa_model.thresholds import apply_class_maps
+from hpa_model.thresholds import apply_calibrations
 from tests.builders import Hpa, assert_refused, convert
 
 
@@ -60,12 +60,12 @@ def test_calibrated_probabilities_are_the_mean_of_those_of_each_fold_and_change_
     run: Path, store: Store, tmp_path: Path
 ) -> None:
     decision = read_decision(run, read_run(run).classes, 2)
-    assert decision.class_maps is not None
-    assert any(each.method != "none" for each in decision.class_maps)
+    assert decision.calibrations is not None
+    assert any(each.method != "none" for each in decision.calibrations)
     with store.reader(["test"]) as reader:
         models = [load_model(run / f"fold{fold}" / "best.keras") for fold in range(2)]
         probs = [predict_probs([model], reader, np.arange(3), 2) for model in models]
-    corrected = [apply_class_maps(decision.class_maps, decision.calibrate(each, k)) for k, each in enumerate(probs)]
+    corrected = [apply_calibrations(decision.calibrations, decision.calibrate(each, k)) for k, each in enumerate(probs)]
     submissions = []
     for calibrated in (True, False):
         out, file = tmp_path / f"{calibrated}.csv", tmp_path / f"{calibrated}.npz"
@@ -82,14 +82,14 @@ def test_class_maps_of_one_fold_are_fitted_to_its_rows(run: Path) -> None:
     chosen = choose_models(run, [1], calibrated=True).decision
     few = rows.select(rows.folds == 1)
     assert set(few.ids) == {name for name, fold in zip(rows.ids, rows.folds, strict=True) if fold == 1}
-    assert chosen.class_maps == fit_calibration(few, fit_decision(few, n_folds=2)).class_maps
-    assert chosen.class_maps != choose_models(run, calibrated=True).decision.class_maps
+    assert chosen.calibrations == fit_calibration(few, fit_decision(few, n_folds=2)).calibrations
+    assert chosen.calibrations != choose_models(run, calibrated=True).decision.calibrations
 
 
 def test_a_run_that_was_scored_before_there_were_class_maps_is_refused(run: Path, tmp_path: Path, hpa: Hpa) -> None:
     older = Path(shutil.copytree(run, tmp_path / "older"))
     saved = json.loads((older / "thresholds.json").read_text())
-    del saved["class_maps"]
+    del saved["calibration"]
     (older / "thresholds.json").write_text(json.dumps(saved))
     (older / "seal.json").unlink()  # older still
     with pytest.raises(InputError, match=r"scored by a version before 0\.9\.0\. Run `hpa evaluate"):

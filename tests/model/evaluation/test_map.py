@@ -149,6 +149,8 @@ def test_the_page_names_every_sample_and_shows_each_group_alone(tmp_path: Path, 
     assert page.count('type="radio"') == 1 + 3
     assert page.count('class="mixed"') == 1  # the one whose line is not known
     assert_refused(hpa(*words, "--color", "mood"), "color must be one of class, predicted, part, cell_line")
+    write_embeddings(tmp_path / "a.npz", replace(found, parts=("",) * 60))
+    assert_refused(hpa(*words, "--color", "part"), "color must be known of some sample")
 
 
 def test_what_cannot_be_drawn_is_refused_in_a_line(tmp_path: Path, hpa: Hpa) -> None:

@@ -31,6 +31,10 @@ def test_perfect_probabilities_are_mostly_not_found_wrong_and_others_are() -> No
     labels = (rng.random(probs.shape) < probs).astype(np.uint8)
     _, of_classes = measure_calibration(labels, probs)
     assert sum(each.is_found for each in of_classes) <= 12  # 5 are expected of 100
+    assert all(each.interval.low == 0 for each in of_classes if not each.is_found)
+    rows = np.repeat(np.arange(500), 4)  # samples with three duplicates each are no finding, either
+    _, of_classes = measure_calibration(labels[rows], probs[rows], rows)
+    assert sum(each.is_found for each in of_classes) <= 12
     _, of_classes = measure_calibration(labels, np.sqrt(probs))
     assert sum(each.is_found for each in of_classes) == 100
 

@@ -8,7 +8,7 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_model.runs.decision import Decision, read_decision, write_decision
-from hpa_model.thresholds import ClassMap
+from hpa_model.thresholds import ClassCalibration
 
 
 def test_a_decision_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -20,13 +20,13 @@ def test_a_decision_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_class_maps_are_read_as_they_were_written(tmp_path: Path) -> None:
     maps = (
-        ClassMap(),
-        ClassMap(method="scaling", temperature=1.7, offset=-0.3),
-        ClassMap(method="isotonic", knots=((0.1, 0.05), (0.1 + 0.2, 1 / 3))),
+        ClassCalibration(),
+        ClassCalibration(method="scaling", temperature=1.7, offset=-0.3),
+        ClassCalibration(method="isotonic", knots=((0.1, 0.05), (0.1 + 0.2, 1 / 3))),
     )
-    decision = Decision(thresholds=np.full(3, 0.5), temperatures=np.ones(2), class_maps=maps)
+    decision = Decision(thresholds=np.full(3, 0.5), temperatures=np.ones(2), calibrations=maps)
     write_decision(tmp_path, decision, ("a", "b", "c"))
-    assert read_decision(tmp_path, ("a", "b", "c"), 2).class_maps == maps
+    assert read_decision(tmp_path, ("a", "b", "c"), 2).calibrations == maps
 
 
 def test_thresholds_of_earlier_versions_are_for_probabilities_as_they_are(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_thresholds_of_earlier_versions_are_for_probabilities_as_they_are(tmp_pa
     decision = read_decision(tmp_path, ("thresholds", "fill"), 2)
     assert decision.thresholds.tolist() == [0.25, 0.5]
     assert decision.temperatures.tolist() == [1, 1]
-    assert decision.class_maps is None
+    assert decision.calibrations is None
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_thresholds_of_earlier_versions_are_for_probabilities_as_they_are(tmp_pa
         {"fill": 1},
         {"thresholds": {"a": 2.0}},
         {"thresholds": {"a": np.nan}},
-        {"class_maps": {"b": {"method": "none", "temperature": 1, "offset": 0, "knots": []}}},
-        {"class_maps": {"a": {"method": "scaling", "temperature": -1, "offset": 0, "knots": []}}},
-        {"class_maps": {"a": {"method": "isotonic", "temperature": 1, "offset": 0, "knots": [[0.5]]}}},
-        {"class_maps": []},
+        {"calibration": {"b": {"method": "none", "temperature": 1, "offset": 0, "knots": []}}},
+        {"calibration": {"a": {"method": "scaling", "temperature": -1, "offset": 0, "knots": []}}},
+        {"calibration": {"a": {"method": "isotonic", "temperature": 1, "offset": 0, "knots": [[0.5]]}}},
+        {"calibration": []},
     ],
 )
 def test_a_damaged_decision_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:

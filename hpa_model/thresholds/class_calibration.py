@@ -1,7 +1,7 @@
 """Calibration of each class: probabilities that say how often a label is true. NumPy and SciPy only.
 
-Class maps change what is written as a probability, and no prediction: thresholds are fitted to, and applied to, the
-probabilities before them.
+It changes what is written as a probability, and no prediction: thresholds are fitted to, and applied to, the
+probabilities before it.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ N_STEPS, MAX_STEP, TOLERANCE = 50, 2.0, 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassMap:
+class ClassCalibration:
     """How the probability of a class is corrected."""
 
     method: Method = "none"
@@ -66,12 +66,12 @@ class ClassMap:
         return exact
 
 
-def fit_class_maps(
+def fit_calibrations(
     labels: npt.NDArray[np.generic],
     probs: npt.NDArray[np.floating],
     held_out: npt.NDArray[np.int64],
     groups: npt.NDArray[np.int64] | None = None,
-) -> tuple[ClassMap, ...]:
+) -> tuple[ClassCalibration, ...]:
     """Fit the map of each class, by the method that is best for samples that it was not fitted to.
 
     `scaling` divides the logit by a temperature and adds an offset (Platt 1999; Guo et al. 2017 without the offset,
@@ -93,20 +93,22 @@ def fit_class_maps(
 
     Returns
     -------
-    tuple of ClassMap, length K
+    tuple of ClassCalibration, length K
     """
     truth, exact = np.asarray(labels) != 0, np.asarray(probs, np.float64)
+    if not len(truth):
+        return (ClassCalibration(),) * truth.shape[1]
     losses = np.zeros((len(METHODS), truth.shape[1]))
     sets = held_out if len(np.unique(held_out)) > 1 else split_rows(truth, 2, groups)
     for number in np.unique(sets):
         own = sets == number
         for row, method in enumerate(METHODS):
             maps = _fit(truth[~own], exact[~own], [method] * truth.shape[1])
-            losses[row] += _measure_losses(truth[own], apply_class_maps(maps, exact[own]))
+            losses[row] += _measure_losses(truth[own], apply_calibrations(maps, exact[own]))
     return _fit(truth, exact, [METHODS[index] for index in losses.argmin(axis=0)])
 
 
-def apply_class_maps(maps: Sequence[ClassMap], probs: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def apply_calibrations(maps: Sequence[ClassCalibration], probs: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Correct probabilities, (N, K), by the maps of their classes, length K; float64 (N, K) in [0, 1]."""
     corrected = [each.apply(column) for each, column in zip(maps, np.asarray(probs).T, strict=True)]
     return np.stack(corrected, axis=1) if corrected else np.zeros(np.shape(probs))
@@ -123,7 +125,7 @@ def calibrate_held_out(
     Parameters
     ----------
     labels, probs, held_out, groups
-        As for `fit_class_maps`. At least two sets.
+        As for `fit_calibrations`. At least two sets.
 
     Returns
     -------
@@ -134,8 +136,8 @@ def calibrate_held_out(
     for number in np.unique(held_out):
         own = held_out == number
         others = None if groups is None else groups[~own]
-        maps = fit_class_maps(labels[~own], probs[~own], held_out[~own], others)
-        corrected[own] = apply_class_maps(maps, probs[own])
+        maps = fit_calibrations(labels[~own], probs[~own], held_out[~own], others)
+        corrected[own] = apply_calibrations(maps, probs[own])
     return corrected
 
 
@@ -147,14 +149,14 @@ def _measure_losses(truth: npt.NDArray[np.bool_], probs: npt.NDArray[np.float64]
 
 def _fit(
     truth: npt.NDArray[np.bool_], probs: npt.NDArray[np.float64], methods: Sequence[Method]
-) -> tuple[ClassMap, ...]:
+) -> tuple[ClassCalibration, ...]:
     """Fit a map of the given method to each class."""
-    maps = [ClassMap()] * len(methods)
+    maps = [ClassCalibration()] * len(methods)
     if "scaling" in methods:
         slopes, offsets = _fit_scaling(truth, logit(np.clip(probs, EPSILON, 1 - EPSILON)))
     for k, method in enumerate(methods):
         if method == "scaling":
-            maps[k] = ClassMap(method=method, temperature=float(1 / slopes[k]), offset=float(offsets[k]))
+            maps[k] = ClassCalibration(method=method, temperature=float(1 / slopes[k]), offset=float(offsets[k]))
         elif method == "isotonic":
             maps[k] = _fit_isotonic(truth[:, k], probs[:, k])
     return tuple(maps)
@@ -195,7 +197,12 @@ def _minimize(
         hessian[:, 0, 0] = (weights * logits**2).sum(axis=0) + precisions[0]
         hessian[:, 1, 1] = weights.sum(axis=0) + precisions[1]
         hessian[:, 0, 1] = hessian[:, 1, 0] = mixed
-        step = np.clip(np.linalg.solve(hessian, gradient[..., None])[..., 0], -MAX_STEP, MAX_STEP)
+        is_stuck = ((found[:, 0] <= LOWEST_SLOPE) & (gradient[:, 0] > 0)) | (
+            (found[:, 0] >= HIGHEST_SLOPE) & (gradient[:, 0] < 0)
+        )
+        joint = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        alone = np.stack([np.zeros(len(found)), gradient[:, 1] / hessian[:, 1, 1]], axis=1)  # where the slope must stay
+        step = np.clip(np.where(is_stuck[:, None], alone, joint), -MAX_STEP, MAX_STEP)
         moved = found - step
         moved[:, 0] = np.clip(moved[:, 0], LOWEST_SLOPE, HIGHEST_SLOPE)
         is_done = np.abs(moved - found).max() < TOLERANCE
@@ -205,10 +212,10 @@ def _minimize(
     return found
 
 
-def _fit_isotonic(truth: npt.NDArray[np.bool_], probs: npt.NDArray[np.float64]) -> ClassMap:
+def _fit_isotonic(truth: npt.NDArray[np.bool_], probs: npt.NDArray[np.float64]) -> ClassCalibration:
     """Fit an ascending function to a class; with a knot for each of its steps, at their mean. None of no rows."""
     if not len(probs):
-        return ClassMap()
+        return ClassCalibration()
     values, inverse, counts = np.unique(probs, return_inverse=True, return_counts=True)
     found = np.bincount(inverse, truth)
     fitted = isotonic_regression(found / counts, weights=counts)
@@ -218,4 +225,4 @@ def _fit_isotonic(truth: npt.NDArray[np.bool_], probs: npt.NDArray[np.float64]) 
     levels = (np.add.reduceat(found, blocks[:-1]) + 0.5) / (n + 1)
     means = np.add.reduceat(values * counts, blocks[:-1]) / n
     levels = isotonic_regression(levels, weights=n).x
-    return ClassMap(method="isotonic", knots=tuple(zip(means.tolist(), levels.tolist(), strict=True)))
+    return ClassCalibration(method="isotonic", knots=tuple(zip(means.tolist(), levels.tolist(), strict=True)))
