@@ -25,7 +25,8 @@ demo: $(READY)
 	@$(BIN)/hpa demo demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest -m 'not slow and not browser' -n 2 --dist loadfile
+	@# Two processes on two cores: more threads would only wait for each other, 15 % of the time.
+	@TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not browser' -n 2 --dist loadfile
 
 test-slow: $(READY)
 	@$(BIN)/python -m pytest -m slow
