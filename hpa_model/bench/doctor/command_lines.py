@@ -1,5 +1,6 @@
 """The command lines that findings end with."""
 
+import contextlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from typing import Any
 from hpa_model.bench.doctor.facts import RunFacts
 from hpa_model.config import DEFAULTS, TrainConfig, format_image_size, list_recipes, make_config
 
+# Commands that make runs, and go on with them.
+RESUMED = ("baseline", "demo", "ensemble", "finetune", "pretrain", "sweep", "train")
 # Settings that have an option of their own, which is shorter than --set.
 _FLAGS = ("batch_size", "epochs", "folds", "learning_rate", "loss", "model", "precision", "sampling", "seed")
 
@@ -49,9 +52,15 @@ def train_recipe(run: RunFacts, recipe: str, *, suffix: str) -> str:
 
 
 def resume(run: RunFacts) -> str:
-    """Return the command that goes on with a run that is not finished."""
-    if run.command.startswith("hpa "):
-        return run.command
+    """Return the command that goes on with a run that is not finished.
+
+    A run may come from a stranger, and its command is there to be copied into a shell. So it is taken apart to the
+    words of one command of `hpa`, and quoted anew; where that is not possible, it is made from the settings.
+    """
+    with contextlib.suppress(ValueError):  # quotes that are not closed
+        program, command, *words = shlex.split(run.command)
+        if program == "hpa" and command in RESUMED and all(map(str.isprintable, words)):
+            return quote(program, command, *words)
     return quote("hpa", "train", run.store, *write_settings(run.config, run), *_weights(run), "--out", run.path)
 
 
@@ -93,8 +102,7 @@ def _write(name: str, value: Any, before: Any) -> list[str]:
     if name == "image_size":
         return ["--image-size", format_image_size(value)]
     if name in _FLAGS:
-        text = format(value, "g") if isinstance(value, float) else str(value)
-        return ["--" + name.replace("_", "-"), text]
+        return ["--" + name.replace("_", "-"), str(value)]  # of a float, all digits that tell it from others
     if isinstance(value, dict):
         known = before if isinstance(before, dict) else {}
         changed = {key: item for key, item in value.items() if key not in known or item != known[key]}

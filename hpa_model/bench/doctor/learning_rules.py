@@ -97,7 +97,7 @@ def _jumps(history: Sequence[EpochRecord]) -> bool:
 
 
 def _advise_rate(run: RunFacts, unstable: Sequence[object]) -> Finding:
-    rate = run.config.learning_rate / 10
+    rate = float(f"{run.config.learning_rate / 10:.6g}")  # without the digits of rounding
     if unstable:
         text = f"The training loss jumped up in {len(unstable)} folds: steps are too long. Lower the learning rate."
     else:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hpa_data.dataset import Channel, Dataset
 from hpa_data.format.codecs import decode_shard_index
 from hpa_data.store.store import Store
-from hpa_model.bench.doctor.command_lines import write_settings
+from hpa_model.bench.doctor.command_lines import resume, write_settings
 from hpa_model.bench.doctor.diagnosis import MAX_SHOWN, Diagnosis, diagnose, judge
 from hpa_model.bench.doctor.disk import measure_cached, measure_disk
 from hpa_model.bench.doctor.facts import (
@@ -320,6 +320,41 @@ def test_a_finding_follows_from_its_facts_and_its_command_can_be_run(
     findings = judge(machine, store, run)
     check_findings(findings)
     assert {finding.name: finding.severity for finding in findings}.get(name) == severity, findings
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "hpa train a; touch b",
+        "hpa train $(touch b)",
+        "hpa train a\ntouch b",
+        "hpa train 'a\ntouch b'",
+        "hpa nothing; touch b",
+        "hpa train 'a",
+        "hpa",
+        "hpas train a",
+        "",
+    ],
+)
+def test_the_command_of_a_run_of_a_stranger_runs_nothing_but_hpa(command: str) -> None:
+    shown = resume(change(RUN, command=command))
+    assert "\n" not in shown
+    lexer = shlex.shlex(shown, posix=True, punctuation_chars=True)  # as a shell: ';' and '(' end words
+    lexer.whitespace_split = True
+    words = list(lexer)
+    assert words == shlex.split(shown)
+    assert words[:2] == ["hpa", "train"]
+    assert "$(touch" not in shown or "'$(touch'" in shown
+
+
+def test_the_command_that_began_a_run_is_shown_with_its_words() -> None:
+    command = "hpa train 'my store.zarr' --loss focal --out 'my run'"
+    assert resume(change(RUN, command=command)) == command
+
+
+def test_settings_in_a_command_keep_all_their_digits() -> None:
+    words = write_settings(TrainConfig(learning_rate=0.00123456789), RUN)
+    assert words[words.index("--learning-rate") + 1] == "0.00123456789"
 
 
 def test_every_rule_has_a_case() -> None:
