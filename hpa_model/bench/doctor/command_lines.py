@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -15,6 +16,8 @@ from hpa_model.config import DEFAULTS, TrainConfig, format_image_size, list_reci
 RESUMED = ("baseline", "demo", "ensemble", "finetune", "pretrain", "sweep", "train")
 # Settings that have an option of their own, which is shorter than --set.
 _FLAGS = ("batch_size", "epochs", "folds", "learning_rate", "loss", "model", "precision", "sampling", "seed")
+# Its start, perhaps after an option's name, and as `Path` leaves it; user and password; host and path; the rest.
+_URL = re.compile(r"((?:^|(?<==))[A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:[^/?#]*@)?([^?#]*).*", re.DOTALL)
 
 
 def quote(*words: str) -> str:
@@ -26,6 +29,17 @@ def quote(*words: str) -> str:
     "hpa verify 'my store.zarr'"
     """
     return shlex.join(words)
+
+
+def hide_secrets(word: str) -> str:
+    """Leave out of a URL what may be a secret, its user, password and query. Other words stay as they are.
+
+    Examples
+    --------
+    >>> hide_secrets("https://me:word@host/a.zarr?token=1"), hide_secrets("me@home/a?.zarr")
+    ('https://host/a.zarr', 'me@home/a?.zarr')
+    """
+    return _URL.sub(r"\1\2", word)
 
 
 def train_again(run: RunFacts, *, suffix: str, options: tuple[str, ...] = (), **changes: Any) -> str:
@@ -60,7 +74,7 @@ def resume(run: RunFacts) -> str:
     with contextlib.suppress(ValueError):  # quotes that are not closed
         program, command, *words = shlex.split(run.command)
         if program == "hpa" and command in RESUMED and all(map(str.isprintable, words)):
-            return quote(program, command, *words)
+            return quote(program, command, *map(hide_secrets, words))
     return quote("hpa", "train", run.store, *write_settings(run.config, run), *_weights(run), "--out", run.path)
 
 
