@@ -93,6 +93,8 @@ def make_mapper(model: keras.Model, *, layer: str | None = None, method: Method 
     InputError
         If the network has no such layer, or does not allow score maps.
     """
+    if isinstance(model, keras.Sequential):  # which does not tell its operations
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
     if method == "score":
         return _make_score_mapper(model, layer)
     tap = _find_layer(model, layer)

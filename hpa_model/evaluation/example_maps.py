@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 QUALITY = 75  # of JPEG: a map is smooth
 MAX_MAPS = 2  # of an example
+MAX_LETTERS = 200  # of an error of a framework
 OFF = "they were switched off."
 
 
@@ -51,7 +52,7 @@ def add_maps(images: Images, store: Store | None, results: Results) -> Images:
     -------
     Images
         Those given, if there are none, or if the run has no networks of its own. Without maps, and with the reason, if
-        Keras or a model is missing or unusable.
+        Keras or a model is missing or unusable, or for any other error: a report does not fail for a picture.
     """
     description = results.description
     if images.missing_reason or description.baseline is not None or description.ensemble is not None:
@@ -71,6 +72,12 @@ def add_maps(images: Images, store: Store | None, results: Results) -> Images:
         return _add_all(images, store or open_store(description.store), results, find_mapper)
     except InputError as error:
         return replace(images, missing_maps_reason=str(error))
+    except Exception as error:  # of a network that another program has made, and its framework; the report matters more
+        return replace(images, missing_maps_reason=f"Cannot compute them: {_describe(error)}.")
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error).strip()[:MAX_LETTERS]}".rstrip(".: ")
 
 
 def _add_all(images: Images, store: Store, results: Results, find_mapper: "Callable[[int], Mapper]") -> Images:

@@ -1,6 +1,8 @@
 """The command lines that findings end with."""
 
+import contextlib
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -10,8 +12,12 @@ from typing import Any
 from hpa_model.bench.doctor.facts import RunFacts
 from hpa_model.config import DEFAULTS, TrainConfig, format_image_size, list_recipes, make_config
 
+# Commands that make runs, and go on with them.
+RESUMED = ("baseline", "demo", "ensemble", "finetune", "pretrain", "sweep", "train")
 # Settings that have an option of their own, which is shorter than --set.
 _FLAGS = ("batch_size", "epochs", "folds", "learning_rate", "loss", "model", "precision", "sampling", "seed")
+# Its start, perhaps after an option's name, and as `Path` leaves it; user and password; host and path; the rest.
+_URL = re.compile(r"((?:^|(?<==))[A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:[^/?#]*@)?([^?#]*).*", re.DOTALL)
 
 
 def quote(*words: str) -> str:
@@ -23,6 +29,17 @@ def quote(*words: str) -> str:
     "hpa verify 'my store.zarr'"
     """
     return shlex.join(words)
+
+
+def hide_secrets(word: str) -> str:
+    """Leave out of a URL what may be a secret, its user, password and query. Other words stay as they are.
+
+    Examples
+    --------
+    >>> hide_secrets("https://me:word@host/a.zarr?token=1"), hide_secrets("me@home/a?.zarr")
+    ('https://host/a.zarr', 'me@home/a?.zarr')
+    """
+    return _URL.sub(r"\1\2", word)
 
 
 def train_again(run: RunFacts, *, suffix: str, options: tuple[str, ...] = (), **changes: Any) -> str:
@@ -49,9 +66,15 @@ def train_recipe(run: RunFacts, recipe: str, *, suffix: str) -> str:
 
 
 def resume(run: RunFacts) -> str:
-    """Return the command that goes on with a run that is not finished."""
-    if run.command.startswith("hpa "):
-        return run.command
+    """Return the command that goes on with a run that is not finished.
+
+    A run may come from a stranger, and its command is there to be copied into a shell. So it is taken apart to the
+    words of one command of `hpa`, and quoted anew; where that is not possible, it is made from the settings.
+    """
+    with contextlib.suppress(ValueError):  # quotes that are not closed
+        program, command, *words = shlex.split(run.command)
+        if program == "hpa" and command in RESUMED and all(map(str.isprintable, words)):
+            return quote(program, command, *map(hide_secrets, words))
     return quote("hpa", "train", run.store, *write_settings(run.config, run), *_weights(run), "--out", run.path)
 
 
@@ -93,8 +116,7 @@ def _write(name: str, value: Any, before: Any) -> list[str]:
     if name == "image_size":
         return ["--image-size", format_image_size(value)]
     if name in _FLAGS:
-        text = format(value, "g") if isinstance(value, float) else str(value)
-        return ["--" + name.replace("_", "-"), text]
+        return ["--" + name.replace("_", "-"), str(value)]  # of a float, all digits that tell it from others
     if isinstance(value, dict):
         known = before if isinstance(before, dict) else {}
         changed = {key: item for key, item in value.items() if key not in known or item != known[key]}

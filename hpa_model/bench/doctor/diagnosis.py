@@ -9,6 +9,7 @@ from pathlib import Path
 from hpa_data.errors import InputError
 from hpa_data.reader.kvstore import find_url
 from hpa_data.system.files import refuse_unreadable
+from hpa_model.bench.doctor.command_lines import hide_secrets
 from hpa_model.bench.doctor.facts import Finding, MachineFacts, RunFacts, Severity, StoreFacts
 from hpa_model.bench.doctor.machine import examine_machine
 from hpa_model.bench.doctor.machine_rules import judge_machine
@@ -93,7 +94,8 @@ def _tell_apart(paths: Sequence[str]) -> tuple[str | None, str | None]:
         kind = _find_kind(path)
         if kind in found:
             raise InputError(
-                f"STORE and RUN must be one of each. Received: two {kind}s, {found[kind]} and {path}. Pass one of them."
+                f"STORE and RUN must be one of each. Received: two {kind}s, "
+                f"{hide_secrets(found[kind])} and {hide_secrets(path)}. Pass one of them."
             )
         found[kind] = path
     return found.get("store"), found.get("run")

@@ -4,9 +4,9 @@ import contextlib
 import mmap
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ def measure_cached(paths: Sequence[Path]) -> float | None:
     mincore = find_mincore()
     n_cached = n_pages = 0
     for path in spread(paths, N_LOOKED_AT):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, MemoryError):
             file = open_regular(path)
             try:
                 if mincore is None or not tells_residency(file):
@@ -58,10 +58,7 @@ def measure_disk(paths: Sequence[Path]) -> float | None:
     chosen = spread(paths, -(-MAX_READ_BYTES // BLOCK_BYTES))
     if flag is None or not chosen:
         return None
-    # Blocks at the same place of each file, then at the next, so that all of the part is sampled.
-    n_blocks = -(-max(_size(path) for path in chosen) // BLOCK_BYTES)
-    blocks = [(path, block * BLOCK_BYTES) for block, path in product(range(n_blocks), chosen)]
-    blocks = [(path, start) for path, start in blocks if start < _size(path)][: MAX_READ_BYTES // BLOCK_BYTES]
+    blocks = list(islice(_list_blocks(chosen), MAX_READ_BYTES // BLOCK_BYTES))
     began = time.perf_counter()
 
     def read(block: tuple[Path, int]) -> int:
@@ -78,9 +75,16 @@ def measure_disk(paths: Sequence[Path]) -> float | None:
     try:
         with ThreadPoolExecutor(N_READERS) as pool:
             n_bytes = sum(pool.map(read, blocks))
-    except OSError:  # a file system that reads only through the cache
+    except (OSError, OverflowError, MemoryError):  # a file system that reads only through the cache, for example
         return None
     return n_bytes / (time.perf_counter() - began) if n_bytes else None
+
+
+def _list_blocks(paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
+    """Yield files and places: the first block of each file, then the next, so that all of the part is sampled."""
+    sizes = {path: _size(path) for path in paths}
+    for start in range(0, max(sizes.values(), default=0), BLOCK_BYTES):  # a sparse file may have any number of them
+        yield from ((path, start) for path, size in sizes.items() if start < size)
 
 
 def _size(path: Path) -> int:

@@ -16,6 +16,8 @@ BUSY = 1.5
 # A validation loss that has risen by this share since its best has left it behind: from epoch to epoch it goes up and
 # down by about half of that.
 RISEN = 0.05
+# Shares of a smaller loss, or of one of 0, say nothing.
+LEAST_LOSS = 1e-4
 # In the last tenth of the epochs, a fall of the validation loss by this share is no noise.
 STILL_FALLING = 0.01
 # A training loss that ends at this share of the first epoch's, or above, has learned nothing.
@@ -97,7 +99,7 @@ def _jumps(history: Sequence[EpochRecord]) -> bool:
 
 
 def _advise_rate(run: RunFacts, unstable: Sequence[object]) -> Finding:
-    rate = run.config.learning_rate / 10
+    rate = float(f"{run.config.learning_rate / 10:.6g}")  # without the digits of rounding
     if unstable:
         text = f"The training loss jumped up in {len(unstable)} folds: steps are too long. Lower the learning rate."
     else:
@@ -115,9 +117,9 @@ def _judge_length(run: RunFacts, histories: Sequence[Sequence[EpochRecord]]) -> 
     risen = [history for history in histories if _has_risen(history)]
     falling = [history for history in histories if _is_falling(history)]
     if risen:
-        worst = max(risen, key=lambda history: history[-1].val_loss / find_best(history).val_loss)
+        worst = max(risen, key=_find_rise)
         best, last = find_best(worst), worst[-1]
-        rise = last.val_loss / best.val_loss - 1
+        rise = _find_rise(worst)
         gains = last.val_macro_f1_best - best.val_macro_f1_best
         evidence: dict[str, float | str] = {
             "n_folds": len(risen),
@@ -154,8 +156,13 @@ def _judge_length(run: RunFacts, histories: Sequence[Sequence[EpochRecord]]) -> 
 
 
 def _has_risen(history: Sequence[EpochRecord]) -> bool:
-    best, last = find_best(history), history[-1]
-    return last.val_loss > (1 + RISEN) * best.val_loss and last.loss < best.loss
+    return _find_rise(history) > RISEN and history[-1].loss < find_best(history).loss
+
+
+def _find_rise(history: Sequence[EpochRecord]) -> float:
+    """Return by what share of its lowest value the validation loss is higher at the end."""
+    lowest = find_best(history).val_loss
+    return (history[-1].val_loss - lowest) / max(lowest, LEAST_LOSS)
 
 
 def _is_falling(history: Sequence[EpochRecord]) -> bool:

@@ -26,7 +26,10 @@ from hpa_model.runs.origin import read_versions
 EXTRAS = {
     "augment": ("imgaug",),
     "baseline": ("skimage", "sklearn", "threadpoolctl"),
+    "bioimageio": ("bioimageio.core", "pydantic"),
+    "browse": ("starlette", "uvicorn"),
     "embed": ("anndata", "umap"),
+    "export": ("ai_edge_litert", "onnx", "onnxruntime", "openvino", "tf2onnx"),
     "figures": ("jinja2", "matplotlib"),
     "png": ("numba",),
     "remote": ("tensorstore",),

@@ -11,6 +11,7 @@ from hpa_data.errors import InputError, first_line
 from hpa_data.reader.kvstore import find_url
 from hpa_data.store.store import open_store
 from hpa_data.system.files import MAX_TEXT_BYTES, refuse_unreadable
+from hpa_model.bench.doctor.command_lines import hide_secrets
 from hpa_model.bench.doctor.facts import ClassFacts, FoldFacts, RunFacts, ScoreFacts
 from hpa_model.bench.doctor.store import is_store_there
 from hpa_model.config import DEFAULTS, load_recipe, make_config
@@ -55,7 +56,7 @@ def examine_run(run: Path) -> RunFacts:
         path=str(run),
         kind=kind,
         config=config,
-        store=description.store,
+        store=hide_secrets(description.store),
         is_store_there=is_store_there(description.store),
         changed_parts=_find_changed(description),
         image_pixels=y * x,

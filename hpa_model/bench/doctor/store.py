@@ -16,6 +16,7 @@ from hpa_data.reader.kvstore import find_url
 from hpa_data.store.part import Part
 from hpa_data.store.seal import read_seal
 from hpa_data.store.store import Store, open_store
+from hpa_model.bench.doctor.command_lines import hide_secrets
 from hpa_model.bench.doctor.disk import measure_cached, measure_disk
 from hpa_model.bench.doctor.facts import PartFacts, StoreFacts
 from hpa_model.bench.doctor.samples import CHECK_S, SampleCheck, check_samples, measure_rate
@@ -27,7 +28,7 @@ def examine_store(path: str) -> StoreFacts:
     A store at a URL is not looked at: that would take as long as its server likes.
     """
     if find_url(Path(path)):
-        return StoreFacts(location=path, is_remote=True)
+        return StoreFacts(location=hide_secrets(path), is_remote=True)
     try:
         store = open_store(path)
         names = store.parts()
@@ -72,9 +73,11 @@ def _collected(errors: dict[str, str], name: str) -> Iterator[None]:
 
 
 def _list_shards(part: Part) -> list[Path]:
+    """List the files of shards, but for those that are larger than a shard can be, which checking samples names."""
     if not part.has_native_layout:
         return []
-    return [path for shard in range(part.layout.n_shards) if (path := part.shard_path(shard)).is_file()]
+    paths = map(part.shard_path, range(part.layout.n_shards))
+    return [path for path in paths if path.is_file() and path.stat().st_size <= part.layout.max_shard_bytes]
 
 
 def _find_free_bytes(path: Path) -> int:

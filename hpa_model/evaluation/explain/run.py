@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from hpa_data.dataset import FAILED
 from hpa_data.errors import InputError, Notice
 from hpa_data.store.failures import Failure
-from hpa_data.system.atomic import write_atomic
 from hpa_data.system.progress import SILENT, Progress
-from hpa_model.evaluation.explain.files import check_folder, empty_folder, name_picture, write_maps
+from hpa_model.evaluation.explain.files import begin_folder, check_folder, name_picture, write_maps, write_picture
 from hpa_model.evaluation.explain.samples import choose_samples, find_classes
 from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.models import list_overridden_settings, load_models, name_models
@@ -81,7 +80,7 @@ def explain_samples(
         A store, its URL, or image files, as for `predict.predict_submission`.
     out : Path
         The folder to write: a picture of each sample, ``maps.npz`` and ``index.json``. What this function wrote there
-        before is replaced.
+        before is replaced once all is written.
     ids : sequence of str
         The samples. By default those that the report of the run shows, if they are among them: the correct predictions
         of highest confidence and the wrong ones of largest loss. Otherwise the first `samples.N_SAMPLES`.
@@ -109,7 +108,7 @@ def explain_samples(
         If the run has no networks, if there is no such sample, class, fold or layer, or if the folder could not be
         written or holds other files: before the first image is read.
     """
-    check_folder(out)
+    check_folder(out, source=source)
     description = read_run(run)
     _check_kind(run, description)
     wanted = find_classes(classes, description.full_dataset.classes)
@@ -120,7 +119,7 @@ def explain_samples(
         chosen = choose_samples(models, opened, source, ids, own_folds=folds is None)
         seen = [reader.ids[each.index] for each in chosen if not each.is_unseen]
         before = located.list_before(seen, strict=strict)
-        check_folder(out, n_samples=len(chosen))
+        check_folder(out, source=source, n_samples=len(chosen))
         from hpa_model.evaluation.class_maps import make_mapper
         from hpa_model.evaluation.explain.maps import explain_rows
 
@@ -132,32 +131,33 @@ def explain_samples(
         }
         mapper = mappers[models.folds[0]]
         names = dict(zip(models.folds, name_models(run, description, models.folds), strict=True))
-        empty_folder(out)
+        grid = mapper.grid
+        about = {
+            "hpa": version("hpa"),
+            "run": run.absolute().name,
+            "method": method,
+            "unit": UNITS[method],
+            "layer": mapper.layer,
+            "map_size": list(grid.size),
+            "image_size": [grid.height, grid.width],
+            "first_cell": [grid.rows.first, grid.columns.first],
+            "cell_step": [grid.rows.step, grid.columns.step],
+        }
+        begun = begin_folder(out, about)
         progress.start(len(chosen))
         shown = progress.part()
         samples: list[dict[str, Any]] = []
         cells: list[npt.NDArray[np.float32]] = []
         for row in explain_rows(models, opened, chosen, mappers, classes=wanted, names=names):
             samples.append(_describe(row, opened, number=len(samples) + 1, first=len(cells)))
-            write_atomic(out / samples[-1]["file"], _draw(row, description, mapper, samples[-1]))
+            picture = _draw(row, description, mapper, samples[-1])
+            write_picture(out, samples[-1]["file"], picture, begun)
             cells += [each.cells for each in row.maps]
             shown.advance(1)
         ended = [reader.ids[each.index] for each in chosen if reader.status[each.index] != FAILED]
         failures = opened.list_failures()
         notices = [*before, *located.list_after(ended)]
         lacking = [failures[reader.ids[each.index]] for each in chosen if reader.ids[each.index] in failures]
-    grid = mapper.grid
-    about = {
-        "hpa": version("hpa"),
-        "run": run.absolute().name,
-        "method": method,
-        "unit": UNITS[method],
-        "layer": mapper.layer,
-        "map_size": list(grid.size),
-        "image_size": [grid.height, grid.width],
-        "first_cell": [grid.rows.first, grid.columns.first],
-        "cell_step": [grid.rows.step, grid.columns.step],
-    }
     write_maps(out, samples, cells, about)
     return Explained(
         out=out,

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpa_data.dataset import Channel, Dataset
+from hpa_data.errors import InputError
 from hpa_data.format.codecs import decode_shard_index
-from hpa_data.store.store import Store
-from hpa_model.bench.doctor.command_lines import write_settings
+from hpa_data.store.store import Store, open_store
+from hpa_model.bench.doctor.command_lines import quote, resume, write_settings
 from hpa_model.bench.doctor.diagnosis import MAX_SHOWN, Diagnosis, diagnose, judge
-from hpa_model.bench.doctor.disk import measure_cached, measure_disk
+from hpa_model.bench.doctor.disk import _list_blocks, measure_cached, measure_disk
 from hpa_model.bench.doctor.facts import (
     ClassFacts,
     Finding,
@@ -32,9 +34,10 @@ from hpa_model.bench.doctor.facts import (
     Severity,
     StoreFacts,
 )
-from hpa_model.bench.doctor.machine import parse_gpus
+from hpa_model.bench.doctor.machine import EXTRAS, parse_gpus
 from hpa_model.bench.doctor.run import examine_run
 from hpa_model.bench.doctor.score_rules import chi2_quantile
+from hpa_model.bench.doctor.store import _list_shards, examine_store
 from hpa_model.bench.doctor.store_rules import bound_damage
 from hpa_model.commands import app
 from hpa_model.commands.doctor import WIDTH, describe_diagnosis
@@ -320,6 +323,76 @@ def test_a_finding_follows_from_its_facts_and_its_command_can_be_run(
     findings = judge(machine, store, run)
     check_findings(findings)
     assert {finding.name: finding.severity for finding in findings}.get(name) == severity, findings
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "hpa train a; touch b",
+        "hpa train $(touch b)",
+        "hpa train a\ntouch b",
+        "hpa train 'a\ntouch b'",
+        "hpa nothing; touch b",
+        "hpa train 'a",
+        "hpa",
+        "hpas train a",
+        "",
+    ],
+)
+def test_the_command_of_a_run_of_a_stranger_runs_nothing_but_hpa(command: str) -> None:
+    shown = resume(change(RUN, command=command))
+    assert "\n" not in shown
+    lexer = shlex.shlex(shown, posix=True, punctuation_chars=True)  # as a shell: ';' and '(' end words
+    lexer.whitespace_split = True
+    words = list(lexer)
+    assert words == shlex.split(shown)
+    assert words[:2] == ["hpa", "train"]
+    assert "$(touch" not in shown or "'$(touch'" in shown
+
+
+def test_the_command_that_began_a_run_is_shown_with_its_words() -> None:
+    command = "hpa train 'my store.zarr' --loss focal --out 'my run'"
+    assert resume(change(RUN, command=command)) == command
+
+
+@pytest.mark.parametrize("scheme", ["https://", "https:/", "s3://"])
+def test_secrets_of_a_url_are_not_shown(scheme: str) -> None:
+    url = f"{scheme}me:pass@word@host/a.zarr?token=secret#part"
+    facts = examine_store(url)
+    resumed = resume(change(RUN, command=quote("hpa", "train", url, f"--weights={url}", "--out", "me@home?")))
+    assert facts.location == f"{scheme}host/a.zarr"
+    assert resumed == f"hpa train {scheme}host/a.zarr --weights={scheme}host/a.zarr --out 'me@home?'"
+    with pytest.raises(InputError, match="two stores, https://host/a and https://host/b") as refused:
+        diagnose(["https://me:word@host/a", "https://host/b?token=1"])
+    assert "word" not in str(refused.value)
+
+
+def test_a_validation_loss_of_zero_is_judged() -> None:
+    findings = judge(MACHINE, run=learned(FALLING, [*[0.0] * 19, 0.5]))
+    check_findings(findings)
+    assert "kept-too-early" in {finding.name for finding in findings}
+
+
+def test_files_that_are_larger_than_any_shard_are_not_measured(store: Store, tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse"
+    with sparse.open("wb") as file:
+        file.truncate(2**43)
+    assert len(list(islice(_list_blocks([sparse, tmp_path / "missing"]), 64))) == 64
+    copied = open_store(shutil.copytree(store.path, tmp_path / "copy.zarr"))
+    part = copied.part("train")
+    n_shards = len(_list_shards(part))
+    with part.shard_path(0).open("r+b") as file:
+        file.truncate(2**43)
+    assert len(_list_shards(part)) == n_shards - 1
+
+
+def test_extras_of_commands_are_known_by_modules_of_theirs() -> None:
+    assert {"browse", "export", "bioimageio"} <= set(EXTRAS)
+
+
+def test_settings_in_a_command_keep_all_their_digits() -> None:
+    words = write_settings(TrainConfig(learning_rate=0.00123456789), RUN)
+    assert words[words.index("--learning-rate") + 1] == "0.00123456789"
 
 
 def test_every_rule_has_a_case() -> None:

@@ -235,3 +235,28 @@ def test_the_scale_fits_the_classes_of_a_sample_and_ends_at_a_round_number() -> 
     assert [find_top([make(value)]) for value in (0.0, 0.3, 1.9, 27.5)] == [1.5, 1.5, 2, 10]
     assert find_top([make(2.5, is_true=True), make(9, is_true=False)]) == 3
     assert [find_top([make(value)], signed=True) for value in (0.0, -0.031, 41)] == [1.5, 0.04, 50]
+
+
+@pytest.mark.parametrize("method", ["grad-cam++", "score"])
+def test_a_sequential_network_has_the_maps_of_the_same_functional_one(method: Any) -> None:
+    keras.utils.set_random_seed(1)
+    parts = [
+        layers.Rescaling(1 / 255),
+        layers.Conv2D(5, 3, activation="relu", name="seen"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(N_CLASSES, activation="sigmoid"),
+    ]
+    inputs = keras.Input(SHAPE, dtype="uint8")
+    sequential = keras.Sequential([inputs, *parts], name="mine")
+    layer = "seen" if method == "grad-cam++" else None
+    mapper = make_mapper(sequential, layer=layer, method=method)
+    maps, probs = mapper(draw(), [0, 2])
+    assert (mapper.layer, mapper.grid.size) == ("seen", (10, 18))
+    np.testing.assert_allclose(probs, sequential.predict(draw(), verbose=0), atol=1e-5)
+    x = inputs
+    for part in parts:
+        x = keras.layers.deserialize(keras.layers.serialize(part))(x)
+    functional = keras.Model(inputs, x)
+    functional.set_weights(sequential.get_weights())
+    expected, _ = make_mapper(functional, layer=layer, method=method)(draw(), [0, 2])
+    np.testing.assert_allclose(maps, expected, atol=1e-5)

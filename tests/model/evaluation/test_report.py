@@ -277,6 +277,12 @@ def test_the_report_shows_class_maps_and_without_models_or_keras_there_are_none(
     assert "<code>hpa explain</code> draws them" in page
     assert (report.missing_maps_reason, report.missing_images_reason) == ("", "")
     assert len(page) < 3_000_000
+    with monkeypatch.context() as patch:
+        patch.setattr("hpa_model.evaluation.class_maps.MAX_BYTES", None)  # an error that nobody foresaw
+        failed = add_maps(images, store, results)
+    assert failed.correct == images.correct
+    assert failed.missing_maps_reason.startswith("Cannot compute them: TypeError: ")
+    assert "\n" not in failed.missing_maps_reason
     (unseal_run(folder) / "fold1" / "best.keras").unlink()
     gone = add_maps(images, store, results)
     monkeypatch.setitem(sys.modules, "hpa_model.evaluation.class_maps", None)  # as where Keras is not installed

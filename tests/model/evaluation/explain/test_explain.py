@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
+from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_model.baseline.settings import BaselineSettings
 from hpa_model.evaluation.class_maps import Mapper, make_mapper
-from hpa_model.evaluation.explain.files import check_folder, name_picture
+from hpa_model.evaluation.explain.files import begin_folder, check_folder, name_picture, write_maps, write_picture
 from hpa_model.evaluation.explain.samples import MAX_CLASSES, pick_classes
 from hpa_model.evaluation.images import pick_examples
 from hpa_model.evaluation.scores import predict_headline
@@ -21,6 +22,8 @@ from hpa_model.runs.membership import EnsembleSettings, Member
 from hpa_model.runs.models import load_model
 from hpa_model.runs.out_of_fold import read_out_of_fold
 from tests.builders import Hpa, assert_refused
+
+INDEX = {"hpa": "0.9.0", "method": "grad-cam++", "samples": [{"file": "001-a.png"}, {"file": "../b.png"}]}
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -142,6 +145,7 @@ def test_a_picture_has_a_name_that_no_id_can_lead_astray(name: str, tmp_path: Pa
     assert path.parent == tmp_path
     assert path.resolve().parent == tmp_path.resolve()
     assert path.name.startswith("007-")
+    (tmp_path / "index.json").write_text(json.dumps({**INDEX, "samples": [{"file": path.name}]}))
     check_folder(tmp_path)  # it is known as ours
 
 
@@ -153,3 +157,49 @@ def test_true_classes_go_before_predicted_ones_where_there_are_too_many() -> Non
     labels[[8, 9]] = 1
     assert pick_classes(probs, predicted, labels) == (0, 1, 2, 3, 8, 9)
     assert len(pick_classes(probs, predicted, None)) == MAX_CLASSES
+
+
+FOREIGN = "out must be a new or empty folder, or one that `hpa explain` wrote"
+
+
+def test_pictures_that_are_only_named_like_ours_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "maps"
+    out.mkdir()
+    picture = out / "001-green.png"
+    picture.write_bytes(b"foreign")
+    with pytest.raises(InputError, match=FOREIGN):
+        check_folder(out)
+    (out / "index.json").write_text('{"samples": [{"file": "001-green.png"}]}')  # of another program
+    with pytest.raises(InputError, match=FOREIGN):
+        check_folder(out)
+    (out / "index.json").write_text(json.dumps(INDEX))
+    with pytest.raises(InputError, match="001-green.png"):
+        check_folder(out)
+    assert picture.read_bytes() == b"foreign"
+
+
+def test_only_what_an_earlier_index_lists_is_removed_once_the_new_one_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "maps"
+    out.mkdir()
+    (tmp_path / "b.png").write_bytes(b"outside")
+    (out / "001-a.png").write_bytes(b"old")
+    (out / "index.json").write_text(json.dumps(INDEX))
+    (out / ".002-b.png.4194305-1.part").write_bytes(b"of a killed process")
+    check_folder(out)
+    about = {"hpa": "0.9.0", "method": "score", "map_size": [2, 2]}
+    begun = begin_folder(out, about)
+    write_picture(out, "001-c.png", b"new", begun)
+    check_folder(out)  # as after an interruption
+    assert (out / "001-a.png").read_bytes() == b"old"
+    write_maps(out, [{"id": "c", "part": "", "file": "001-c.png", "classes": []}], [], about)
+    assert sorted(path.name for path in out.iterdir()) == ["001-c.png", "index.json", "maps.npz"]
+    assert "unfinished" not in read(out)[0]
+    assert (tmp_path / "b.png").read_bytes() == b"outside"
+
+
+@pytest.mark.parametrize(("out", "source"), [("a", "a"), ("a/maps", "a"), ("a", "a/images"), ("link/maps", "a")])
+def test_maps_do_not_go_where_their_images_are(out: str, source: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    with pytest.raises(InputError, match="out must lie outside of SOURCE"):
+        check_folder(tmp_path / out, source=tmp_path / source)
