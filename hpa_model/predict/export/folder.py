@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import name_temporary
+from hpa_data.system.atomic import is_abandoned, name_temporary
 from hpa_data.system.files import MAX_TEXT_BYTES, open_regular
 from hpa_model.predict.export.metadata import ABOUT_FILE, FORMAT
 
@@ -83,8 +83,10 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove the temporary folders of processes that were killed: those that nobody locks."""
+    """Remove the temporary folders of processes that were killed, of no other folder, and that nobody locks."""
     for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        if not is_abandoned(path) or path.name.rsplit(".", 2)[0] != f".{target.name}":
+            continue
         with contextlib.suppress(OSError):
             opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:

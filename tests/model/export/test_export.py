@@ -1,6 +1,7 @@
 """`hpa export`: what is written, what it says, and what is refused."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -97,8 +98,24 @@ def test_the_page_on_exports_shows_the_script_as_it_is() -> None:
         assert set(make_script(kind, writer.file).splitlines()) <= set(page.splitlines())
 
 
+def find_ended() -> int:
+    """Return the number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+def test_folders_beside_it_that_are_no_temporary_ones_of_ended_processes_stay(tmp_path: Path) -> None:
+    names = {".out.mine.part", f".out.mine.{find_ended()}-2.part", f".out.{os.getpid()}-2.part"}
+    for name in names:  # the last one is of a running process, which has not locked it yet
+        (tmp_path / name).mkdir()
+    with write_folder(tmp_path / "out", overwrite=False):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"out", *names}
+
+
 def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / ".out.1-2.part"
+    left = tmp_path / f".out.{find_ended()}-2.part"
     left.mkdir()
     (left / "model.onnx").touch()
     with write_folder(tmp_path / "out", overwrite=False) as held:
