@@ -14,6 +14,15 @@ from hpa_data.system.atomic import is_abandoned, name_temporary
 from hpa_data.system.files import MAX_TEXT_BYTES, open_regular
 from hpa_model.predict.export.metadata import ABOUT_FILE, FORMAT
 
+# What exports of all formats write, and what Python does beside a script that is imported. A folder with anything else
+# holds work of somebody.
+WRITTEN = (
+    *(ABOUT_FILE, "predict.py", "__pycache__/predict.*.pyc"),
+    *("model.onnx", "model.tflite", "model.xml", "model.bin"),
+    *("model/saved_model.pb", "model/fingerprint.pb", "model/variables/variables.*", "model/assets.extra/hpa.json"),
+    *("rdf.yaml", "README.md", "test_input.npy", "test_output.npy"),
+)
+
 
 def check_folder(out: Path, *, overwrite: bool) -> None:
     """Refuse a folder that would replace something: an export unless it is to be replaced, anything else always.
@@ -21,7 +30,7 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
     Raises
     ------
     InputError
-        If there is such a folder. An empty one is none.
+        If there is such a folder, or one of an export with files that `hpa export` does not write. An empty one is none.
     """
     if not out.is_dir() or not any(out.iterdir()):
         return
@@ -32,6 +41,24 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise InputError(f"out must be a new folder. Received: {out}, an export. Pass --overwrite to replace it.")
+    other = _find_other(out)
+    if other is not None:
+        raise InputError(
+            f"out must hold nothing but what `hpa export` writes, to be replaced. Received: {out}, which holds {other}. "
+            "Move it away, or pass another path."
+        )
+
+
+def _find_other(folder: Path) -> str | None:
+    """Find a file in a folder that no export writes, a link as well; its path inside."""
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        is_file = path.is_symlink() or not path.is_dir()
+        if is_file and not any(
+            len(inside.parts) == pattern.count("/") + 1 and inside.match(pattern) for pattern in WRITTEN
+        ):
+            return str(inside)
+    return None
 
 
 def _is_export(folder: Path) -> bool:
@@ -91,7 +118,8 @@ def _remove_abandoned(target: Path) -> None:
             opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path)
+                if {each.name for each in path.iterdir()} <= {pattern.partition("/")[0] for pattern in WRITTEN}:
+                    shutil.rmtree(path)
             finally:
                 os.close(opened)
 

@@ -18,7 +18,7 @@ from hpa_data.store.store import Store
 from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.export import ExportedModel, export_run
 from hpa_model.predict.export.check import compare, run_script
-from hpa_model.predict.export.folder import write_folder
+from hpa_model.predict.export.folder import check_folder, write_folder
 from hpa_model.predict.export.formats import WRITERS, check_bytes
 from hpa_model.predict.export.metadata import describe_models
 from hpa_model.predict.export.samples import choose_images
@@ -138,9 +138,25 @@ def test_a_folder_is_replaced_only_if_it_is_an_export_and_that_is_asked_for(
     other.mkdir()
     (other / "hpa.json").write_text('{"format": "hpa-export"}')
     with write_folder(other, overwrite=True) as folder:
-        (folder / "new").touch()
-    assert [path.name for path in other.iterdir()] == ["new"]
+        (folder / "predict.py").touch()
+    assert [path.name for path in other.iterdir()] == ["predict.py"]
     assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "other"}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "mine/model.onnx", "model/variables/more/variables.index"])
+def test_an_export_with_files_of_others_is_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    (tmp_path / "hpa.json").write_text('{"format": "hpa-export"}')
+    with pytest.raises(InputError, match=f"which holds {name}. Move it away"):
+        check_folder(tmp_path, overwrite=True)
+
+
+def test_an_export_that_was_used_is_replaced(exported: ExportedModel) -> None:
+    check_folder(exported.out, overwrite=True)
+    command = [sys.executable, "-c", "import predict"]
+    subprocess.run(command, cwd=exported.out, check=True)
+    check_folder(exported.out, overwrite=True)
 
 
 def test_a_model_that_differs_leaves_nothing(tmp_path: Path) -> None:
