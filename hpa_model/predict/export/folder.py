@@ -30,7 +30,7 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
     Raises
     ------
     InputError
-        If there is such a folder, or one of an export with files that `hpa export` does not write. An empty one is none.
+        If there is such a folder, or an export with files that `hpa export` does not write. An empty one is none.
     """
     if not out.is_dir() or not any(out.iterdir()):
         return
@@ -44,7 +44,7 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
     other = _find_other(out)
     if other is not None:
         raise InputError(
-            f"out must hold nothing but what `hpa export` writes, to be replaced. Received: {out}, which holds {other}. "
+            f"out must hold only what `hpa export` writes, to be replaced. Received: {out}, which holds {other}. "
             "Move it away, or pass another path."
         )
 
@@ -80,6 +80,7 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     InputError
         As `check_folder` does, before and when the folder is complete.
     """
+    restore_folder(out)
     check_folder(out, overwrite=overwrite)
     target = Path(os.path.realpath(out))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,10 +95,7 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         _sync(temporary)
         check_folder(out, overwrite=overwrite)
         if target.is_dir() and any(target.iterdir()):
-            before = name_temporary(target)
-            target.rename(before)
-            temporary.rename(target)
-            shutil.rmtree(before)
+            _replace(target, temporary)
         else:
             temporary.rename(target)
     except OSError as error:
@@ -107,6 +105,53 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     finally:
         os.close(opened)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def restore_folder(out: Path) -> None:
+    """Put a folder back that was being replaced when the process was killed, before the new one was in its place.
+
+    Raises
+    ------
+    InputError
+        If something else has the name that such a folder has meanwhile.
+    """
+    target = Path(os.path.realpath(out))
+    before = _name_before(target)
+    if not os.path.lexists(before):
+        return
+    if before.is_symlink() or not _is_export(before) or _find_other(before) is not None:
+        raise InputError(
+            f"out must be a folder whose name is free for the time of its replacement, too. Received: {out}, with "
+            f"{before} beside it. Move that away, or pass another path."
+        )
+    if not os.path.lexists(target):
+        before.rename(target)
+
+
+def _name_before(target: Path) -> Path:
+    """Return where a folder is while a new one takes its place: not a temporary name, as those are removed."""
+    return target.with_name(f".{target.name}.before")
+
+
+def _replace(target: Path, temporary: Path) -> None:
+    """Put a temporary folder in the place of another; if that fails, the other one is where it was."""
+    before = _name_before(target)
+    if before.exists():  # a process was killed with the new one in its place, which we replace now
+        _discard(before, target)
+    try:
+        target.rename(before)
+        temporary.rename(target)
+    except BaseException:
+        restore_folder(target)
+        raise
+    _discard(before, target)
+
+
+def _discard(folder: Path, target: Path) -> None:
+    """Remove a folder, under a temporary name first: a half of it is never put back."""
+    passed = name_temporary(target)
+    folder.rename(passed)
+    shutil.rmtree(passed)
 
 
 def _remove_abandoned(target: Path) -> None:

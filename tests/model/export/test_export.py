@@ -159,6 +159,56 @@ def test_an_export_that_was_used_is_replaced(exported: ExportedModel) -> None:
     check_folder(exported.out, overwrite=True)
 
 
+# The command is killed in the place of this rename, or that fails.
+REPLACE = """
+import os, pathlib, signal, sys
+from hpa_model.predict.export.folder import write_folder
+n_done, rename = 0, pathlib.Path.rename
+def stop(path, target):
+    global n_done
+    if n_done == int(sys.argv[2]):
+        if sys.argv[3] == "fail":
+            n_done += 1
+            raise OSError(5, "Input/output error")
+        os.kill(os.getpid(), signal.SIGKILL)
+    n_done += 1
+    return rename(path, target)
+with write_folder(pathlib.Path(sys.argv[1]), overwrite=True) as folder:
+    (folder / "hpa.json").write_text('{"format": "hpa-export"}')
+    (folder / "README.md").write_text("new")
+    pathlib.Path.rename = stop
+"""
+
+
+@pytest.mark.parametrize(
+    ("n_renamed", "left", "how"), [(1, "old", "kill"), (1, "old", "fail"), (2, "new", "kill"), (3, "new", "kill")]
+)
+def test_an_export_is_there_whenever_the_command_that_replaces_it_ends(
+    n_renamed: int, left: str, how: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "hpa.json").write_text('{"format": "hpa-export"}')
+    (out / "README.md").write_text("old")
+    command = [sys.executable, "-c", REPLACE, out, str(n_renamed), how]
+    subprocess.run(command, check=False, cwd=Path(__file__).parents[3], capture_output=True)
+    if how == "kill":
+        with pytest.raises(InputError, match="Pass --overwrite"), write_folder(out, overwrite=False):
+            pass
+    assert (out / "README.md").read_text() == left
+    with write_folder(out, overwrite=True) as folder:
+        (folder / "hpa.json").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_of_the_user_is_not_taken_for_a_replaced_one(tmp_path: Path) -> None:
+    (tmp_path / ".out.before").mkdir()
+    (tmp_path / ".out.before" / "mine.txt").touch()
+    with pytest.raises(InputError, match="Move that away"), write_folder(tmp_path / "out", overwrite=True):
+        pass
+    assert (tmp_path / ".out.before" / "mine.txt").exists()
+
+
 def test_a_model_that_differs_leaves_nothing(tmp_path: Path) -> None:
     probs = np.full((2, 3), 0.5, np.float32)
     with (
