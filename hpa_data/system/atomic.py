@@ -116,8 +116,7 @@ def remove_abandoned(folder: Path, name: str = "") -> None:
     Not those that somebody may still write: a process of this machine that is there, or of another one, which locks it.
     """
     for path in folder.glob(f".{glob.escape(name) or '*'}.*.part"):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match is None or _is_alive(int(match[1])):
+        if not is_abandoned(path):
             continue
         with contextlib.suppress(OSError):
             opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -126,6 +125,12 @@ def remove_abandoned(folder: Path, name: str = "") -> None:
                 path.unlink()
             finally:
                 os.close(opened)
+
+
+def is_abandoned(path: Path) -> bool:
+    """Tell whether a path has a name of `name_temporary`, by a process that is not on this machine, or not any more."""
+    match = _TEMPORARY.fullmatch(path.name)
+    return match is not None and not _is_alive(int(match[1]))
 
 
 def _is_alive(process: int) -> bool:

@@ -17,6 +17,7 @@ from hpa_model.config import TrainConfig
 from hpa_model.nets import NETS
 from hpa_model.predict.export import export_run
 from hpa_model.predict.export.check import measure, run_script
+from hpa_model.predict.export.folder import check_folder
 from hpa_model.predict.export.formats import WRITERS, write_model
 from hpa_model.predict.export.graph import join_networks, to_float32
 from hpa_model.predict.export.options import TOLERANCE
@@ -69,6 +70,7 @@ def test_what_is_known_of_a_model_is_in_every_format(kind: str, run: Path, tmp_p
     assert "computes in mixed_bfloat16" in report["notices"][-1]["what"]
     about = json.loads((tmp_path / "out" / "hpa.json").read_text())
     about.pop("check")
+    check_folder(tmp_path / "out", overwrite=True)
     model = tmp_path / "out" / report["file"]
     if kind == "saved-model":
         assert not list_devices(model)
@@ -105,6 +107,7 @@ def test_a_package_is_valid_to_the_library_of_bioimageio(run: Path, tmp_path: Pa
     report = export_run(run, "bioimageio", tmp_path / "out", n_checked=4)
     assert report.max_difference <= TOLERANCE
     assert test_model(tmp_path / "out" / "rdf.yaml").status == "passed"
+    check_folder(tmp_path / "out", overwrite=True)
 
 
 @pytest.mark.realdata

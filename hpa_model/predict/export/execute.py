@@ -13,7 +13,7 @@ from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.predict.chosen import ChosenModels, choose_models
 from hpa_model.predict.export.check import Probs, compare, measure, run_script
-from hpa_model.predict.export.folder import check_folder, write_folder
+from hpa_model.predict.export.folder import check_folder, restore_folder, write_folder
 from hpa_model.predict.export.formats import WRITERS, check_bytes, check_format, write_model
 from hpa_model.predict.export.graph import INPUT, count_bytes, join_networks, to_float32
 from hpa_model.predict.export.metadata import ABOUT_FILE, describe_models, encode
@@ -94,6 +94,7 @@ def export_run(
         If the run has no networks, or the format cannot be written here. If a probability differs by more than
         `TOLERANCE`; `out` is then as it was.
     """
+    restore_folder(out)
     check_folder(out, overwrite=overwrite)
     check_output_folder(out)
     models = choose_models(run, folds, thresholds)

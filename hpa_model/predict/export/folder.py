@@ -10,9 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import name_temporary
+from hpa_data.system.atomic import is_abandoned, name_temporary
 from hpa_data.system.files import MAX_TEXT_BYTES, open_regular
 from hpa_model.predict.export.metadata import ABOUT_FILE, FORMAT
+
+# What exports of all formats write, and what Python does beside a script that is imported. A folder with anything else
+# holds work of somebody.
+WRITTEN = (
+    *(ABOUT_FILE, "predict.py", "__pycache__/predict.*.pyc"),
+    *("model.onnx", "model.tflite", "model.xml", "model.bin"),
+    *("model/saved_model.pb", "model/fingerprint.pb", "model/variables/variables.*", "model/assets.extra/hpa.json"),
+    *("rdf.yaml", "README.md", "test_input.npy", "test_output.npy"),
+)
 
 
 def check_folder(out: Path, *, overwrite: bool) -> None:
@@ -21,7 +30,7 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
     Raises
     ------
     InputError
-        If there is such a folder. An empty one is none.
+        If there is such a folder, or an export with files that `hpa export` does not write. An empty one is none.
     """
     if not out.is_dir() or not any(out.iterdir()):
         return
@@ -32,6 +41,24 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise InputError(f"out must be a new folder. Received: {out}, an export. Pass --overwrite to replace it.")
+    other = _find_other(out)
+    if other is not None:
+        raise InputError(
+            f"out must hold only what `hpa export` writes, to be replaced. Received: {out}, which holds {other}. "
+            "Move it away, or pass another path."
+        )
+
+
+def _find_other(folder: Path) -> str | None:
+    """Find a file in a folder that no export writes, a link as well; its path inside."""
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        is_file = path.is_symlink() or not path.is_dir()
+        if is_file and not any(
+            len(inside.parts) == pattern.count("/") + 1 and inside.match(pattern) for pattern in WRITTEN
+        ):
+            return str(inside)
+    return None
 
 
 def _is_export(folder: Path) -> bool:
@@ -53,6 +80,7 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     InputError
         As `check_folder` does, before and when the folder is complete.
     """
+    restore_folder(out)
     check_folder(out, overwrite=overwrite)
     target = Path(os.path.realpath(out))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,10 +95,7 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         _sync(temporary)
         check_folder(out, overwrite=overwrite)
         if target.is_dir() and any(target.iterdir()):
-            before = name_temporary(target)
-            target.rename(before)
-            temporary.rename(target)
-            shutil.rmtree(before)
+            _replace(target, temporary)
         else:
             temporary.rename(target)
     except OSError as error:
@@ -82,14 +107,64 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def restore_folder(out: Path) -> None:
+    """Put a folder back that was being replaced when the process was killed, before the new one was in its place.
+
+    Raises
+    ------
+    InputError
+        If something else has the name that such a folder has meanwhile.
+    """
+    target = Path(os.path.realpath(out))
+    before = _name_before(target)
+    if not os.path.lexists(before):
+        return
+    if before.is_symlink() or not _is_export(before) or _find_other(before) is not None:
+        raise InputError(
+            f"out must be a folder whose name is free for the time of its replacement, too. Received: {out}, with "
+            f"{before} beside it. Move that away, or pass another path."
+        )
+    if not os.path.lexists(target):
+        before.rename(target)
+
+
+def _name_before(target: Path) -> Path:
+    """Return where a folder is while a new one takes its place: not a temporary name, as those are removed."""
+    return target.with_name(f".{target.name}.before")
+
+
+def _replace(target: Path, temporary: Path) -> None:
+    """Put a temporary folder in the place of another; if that fails, the other one is where it was."""
+    before = _name_before(target)
+    if before.exists():  # a process was killed with the new one in its place, which we replace now
+        _discard(before, target)
+    try:
+        target.rename(before)
+        temporary.rename(target)
+    except BaseException:
+        restore_folder(target)
+        raise
+    _discard(before, target)
+
+
+def _discard(folder: Path, target: Path) -> None:
+    """Remove a folder, under a temporary name first: a half of it is never put back."""
+    passed = name_temporary(target)
+    folder.rename(passed)
+    shutil.rmtree(passed)
+
+
 def _remove_abandoned(target: Path) -> None:
-    """Remove the temporary folders of processes that were killed: those that nobody locks."""
+    """Remove the temporary folders of processes that were killed, of no other folder, and that nobody locks."""
     for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        if not is_abandoned(path) or path.name.rsplit(".", 2)[0] != f".{target.name}":
+            continue
         with contextlib.suppress(OSError):
             opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path)
+                if {each.name for each in path.iterdir()} <= {pattern.partition("/")[0] for pattern in WRITTEN}:
+                    shutil.rmtree(path)
             finally:
                 os.close(opened)
 

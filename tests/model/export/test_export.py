@@ -1,6 +1,7 @@
 """`hpa export`: what is written, what it says, and what is refused."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hpa_data.store.store import Store
 from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.export import ExportedModel, export_run
 from hpa_model.predict.export.check import compare, run_script
-from hpa_model.predict.export.folder import write_folder
+from hpa_model.predict.export.folder import check_folder, write_folder
 from hpa_model.predict.export.formats import WRITERS, check_bytes
 from hpa_model.predict.export.metadata import describe_models
 from hpa_model.predict.export.samples import choose_images
@@ -97,8 +98,24 @@ def test_the_page_on_exports_shows_the_script_as_it_is() -> None:
         assert set(make_script(kind, writer.file).splitlines()) <= set(page.splitlines())
 
 
+def find_ended() -> int:
+    """Return the number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+def test_folders_beside_it_that_are_no_temporary_ones_of_ended_processes_stay(tmp_path: Path) -> None:
+    names = {".out.mine.part", f".out.mine.{find_ended()}-2.part", f".out.{os.getpid()}-2.part"}
+    for name in names:  # the last one is of a running process, which has not locked it yet
+        (tmp_path / name).mkdir()
+    with write_folder(tmp_path / "out", overwrite=False):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"out", *names}
+
+
 def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / ".out.1-2.part"
+    left = tmp_path / f".out.{find_ended()}-2.part"
     left.mkdir()
     (left / "model.onnx").touch()
     with write_folder(tmp_path / "out", overwrite=False) as held:
@@ -121,9 +138,75 @@ def test_a_folder_is_replaced_only_if_it_is_an_export_and_that_is_asked_for(
     other.mkdir()
     (other / "hpa.json").write_text('{"format": "hpa-export"}')
     with write_folder(other, overwrite=True) as folder:
-        (folder / "new").touch()
-    assert [path.name for path in other.iterdir()] == ["new"]
+        (folder / "predict.py").touch()
+    assert [path.name for path in other.iterdir()] == ["predict.py"]
     assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "other"}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "mine/model.onnx", "model/variables/more/variables.index"])
+def test_an_export_with_files_of_others_is_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    (tmp_path / "hpa.json").write_text('{"format": "hpa-export"}')
+    with pytest.raises(InputError, match=f"which holds {name}. Move it away"):
+        check_folder(tmp_path, overwrite=True)
+
+
+def test_an_export_that_was_used_is_replaced(exported: ExportedModel) -> None:
+    check_folder(exported.out, overwrite=True)
+    command = [sys.executable, "-c", "import predict"]
+    subprocess.run(command, cwd=exported.out, check=True)
+    check_folder(exported.out, overwrite=True)
+
+
+# The command is killed in the place of this rename, or that fails.
+REPLACE = """
+import os, pathlib, signal, sys
+from hpa_model.predict.export.folder import write_folder
+n_done, rename = 0, pathlib.Path.rename
+def stop(path, target):
+    global n_done
+    if n_done == int(sys.argv[2]):
+        if sys.argv[3] == "fail":
+            n_done += 1
+            raise OSError(5, "Input/output error")
+        os.kill(os.getpid(), signal.SIGKILL)
+    n_done += 1
+    return rename(path, target)
+with write_folder(pathlib.Path(sys.argv[1]), overwrite=True) as folder:
+    (folder / "hpa.json").write_text('{"format": "hpa-export"}')
+    (folder / "README.md").write_text("new")
+    pathlib.Path.rename = stop
+"""
+
+
+@pytest.mark.parametrize(
+    ("n_renamed", "left", "how"), [(1, "old", "kill"), (1, "old", "fail"), (2, "new", "kill"), (3, "new", "kill")]
+)
+def test_an_export_is_there_whenever_the_command_that_replaces_it_ends(
+    n_renamed: int, left: str, how: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "hpa.json").write_text('{"format": "hpa-export"}')
+    (out / "README.md").write_text("old")
+    command = [sys.executable, "-c", REPLACE, out, str(n_renamed), how]
+    subprocess.run(command, check=False, cwd=Path(__file__).parents[3], capture_output=True)
+    if how == "kill":
+        with pytest.raises(InputError, match="Pass --overwrite"), write_folder(out, overwrite=False):
+            pass
+    assert (out / "README.md").read_text() == left
+    with write_folder(out, overwrite=True) as folder:
+        (folder / "hpa.json").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_of_the_user_is_not_taken_for_a_replaced_one(tmp_path: Path) -> None:
+    (tmp_path / ".out.before").mkdir()
+    (tmp_path / ".out.before" / "mine.txt").touch()
+    with pytest.raises(InputError, match="Move that away"), write_folder(tmp_path / "out", overwrite=True):
+        pass
+    assert (tmp_path / ".out.before" / "mine.txt").exists()
 
 
 def test_a_model_that_differs_leaves_nothing(tmp_path: Path) -> None:
