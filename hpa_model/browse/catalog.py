@@ -1,5 +1,6 @@
 """What is known of each sample before a page is shown: labels, predictions, folds, parents, metadata."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -142,6 +143,7 @@ class Catalog:
         return losses
 
 
-def list_values(catalog: Catalog, name: str) -> list[str]:
-    """List the values of a column that samples can be filtered by, in alphabetical order, `MAX_VALUES` at most."""
-    return sorted({value for value in catalog.columns[name] if value})[:MAX_VALUES]
+def list_values(catalog: Catalog, name: str, rows: Sequence[int]) -> list[str]:
+    """List the values of a column that some samples have, in alphabetical order, `MAX_VALUES` at most."""
+    column = catalog.columns[name]
+    return sorted({column[row] for row in rows if column[row]})[:MAX_VALUES]

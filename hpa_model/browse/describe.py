@@ -42,7 +42,7 @@ def describe_catalog(catalog: Catalog, samples: Sequence[int] | None = None) -> 
         "neighbors": catalog.vectors is not None,
         "copies": bool(catalog.transforms),
         "unreadable": int(np.isin(catalog.status[rows], (PENDING, FAILED)).sum()),
-        "columns": {name: list_values(catalog, name) for name in catalog.columns},
+        "columns": {name: values for name in catalog.columns if (values := list_values(catalog, name, rows.tolist()))},
     }
 
 
