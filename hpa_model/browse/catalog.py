@@ -38,6 +38,16 @@ class Predictions:
     folds: npt.NDArray[np.int64]
     """The validation fold of each sample, (N,); -1 if it has none."""
 
+    is_apart: bool = False
+    """Whether those that are `EMBEDDED` are of other models or thresholds than the run, so that none apply to them."""
+
+    @property
+    def has_thresholds(self) -> npt.NDArray[np.bool_]:
+        """To which samples the thresholds apply, (N,)."""
+        if self.thresholds is None:
+            return np.zeros(len(self.origins), bool)
+        return (self.origins == OUT_OF_FOLD) | ((self.origins == EMBEDDED) & (not self.is_apart))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Vectors:
