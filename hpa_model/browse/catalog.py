@@ -1,5 +1,6 @@
 """What is known of each sample before a page is shown: labels, predictions, folds, parents, metadata."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,16 @@ class Predictions:
 
     folds: npt.NDArray[np.int64]
     """The validation fold of each sample, (N,); -1 if it has none."""
+
+    is_apart: bool = False
+    """Whether those that are `EMBEDDED` are of other models or thresholds than the run, so that none apply to them."""
+
+    @property
+    def has_thresholds(self) -> npt.NDArray[np.bool_]:
+        """To which samples the thresholds apply, (N,)."""
+        if self.thresholds is None:
+            return np.zeros(len(self.origins), bool)
+        return (self.origins == OUT_OF_FOLD) | ((self.origins == EMBEDDED) & (not self.is_apart))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +153,7 @@ class Catalog:
         return losses
 
 
-def list_values(catalog: Catalog, name: str) -> list[str]:
-    """List the values of a column that samples can be filtered by, in alphabetical order, `MAX_VALUES` at most."""
-    return sorted({value for value in catalog.columns[name] if value})[:MAX_VALUES]
+def list_values(catalog: Catalog, name: str, rows: Sequence[int]) -> list[str]:
+    """List the values of a column that some samples have, in alphabetical order, `MAX_VALUES` at most."""
+    column = catalog.columns[name]
+    return sorted({column[row] for row in rows if column[row]})[:MAX_VALUES]

@@ -35,6 +35,7 @@ def describe_catalog(catalog: Catalog, samples: Sequence[int] | None = None) -> 
             "name": found.name,
             "folds": [fold for fold in np.unique(found.folds).tolist() if fold >= 0],
             "thresholds": found.thresholds.tolist() if found.thresholds is not None else None,
+            "apart": found.is_apart,
             "judged": int(is_judged.sum()),
             "right": int((is_judged & catalog.is_right[rows]).sum()),
         },
@@ -42,7 +43,7 @@ def describe_catalog(catalog: Catalog, samples: Sequence[int] | None = None) -> 
         "neighbors": catalog.vectors is not None,
         "copies": bool(catalog.transforms),
         "unreadable": int(np.isin(catalog.status[rows], (PENDING, FAILED)).sum()),
-        "columns": {name: list_values(catalog, name) for name in catalog.columns},
+        "columns": {name: values for name in catalog.columns if (values := list_values(catalog, name, rows.tolist()))},
     }
 
 

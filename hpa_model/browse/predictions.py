@@ -1,5 +1,6 @@
 """Predictions of a run and features of a file, for the samples of a catalog."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,12 +31,13 @@ def read_predictions(
     run : Path or None
     embedded : Embeddings or None
         Its probabilities are taken for samples that no model validated. Thresholds apply to them only if they are of
-        this run; with a run, calibrated ones are left out.
+        all models of this run, and of these thresholds; with a run, calibrated ones are left out.
     """
     n, k = catalog.labels.shape
     probs, origins = np.zeros((n, k), np.float32), np.full(n, NOWHERE, np.uint8)
     folds, predicted = np.full(n, -1, np.int64), np.zeros((n, k), bool)
     decision: Decision | None = None
+    is_apart = False
     if run is not None:
         decision, rows, of_rows = _read_rows(catalog, parts, run)
         calibrated = decision.calibrate(rows.probs, rows.folds)
@@ -50,8 +52,10 @@ def read_predictions(
         found = found[origins[of_rows[found]] == NOWHERE]
         samples = of_rows[found]
         probs[samples], origins[samples] = embedded.probs[found], EMBEDDED
-        if decision is not None and run is not None and embedded.about.get("run") == run.absolute().name:
-            predicted[samples] = decision.predict(embedded.probs[found]).astype(bool)
+        if run is not None and decision is not None and len(samples):
+            is_apart = not _fits(run, len(decision.temperatures), embedded)
+            if not is_apart:
+                predicted[samples] = decision.predict(embedded.probs[found]).astype(bool)
     return Predictions(
         name=run.absolute().name if run is not None else str(embedded.about.get("run", "")) if embedded else "",
         probs=probs,
@@ -59,7 +63,22 @@ def read_predictions(
         predicted=predicted,
         thresholds=None if decision is None else decision.thresholds,
         folds=folds,
+        is_apart=is_apart,
     )
+
+
+def _fits(run: Path, n_models: int, embedded: "Embeddings") -> bool:
+    """Return whether probabilities of a file are of all models of a run, and as its thresholds are now.
+
+    The name of a run says neither: another may have it, and models that are trained again keep it.
+    """
+    from hpa_data.system.files import MAX_TEXT_BYTES
+    from hpa_model.runs.folder import THRESHOLDS_FILE
+    from hpa_model.runs.seal import read_file
+
+    content = read_file(run / THRESHOLDS_FILE, max_bytes=MAX_TEXT_BYTES)
+    about = embedded.about
+    return about.get("decision") == hashlib.sha256(content).hexdigest() and about.get("folds") == list(range(n_models))
 
 
 def _read_rows(

@@ -174,6 +174,7 @@ def _sort(catalog: Catalog, query: Query, rows: npt.NDArray[np.int64]) -> npt.ND
         has_probs = catalog.is_judged[rows]
     elif query.order == "threshold":
         key = _measure_margins(catalog, query.label, rows)
+        has_probs = has_probs & (found.has_thresholds[rows] | (found.thresholds is None))
     else:
         key = probs if query.order == "least probable" else -probs
     return rows[np.argsort(np.where(has_probs, key, np.inf), kind="stable")]

@@ -1,5 +1,6 @@
-"""Serving the page: the address, the socket, the browser."""
+"""Serving the page: the address, the socket, the connections, the browser."""
 
+import asyncio
 import ipaddress
 import os
 import secrets
@@ -8,8 +9,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import h11
 import psutil
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hpa_data.errors import InputError
 from hpa_model.browse.app import make_app
@@ -19,6 +23,10 @@ from hpa_model.browse.pictures import Pictures
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Requests that may wait; a browser sends six at a time.
 BACKLOG = 128
+# Thirty browsers; each connection takes a file of the process.
+MAX_CONNECTIONS = 200
+# Until the whole request is here.
+REQUEST_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +123,59 @@ def serve(
     """
     port = opened.getsockname()[1]
     app = make_app(catalog, pictures, hosts=address.hosts, token=address.token, cookie=f"hpa_browse_{port}")
-    config = uvicorn.Config(
+    with opened:
+        on_start()
+        uvicorn.Server(configure(app)).run(sockets=[opened])
+
+
+def configure(
+    app: ASGIApp, *, request_seconds: float = REQUEST_SECONDS, max_connections: int = MAX_CONNECTIONS
+) -> uvicorn.Config:
+    """Configure a server that nobody can keep busy with connections that ask for nothing.
+
+    Parameters
+    ----------
+    app : ASGI application
+    request_seconds : float
+        A connection is closed if a request has not arrived as a whole by then.
+    max_connections : int
+        Further ones are closed at once.
+    """
+
+    class Limited(H11Protocol):
+        """Closes connections that are too many or too slow."""
+
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            if len(self.connections) >= max_connections:
+                self.transport = transport  # which `connection_lost` closes
+                transport.abort()
+                return
+            super().connection_made(transport)
+            self._set_deadline()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._set_deadline()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._drop_deadline()
+            super().connection_lost(exc)
+
+        def _set_deadline(self) -> None:
+            """Let the time run while a request is on its way; each byte of it does not start it again."""
+            if self.transport.is_closing() or self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
+                self._drop_deadline()
+            elif self._deadline is None:
+                self._deadline = self.loop.call_later(request_seconds, self.transport.abort)
+
+        def _drop_deadline(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+    return uvicorn.Config(
         app,
         lifespan="off",
         ws="none",
@@ -127,11 +187,8 @@ def serve(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=16 * 1024,
-        http="h11",
+        http=Limited,
     )
-    with opened:
-        on_start()
-        uvicorn.Server(config).run(sockets=[opened])
 
 
 def can_open_browser() -> bool:

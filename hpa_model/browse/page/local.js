@@ -79,7 +79,7 @@ function sortSamples(samples, query, catalog) {
     "least probable": (sample) => probOf(sample, k) ?? Infinity,
     error: (sample) => (sample.right === undefined ? Infinity : -sample.loss),
     threshold: (sample) => {
-      if (!sample.probs || !thresholds) return Infinity;
+      if (!sample.probs || !thresholds || (sample.embedded && catalog.predicted.apart)) return Infinity;
       const margins = sample.probs.map((p, each) => (thresholds[each] < 1 ? Math.abs(p - thresholds[each]) : Infinity));
       return k >= 0 ? margins[k] : Math.min(...margins);
     },

@@ -195,7 +195,7 @@ function describeRun(catalog) {
   const predicted = catalog.predicted;
   if (!predicted) return "No run is shown: --run RUN adds predictions.";
   if (!predicted.thresholds) return `Probabilities of run “${predicted.name || "?"}”, from the features file.`;
-  return `Run “${predicted.name}”: ${count(predicted.judged, "labeled sample")} predicted out of fold, all classes right in ${percent(predicted.right / Math.max(1, predicted.judged))}.`;
+  return `Run “${predicted.name}”: ${count(predicted.judged, "labeled sample")} predicted out of fold, all classes right in ${percent(predicted.right / Math.max(1, predicted.judged))}.` + (predicted.apart ? " The features file is of other models or thresholds: its probabilities are shown without predictions." : "");
 }
 
 function fail(error) {

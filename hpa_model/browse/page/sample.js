@@ -111,7 +111,7 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
   function facts() {
     const rows = [["Part", catalog.parts[shown.part]]];
     if (shown.fold >= 0) rows.push(["Fold", `${shown.fold}: predicted by the model that was not trained on it`]);
-    if (shown.embedded) rows.push(["Predicted", "by the mean of the models, as in the features file; they may have been trained on this sample"]);
+    if (shown.embedded) rows.push(["Predicted", `by the mean of the models, as in the features file; they may have been trained on this sample${catalog.predicted.apart ? ". They are not those of this run and its thresholds" : ""}`]);
     if (catalog.predicted && !shown.probs) rows.push(["Predicted", "not by this run"]);
     rows.push(["Labels", shown.labels === null ? "not known" : shown.labels.map((k) => catalog.classes[k]).join(", ") || "no class"]);
     if (shown.status === "filled") rows.push(["Channels", "at least one is missing, and filled with zeros"]);
@@ -123,7 +123,7 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
 
   function bars(state) {
     if (!shown.probs) return [];
-    const thresholds = catalog.predicted.thresholds;
+    const thresholds = shown.embedded && catalog.predicted.apart ? null : catalog.predicted.thresholds;
     const all = shown.probs.map((p, k) => ({ k, p, labeled: shown.labels?.includes(k) ?? false, predicted: shown.predicted.includes(k) }));
     const ranked = all.toSorted((one, other) => other.p - one.p);
     const first = ranked.filter((each, rank) => each.labeled || each.predicted || rank < N_BARS);

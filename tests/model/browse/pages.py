@@ -1,6 +1,7 @@
 """A store, a run and features to browse, and requests to the application, as raw as an attacker sends them."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -169,7 +170,11 @@ def make_pages(folder: Path, n: int = 60) -> Pages:
             probs=np.full((len(names), len(CLASSES)), 0.7, np.float32),
             labels=None,
             is_labeled=np.zeros(len(names), bool),
-            about={"run": "run"},
+            about={
+                "run": "run",
+                "folds": [0, 1, 2],
+                "decision": hashlib.sha256((run / "thresholds.json").read_bytes()).hexdigest(),
+            },
             metadata={"cell line": tuple(("HeLa", "U2OS")[row % 2] for row in range(len(names)))},
         ),
     )

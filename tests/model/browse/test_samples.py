@@ -72,6 +72,22 @@ def test_predictions_of_unlabeled_samples_are_those_of_the_features_file(browser
     assert "right" not in told
 
 
+@pytest.mark.parametrize("changed", [{"decision": "0" * 64}, {"decision": None}, {"folds": [0, 1]}, {"folds": "all"}])
+def test_probabilities_of_other_models_or_thresholds_are_shown_without_predictions(
+    pages: Pages, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    found = read_embeddings(pages.embeddings)
+    write_embeddings(tmp_path / "emb.npz", replace(found, about={**found.about, **changed}))
+    catalog, reader = open_pages(replace(pages, embeddings=tmp_path / "emb.npz"))
+    with reader:
+        browser = Browser(catalog, reader)
+        told = browser.get("/api/sample/60").json
+        assert browser.get("/api/catalog").json["predicted"]["apart"] is True
+    assert (told["probs"], told["predicted"], told["embedded"]) == ([0.7] * 4, [], True)
+    nearest = select(catalog, Query(label=0, relation="any", order="threshold")).tolist()
+    assert min(map(nearest.index, (60, 61))) >= 59  # after all that are held against a threshold
+
+
 def test_calibrated_probabilities_of_the_features_file_are_not_held_against_thresholds(
     pages: Pages, tmp_path: Path
 ) -> None:

@@ -1,17 +1,20 @@
 """The server: its address and names, requests as bytes, and how it ends."""
 
+import asyncio
 import os
 import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
 
 from hpa_data.errors import InputError
-from hpa_model.browse.serve import name_address, open_socket
+from hpa_model.browse.serve import configure, name_address, open_socket
 from tests.builders import HPA, Hpa, assert_refused
 from tests.model.browse.pages import Pages
 
@@ -113,3 +116,89 @@ def test_a_missing_package_is_named_with_its_extra(pages: Pages) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "Error: Cannot run this command: uvicorn is not installed. Run: pip install '.[browse]'\n"
+
+
+@asynccontextmanager
+async def limited(request_seconds: float, max_connections: int) -> AsyncIterator[int]:
+    """Run a server with such limits; give its port."""
+    with open_socket("127.0.0.1", 0) as opened:
+        config = configure(PlainTextResponse("here"), request_seconds=request_seconds, max_connections=max_connections)
+        server = uvicorn.Server(config)
+        running = asyncio.create_task(server.serve(sockets=[opened]))
+        yield opened.getsockname()[1]
+        server.should_exit = True
+        await running
+
+
+async def read_rest(reader: asyncio.StreamReader) -> bytes:
+    """Read until the server closes the connection."""
+    try:
+        return await asyncio.wait_for(reader.read(), timeout=10)
+    except ConnectionError:
+        return b""
+
+
+WHOLE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "drip", "answered"),
+    [
+        (b"", b"", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", b"", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", b"a: b\r\n", False),
+        (WHOLE + b"GET / HTTP/1.1\r\n", b"a: b\r\n", True),
+        (WHOLE[:-2] + b"Content-Length: 1000\r\n\r\n", b"a", True),
+    ],
+)
+def test_a_connection_whose_request_never_ends_is_closed(start: bytes, drip: bytes, answered: bool) -> None:
+    async def ask() -> bytes:
+        async with limited(request_seconds=0.2, max_connections=5) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(start)
+            rest = asyncio.create_task(read_rest(reader))
+            while drip and not rest.done():
+                writer.write(drip)
+                await asyncio.wait([rest], timeout=0.05)
+            content = await rest
+            writer.close()
+            return content
+
+    assert (b"200 OK" in asyncio.run(ask())) == answered
+
+
+def test_a_connection_that_asks_again_later_is_answered() -> None:
+    async def ask() -> list[bytes]:
+        async with limited(request_seconds=0.2, max_connections=5) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            answers = []
+            for _ in range(2):
+                writer.write(WHOLE)
+                answers.append(await asyncio.wait_for(reader.readuntil(b"here"), timeout=10))
+                await asyncio.sleep(0.4)
+            writer.close()
+            return answers
+
+    assert [answer[:15] for answer in asyncio.run(ask())] == [b"HTTP/1.1 200 OK"] * 2
+
+
+def test_more_connections_than_the_limit_are_closed_at_once_and_earlier_ones_are_answered() -> None:
+    async def ask() -> tuple[bytes, bytes, bytes]:
+        async with limited(request_seconds=60, max_connections=2) as port:
+            streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            refused = await read_rest(streams[2][0])
+            reader, writer = streams[0]
+            writer.write(WHOLE[:-2] + b"Connection: close\r\n\r\n")
+            served = await read_rest(reader)
+            again, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(WHOLE)
+            later = await again.readuntil(b"here")
+            for _, each in streams:
+                each.close()
+            writer.close()
+            return refused, served, later
+
+    refused, served, later = asyncio.run(ask())
+    assert refused == b""
+    assert b"200 OK" in served
+    assert b"200 OK" in later

@@ -63,6 +63,16 @@ def test_the_data_are_those_of_the_server_and_of_these_samples_alone(written: St
     assert data["samples"][-1]["parent"]["i"] == 9
 
 
+def test_metadata_of_samples_that_are_not_on_the_page_are_not_in_its_folder(
+    catalog: Catalog, reader: Reader, tmp_path: Path
+) -> None:
+    values = ["shown" if index == 3 else "secret" for index in range(len(catalog))]
+    columns = {"patient": values, "site": ["" if value == "shown" else value for value in values]}
+    page = write_static(replace(catalog, columns=columns), reader, [3], tmp_path / "page")
+    assert read_data(page)["catalog"]["columns"] == {"patient": ["shown"]}
+    assert "secret" not in (page.out / "page" / "data.js").read_text()
+
+
 def test_the_page_allows_no_network_and_no_script_in_its_text(written: StaticPage) -> None:
     text = (written.out / "index.html").read_text()
     (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
