@@ -57,6 +57,7 @@ def test_the_page_has_no_script_or_style_of_its_own_and_loads_only_from_here(bro
         *("/../../etc/passwd", "//etc/passwd", "/page/", "/page", "/page/index.html/..", "/page/main.js%00.css"),
         *("/page/main.js\0", "/image/../page/main.js/x", "/image/a.zarr", "/image/-1", "/image/1.5", "/image/0/"),
         *("/image/99999", f"/image/{10**30}", "/api/sample/66", "/api/sample/../catalog", "/api/sample/\u0663"),
+        *(f"/{name}/{'9' * 5000}" for name in ("image", "map", "api/sample")),
         *("/a.zarr/zarr.json", "/static/main.js", "/page/__init__.pyi", "/page/\udcff", "/api", "/API/catalog"),
     ],
 )
