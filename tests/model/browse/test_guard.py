@@ -135,6 +135,13 @@ def test_without_the_token_nothing_is_served_and_with_it_a_cookie_is_given(catal
         assert browser.get(path, cookie=f"a=b; hpa_8000={SECRET}").status == 200
 
 
+@pytest.mark.parametrize("before", ["a b=1", 'x="', "name[0]=1", "{}", "\xe9=1", "=;;\x01", "hpa_8000=old", "a=b=c"])
+def test_cookies_of_other_servers_do_not_hide_the_token(catalog: Catalog, reader: Reader, before: str) -> None:
+    browser = Browser(catalog, reader, token=SECRET, cookie="hpa_8000")
+    assert browser.get("/api/catalog", cookie=f"{before}; hpa_8000={SECRET}; {before}").status == 200
+    assert browser.get("/api/catalog", cookie=f"{before}; xhpa_8000={SECRET}; a=hpa_8000={SECRET}").status == 401
+
+
 def test_the_token_does_not_open_the_door_to_other_sites(catalog: Catalog, reader: Reader) -> None:
     browser = Browser(catalog, reader, token=SECRET, cookie="hpa_8000")
     cookie = f"hpa_8000={SECRET}"
