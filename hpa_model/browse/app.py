@@ -32,6 +32,8 @@ from hpa_model.browse.query import Query, parse_query, select
 MAX_LISTED = 500
 # Orders of samples that are kept: of 100,000 samples, each is 0.8 MB.
 MAX_ORDERS = 16
+# More than an index has; Python refuses to read numbers of thousands.
+MAX_DIGITS = 15
 N_THREADS = min(8, (os.cpu_count() or 1) + 1)
 
 
@@ -54,9 +56,9 @@ class Answers:
             Route("/page/{name}", self.show_file),
             Route("/api/catalog", self.show_catalog),
             Route("/api/samples", self.list_samples),
-            Route("/api/sample/{index:int}", self.show_sample),
-            Route("/image/{index:int}", self.show_image),
-            Route("/map/{index:int}", self.show_map),
+            Route("/api/sample/{index}", self.show_sample),
+            Route("/image/{index}", self.show_image),
+            Route("/map/{index}", self.show_map),
         ]
 
     async def show_page(self, _: Request) -> Response:
@@ -92,8 +94,8 @@ class Answers:
 
     async def show_sample(self, request: Request) -> Response:
         """Answer with all that is known of a sample, and where it is in a query."""
-        index = request.path_params["index"]
-        if index >= len(self._catalog):
+        index = self._find_index(request)
+        if index is None:
             return _missing()
         given = dict(request.query_params)
 
@@ -111,8 +113,8 @@ class Answers:
 
     async def show_image(self, request: Request) -> Response:
         """Answer with a picture of a sample."""
-        index = request.path_params["index"]
-        if index >= len(self._catalog):
+        index = self._find_index(request)
+        if index is None:
             return _missing()
         try:
             view = parse_view(dict(request.query_params), len(self._catalog.dataset.channels))
@@ -124,7 +126,8 @@ class Answers:
 
     async def show_map(self, request: Request) -> Response:
         """Answer with the class maps of a sample."""
-        path = self._catalog.maps.get(request.path_params["index"])
+        index = self._find_index(request)
+        path = self._catalog.maps.get(index) if index is not None else None
         return _missing() if path is None else await self._answer(lambda: read_picture(path), "image/png")
 
     async def _answer(self, make: Callable[[], bytes], media_type: str) -> Response:
@@ -134,6 +137,12 @@ class Answers:
         except (InputError, OSError) as error:
             return _refuse(first_line(error))
         return Response(content, media_type=media_type)
+
+    def _find_index(self, request: Request) -> int | None:
+        """Return the index of the sample that an address names; None if there is no such sample."""
+        text = request.path_params["index"]
+        is_number = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+        return int(text) if is_number and int(text) < len(self._catalog) else None
 
     def _find_order(self, query: Query) -> npt.NDArray[np.int64]:
         with self._lock:
@@ -185,7 +194,8 @@ def _missing() -> Response:
 
 
 def _refuse(reason: str) -> Response:
-    return PlainTextResponse(reason + "\n", 400)
+    content = (reason + "\n").encode(errors="backslashreplace")  # names of files may be no Unicode
+    return PlainTextResponse(content, 400)
 
 
 def _to_json(value: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Collection
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -84,7 +83,7 @@ class Guard:
             response = RedirectResponse("/", 303)  # so that the token is not in the address any more
             response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", path="/")
             return response
-        if not _is_same(_read_cookie(headers, self._cookie), self._token):
+        if not any(_is_same(value, self._token) for value in _read_cookies(headers, self._cookie)):
             return _answer(401, "Open the address with the token that `hpa browse` printed.")
         return None
 
@@ -99,12 +98,10 @@ def _is_foreign(scope: Scope, headers: Headers) -> bool:
     return site not in {"same-origin", "none"} and not (is_link and scope["path"] == "/")
 
 
-def _read_cookie(headers: Headers, name: str) -> str:
-    try:
-        cookies: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return cookies[name].value if name in cookies else ""
+def _read_cookies(headers: Headers, name: str) -> list[str]:
+    """List the values of the cookies of a name; cookies of other servers of this host, before it, may be any text."""
+    pairs = [pair.partition("=") for header in headers.getlist("cookie") for pair in header.split(";")]
+    return [value.strip() for key, _, value in pairs if key.strip() == name]
 
 
 def _is_same(one: str, other: str) -> bool:

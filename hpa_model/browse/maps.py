@@ -40,7 +40,7 @@ def read_maps(folder: Path, catalog: Catalog) -> dict[int, Path]:
     for index, (part, name) in enumerate(zip(catalog.parts.tolist(), catalog.ids, strict=True)):
         file = found.get((catalog.part_names[part], name))
         if file is not None:
-            if not file or Path(file).name != file or "\\" in file:
+            if file in {"", ".", ".."} or Path(file).name != file or "\\" in file:
                 raise InputError(
                     f"explain must list files of its folder alone. Received: {file!r} in {folder / INDEX_FILE}. "
                     "Leave the folder out."

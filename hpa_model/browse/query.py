@@ -1,5 +1,6 @@
 """Which samples are shown, and in which order."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
@@ -87,7 +88,7 @@ def _parse(name: str, kind: Any, text: str) -> Any:
     if kind in {int, float}:
         try:
             value = kind(text)
-            if np.isfinite(value) and abs(value) < 2**53:
+            if abs(value) < 2**53 and math.isfinite(value):  # no whole number that is too large for a float gets there
                 return value
         except (ValueError, OverflowError):
             pass

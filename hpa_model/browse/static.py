@@ -1,19 +1,23 @@
 """A page of some samples that opens from a disk: the same scripts and styles, with data and pictures as files."""
 
+import fcntl
+import glob
 import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
+from hpa_data.system.atomic import name_temporary
 from hpa_data.system.os_errors import naming_file
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import SILENT, Progress
@@ -30,7 +34,9 @@ STYLES = ("browse.css", "icon.svg")
 SMALL, LARGE, QUALITY = 256, 384, 80
 # About what a sample takes with four channels, for the space on the disk.
 SAMPLE_BYTES = 150_000
-MAX_SAMPLES = 5000
+# The end of the name of a temporary folder, with the process that it is of; and how a folder, no link, is opened.
+_TEMPORARY = re.compile(r"(\d{1,9})-\d+\.part")
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # From a disk, browsers take every file for another site, or all for one: the scheme is named beside 'self'.
 POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file: data:; base-uri 'none'; "
@@ -54,7 +60,7 @@ def check_static(out: Path, n_samples: int) -> None:
     """Refuse a folder that is not new or empty, or cannot be written: InputError."""
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"static must be a new or an empty folder. Received: {out}. Pass another, or remove it.")
-    check_output_folder(out, option="static", n_bytes=n_samples * SAMPLE_BYTES)
+    check_output_folder(_follow(out), option="static", n_bytes=n_samples * SAMPLE_BYTES)
 
 
 def write_static(
@@ -127,21 +133,54 @@ def _write_pictures(reader: Reader, index: int, folder: Path) -> None:
         )
 
 
+def _follow(out: Path) -> Path:
+    """Return the folder that a path leads to, so that a link to an empty folder stays one."""
+    return Path(os.path.realpath(out))
+
+
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """Make a folder beside its place, and move it there at the end; remove it if the block ends with an error."""
-    target = out.absolute()
+    """Make a folder beside its place, and move it there at the end; remove it if the block ends with an error.
+
+    It is locked meanwhile, so that others see that somebody writes it.
+    """
+    target = _follow(out)
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    _remove_abandoned(target)
+    folder = name_temporary(target)
+    folder.mkdir(mode=0o700)
+    lock = -1
     try:
+        lock = os.open(folder, _OPEN_FOLDER)
+        with suppress(OSError):  # some file systems lock no folders
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
         mask = os.umask(0)
         os.umask(mask)
-        folder.chmod(0o777 & ~mask)  # `mkdtemp` lets nobody else in
+        folder.chmod(0o777 & ~mask)
         folder.replace(target)  # an empty folder is replaced
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what processes that were killed left of a page: folders of this user that no process has locked."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        process = _TEMPORARY.fullmatch(path.name.removeprefix(f".{target.name}."))
+        if process is None or psutil.pid_exists(int(process[1])):
+            continue
+        with suppress(OSError):
+            opened = os.open(path, _OPEN_FOLDER)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(opened).st_uid == os.geteuid():
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(opened)
 
 
 def join_scripts(page: dict[str, bytes]) -> str:

@@ -57,6 +57,7 @@ def test_the_page_has_no_script_or_style_of_its_own_and_loads_only_from_here(bro
         *("/../../etc/passwd", "//etc/passwd", "/page/", "/page", "/page/index.html/..", "/page/main.js%00.css"),
         *("/page/main.js\0", "/image/../page/main.js/x", "/image/a.zarr", "/image/-1", "/image/1.5", "/image/0/"),
         *("/image/99999", f"/image/{10**30}", "/api/sample/66", "/api/sample/../catalog", "/api/sample/\u0663"),
+        *(f"/{name}/{'9' * 5000}" for name in ("image", "map", "api/sample")),
         *("/a.zarr/zarr.json", "/static/main.js", "/page/__init__.pyi", "/page/\udcff", "/api", "/API/catalog"),
     ],
 )
@@ -132,6 +133,13 @@ def test_without_the_token_nothing_is_served_and_with_it_a_cookie_is_given(catal
     assert {"httponly", "samesite=strict", "path=/"} <= set(flags)
     for path in paths[:-1]:
         assert browser.get(path, cookie=f"a=b; hpa_8000={SECRET}").status == 200
+
+
+@pytest.mark.parametrize("before", ["a b=1", 'x="', "name[0]=1", "{}", "\xe9=1", "=;;\x01", "hpa_8000=old", "a=b=c"])
+def test_cookies_of_other_servers_do_not_hide_the_token(catalog: Catalog, reader: Reader, before: str) -> None:
+    browser = Browser(catalog, reader, token=SECRET, cookie="hpa_8000")
+    assert browser.get("/api/catalog", cookie=f"{before}; hpa_8000={SECRET}; {before}").status == 200
+    assert browser.get("/api/catalog", cookie=f"{before}; xhpa_8000={SECRET}; a=hpa_8000={SECRET}").status == 401
 
 
 def test_the_token_does_not_open_the_door_to_other_sites(catalog: Catalog, reader: Reader) -> None:

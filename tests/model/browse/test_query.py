@@ -105,6 +105,8 @@ def test_copies_stand_beside_their_parent(catalog: Catalog) -> None:
         *("fold=x", "fold=1.5", "fold=inf", "label=4", "label=-2", "label=1e400", "low=nan", "high=inf", "part=other"),
         *("relation=all", "verdict=maybe", "order=size", "kind=x", "what=1", "meta.nothing=1", "first=-1", "n=501"),
         *("n=x", "first=99999999999999999999", "columns=1", "fold=٣x"),
+        *(f"{name}={sign}{'9' * n}" for name in ("label", "fold") for sign in ("", "-") for n in (30, 5000)),
+        *(f"{name}={'9' * n}" for name in ("low", "first", "n") for n in (30, 5000)),
     ],
 )
 def test_what_is_no_query_is_refused_with_a_line(browser: Browser, query: str) -> None:

@@ -225,7 +225,12 @@ def test_class_maps_of_a_folder_are_shown_with_their_samples(pages: Pages, catal
 
 @pytest.mark.parametrize(
     ("file", "message"),
-    [("../secret.png", "files of its folder alone"), ("/etc/passwd", "files of its folder alone"), ("", "its folder")],
+    [
+        ("../secret.png", "files of its folder alone"),
+        ("/etc/passwd", "files of its folder alone"),
+        ("", "its folder"),
+        ("..", "its folder"),
+    ],
 )
 def test_names_that_lead_out_of_a_folder_of_maps_are_refused(
     catalog: Catalog, tmp_path: Path, file: str, message: str
@@ -233,6 +238,17 @@ def test_names_that_lead_out_of_a_folder_of_maps_are_refused(
     folder = write_index(tmp_path / "maps", {"id": catalog.ids[9], "part": "train", "file": file})
     with pytest.raises(InputError, match=message):
         read_maps(folder, catalog)
+
+
+def test_a_name_of_class_maps_that_is_no_unicode_is_refused_with_a_line(
+    pages: Pages, catalog: Catalog, tmp_path: Path
+) -> None:
+    folder = write_index(tmp_path / "maps", {"id": catalog.ids[9], "part": "train", "file": "\ud800.png"})
+    mapped, reader = open_pages(pages, explained=folder)
+    with reader:
+        answer = Browser(mapped, reader).get("/map/9")
+    assert answer.status == 400
+    assert b"\\ud800.png" in answer.content
 
 
 def test_a_folder_without_maps_of_these_samples_is_refused(catalog: Catalog, tmp_path: Path) -> None:

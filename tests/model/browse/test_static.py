@@ -1,9 +1,11 @@
 """The page that opens from a disk: what is in its folder, and that it is there as a whole or not at all."""
 
+import fcntl
 import json
 import os
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,41 @@ def test_a_page_that_is_interrupted_leaves_nothing(catalog: Catalog, reader: Rea
     with pytest.raises(KeyboardInterrupt):
         write_static(catalog, reader, [0, 1], tmp_path / "page", progress=progress)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_page_is_written_to_the_empty_folder_that_a_link_leads_to(
+    catalog: Catalog, reader: Reader, tmp_path: Path
+) -> None:
+    (tmp_path / "disk" / "empty").mkdir(parents=True)
+    (tmp_path / "page").symlink_to(tmp_path / "disk" / "empty")
+    (tmp_path / "later").symlink_to(tmp_path / "disk" / "new")
+    for name, to in (("page", "empty"), ("later", "new")):
+        assert write_static(catalog, reader, [0], tmp_path / name).out == tmp_path / name
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "disk" / to / "index.html").is_file()
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["empty", "new"]
+
+
+def test_what_killed_processes_left_of_a_page_is_removed_and_nothing_else(
+    catalog: Catalog, reader: Reader, tmp_path: Path
+) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    ours = tmp_path / f".page.{ended.pid}-1.part"
+    kept = [".page.mine.part", f".page.{os.getpid()}-1.part", f".other.{ended.pid}-1.part", f".page.{ended.pid}-2.part"]
+    for path in (ours, *(tmp_path / name for name in kept)):
+        path.mkdir()
+        (path / "index.html").touch()
+    (tmp_path / f".page.{ended.pid}-3.part").symlink_to(tmp_path / kept[0])
+    locked = os.open(tmp_path / kept[-1], os.O_RDONLY)  # by a process of another machine
+    try:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        write_static(catalog, reader, [0], tmp_path / "page")
+    finally:
+        os.close(locked)
+    assert not ours.exists()
+    assert all((tmp_path / name / "index.html").exists() for name in kept)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "page", f".page.{ended.pid}-3.part"}
 
 
 def test_a_damaged_sample_has_no_pictures_and_names_no_folder_of_ours(pages: Pages, tmp_path: Path) -> None:
