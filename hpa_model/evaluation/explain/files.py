@@ -54,14 +54,15 @@ def check_folder(out: Path, *, source: Path | str | None = None, n_samples: int 
     check_output_folder(out, n_bytes=n_samples * PICTURE_BYTES)
     if not out.is_dir():
         return
-    remove_abandoned(out)
-    own = _list_own(_read_index(out))
-    for path in sorted(out.iterdir()):
-        if path.name not in own or not (path.is_file() or path.is_symlink()):
-            raise InputError(
-                f"out must be a new or empty folder, or one that `hpa explain` wrote. Received: {out}, which has "
-                f"{path.name!r}. Pass another folder."
-            )
+    foreign = _list_foreign(out)
+    if foreign and all(name.endswith(".part") for name in foreign):  # or nothing is touched
+        remove_abandoned(out)
+        foreign = _list_foreign(out)
+    if foreign:
+        raise InputError(
+            f"out must be a new or empty folder, or one that `hpa explain` wrote. Received: {out}, which has "
+            f"{foreign[0]!r}. Pass another folder."
+        )
 
 
 def begin_folder(out: Path, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +88,13 @@ def _read_index(out: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return index if isinstance(index, dict) and index.keys() >= _KEYS else None
+
+
+def _list_foreign(out: Path) -> list[str]:
+    """List what is in a folder and not ours, by name; temporary files last."""
+    own = _list_own(_read_index(out))
+    names = [p.name for p in out.iterdir() if p.name not in own or not (p.is_file() or p.is_symlink())]
+    return sorted(names, key=lambda name: (name.endswith(".part"), name))
 
 
 def _list_own(index: Mapping[str, Any] | None) -> set[str]:

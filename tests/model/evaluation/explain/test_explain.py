@@ -167,6 +167,8 @@ def test_pictures_that_are_only_named_like_ours_are_refused(tmp_path: Path) -> N
     out.mkdir()
     picture = out / "001-green.png"
     picture.write_bytes(b"foreign")
+    part = out / ".a.4194305-1.part"
+    part.touch()
     with pytest.raises(InputError, match=FOREIGN):
         check_folder(out)
     (out / "index.json").write_text('{"samples": [{"file": "001-green.png"}]}')  # of another program
@@ -176,6 +178,7 @@ def test_pictures_that_are_only_named_like_ours_are_refused(tmp_path: Path) -> N
     with pytest.raises(InputError, match="001-green.png"):
         check_folder(out)
     assert picture.read_bytes() == b"foreign"
+    assert part.exists()
 
 
 def test_only_what_an_earlier_index_lists_is_removed_once_the_new_one_is_written(tmp_path: Path) -> None:
