@@ -71,9 +71,10 @@ def describe_models(
 
 
 def _read_scores(models: ChosenModels) -> dict[str, float | int] | None:
-    """Read the macro-F1 of the run, with thresholds of the other folds; None if it has none."""
+    """Read the macro-F1 of all folds, with thresholds of the other folds; None if there is none, or of some folds."""
     path = models.run / SCORES_FILE
-    if not models.description.config.folds or not path.is_file():
+    n_folds = models.description.config.folds
+    if not n_folds or len(models.folds) < n_folds or not path.is_file():
         return None
     with refuse_damage(path, f"Run `hpa evaluate {models.run}`."):
         saved = json.loads(read_file(path, max_bytes=MAX_TEXT_BYTES))

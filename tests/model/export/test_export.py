@@ -238,6 +238,22 @@ def test_without_folds_the_thresholds_are_said_not_to_be_fitted(run: Path) -> No
 
 
 @needs_tensorflow
+def test_scores_are_those_of_all_folds_and_of_no_fold_alone(run: Path) -> None:
+    from hpa_model.predict.export.package import make_readme
+
+    saved = json.loads((run / "scores.json").read_text())
+    models = choose_models(run)
+    names = {"file": "model", "kind": "onnx", "input_name": "images", "output_name": "probs", "batch": None}
+    checked = {"check": {"n_images": 1, "max_difference": 0.0}}
+    whole = describe_models(models, **names)
+    assert whole["scores"] == {"macro_f1": saved["macro_f1_cross_fitted"], "n_samples": saved["n_samples"]}
+    assert "Macro-F1 of the run's folds" in make_readme(whole | checked)
+    one = describe_models(replace(models, folds=(1,)), **names)
+    assert one["scores"] is None
+    assert "There is no score of this model." in make_readme(one | checked)
+
+
+@needs_tensorflow
 def test_what_a_format_cannot_do_is_one_line(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"the weights have 3.0 GB, it holds 2 GB. Pass --fold K"):
         check_bytes("onnx", 3 * 10**9)
