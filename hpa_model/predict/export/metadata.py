@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from hpa_data.system.files import MAX_TEXT_BYTES
+from hpa_data.system.records import list_absent
 from hpa_model.predict.chosen import ChosenModels
 from hpa_model.predict.reading import recall_imports
 from hpa_model.runs.folder import SCORES_FILE, refuse_damage
@@ -65,7 +66,8 @@ def describe_models(
         ],
         "thresholds": "fitted" if models.rows is not None or run.config.folds else "0.5",
         "fill_empty": models.decision.fill,
-        "reading": {name: options.encode() for name, options in recall_imports(run).items()},
+        # With all defaults, for programs that do not know them.
+        "reading": {name: list_absent(options) | options.encode() for name, options in recall_imports(run).items()},
         "scores": _read_scores(models),
     }
 
