@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from hpa_data.system.files import MAX_TEXT_BYTES
+from hpa_data.system.records import list_absent
 from hpa_model.predict.chosen import ChosenModels
 from hpa_model.predict.reading import recall_imports
 from hpa_model.runs.folder import SCORES_FILE, refuse_damage
@@ -65,15 +66,17 @@ def describe_models(
         ],
         "thresholds": "fitted" if models.rows is not None or run.config.folds else "0.5",
         "fill_empty": models.decision.fill,
-        "reading": {name: options.encode() for name, options in recall_imports(run).items()},
+        # With all defaults, for programs that do not know them.
+        "reading": {name: list_absent(options) | options.encode() for name, options in recall_imports(run).items()},
         "scores": _read_scores(models),
     }
 
 
 def _read_scores(models: ChosenModels) -> dict[str, float | int] | None:
-    """Read the macro-F1 of the run, with thresholds of the other folds; None if it has none."""
+    """Read the macro-F1 of all folds, with thresholds of the other folds; None if there is none, or of some folds."""
     path = models.run / SCORES_FILE
-    if not models.description.config.folds or not path.is_file():
+    n_folds = models.description.config.folds
+    if not n_folds or len(models.folds) < n_folds or not path.is_file():
         return None
     with refuse_damage(path, f"Run `hpa evaluate {models.run}`."):
         saved = json.loads(read_file(path, max_bytes=MAX_TEXT_BYTES))

@@ -39,7 +39,7 @@ def write_package(
     """
     np.save(folder / INPUT_FILE, images)
     np.save(folder / OUTPUT_FILE, probs)
-    (folder / README_FILE).write_text(_make_readme(about), "utf-8")
+    (folder / README_FILE).write_text(make_readme(about), "utf-8")
     # JSON is YAML, and safe whatever a class is called.
     text = json.dumps(describe_package(about), indent=2, ensure_ascii=False) + "\n"
     (folder / DESCRIPTION_FILE).write_text(text, "utf-8")
@@ -89,11 +89,16 @@ def describe_package(about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _make_readme(about: dict[str, Any]) -> str:
+def make_readme(about: dict[str, Any]) -> str:
+    """Make the text of the package for people."""
     scores, check = about["scores"], about["check"]
-    scored = "It was not scored."
+    scored = "There is no score of this model."
     if scores is not None:
-        scored = f"Macro-F1, thresholds of the other folds: {scores['macro_f1']:.3f} on {scores['n_samples']} samples."
+        scored = (
+            "This model was not scored as a whole. Macro-F1 of the run's folds, each on the samples that it was not "
+            f"trained on, with thresholds of the other folds: {scores['macro_f1']:.3f} on {scores['n_samples']} "
+            "samples."
+        )
     channels = ", ".join(each["name"] for each in about["channels"])
     return (
         f"# {about['network']}, {len(about['classes'])} classes\n\n"

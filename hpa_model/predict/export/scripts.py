@@ -26,7 +26,7 @@ def predict(images):  # uint8 (B, Y, X, C) -> float32 (B, K)
 if __name__ == "__main__":
     image = np.stack([np.array(Image.open(path)) for path in sys.argv[1:]], axis=-1)
     assert [image.dtype, *image.shape] == ["uint8", *about["input"]["shape"][1:]], (image.dtype, image.shape)
-    probs, thresholds = predict(image[None])[0], [each["threshold"] for each in about["classes"]]
+    probs, thresholds = predict(image[None])[0].astype(float), [each["threshold"] for each in about["classes"]]
     likeliest = np.argmax([prob if threshold < 1 else -1 for prob, threshold in zip(probs, thresholds)])
     fills = about["fill_empty"] and min(thresholds) < 1 and not (probs > thresholds).any()
     for number, (each, prob) in enumerate(zip(about["classes"], probs)):

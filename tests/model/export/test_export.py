@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from hpa_data.errors import InputError
+from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import Store
 from hpa_model.predict.chosen import choose_models
 from hpa_model.predict.export import ExportedModel, export_run
@@ -70,6 +71,8 @@ def test_it_says_what_the_run_knows_beside_the_model_and_inside(exported: Export
     assert (about["thresholds"], about["fill_empty"]) == ("fitted", models.decision.fill)
     assert about["input"]["shape"] == [None, *models.description.image_shape]
     assert about["reading"]["train"]["intensity"] == "full"
+    assert about["reading"]["train"].keys() == {field.name for field in fields(ImportOptions)}
+    assert about["reading"]["train"]["fit"] is None
     assert check["max_difference"] == exported.max_difference
 
 
@@ -79,7 +82,7 @@ def test_its_script_predicts_files_as_the_run_does(exported: ExportedModel, kagg
     command = [sys.executable, exported.out / "predict.py", *files]
     lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
     image = np.stack([imageio.imread(file) for file in files], axis=-1)
-    (probs,) = run_script(exported.out, image[None], "onnx")
+    probs = run_script(exported.out, image[None], "onnx")[0].astype(float)
     about = read_about(exported.out)
     chosen = probs > [each["threshold"] for each in about["classes"]]
     if not chosen.any() and about["fill_empty"]:
@@ -89,6 +92,22 @@ def test_its_script_predicts_files_as_the_run_does(exported: ExportedModel, kagg
         f"{prob:.6f} {'*' if is_chosen else ' '} {each['name']}"
         for each, prob, is_chosen in zip(about["classes"], probs, chosen, strict=True)
     ]
+
+
+def test_its_script_compares_with_thresholds_exactly(tmp_path: Path) -> None:
+    prob = float(np.float32(0.1))  # above 0.1, which is the same in float32
+    script = make_script("onnx", "model.onnx").replace("import onnxruntime\n", "").replace("session = ", "# ")
+    given = "return np.float32([[0.1, 0.05]])"
+    script = script.replace('return session.run(["probs"], {"images": images})[0]', given)
+    (tmp_path / "predict.py").write_text(script)
+    classes = [{"name": "one", "threshold": 0.1}, {"name": "two", "threshold": 0.06}]
+    about = {"input": {"shape": [None, 4, 4, 1]}, "classes": classes, "fill_empty": False}
+    (tmp_path / "hpa.json").write_text(json.dumps(about))
+    imageio.imwrite(tmp_path / "plane.png", np.zeros((4, 4), np.uint8))
+    command = [sys.executable, tmp_path / "predict.py", tmp_path / "plane.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert prob > 0.1
+    assert done.stdout.splitlines() == ["0.100000 * one", "0.050000   two"]
 
 
 def test_the_page_on_exports_shows_the_script_as_it_is() -> None:
@@ -235,6 +254,22 @@ def test_without_folds_the_thresholds_are_said_not_to_be_fitted(run: Path) -> No
     final = replace(models, description=replace(models.description, config=config), folds=(0,), rows=None)
     about = describe_models(final, file="model", kind="onnx", input_name="images", output_name="probs", batch=None)
     assert (about["thresholds"], about["scores"]) == ("0.5", None)
+
+
+@needs_tensorflow
+def test_scores_are_those_of_all_folds_and_of_no_fold_alone(run: Path) -> None:
+    from hpa_model.predict.export.package import make_readme
+
+    saved = json.loads((run / "scores.json").read_text())
+    models = choose_models(run)
+    names = {"file": "model", "kind": "onnx", "input_name": "images", "output_name": "probs", "batch": None}
+    checked = {"check": {"n_images": 1, "max_difference": 0.0}}
+    whole = describe_models(models, **names)
+    assert whole["scores"] == {"macro_f1": saved["macro_f1_cross_fitted"], "n_samples": saved["n_samples"]}
+    assert "Macro-F1 of the run's folds" in make_readme(whole | checked)
+    one = describe_models(replace(models, folds=(1,)), **names)
+    assert one["scores"] is None
+    assert "There is no score of this model." in make_readme(one | checked)
 
 
 @needs_tensorflow
