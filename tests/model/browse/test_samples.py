@@ -72,7 +72,7 @@ def test_predictions_of_unlabeled_samples_are_those_of_the_features_file(browser
     assert "right" not in told
 
 
-@pytest.mark.parametrize("changed", [{"decision": "0" * 64}, {"decision": None}, {"folds": [0, 1]}, {"folds": "all"}])
+@pytest.mark.parametrize("changed", [{"decision": "0" * 64}, {"decision": None}, {"folds": [0, 1]}])
 def test_probabilities_of_other_models_or_thresholds_are_shown_without_predictions(
     pages: Pages, tmp_path: Path, changed: dict[str, object]
 ) -> None:
