@@ -106,7 +106,7 @@ def test_its_script_compares_with_thresholds_exactly(tmp_path: Path) -> None:
     about = {"input": {"shape": [None, 4, 4, 1]}, "classes": classes, "fill_empty": False}
     (tmp_path / "hpa.json").write_text(json.dumps(about))
     imageio.imwrite(tmp_path / "plane.png", np.zeros((4, 4), np.uint8))
-    command = [sys.executable, tmp_path / "predict.py", tmp_path / "plane.png"]
+    command = [sys.executable, str(tmp_path / "predict.py"), str(tmp_path / "plane.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["0.100000 * one", "0.050000   two"]  # float32 of 0.1 is above it
 
@@ -209,7 +209,7 @@ def test_an_export_is_there_whenever_the_command_that_replaces_it_ends(
     out.mkdir()
     (out / "hpa.json").write_text('{"format": "hpa-export"}')
     (out / "README.md").write_text("old")
-    command = [sys.executable, "-c", REPLACE, out, str(n_renamed), how]
+    command = [sys.executable, "-c", REPLACE, str(out), str(n_renamed), how]
     subprocess.run(command, check=False, cwd=Path(__file__).parents[3], capture_output=True)
     if how == "kill":
         with pytest.raises(InputError, match="Pass --overwrite"), write_folder(out, overwrite=False):
