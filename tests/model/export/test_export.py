@@ -16,7 +16,7 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.sources.options import ImportOptions
 from hpa_data.store.store import Store
-from hpa_model.predict.chosen import choose_models
+from hpa_model.predict.chosen import ChosenModels, choose_models
 from hpa_model.predict.export import ExportedModel, export_run
 from hpa_model.predict.export.check import compare, run_script
 from hpa_model.predict.export.folder import check_folder, write_folder
@@ -42,6 +42,10 @@ def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportedMod
 
 def read_about(folder: Path) -> dict:
     return json.loads((folder / "hpa.json").read_text("utf-8"))
+
+
+def describe(models: ChosenModels) -> dict:
+    return describe_models(models, file="model", kind="onnx", input_name="images", output_name="probs", batch=None)
 
 
 def test_the_model_gives_the_probabilities_of_the_run(exported: ExportedModel, run: Path, store: Store) -> None:
@@ -95,19 +99,16 @@ def test_its_script_predicts_files_as_the_run_does(exported: ExportedModel, kagg
 
 
 def test_its_script_compares_with_thresholds_exactly(tmp_path: Path) -> None:
-    prob = float(np.float32(0.1))  # above 0.1, which is the same in float32
     script = make_script("onnx", "model.onnx").replace("import onnxruntime\n", "").replace("session = ", "# ")
-    given = "return np.float32([[0.1, 0.05]])"
-    script = script.replace('return session.run(["probs"], {"images": images})[0]', given)
+    script = script.replace('session.run(["probs"], {"images": images})[0]', "np.float32([[0.1, 0.05]])")
     (tmp_path / "predict.py").write_text(script)
     classes = [{"name": "one", "threshold": 0.1}, {"name": "two", "threshold": 0.06}]
     about = {"input": {"shape": [None, 4, 4, 1]}, "classes": classes, "fill_empty": False}
     (tmp_path / "hpa.json").write_text(json.dumps(about))
     imageio.imwrite(tmp_path / "plane.png", np.zeros((4, 4), np.uint8))
-    command = [sys.executable, tmp_path / "predict.py", tmp_path / "plane.png"]
+    command = [sys.executable, str(tmp_path / "predict.py"), str(tmp_path / "plane.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert prob > 0.1
-    assert done.stdout.splitlines() == ["0.100000 * one", "0.050000   two"]
+    assert done.stdout.splitlines() == ["0.100000 * one", "0.050000   two"]  # float32 of 0.1 is above it
 
 
 def test_the_page_on_exports_shows_the_script_as_it_is() -> None:
@@ -173,8 +174,7 @@ def test_an_export_with_files_of_others_is_not_replaced(name: str, tmp_path: Pat
 
 def test_an_export_that_was_used_is_replaced(exported: ExportedModel) -> None:
     check_folder(exported.out, overwrite=True)
-    command = [sys.executable, "-c", "import predict"]
-    subprocess.run(command, cwd=exported.out, check=True)
+    subprocess.run([sys.executable, "-c", "import predict"], cwd=exported.out, check=True)
     check_folder(exported.out, overwrite=True)
 
 
@@ -209,7 +209,7 @@ def test_an_export_is_there_whenever_the_command_that_replaces_it_ends(
     out.mkdir()
     (out / "hpa.json").write_text('{"format": "hpa-export"}')
     (out / "README.md").write_text("old")
-    command = [sys.executable, "-c", REPLACE, out, str(n_renamed), how]
+    command = [sys.executable, "-c", REPLACE, str(out), str(n_renamed), how]
     subprocess.run(command, check=False, cwd=Path(__file__).parents[3], capture_output=True)
     if how == "kill":
         with pytest.raises(InputError, match="Pass --overwrite"), write_folder(out, overwrite=False):
@@ -221,11 +221,10 @@ def test_an_export_is_there_whenever_the_command_that_replaces_it_ends(
 
 
 def test_a_folder_of_the_user_is_not_taken_for_a_replaced_one(tmp_path: Path) -> None:
-    (tmp_path / ".out.before").mkdir()
-    (tmp_path / ".out.before" / "mine.txt").touch()
+    (tmp_path / ".out.before" / "mine").mkdir(parents=True)
     with pytest.raises(InputError, match="Move that away"), write_folder(tmp_path / "out", overwrite=True):
         pass
-    assert (tmp_path / ".out.before" / "mine.txt").exists()
+    assert (tmp_path / ".out.before" / "mine").exists()
 
 
 def test_a_model_that_differs_leaves_nothing(tmp_path: Path) -> None:
@@ -252,7 +251,7 @@ def test_without_folds_the_thresholds_are_said_not_to_be_fitted(run: Path) -> No
     models = choose_models(run)
     config = replace(models.description.config, folds=0, keep="last", plateau_epochs=0)
     final = replace(models, description=replace(models.description, config=config), folds=(0,), rows=None)
-    about = describe_models(final, file="model", kind="onnx", input_name="images", output_name="probs", batch=None)
+    about = describe(final)
     assert (about["thresholds"], about["scores"]) == ("0.5", None)
 
 
@@ -262,12 +261,11 @@ def test_scores_are_those_of_all_folds_and_of_no_fold_alone(run: Path) -> None:
 
     saved = json.loads((run / "scores.json").read_text())
     models = choose_models(run)
-    names = {"file": "model", "kind": "onnx", "input_name": "images", "output_name": "probs", "batch": None}
     checked = {"check": {"n_images": 1, "max_difference": 0.0}}
-    whole = describe_models(models, **names)
+    whole = describe(models)
     assert whole["scores"] == {"macro_f1": saved["macro_f1_cross_fitted"], "n_samples": saved["n_samples"]}
     assert "Macro-F1 of the run's folds" in make_readme(whole | checked)
-    one = describe_models(replace(models, folds=(1,)), **names)
+    one = describe(replace(models, folds=(1,)))
     assert one["scores"] is None
     assert "There is no score of this model." in make_readme(one | checked)
 
