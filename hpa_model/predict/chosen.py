@@ -171,7 +171,7 @@ def _choose_final(
     if thresholds is None and calibrated:
         raise InputError(
             f"Cannot calibrate with run {run}: it was trained on all samples, so that nothing tells how often it is "
-            "right. Use a run with folds, or `hpa predict --thresholds RUN` with one of the same settings."
+            "right. Use a run with folds; `hpa predict` also takes one of the same settings by --thresholds RUN."
         )
     if thresholds is None:
         values: npt.NDArray[np.float64] = np.full(len(classes), 0.5)

@@ -49,6 +49,7 @@ def test_a_training_prints_its_epochs_scores_and_paths(trained: tuple[Path, Ende
     assert origin.device.startswith("CPU, ")
 
 
+@pytest.mark.slow  # tests/slow/test_kill_training.py resumes by the command, too; the functions are tested in training/
 def test_the_same_command_resumes_a_training(store: Store, run: Path, tmp_path: Path, hpa: Hpa) -> None:
     again = tmp_path / "run"
     shutil.copytree(run, again)
@@ -64,6 +65,7 @@ def test_the_same_command_resumes_a_training(store: Store, run: Path, tmp_path: 
     assert "2 folds, 1 to train, 6 images" in ended.err
 
 
+@pytest.mark.slow  # a training and two reports; training/test_finetune.py tests the function
 def test_finetuning_makes_a_run_beside_the_first(run: Path, tmp_path: Path, hpa: Hpa) -> None:
     shutil.copytree(run, tmp_path / "run")
     words = ("finetune", tmp_path / "run", "--epochs", 1, "--loss", "f1", "--folds", "best")

@@ -55,6 +55,7 @@ def test_a_training_with_everything_on_is_killed_three_times_and_ends_with_the_s
     assert_same_models(whole, out)
 
 
+@pytest.mark.slow  # tests/slow/test_kill_training.py has all of it; test_augmentation.py resumes within an epoch
 def test_a_training_with_averages_and_accumulation_resumes_within_an_epoch(store: Store, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, deterministic=True, **ALL_ON)
     train(store, config, tmp_path / "whole")
