@@ -256,8 +256,9 @@ def _add_probe(model: keras.Model, tap: keras.layers.Layer) -> keras.Model:
 
     The gradient by the second input, where it is 0, is that by the output of the layer. All weights are shared.
     """
-    images = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
-    added = keras.Input(tap.output.shape[1:], dtype="float32")
+    # Names of their own: Keras counts, and a network that was loaded may have the next number.
+    images = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype, name="class_maps_images")
+    added = keras.Input(tap.output.shape[1:], dtype="float32", name="class_maps_added")
     last = next((layer for layer in model.layers if layer.output is model.outputs[0]), None)
     seen: dict[str, Any] = {}
 
@@ -271,7 +272,7 @@ def _add_probe(model: keras.Model, tap: keras.layers.Layer) -> keras.Model:
         return output + ops.cast(added, output.dtype)
 
     # The second input is one of the network, which does not use it, so that layers may be called with it.
-    unused = keras.Input(tap.output.shape[1:], dtype="float32")
+    unused = keras.Input(tap.output.shape[1:], dtype="float32", name="class_maps_unused")
     whole = keras.Model([*model.inputs, unused], model.outputs)
     copy = keras.models.clone_model(
         whole, input_tensors=[images, added], clone_function=lambda layer: layer, call_function=call

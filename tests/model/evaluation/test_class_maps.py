@@ -260,3 +260,13 @@ def test_a_sequential_network_has_the_maps_of_the_same_functional_one(method: An
     functional.set_weights(sequential.get_weights())
     expected, _ = make_mapper(functional, layer=layer, method=method)(draw(), [0, 2])
     np.testing.assert_allclose(maps, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_network_whose_input_has_the_name_that_keras_gives_next_has_maps(number: int) -> None:
+    keras.utils.clear_session()
+    inputs = keras.Input(SHAPE, dtype="uint8", name="input_layer" + (f"_{number}" if number else ""))
+    seen = layers.Conv2D(5, 1, activation="relu")(layers.Rescaling(1 / 255)(inputs))
+    output = layers.Dense(N_CLASSES, activation="sigmoid")(layers.GlobalAveragePooling2D()(seen))
+    maps, _ = make_mapper(keras.Model(inputs, output))(draw(1), [0, 1])
+    assert maps.shape == (1, 2, 12, 20)
