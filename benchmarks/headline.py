@@ -98,8 +98,8 @@ def score(path: Path, kind: str) -> dict[str, float]:
         labels, probs, folds = file["oof_labels"], file["oof_probs"], file["folds"]
         test_probs, test_labels = file["test_probs"], file["test_labels"]
     temperatures = find_temperatures(kind, labels, probs, folds)
-    calibrated = apply_temperatures(probs, temperatures[folds])
-    thresholds = search_thresholds(labels, calibrated)
+    scaled = apply_temperatures(probs, temperatures[folds])
+    thresholds = search_thresholds(labels, scaled)
 
     def predict(of_test: npt.NDArray[np.float64]) -> float:
         filled = fill_empty_rows(predict_classes(of_test, thresholds), of_test, thresholds < NEVER)
@@ -107,9 +107,9 @@ def score(path: Path, kind: str) -> dict[str, float]:
 
     of_models = [apply_temperatures(*pair) for pair in zip(test_probs, temperatures.tolist(), strict=True)]
     predictions = {
-        "other folds": predict_cross_fitted(labels, calibrated, folds, fill=True),
-        "same fold": predict_within_folds(labels, calibrated, folds, fill=True),
-        "same rows": predict_classes(calibrated, thresholds),
+        "other folds": predict_cross_fitted(labels, scaled, folds, fill=True),
+        "same fold": predict_within_folds(labels, scaled, folds, fill=True),
+        "same rows": predict_classes(scaled, thresholds),
     }
     return {
         "test": predict(np.mean(of_models, axis=0)),

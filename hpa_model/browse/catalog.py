@@ -24,7 +24,7 @@ class Predictions:
     """Of the run."""
 
     probs: npt.NDArray[np.float32]
-    """Calibrated probabilities, (N, K); 0 where there are none."""
+    """Probabilities, scaled by temperature, (N, K); 0 where there are none."""
 
     origins: npt.NDArray[np.uint8]
     """Where they come from, (N,): `NOWHERE`, `OUT_OF_FOLD` or `EMBEDDED`."""

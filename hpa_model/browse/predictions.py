@@ -40,12 +40,12 @@ def read_predictions(
     is_apart = False
     if run is not None:
         decision, rows, of_rows = _read_rows(catalog, parts, run)
-        calibrated = decision.calibrate(rows.probs, rows.folds)
+        scaled = decision.scale(rows.probs, rows.folds)
         found = np.flatnonzero(of_rows >= 0)
         samples = of_rows[found]
-        probs[samples], folds[samples], origins[samples] = calibrated[found], rows.folds[found], OUT_OF_FOLD
-        predicted[samples] = decision.predict(calibrated).astype(bool)[found]
-    # Those that were corrected for each class are not of the scale of the thresholds.
+        probs[samples], folds[samples], origins[samples] = scaled[found], rows.folds[found], OUT_OF_FOLD
+        predicted[samples] = decision.predict(scaled).astype(bool)[found]
+    # Those that were calibrated are not of the scale of the thresholds.
     if embedded is not None and not (decision is not None and embedded.about.get("calibrated")):
         of_rows = find_samples(catalog, list(zip(embedded.parts, embedded.ids, strict=True)))
         found = np.flatnonzero(of_rows >= 0)

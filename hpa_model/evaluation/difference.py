@@ -99,7 +99,7 @@ def _refit(
         folds=rows.folds[index],
         groups=groups,
     )
-    return refit(chosen, decision.calibrate(chosen.probs, chosen.folds), fill=decision.fill)
+    return refit(chosen, decision.scale(chosen.probs, chosen.folds), fill=decision.fill)
 
 
 def _match(rows: OutOfFold, other: OutOfFold) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

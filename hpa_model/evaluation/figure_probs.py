@@ -40,13 +40,13 @@ def trace_f1(labels: npt.NDArray[np.uint8], probs: npt.NDArray[np.floating]) -> 
 
 
 @style_figure
-def draw_thresholds(labels: Labels, calibrated: Probs, scores: Scores, width: float = WIDE) -> Figure:
+def draw_thresholds(labels: Labels, scaled: Probs, scores: Scores, width: float = WIDE) -> Figure:
     """Draw the F1 of each class over its threshold, and the threshold that predictions use.
 
     Each panel ends at its own F1, which its axis names.
     """
     shown = order_by_support(scores)
-    f1 = trace_f1(labels[:, shown], calibrated[:, shown])
+    f1 = trace_f1(labels[:, shown], scaled[:, shown])
     names = [scores.classes[k].name for k in shown]
     label = "F1 (each panel has its own scale)"
     figure, cells = draw_cells(names, width, x_label="Threshold", y_label=label, same_scale=False)
@@ -88,7 +88,7 @@ def trace_precision(
 
 
 @style_figure
-def draw_precision(labels: Labels, calibrated: Probs, scores: Scores, width: float = WIDE) -> Figure:
+def draw_precision(labels: Labels, scaled: Probs, scores: Scores, width: float = WIDE) -> Figure:
     """Draw precision against recall for each class, with its average precision and its frequency."""
     shown = order_by_support(scores)
     names = [scores.classes[k].name for k in shown]
@@ -97,7 +97,7 @@ def draw_precision(labels: Labels, calibrated: Probs, scores: Scores, width: flo
         if not scores.classes[k].support:
             cell.text(0.5, 0.5, "no sample", ha="center", va="center", color=SOFT, fontsize=SMALL)
             continue
-        recall, precision = trace_precision(labels[:, k], calibrated[:, k])
+        recall, precision = trace_precision(labels[:, k], scaled[:, k])
         average = scores.classes[k].average_precision
         kept = _thin(recall, precision)
         cell.plot([0, 1], [labels[:, k].mean()] * 2, "--", color=SOFT, lw=0.9)
@@ -118,7 +118,7 @@ def _thin(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray
 
 
 @style_figure
-def draw_calibration(labels: Labels, calibrated: Probs, corrected: Probs, width: float = WIDE) -> Figure:
+def draw_calibration(labels: Labels, scaled: Probs, calibrated: Probs, width: float = WIDE) -> Figure:
     """Draw how often labels are true that were predicted with some probability, before and after calibration."""
     columns = 3 if width > NARROW else 2
     top = legend_height(3, columns)
@@ -126,8 +126,8 @@ def draw_calibration(labels: Labels, calibrated: Probs, corrected: Probs, width:
     (axes,) = figure.axes
     axes.plot([0, 1], [0, 1], "--", color=SOFT, lw=0.9, label="perfect")
     for probs, color, marker, label in (
-        (calibrated, ORANGE, "s", "as predicted"),
-        (corrected, BLUE, "o", "calibrated"),
+        (scaled, ORANGE, "s", "as predicted"),
+        (calibrated, BLUE, "o", "calibrated"),
     ):
         mean, frequency, counts = bin_probs(labels, probs)
         kept = counts > 0
@@ -154,7 +154,7 @@ def draw_calibration(labels: Labels, calibrated: Probs, corrected: Probs, width:
 
 @style_figure
 def draw_class_calibration(
-    labels: Labels, calibrated: Probs, corrected: Probs, scores: Scores, width: float = WIDE
+    labels: Labels, scaled: Probs, calibrated: Probs, scores: Scores, width: float = WIDE
 ) -> Figure:
     """Draw the same for each class, with its calibration error before and after."""
     shown = order_by_support(scores)
@@ -167,7 +167,7 @@ def draw_class_calibration(
             cell.text(0.5, 0.5, "no sample", ha="center", va="center", color=SOFT, fontsize=SMALL)
             continue
         cell.plot([0, 1], [0, 1], "--", color=SOFT, lw=0.9)
-        for probs, color, marker in ((calibrated, ORANGE, "s"), (corrected, BLUE, "o")):
+        for probs, color, marker in ((scaled, ORANGE, "s"), (calibrated, BLUE, "o")):
             mean, frequency, counts = bin_probs(labels[:, k], probs[:, k])
             kept = counts >= MIN_PER_BIN
             cell.plot(mean[kept], frequency[kept], f"{marker}-", color=color, lw=1.1, ms=2.5)

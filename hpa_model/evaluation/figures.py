@@ -245,14 +245,14 @@ def _of_probs(results: Results) -> list[_Draft]:
             "Precision against recall of each class over all thresholds; AP is the average precision. Dashed: the "
             "precision of guessing. Probabilities of all folds are ranked together.",
             f"Small panels of curves, one for each of {len(scores.shown)} classes.",
-            partial(figure_probs.draw_precision, rows.labels, results.calibrated, scores),
+            partial(figure_probs.draw_precision, rows.labels, results.scaled, scores),
         ),
         (
             "thresholds",
             "F1 of each class over its threshold, on all samples. The vertical line is the threshold to predict with. "
             "The number at the top right is the F1 at the top of the panel.",
             f"Small panels of curves, one for each of {len(scores.shown)} classes.",
-            partial(figure_probs.draw_thresholds, rows.labels, results.calibrated, scores),
+            partial(figure_probs.draw_thresholds, rows.labels, results.scaled, scores),
         ),
         *_of_calibration(results),
         (
@@ -286,7 +286,7 @@ def _of_calibration(results: Results) -> list[_Draft]:
             f"{after.interval.high:.3f}), each fold by what was fitted on the others. --calibrated writes such "
             f"probabilities. In both, logits are divided by a temperature, so that folds agree: {temperatures}.",
             f"Two lines of ten points; expected calibration error {change}.",
-            partial(figure_probs.draw_calibration, labels, results.calibrated, results.corrected),
+            partial(figure_probs.draw_calibration, labels, results.scaled, results.calibrated),
         ),
         (
             "class-calibration",
@@ -294,7 +294,7 @@ def _of_calibration(results: Results) -> list[_Draft]:
             f"fewer than {figure_probs.MIN_PER_BIN} samples are not drawn. The error is more than chance in {n_before} "
             f"classes as predicted and in {n_after} calibrated; with perfect probabilities, it is in 5 % of them.",
             f"Small panels of two lines, one for each of {len(scores.shown)} classes.",
-            partial(figure_probs.draw_class_calibration, labels, results.calibrated, results.corrected, scores),
+            partial(figure_probs.draw_class_calibration, labels, results.scaled, results.calibrated, scores),
         ),
     ]
 

@@ -16,15 +16,15 @@ N_REFITS = 50
 
 
 def find_intervals(
-    rows: OutOfFold, calibrated: npt.NDArray[np.float64], predictions: dict[str, npt.NDArray[np.uint8]], *, fill: bool
+    rows: OutOfFold, scaled: npt.NDArray[np.float64], predictions: dict[str, npt.NDArray[np.uint8]], *, fill: bool
 ) -> dict[str, Interval]:
     """Find the interval of each score of all rows, by the name of its field in `records.Scores`.
 
     Parameters
     ----------
     rows : OutOfFold
-    calibrated : array of float64, shape (N, K)
-        Their probabilities, calibrated.
+    scaled : array of float64, shape (N, K)
+        Their probabilities, scaled by temperature.
     predictions : dict of str to array of 0 and 1, shape (N, K)
         By the names of `THRESHOLDINGS`.
     fill : bool
@@ -34,14 +34,14 @@ def find_intervals(
     for kind in THRESHOLDINGS:
         score = float(f1_per_class(rows.labels, predictions[kind.name]).mean())
         values = bootstrap_macro_f1(rows.labels, predictions[kind.name], rows.groups)
-        refitted = None if kind.name == "at_half" else refit(rows, calibrated, kind.name, fill=fill)
+        refitted = None if kind.name == "at_half" else refit(rows, scaled, kind.name, fill=fill)
         intervals[f"macro_f1_{kind.name}"] = find_interval(score, values, refitted)
-    ranking = rank_samples(calibrated)
+    ranking = rank_samples(scaled)
     observed = {
         "macro_average_precision": ranking.average_precision(rows.labels),
         "macro_roc_auc": ranking.roc_auc(rows.labels),
     }
-    drawn = bootstrap_ranking(rows.labels, calibrated, rows.groups)
+    drawn = bootstrap_ranking(rows.labels, scaled, rows.groups)
     for (name, of_classes), values in zip(observed.items(), drawn, strict=True):
         known = ~np.isnan(of_classes)
         if known.any():
@@ -51,7 +51,7 @@ def find_intervals(
 
 def refit(
     rows: OutOfFold,
-    calibrated: npt.NDArray[np.float64],
+    scaled: npt.NDArray[np.float64],
     name: str = HEADLINE.name,
     *,
     fill: bool,
@@ -65,7 +65,7 @@ def refit(
     groups = number_samples(len(rows.labels), rows.groups)
     scores, n_folds = [], min(2, len(np.unique(rows.folds)))
     for drawn in draw_rows(len(rows.labels), rows.groups, n_refits, seed=seed):
-        labels, probs, folds = rows.labels[drawn], calibrated[drawn], rows.folds[drawn]
+        labels, probs, folds = rows.labels[drawn], scaled[drawn], rows.folds[drawn]
         if len(np.unique(folds)) < n_folds:  # of very few rows
             continue
         if name == "within_fold":

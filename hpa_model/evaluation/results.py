@@ -65,11 +65,11 @@ class Results:
     scores: Scores
     rows: OutOfFold
 
-    calibrated: npt.NDArray[np.float64]
+    scaled: npt.NDArray[np.float64]
     """Probabilities with the temperature of each fold, (N, K), which thresholds apply to."""
 
-    corrected: npt.NDArray[np.float64]
-    """The same, each class corrected by what was fitted on the other folds, (N, K)."""
+    calibrated: npt.NDArray[np.float64]
+    """The same, each class calibrated by what was fitted on the other folds, (N, K)."""
 
     predictions: npt.NDArray[np.uint8]
     """As the headline scores them, (N, K)."""
@@ -115,8 +115,8 @@ def read_results(run: Path, scores: Scores | None = None) -> Results:
         description=description,
         scores=scores,
         rows=rows,
-        calibrated=decision.calibrate(rows.probs, rows.folds),
-        corrected=calibrate_rows(rows, decision),
+        scaled=decision.scale(rows.probs, rows.folds),
+        calibrated=calibrate_rows(rows, decision),
         predictions=predictions,
         class_intervals=resample_f1(rows, predictions),
         histories={fold: histories[fold] for fold in description.trained_folds if histories[fold]},

@@ -35,7 +35,7 @@ class Scorer:
         self._labels = rows.labels
         self._truth = rows.labels != 0
         self._folds = rows.folds
-        self._probs = decision.calibrate(rows.probs, rows.folds)
+        self._probs = decision.scale(rows.probs, rows.folds)
         bins, raw_bins = bin_probs(self._probs), bin_probs(rows.probs)
         self._bins, self._n_steps = renumber_bins(bins, np.zeros_like(rows.folds))
         # Where only rows of one fold meet.

@@ -82,8 +82,8 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
     no_skill = measure_no_skill(scorer.score, folds, n_draws=choose_draws(labels.size))
     headline = predictions[HEADLINE.name]
     counts = confusion_counts(labels, headline)
-    before, of_classes = measure_calibration(labels, decision.calibrate(rows.probs, folds), rows.groups)
-    after, of_calibrated = measure_calibration(labels, calibrate_rows(rows, decision), rows.groups)
+    before, of_classes = measure_calibration(labels, decision.scale(rows.probs, folds), rows.groups)
+    after, calibrated_of_classes = measure_calibration(labels, calibrate_rows(rows, decision), rows.groups)
     worst = [k for k in np.argsort(counts.f1, kind="stable") if counts.support[k]][:N_WORST]
 
     def of_fold(fold: int) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
         macro_f1_without_fill=float(f1_per_class(labels, scorer.predict(fill=False)[HEADLINE.name]).mean()),
         fill=decision.fill,
         temperatures=tuple(decision.temperatures.tolist()),
-        intervals=find_intervals(rows, decision.calibrate(rows.probs, folds), predictions, fill=decision.fill),
+        intervals=find_intervals(rows, decision.scale(rows.probs, folds), predictions, fill=decision.fill),
         no_skill={name: value for name, value in no_skill.items() if "/" not in name},
         no_better_than_no_skill=tuple(
             name for name, band in no_skill.items() if "/" not in name and not band.beaten_by(values[name])
@@ -106,9 +106,9 @@ def score_rows(rows: OutOfFold, classes: tuple[str, ...]) -> Scores:
         calibration_error=before,
         calibrated_error=after,
         classes=tuple(
-            replace(score, calibration_error=error, calibrated_error=corrected)
-            for score, error, corrected in zip(
-                _score_classes(rows, decision, predictions, classes), of_classes, of_calibrated, strict=True
+            replace(score, calibration_error=error, calibrated_error=calibrated)
+            for score, error, calibrated in zip(
+                _score_classes(rows, decision, predictions, classes), of_classes, calibrated_of_classes, strict=True
             )
         ),
         folds=tuple(
@@ -126,7 +126,7 @@ def _score_classes(
     counts = {name: confusion_counts(rows.labels, predicted) for name, predicted in predictions.items()}
     f1 = {name: each.f1 for name, each in counts.items()}
     headline = counts[HEADLINE.name]
-    ranking = rank_samples(decision.calibrate(rows.probs, rows.folds))
+    ranking = rank_samples(decision.scale(rows.probs, rows.folds))
     precisions, areas = ranking.average_precision(rows.labels), ranking.roc_auc(rows.labels)
     return tuple(
         ClassScore(

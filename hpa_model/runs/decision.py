@@ -32,7 +32,7 @@ class Decision:
     """How probabilities become classes."""
 
     thresholds: npt.NDArray[np.float64]
-    """Of each class, for calibrated probabilities, (K,); 1 means never predicted."""
+    """Of each class, for probabilities that were scaled, (K,); 1 means never predicted."""
 
     temperatures: npt.NDArray[np.float64]
     """Of each fold's model, (F,): what the logits of its probabilities are divided by, so that a threshold means the
@@ -47,15 +47,15 @@ class Decision:
     true; for probabilities that are given out, not for thresholds. None if they were not fitted, as in runs of versions
     before 0.9.0."""
 
-    def calibrate(self, probs: npt.NDArray[np.floating], folds: npt.NDArray[np.int64] | int) -> npt.NDArray[np.float64]:
-        """Calibrate probabilities, (N, K), of the models of one fold or of the fold of each row, (N,)."""
+    def scale(self, probs: npt.NDArray[np.floating], folds: npt.NDArray[np.int64] | int) -> npt.NDArray[np.float64]:
+        """Scale probabilities, (N, K), by the temperature of one fold, or of the fold of each row, (N,)."""
         return apply_temperatures(probs, self.temperatures[folds])
 
-    def predict(self, calibrated: npt.NDArray[np.floating], *, fill: bool | None = None) -> npt.NDArray[np.uint8]:
-        """Predict classes, uint8 (N, K), from calibrated probabilities; `fill` overrides that of the run."""
-        predictions = predict_classes(calibrated, self.thresholds)
+    def predict(self, scaled: npt.NDArray[np.floating], *, fill: bool | None = None) -> npt.NDArray[np.uint8]:
+        """Predict classes, uint8 (N, K), from scaled probabilities; `fill` overrides that of the run."""
+        predictions = predict_classes(scaled, self.thresholds)
         if self.fill if fill is None else fill:
-            return fill_empty_rows(predictions, calibrated, self.thresholds < NEVER)
+            return fill_empty_rows(predictions, scaled, self.thresholds < NEVER)
         return predictions
 
 
@@ -69,9 +69,9 @@ def fit_decision(rows: OutOfFold, *, n_folds: int) -> Decision:
     folds = np.unique(rows.folds)
     fitted = fit_temperatures(rows.labels, rows.probs, rows.folds)[folds]
     temperatures[folds] = fitted / np.exp(np.log(fitted).mean())
-    calibrated = apply_temperatures(rows.probs, temperatures[rows.folds])
+    scaled = apply_temperatures(rows.probs, temperatures[rows.folds])
     return Decision(
-        thresholds=search_thresholds(rows.labels, calibrated),
+        thresholds=search_thresholds(rows.labels, scaled),
         temperatures=temperatures,
         fill=bool(rows.labels.any(axis=1).all()),
     )
@@ -79,16 +79,16 @@ def fit_decision(rows: OutOfFold, *, n_folds: int) -> Decision:
 
 def fit_calibration(rows: OutOfFold, decision: Decision) -> Decision:
     """Return a decision with a calibration of each class, fitted to all rows."""
-    maps = fit_calibrations(rows.labels, decision.calibrate(rows.probs, rows.folds), _hold_out(rows), rows.groups)
+    maps = fit_calibrations(rows.labels, decision.scale(rows.probs, rows.folds), _hold_out(rows), rows.groups)
     return replace(decision, calibrations=maps)
 
 
 def calibrate_rows(rows: OutOfFold, decision: Decision) -> npt.NDArray[np.float64]:
-    """Return the probabilities of rows, float64 (N, K), each corrected by what was fitted on the other folds.
+    """Return the probabilities of rows, float64 (N, K), each calibrated by what was fitted on the other folds.
 
     Temperatures are those of all folds: they are one number for each fold's own rows.
     """
-    return calibrate_held_out(rows.labels, decision.calibrate(rows.probs, rows.folds), _hold_out(rows), rows.groups)
+    return calibrate_held_out(rows.labels, decision.scale(rows.probs, rows.folds), _hold_out(rows), rows.groups)
 
 
 def _hold_out(rows: OutOfFold) -> npt.NDArray[np.int64]:
@@ -134,5 +134,5 @@ def _decode_map(saved: dict[str, Any]) -> ClassCalibration:
         method=saved["method"],
         temperature=float(saved["temperature"]),
         offset=float(saved["offset"]),
-        knots=tuple((float(prob), float(corrected)) for prob, corrected in saved["knots"]),
+        knots=tuple((float(prob), float(calibrated)) for prob, calibrated in saved["knots"]),
     )

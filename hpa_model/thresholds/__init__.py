@@ -1,4 +1,4 @@
-"""From probabilities to classes: calibration, thresholds, and what predictions without skill would score."""
+"""From probabilities to classes: temperatures, thresholds, calibration, and scores without skill."""
 
 import lazy_loader
 

@@ -1,11 +1,9 @@
-from . import calibration as calibration
 from . import class_calibration as class_calibration
 from . import cross_fit as cross_fit
 from . import fill as fill
 from . import no_skill as no_skill
 from . import search as search
-from .calibration import apply_temperatures as apply_temperatures
-from .calibration import fit_temperatures as fit_temperatures
+from . import temperatures as temperatures
 from .class_calibration import ClassCalibration as ClassCalibration
 from .class_calibration import apply_calibrations as apply_calibrations
 from .class_calibration import fit_calibrations as fit_calibrations
@@ -15,3 +13,5 @@ from .fill import fill_empty_rows as fill_empty_rows
 from .no_skill import NoSkill as NoSkill
 from .search import NEVER as NEVER
 from .search import search_thresholds as search_thresholds
+from .temperatures import apply_temperatures as apply_temperatures
+from .temperatures import fit_temperatures as fit_temperatures

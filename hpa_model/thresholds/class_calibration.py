@@ -13,8 +13,8 @@ import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
 
-from hpa_model.thresholds.calibration import EPSILON
 from hpa_model.thresholds.cross_fit import split_rows
+from hpa_model.thresholds.temperatures import EPSILON
 
 Method = Literal["none", "scaling", "isotonic"]
 METHODS: tuple[Method, ...] = get_args(Method)

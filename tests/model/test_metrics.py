@@ -100,8 +100,8 @@ def test_the_scores_of_a_run_are_named_and_differ() -> None:
     assert scores.absent == ("c",)
     assert scores.classes[2].threshold == 1
     assert scores.macro_f1_at_half == macro_f1(labels, probs, 0.5)
-    calibrated = apply_temperatures(probs, np.array(scores.temperatures)[rows.folds])
-    assert scores.macro_f1_in_sample == macro_f1(labels, calibrated, search_thresholds(labels, calibrated))
+    scaled = apply_temperatures(probs, np.array(scores.temperatures)[rows.folds])
+    assert scores.macro_f1_in_sample == macro_f1(labels, scaled, search_thresholds(labels, scaled))
     assert scores.macro_f1_at_half < scores.macro_f1_cross_fitted <= scores.macro_f1_in_sample
     assert scores.macro_f1_at_half < scores.macro_f1_within_fold <= scores.macro_f1_in_sample
     assert scores.macro_f1_chance == pytest.approx(labels.mean())

@@ -49,7 +49,7 @@ def test_a_prediction_is_the_mean_over_the_folds(run: Path, store: Store, tmp_pa
         images = reader.read([0, 1, 2])
     models = [load_model(run / f"fold{fold}" / "best.keras") for fold in range(2)]
     decision = read_decision(run, read_run(run).classes, 2)
-    probs = [decision.calibrate(np.asarray(model(images, training=False)), fold) for fold, model in enumerate(models)]
+    probs = [decision.scale(np.asarray(model(images, training=False)), fold) for fold, model in enumerate(models)]
     expected = decision.predict(np.mean(probs, axis=0))
     predict_submission(run, store.path, tmp_path / "submission.csv")
     rows = read_rows(tmp_path / "submission.csv")[1:]
@@ -65,14 +65,16 @@ def test_calibrated_probabilities_are_the_mean_of_those_of_each_fold_and_change_
     with store.reader(["test"]) as reader:
         models = [load_model(run / f"fold{fold}" / "best.keras") for fold in range(2)]
         probs = [predict_probs([model], reader, np.arange(3), 2) for model in models]
-    corrected = [apply_calibrations(decision.calibrations, decision.calibrate(each, k)) for k, each in enumerate(probs)]
+    calibrated_probs = [
+        apply_calibrations(decision.calibrations, decision.scale(each, k)) for k, each in enumerate(probs)
+    ]
     submissions = []
     for calibrated in (True, False):
         out, file = tmp_path / f"{calibrated}.csv", tmp_path / f"{calibrated}.npz"
         predict_submission(run, store.path, out, probs=file, calibrated=calibrated)
         submissions.append(out.read_bytes())
         with np.load(file) as arrays:
-            expected = corrected if calibrated else [decision.calibrate(each, k) for k, each in enumerate(probs)]
+            expected = calibrated_probs if calibrated else [decision.scale(each, k) for k, each in enumerate(probs)]
             assert arrays["probs"] == pytest.approx(np.mean(expected, axis=0), abs=1e-6)
     assert submissions[0] == submissions[1]
 

@@ -1,4 +1,4 @@
-"""One network in place of those of all folds: calibrated, averaged, and in float32."""
+"""One network in place of those of all folds: scaled by temperature, averaged, and in float32."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from keras import ops
 
 from hpa_model.nets import LAYERS
 from hpa_model.nets.custom import list_custom_layers
-from hpa_model.thresholds.calibration import EPSILON
+from hpa_model.thresholds.temperatures import EPSILON
 
 INPUT, OUTPUT = "images", "probs"
 
@@ -36,14 +36,14 @@ def join_networks(
     outputs = []
     for number, (network, temperature) in enumerate(zip(networks, temperatures, strict=True)):
         network.name = f"model_{number}"  # two layers of a network must not have the same one
-        outputs.append(_calibrate(ops.cast(network(images, training=False), "float32"), float(temperature)))
+        outputs.append(_scale(ops.cast(network(images, training=False), "float32"), float(temperature)))
     total = outputs[0]
     for output in outputs[1:]:
         total = total + output
     return keras.Model(images, total if len(outputs) == 1 else total / len(outputs), name="hpa")
 
 
-def _calibrate(probs: keras.KerasTensor, temperature: float) -> keras.KerasTensor:
+def _scale(probs: keras.KerasTensor, temperature: float) -> keras.KerasTensor:
     """Do in the network what `thresholds.apply_temperatures` does.
 
     In float32, 1 - EPSILON is not a number, but the difference of a probability from 1 is exact, so that is clipped.

@@ -108,9 +108,9 @@ def test_rows_are_predicted_as_they_are_scored() -> None:
     scored = predict_rows(rows, decision)
     assert decision.fill
     assert all(scored[name].any(axis=1).all() for name in ("cross_fitted", "within_fold"))
-    predicted = decision.predict(decision.calibrate(rows.probs, rows.folds))
+    predicted = decision.predict(decision.scale(rows.probs, rows.folds))
     empty = ~scored["in_sample"].any(axis=1)
     assert empty.any()
     assert (predicted[~empty] == scored["in_sample"][~empty]).all()  # the thresholds that predictions use
-    best = decision.calibrate(rows.probs, rows.folds)[empty][:, decision.thresholds < 1].argmax(axis=1)
+    best = decision.scale(rows.probs, rows.folds)[empty][:, decision.thresholds < 1].argmax(axis=1)
     assert (predicted[empty][:, decision.thresholds < 1].argmax(axis=1) == best).all()

@@ -1,4 +1,4 @@
-"""Predictions with thresholds of other samples, calibration, and rows without a class."""
+"""Predictions with thresholds of other samples, temperatures, and rows without a class."""
 
 import numpy as np
 import pytest

@@ -115,7 +115,7 @@ def test_thresholds_and_scores_are_functions_of_the_out_of_fold_predictions(run:
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["n_samples"] == 12
     rows = read_out_of_fold(run)
     decision = read_decision(run, read_run(run).classes, 2)
-    calibrated, thresholds = decision.calibrate(rows.probs, rows.folds), decision.thresholds
-    assert scores.macro_f1_in_sample == pytest.approx(macro_f1(rows.labels, calibrated, thresholds))
+    scaled, thresholds = decision.scale(rows.probs, rows.folds), decision.thresholds
+    assert scores.macro_f1_in_sample == pytest.approx(macro_f1(rows.labels, scaled, thresholds))
     assert len(scores.absent) == 24
     assert (thresholds[4:] == 1).all()

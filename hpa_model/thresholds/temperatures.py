@@ -1,4 +1,4 @@
-"""Calibration: one temperature for each fold's model, so that its probabilities mean the same as those of others."""
+"""Temperatures: one number for each fold's model, so that its probabilities mean the same as those of others."""
 
 import numpy as np
 import numpy.typing as npt
@@ -64,5 +64,5 @@ def apply_temperatures(
     """
     exact = np.asarray(probs, np.float64)
     scale = np.broadcast_to(np.asarray(temperatures, np.float64), len(exact))[:, None]
-    calibrated: npt.NDArray[np.float64] = expit(logit(np.clip(exact, EPSILON, 1 - EPSILON)) / scale)
-    return np.where(scale == 1, exact, calibrated)
+    scaled: npt.NDArray[np.float64] = expit(logit(np.clip(exact, EPSILON, 1 - EPSILON)) / scale)
+    return np.where(scale == 1, exact, scaled)
