@@ -59,6 +59,9 @@ def main() -> None:
         sys.stdout.flush()
         # Python would wait for threads that a second Ctrl-C was meant to stop, or JAX for other hosts.
         os._exit(status)
+    from hpa_data.system.garbage import leave
+
+    leave()
     sys.exit(status)
 
 

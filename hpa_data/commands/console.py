@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from hpa_data.system.complaints import escape as escape  # noqa: PLC0414 - commands take it from here
+from hpa_data.system.garbage import loading
 from hpa_data.system.interrupts import stop_if_received
 from hpa_data.system.os_errors import naming_file
 from hpa_data.system.progress import Progress
@@ -29,7 +30,8 @@ def quiet() -> Iterator[None]:
     stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 2)
     try:
-        yield
+        with loading():
+            yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

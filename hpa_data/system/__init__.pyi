@@ -5,6 +5,7 @@ from . import cluster as cluster
 from . import complaints as complaints
 from . import executor as executor
 from . import files as files
+from . import garbage as garbage
 from . import hosts as hosts
 from . import interrupts as interrupts
 from . import launch as launch

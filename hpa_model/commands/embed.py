@@ -8,7 +8,7 @@ import typer
 from hpa_data.commands.console import abbreviate, escape, progress, quiet, show
 from hpa_data.commands.expand import expand_options
 from hpa_data.commands.import_options import ReadingOptions
-from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict, refuse_unused
+from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict
 from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.commands.options import CacheGib, Calibrated, DiskCacheKind, Module, check_cache, import_module
 from hpa_model.commands.reading import Like, choose_reading
@@ -63,15 +63,12 @@ def embed(
 ) -> None:
     """Write the features of each sample that a network sees."""
     with quiet():
-        from hpa_model.predict import embed_samples, is_store
+        from hpa_model.predict import embed_samples
 
         import_module(model)
 
     check_cache(ctx, cache, cache_gib, source, allows_ram=False)
-    is_files = Path(source).exists() and not is_store(source)
-    refuse_unused(ctx, "parts", when=is_files, reason="with a folder of image files or an archive")
-    refuse_unused(ctx, "like", *files.given, when=is_store(source), reason="with a store")
-    reading = None if is_store(source) else choose_reading(run, like, files)
+    reading = choose_reading(ctx, run, source, like, files)
     with progress("images") as shown:
         report = embed_samples(
             run,

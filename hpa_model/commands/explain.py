@@ -8,7 +8,7 @@ import typer
 from hpa_data.commands.console import abbreviate, escape, progress, quiet, show
 from hpa_data.commands.expand import expand_options
 from hpa_data.commands.import_options import ReadingOptions
-from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict, refuse_unused
+from hpa_data.commands.options import STORE, Json, RetryMinutes, Strict
 from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.commands.options import Module, import_module
 from hpa_model.commands.reading import Like, choose_reading
@@ -79,14 +79,10 @@ def explain(
     """Draw where in an image a network sees a class."""
     with quiet():
         from hpa_model.evaluation.explain import explain_samples
-        from hpa_model.predict import is_store
 
         import_module(model)
 
-    is_files = Path(source).exists() and not is_store(source)
-    refuse_unused(ctx, "parts", when=is_files, reason="with a folder of image files or an archive")
-    refuse_unused(ctx, "like", *files.given, when=is_store(source), reason="with a store")
-    reading = None if is_store(source) else choose_reading(run, like, files)
+    reading = choose_reading(ctx, run, source, like, files)
     with progress("samples") as shown:
         report = explain_samples(
             run,

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 import typer
 
 from hpa_data.commands.console import show
-from hpa_data.commands.options import Json
+from hpa_data.commands.options import Json, refuse_unused
 
 
 def draw_samples(
+    ctx: typer.Context,
     embeddings: Annotated[Path, typer.Argument(help="A file of `hpa embed`.")],
     out: Annotated[
         Path, typer.Option(help="The figure to write: .png, .svg or .pdf, or .html, in which samples have names.")
@@ -34,7 +35,7 @@ def draw_samples(
     from hpa_model.evaluation.sample_map import check_map, write_map
     from hpa_model.predict import read_embeddings
 
-    check_map(out, method)
+    refuse_unused(ctx, "seed", when=check_map(out, method) == "pca", reason="with the method pca")
     check_distinct({"out": out}, inputs={"EMBEDDINGS": embeddings})
     done = write_map(read_embeddings(embeddings), out, color=color, method=method, seed=seed)
     report = {"out": str(done.out), "n_samples": done.n_samples, "method": done.method}

@@ -75,16 +75,13 @@ def predict(
     Image files are read as those of the run were, unless options say otherwise.
     """
     with quiet():
-        from hpa_model.predict import is_store, predict_submission
+        from hpa_model.predict import predict_submission
 
         import_module(model)
 
     check_cache(ctx, cache, cache_gib, source, allows_ram=False)
-    is_files = Path(source).exists() and not is_store(source)
-    refuse_unused(ctx, "parts", when=is_files, reason="with a folder of image files or an archive")
-    refuse_unused(ctx, "like", *files.given, when=is_store(source), reason="with a store")
+    reading = choose_reading(ctx, run, source, like, files)
     refuse_unused(ctx, "calibrated", when=probs is None, reason="without --probs, as classes stay the same")
-    reading = None if is_store(source) else choose_reading(run, like, files)
     with progress("images") as shown:
         report = predict_submission(
             run,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpa_data.commands.import_options import ReadingOptions
+from hpa_data.commands.options import refuse_unused
 
 if TYPE_CHECKING:
     from hpa_model.predict import Reading
@@ -20,7 +21,20 @@ Like = Annotated[
 ]
 
 
-def choose_reading(run: Path, like: str | None, files: ReadingOptions) -> "Reading":
+def choose_reading(
+    ctx: typer.Context, run: Path, source: str, like: str | None, files: ReadingOptions
+) -> "Reading | None":
+    """Return how SOURCE is read, None for a store; InputError for options that are not of such a source."""
+    from hpa_model.predict import is_store
+
+    is_files = not is_store(source)
+    has_files = is_files and Path(source).exists()
+    refuse_unused(ctx, "parts", when=has_files, reason="with a folder of image files or an archive")
+    refuse_unused(ctx, "like", *files.given, when=not is_files, reason="with a store")
+    return adapt_reading(run, like, files) if is_files else None
+
+
+def adapt_reading(run: Path, like: str | None, files: ReadingOptions) -> "Reading":
     """Return how image files are read: as the command line says, and otherwise as those of the run."""
     from hpa_model.predict import find_reading
     from hpa_model.runs.folder import read_run

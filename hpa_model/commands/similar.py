@@ -13,7 +13,7 @@ from hpa_data.commands.options import STORE, Json, RetryMinutes, refuse_unused
 from hpa_data.errors import InputError
 from hpa_data.reader.limits import RETRY_MINUTES
 from hpa_model.commands.options import Module, import_module
-from hpa_model.commands.reading import Like, choose_reading
+from hpa_model.commands.reading import Like, adapt_reading
 
 if TYPE_CHECKING:
     from hpa_data.errors import Notice
@@ -65,7 +65,6 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find samples that are alike by their features."""
-    from hpa_data.system.outputs import check_distinct, check_output
     from hpa_model.predict import read_embeddings
     from hpa_model.predict.similar import find_between, find_nearest, find_row, rank_by_cosine
 
@@ -77,13 +76,10 @@ def similar(
     refuse_unused(ctx, "run", "like", "model", *files.given, when=image is None, reason="without --image")
     if image is not None and run is None:
         raise InputError("run must be given with --image. Pass --run RUN, the run that the embeddings were made with.")
-    suffix = ".png" if against is None else ".csv"
     if out is not None:
-        if out.suffix.lower() != suffix:
-            raise InputError(f"out must be a {suffix} file. Received: {out}. Pass {out.stem or 'similar'}{suffix}.")
-        check_output(out)
-        check_distinct({"out": out}, inputs={"EMBEDDINGS": embeddings, "image": image})
+        _check_out(out, ".png" if against is None else ".csv", {"EMBEDDINGS": embeddings, "image": image})
     found = read_embeddings(embeddings)
+    _check_store(store, found)
     notices: tuple[Notice, ...] = ()
     if against is not None:
         pairs = find_between(found, against, min_cosine=min_cosine)
@@ -100,7 +96,7 @@ def similar(
             from hpa_model.predict.query import embed_file
 
             import_module(model)
-        query = embed_file(run, image, found, store, reading=choose_reading(run, like, files))
+        query = embed_file(run, image, found, store, reading=adapt_reading(run, like, files))
         pairs, notices = rank_by_cosine(found.vectors, query.vector)[:n], query.notices
         name = query.id
         if out is not None:
@@ -116,6 +112,29 @@ def similar(
     lines += [escape(str(notice)) for notice in notices]
     report = {"pairs": rows, "out": None if out is None else str(out), "notices": [str(each) for each in notices]}
     show(report, as_json, "\n".join(lines))
+
+
+def _check_out(out: Path, suffix: str, inputs: dict[str, Path | None]) -> None:
+    """Refuse a file that could not be written, is of another kind, or is one of those that are read."""
+    from hpa_data.system.outputs import check_distinct, check_output
+
+    if out.suffix.lower() != suffix:
+        raise InputError(f"out must be a {suffix} file. Received: {out}. Pass {out.stem or 'similar'}{suffix}.")
+    check_output(out)
+    check_distinct({"out": out}, inputs=inputs)
+
+
+def _check_store(location: str, found: "Embeddings") -> None:
+    """Refuse a store that does not open, or is not the one that was embedded, even if no image of it is needed."""
+    from hpa_data.store.store import open_store
+
+    parts = open_store(location).parts()
+    for name in filter(None, dict.fromkeys(found.parts)):  # image files have none
+        if name not in parts:
+            raise InputError(
+                f"Cannot compare with {location}: it has no part {name!r}, of which there are embeddings. Pass the "
+                "store that was embedded."
+            )
 
 
 def _describe(found: "Embeddings", pair: "Neighbor", name: str | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.store.store import Store, open_store
+from hpa_data.system.garbage import loading
 from hpa_model.evaluation.figure_class_maps import make_base, overlay
 from hpa_model.evaluation.images import IMAGE_PIXELS, Example, ExampleMap, Images, encode_image, find_positions, shrink
 from hpa_model.evaluation.results import Results
@@ -58,8 +59,9 @@ def add_maps(images: Images, store: Store | None, results: Results) -> Images:
     if images.missing_reason or description.baseline is not None or description.ensemble is not None:
         return images
     try:
-        from hpa_model.evaluation.class_maps import make_mapper
-        from hpa_model.runs.models import load_model
+        with loading():
+            from hpa_model.evaluation.class_maps import make_mapper
+            from hpa_model.runs.models import load_model
     except (ImportError, ValueError) as error:  # Keras raises the second for a backend that it does not know
         reason = f"Keras cannot be loaded ({first_line(error).rstrip('.')}). Run: pip install '.[train]'."
         return replace(images, missing_maps_reason=reason)

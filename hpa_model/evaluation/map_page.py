@@ -28,7 +28,7 @@ WIDER = 1.3
 TEMPLATE = "map.html.jinja"
 
 
-def write_map_page(positions: Points, groups: Groups, words: Sequence[str], *, caption: str) -> str:
+def write_map_page(positions: Points, groups: Groups, words: Sequence[str], *, caption: str, hint: str) -> str:
     """Return the map as HTML.
 
     Parameters
@@ -40,6 +40,8 @@ def write_map_page(positions: Points, groups: Groups, words: Sequence[str], *, c
         What is said of each sample where it is pointed at.
     caption : str
         How the positions came about.
+    hint : str
+        How they are to be read: a sentence.
     """
     shown = list_shown(groups)
     members = groups.members[:, shown]
@@ -63,6 +65,7 @@ def write_map_page(positions: Points, groups: Groups, words: Sequence[str], *, c
         .render(
             groups=groups,
             caption=caption,
+            hint=hint,
             size=round(UNITS * SIDE),
             radius=round(float(np.clip(90 / np.sqrt(len(positions)), 1.6, 4.5)), 2),
             points=points,

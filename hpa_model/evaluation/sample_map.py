@@ -17,6 +17,10 @@ from hpa_model.predict import Embeddings
 
 # Of a column of the metadata: more colors cannot be told apart.
 MAX_GROUPS = 40
+HINTS: dict[Method, str] = {
+    "umap": "Samples that look alike to the network are near; how far groups are apart says little.",
+    "pca": "The axes are the two directions in which the features vary most; distances are those along them.",
+}
 KINDS = ("png", "svg", "pdf", "html")
 
 
@@ -70,7 +74,7 @@ def write_map(
         caption += f" of {found.about['network']}"
     kind = out.suffix.lower().removeprefix(".")
     if kind == "html":
-        content = write_map_page(positions, groups, _describe(found), caption=caption).encode()
+        content = write_map_page(positions, groups, _describe(found), caption=caption, hint=HINTS[chosen]).encode()
     else:
         content = render_file(draw_map(positions, groups, caption=caption), kind)
     write_output(out, content)

@@ -57,7 +57,12 @@ class ChosenModels:
 
 
 def choose_models(
-    run: Path, folds: Sequence[int] | None = None, thresholds: Path | None = None, *, calibrated: bool = False
+    run: Path,
+    folds: Sequence[int] | None = None,
+    thresholds: Path | None = None,
+    *,
+    calibrated: bool = False,
+    decides: bool = True,
 ) -> ChosenModels:
     """Open a run to predict with.
 
@@ -71,6 +76,8 @@ def choose_models(
         For a run without folds: another run, whose thresholds are used.
     calibrated : bool
         Whether each class must have a calibration; that of a few folds is fitted to their rows alone, too.
+    decides : bool
+        Whether probabilities will become classes. If not, what is wrong with thresholds is not told.
 
     Raises
     ------
@@ -80,7 +87,8 @@ def choose_models(
     description = read_run(run)
     n_folds = description.config.folds
     if not n_folds:
-        return _choose_final(run, description, folds, thresholds, calibrated=calibrated)
+        models = _choose_final(run, description, folds, thresholds, calibrated=calibrated)
+        return models if decides else replace(models, notices=())
     if thresholds is not None:
         raise InputError(
             f"thresholds must be left out for a run that has its own. Received: thresholds={thresholds}. Leave it out."
@@ -111,7 +119,7 @@ def choose_models(
         few = rows.select(of_folds)
         decision = replace(fit_decision(few, n_folds=n_folds), fill=bool(rows.labels.any(axis=1).all()))
         decision = fit_calibration(few, decision) if calibrated else decision
-        if absent:
+        if absent and decides:
             notices.append(
                 Notice(
                     what=f"classes are never predicted, as no sample of fold {_list(chosen)} shows them",

@@ -95,7 +95,7 @@ def embed_samples(
     """
     check_embeddings_path(out)
     check_distinct({"out": out}, inputs={"SOURCE": name_file(source), "metadata": metadata})
-    models = choose_models(run, folds, calibrated=calibrated)
+    models = choose_models(run, folds, calibrated=calibrated, decides=False)
     description = models.description
     opened = open_samples(models, source, parts=parts, reading=reading)
     with opened.source.reader as reader:

@@ -18,6 +18,7 @@ from hpa_data.reader.batches import BatchReader, count_symmetries, iter_batches
 from hpa_data.reader.reader import Reader
 from hpa_data.reader.sampler import BatchSampler
 from hpa_data.sources.samples import FolderReader
+from hpa_data.system.garbage import loading
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.baseline.model import BaselinePredictor
 from hpa_model.metrics import find_wrong_row
@@ -77,7 +78,8 @@ def _load_own(
             settings=description.baseline,
             channels=description.full_dataset.channels,
         )
-    from hpa_model.runs.models import load_model
+    with loading():
+        from hpa_model.runs.models import load_model
 
     return [load_model(fold_folder(run, fold) / BEST_FILE, description) for fold in folds]
 

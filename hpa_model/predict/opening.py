@@ -34,7 +34,7 @@ class OpenedSamples:
         if strict and notices:
             more = f" and {len(notices) - 1} more" if len(notices) > 1 else ""
             text = str(notices[0]).removeprefix("Warning: ").partition(". ")[0]
-            raise InputError(f"Cannot predict {self.location} with --strict: {text}{more}. {notices[0].remedy}")
+            raise InputError(f"Cannot use {self.location} with --strict: {text}{more}. {notices[0].remedy}")
         return notices
 
     def list_after(self, ids: Sequence[str]) -> list[Notice]:

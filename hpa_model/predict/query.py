@@ -70,7 +70,7 @@ def embed_file(run: Path, path: Path, found: Embeddings, store: Path | str, *, r
         raise InputError("Cannot compare with embeddings of image files. Embed the samples of a store.")
     layer = found.about.get("layer")
     # A run without folds has one model, which is chosen by none.
-    models = choose_models(run, found.about.get("folds") if read_run(run).config.folds else None)
+    models = choose_models(run, found.about.get("folds") if read_run(run).config.folds else None, decides=False)
     description = models.description
     networks = load_models(run, description, models.folds)
 

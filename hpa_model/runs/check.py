@@ -1,14 +1,12 @@
 """Checking the files of a run or a pre-training: those that are sealed by their SHA-256, the others by reading them."""
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpa_data.errors import InputError, first_line
-from hpa_data.system.files import refuse_unreadable
+from hpa_data.errors import InputError
 from hpa_data.system.lock import hold_store
-from hpa_model.runs.folder import CORRUPTION_ERRORS, LAST_FILE, SCORES_FILE, list_sealed, read_run
+from hpa_model.runs.folder import LAST_FILE, SCORES_FILE, collect_findings, list_sealed, read_run
 from hpa_model.runs.hold import list_holders, refuse_trained
 from hpa_model.runs.members import check_member, find_member
 from hpa_model.runs.pretraining import ENCODER_FILE, is_pretraining, list_pretraining_readers, read_pretraining
@@ -66,14 +64,14 @@ def verify_run(run: Path, *, seal: bool = False) -> RunVerification:
 
         findings: list[str] = []
         for name, sha256 in files.items():
-            with _collect(findings, run / name):
+            with collect_findings(findings, run / name):
                 if not (run / name).is_file():
                     findings.append(f"{name} is missing")
                 elif hash_file(run / name) != sha256:
                     findings.append(f"{name} is not as it was sealed")
         hashes: dict[str, str] = {}
         for name in unsealed:
-            with _collect(findings, run / name):
+            with collect_findings(findings, run / name):
                 if seal:  # before it is read: what changes in between is not sealed as good
                     hashes[name] = hash_file(run / name)
                 readers[name]()
@@ -98,7 +96,7 @@ def _check_members(run: Path) -> list[str]:
         return findings
     description = read_run(run, compares_seal=False)
     for member in description.ensemble.members if description.ensemble else ():
-        with _collect(findings, Path(member.run)):
+        with collect_findings(findings, Path(member.run)):
             folder = find_member(run, member)
             check_member(run, member, folder, read_run(folder), range(description.config.folds))
     return findings
@@ -113,18 +111,3 @@ def _list_readers(run: Path) -> tuple[Readers, str]:
     readers = list_readers(run, description)
     last_file = SCORES_FILE if description.config.folds else f"fold0/{LAST_FILE}"
     return {name: readers[name] for name in list_sealed(range(description.config.n_models))}, last_file
-
-
-@contextlib.contextmanager
-def _collect(findings: list[str], path: Path) -> Iterator[None]:
-    """Turn an error of reading a file into a finding."""
-    try:
-        try:
-            yield
-        except OSError as error:
-            refuse_unreadable(error, path)
-            raise
-    except InputError as error:
-        findings.append(str(error))
-    except CORRUPTION_ERRORS as error:
-        findings.append(f"Cannot read {path}: {first_line(error)}.")

@@ -331,3 +331,18 @@ def remove_partial_files(folder: Path) -> None:
     """Remove the partial files of a killed process from a folder; no process may be writing to it."""
     for path in (*folder.glob(".*.part"), *folder.glob("unfinished-*")):
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def collect_findings(findings: list[str], path: Path) -> Iterator[None]:
+    """Turn what reading a file raises into a sentence, and go on after the block."""
+    try:
+        try:
+            yield
+        except OSError as error:
+            refuse_unreadable(error, path)
+            raise
+    except InputError as error:
+        findings.append(str(error))
+    except CORRUPTION_ERRORS as error:
+        findings.append(f"Cannot read {path}: {first_line(error)}.")

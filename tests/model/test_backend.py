@@ -58,7 +58,11 @@ from hpa_model.bench.step import measure_step
 from hpa_model.training.fit import compile_models
 from hpa_model.training.train import train
 
-report = measure_step(open_store(sys.argv[2]), model="gapnet-pl", image_size=32, batch_size=4, n_steps=1)
+from hpa_model.nets.catalog import NETS, Net
+from tests.model.training.conftest import build_tiny
+
+NETS["tiny"] = Net(build=build_tiny, summary="of these tests", min_size=lambda **_: 3)
+report = measure_step(open_store(sys.argv[2]), model=sys.argv[4], image_size=76, batch_size=4, n_steps=1)
 assert report.device.startswith("CPU, ") and ", jax " in report.device, report
 seen = ["tensorflow" in sys.modules]
 config = TrainConfig(model=sys.argv[4], folds=2, epochs=1, batch_size=3, image_size=76, bn_momentum=0.5,
@@ -152,7 +156,9 @@ def test_the_first_steps_of_a_recipe_are_the_same_on_jax(tmp_path: Path) -> None
         assert ours[2][name][1] != pytest.approx(ours[2][name][0], abs=1e-4)
 
 
-@pytest.mark.parametrize("model", ["gapnet-pl", pytest.param("gapnet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "model", ["tiny", *[pytest.param(name, marks=pytest.mark.slow) for name in ("gapnet-pl", "gapnet")]]
+)
 def test_a_run_is_trained_on_jax_and_predicted_with_on_tensorflow(model: str, store: Store, tmp_path: Path) -> None:
     pytest.importorskip("jax")
     seen, difference = run_child(TRAIN, tmp_path, store.path, tmp_path / "run", model, backend="jax")

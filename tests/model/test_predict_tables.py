@@ -107,7 +107,7 @@ def test_files_that_no_sample_has_are_counted_and_strict_refuses_them(
     assert "for example notes.txt" in out
     assert "for example new-2_purple.png" in out
     (tmp_path / "a.csv").unlink()
-    assert_refused(hpa(*words, "--strict"), f"Cannot predict {incomplete} with --strict: files are passed over, ")
+    assert_refused(hpa(*words, "--strict"), f"Cannot use {incomplete} with --strict: files are passed over, ")
     assert not (tmp_path / "a.csv").exists()
 
 

@@ -128,3 +128,8 @@ def test_what_cannot_be_found_is_refused_in_a_line(store: Store, tmp_path: Path,
     assert_refused(hpa(*words, "--against", "other"), "against must be a part beside others. Received: 'other'")
     assert_refused(hpa(*words, "--against", "test", "--out", tmp_path / "a.png"), "out must be a .csv file")
     assert_refused(hpa(*words, "--against", "test", "-k", 3), "with --against")
+    nearest = ("--id", store.part("test").ids[0])
+    assert_refused(hpa("similar", tmp_path / "none.zarr", tmp_path / "a.npz", *nearest), "Cannot open the store")
+    others = make_embeddings(store)
+    write_embeddings(tmp_path / "b.npz", dataclasses.replace(others, parts=("external",) * len(others.ids)))
+    assert_refused(hpa("similar", store.path, tmp_path / "b.npz", *nearest), "it has no part 'external'")

@@ -3,24 +3,23 @@
 import contextlib
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hpa_data.errors import InputError, first_line
 from hpa_data.reader.kvstore import find_url
 from hpa_data.store.store import open_store
-from hpa_data.system.files import MAX_TEXT_BYTES, refuse_unreadable
+from hpa_data.system.files import MAX_TEXT_BYTES
 from hpa_model.bench.doctor.command_lines import hide_secrets
 from hpa_model.bench.doctor.facts import ClassFacts, FoldFacts, RunFacts, ScoreFacts
 from hpa_model.bench.doctor.store import is_store_there
 from hpa_model.config import DEFAULTS, load_recipe, make_config
 from hpa_model.runs.folder import (
-    CORRUPTION_ERRORS,
     RECIPE_FILE,
     REPORT_FILE,
     SCORES_FILE,
     RunDescription,
+    collect_findings,
     find_last_file,
     fold_folder,
     read_run,
@@ -45,7 +44,7 @@ def examine_run(run: Path) -> RunFacts:
     kind = "baseline" if description.baseline else "ensemble" if description.ensemble else "network"
     folds = tuple(_describe_fold(run, description, number, damaged) for number in range(config.n_models))
     scores = None
-    with _collected(damaged, run / SCORES_FILE):
+    with collect_findings(damaged, run / SCORES_FILE):
         scores = _read_scores(run, description)
     of_recipe = None
     with contextlib.suppress(InputError, OSError):  # without it, commands are longer
@@ -76,27 +75,13 @@ def examine_run(run: Path) -> RunFacts:
         n_compared=n_compared,
         n_not_compared=max((n_sealed or 0) - n_compared, 0),
         is_sealed=n_sealed is not None,
-        damaged=tuple(dict.fromkeys(damaged)),
+        damaged=tuple(dict.fromkeys(text.partition("\n")[0] for text in damaged)),
     )
-
-
-@contextlib.contextmanager
-def _collected(damaged: list[str], path: Path) -> Iterator[None]:
-    """Turn what reading a file raises into a sentence on what is wrong."""
-    try:
-        try:
-            yield
-        except OSError as error:
-            refuse_unreadable(error, path)
-            raise
-    except (InputError, *CORRUPTION_ERRORS) as error:
-        text = first_line(error)
-        damaged.append(text if isinstance(error, InputError) else f"Cannot read {path}: {text}.")
 
 
 def _describe_fold(run: Path, description: RunDescription, number: int, damaged: list[str]) -> FoldFacts:
     folder, epochs = fold_folder(run, number), list[EpochRecord]()
-    with _collected(damaged, folder):
+    with collect_findings(damaged, folder):
         if number in description.trained_folds:
             epochs = read_epochs(folder)
     is_finished = (folder / find_last_file(description.config)).is_file()
@@ -149,7 +134,7 @@ def _compare_seal(run: Path, damaged: list[str]) -> tuple[int, int | None]:
     sizes = {}
     for name in files:
         path = run / name
-        with _collected(damaged, path):
+        with collect_findings(damaged, path):
             if path.is_file():
                 sizes[name] = path.stat().st_size
             else:
@@ -158,7 +143,7 @@ def _compare_seal(run: Path, damaged: list[str]) -> tuple[int, int | None]:
         if sizes[name] > MAX_HASHED_BYTES or time.perf_counter() > ends_at:
             break
         n_compared += 1
-        with _collected(damaged, run / name):
+        with collect_findings(damaged, run / name):
             if hash_file(run / name) != files[name]:
                 damaged.append(f"{name} is not as it was sealed.")
     return n_compared, len(files)

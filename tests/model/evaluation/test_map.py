@@ -143,6 +143,7 @@ def test_the_page_names_every_sample_and_shows_each_group_alone(tmp_path: Path, 
     assert page.count('class="mixed g0 g1 g2"') == 1
     assert "<script" not in page
     assert page.count('type="radio"') == 1 + 3
+    assert "in which the features vary most" in page  # UMAP's distances say little, these do not
     assert hpa(*words, "--color", "cell_line").status == 0
     page = (tmp_path / "map.html").read_text()
     assert "cell_line: U-2 OS" in page
@@ -159,6 +160,7 @@ def test_what_cannot_be_drawn_is_refused_in_a_line(tmp_path: Path, hpa: Hpa) -> 
     assert_refused(hpa("map", tmp_path / "b.npz", "--out", tmp_path / "a.png"), "there is no such file")
     words = ("map", tmp_path / "a.npz", "--out", tmp_path / "a.png", "--method", "pca")
     assert_refused(hpa(*words), "Cannot draw a map of 1 samples")
+    assert_refused(hpa(*words, "--seed", 1), "Cannot use --seed: it has no effect with the method pca")
     with pytest.raises(InputError, match="Cannot draw a map of 5 samples with 1 features"):
         project(np.zeros((5, 1), np.float32), "pca")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz"]

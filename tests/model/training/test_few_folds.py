@@ -14,7 +14,7 @@ from hpa_model.config import TrainConfig
 from hpa_model.evaluation.compare import compare_runs
 from hpa_model.evaluation.report import write_final_report, write_report
 from hpa_model.evaluation.scores import score_run
-from hpa_model.predict import predict_submission
+from hpa_model.predict import embed_samples, predict_submission
 from hpa_model.predict.chosen import choose_models
 from hpa_model.runs.check import verify_run
 from hpa_model.runs.folder import read_folds
@@ -117,6 +117,8 @@ def test_a_run_without_folds_predicts_with_thresholds_of_another_run_or_with_one
     assert done.n_rows == 12
     (told,) = (each for each in done.notices if "were trained on samples to predict" in each.what)
     assert told.n == 12
+    embedded = embed_samples(final, store.path, tmp_path / "out.npz")  # features need no thresholds
+    assert [each.what for each in embedded.notices] == [told.what]
     for wrong, message in (
         ({"run": one, "thresholds": final}, "thresholds must be left out for a run that has its own"),
         ({"run": final, "thresholds": final}, NOTHING_SCORED),
