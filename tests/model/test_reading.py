@@ -88,7 +88,7 @@ def test_a_folder_is_read_with_the_settings_of_the_run_and_predicts_as_its_store
         "place of intensity red=percentile, " in ended.out
     )
     assert "Warning" not in hpa("predict", run, store, "--out", tmp_path / "a.csv").out
-    assert_refused(hpa("predict", run, store, "--part", "full", "--strict"), "Cannot predict")
+    assert_refused(hpa("predict", run, store, "--part", "full", "--strict"), "Cannot use")
 
 
 def test_planes_of_stacks_in_an_archive_are_found_by_the_mapping_of_the_run(
