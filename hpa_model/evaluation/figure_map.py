@@ -169,6 +169,7 @@ def spread_labels(middles: Points, widths: npt.NDArray[np.float64], height: floa
     places = middles.copy()
     sizes = np.stack([(widths[:, None] + widths) / 2 + 0.05, np.full((len(widths), len(widths)), height)], axis=-1)
     for _ in range(500):
+        places[:, 0] = np.clip(places[:, 0], widths / 2, width - widths / 2)  # which may bring some together
         overlaps = (sizes - abs(places[:, None] - places) > 1e-9).all(axis=-1)  # (K, K)
         pairs = np.argwhere(np.tril(overlaps, -1)).tolist()
         for one, other in pairs:
@@ -179,7 +180,7 @@ def spread_labels(middles: Points, widths: npt.NDArray[np.float64], height: floa
                 push = overlap[axis] / 2 * (1 if gap[axis] >= 0 else -1)  # `one` is after `other`
                 places[one, axis] += push
                 places[other, axis] -= push
-        places[:, 0] = np.clip(places[:, 0], widths / 2, width - widths / 2)
         if not pairs:
-            break
+            return places
+    places[:, 0] = np.clip(places[:, 0], widths / 2, width - widths / 2)
     return places

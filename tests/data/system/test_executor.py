@@ -87,7 +87,11 @@ def test_a_cluster_without_workers_is_waited_for_with_a_word_and_not_for_ever(ca
 
 
 def test_an_adaptive_cluster_starts_its_workers_when_there_is_work(tmp_path: Path) -> None:
-    with LocalCluster(n_workers=0, dashboard_address=":0", processes=False) as empty:
+    with (
+        # Dask's default, which the fixture above lowers: such a cluster may end a worker as it is given a task.
+        dask.config.set({"distributed.scheduler.allowed-failures": 3}),
+        LocalCluster(n_workers=0, dashboard_address=":0", processes=False) as empty,
+    ):
         empty.adapt(minimum=0, maximum=1, interval="100ms", wait_count=1)
         workers = Parallelism(scheduler=empty.scheduler_address)
         check_cluster(workers)

@@ -65,6 +65,19 @@ def test_umap_puts_samples_of_a_class_together_and_is_repeatable() -> None:
         assert project(found.vectors[:n], "umap").shape == (n, 2)
 
 
+def find_overlaps(places: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Return which labels overlap, bool (K, K)."""
+    gaps = abs(places[:, None] - places[None])
+    overlaps = ((widths[:, None] + widths[None]) / 2 - gaps[..., 0] > 0.02) & (0.14 - gaps[..., 1] > 0.02)
+    np.fill_diagonal(overlaps, False)
+    return np.asarray(overlaps)
+
+
+def test_a_name_that_is_moved_onto_the_figure_does_not_lie_on_another() -> None:
+    middles = np.array([[0.0, 1.25], [1.25, 0.0], [1.25, 1.25]])
+    assert not find_overlaps(spread_labels(middles, np.ones(3), 0.14, width=7.2), np.ones(3)).any()
+
+
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_names_do_not_overlap_and_stay_on_the_figure(data: st.DataObject) -> None:
@@ -74,10 +87,7 @@ def test_names_do_not_overlap_and_stay_on_the_figure(data: st.DataObject) -> Non
     places = spread_labels(middles, widths, 0.14, width=7.2)
     assert (places[:, 0] >= widths / 2 - 1e-9).all()
     assert (places[:, 0] <= 7.2 - widths / 2 + 1e-9).all()
-    gaps = abs(places[:, None] - places[None])
-    overlaps = ((widths[:, None] + widths[None]) / 2 - gaps[..., 0] > 0.02) & (0.14 - gaps[..., 1] > 0.02)
-    np.fill_diagonal(overlaps, False)
-    assert not overlaps.any()
+    assert not find_overlaps(places, widths).any()
 
 
 def test_names_that_do_not_overlap_stay_where_they_are() -> None:
