@@ -13,6 +13,7 @@ import mmap
 import os
 import re
 import secrets
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from hpa_data.system.files import refuse_links
 
 # Bytes per direct write; a larger block does not fit into a core's cache and takes twice the time.
 BLOCK_BYTES = 2 * 2**20
+
+# How a folder is opened, no link.
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # 0 where the system has no such flag, as on macOS.
 _DIRECT = getattr(os, "O_DIRECT", 0)
@@ -141,6 +145,48 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+@contextlib.contextmanager
+def open_folder(target: Path, *, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """Make a temporary folder beside `target`, for a block that moves it there; then remove it if it is still there.
+
+    It is locked meanwhile, so that others see that somebody writes it. What killed processes left of such folders is
+    removed before, where `is_ours` says that they hold what ours do.
+    """
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        if is_abandoned(path) and path.name.rsplit(".", 2)[0] == f".{target.name}":
+            _remove_folder(path, is_ours)
+    temporary = name_temporary(target)
+    temporary.mkdir()
+    opened = os.open(temporary, _FOLDER)
+    try:
+        with contextlib.suppress(OSError):  # not all file systems can
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield temporary
+    finally:
+        os.close(opened)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the files of a folder are on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _remove_folder(folder: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Remove a folder of this user that nobody locks."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, _FOLDER)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(opened).st_uid == os.geteuid() and is_ours(folder):
+                shutil.rmtree(folder)
+        finally:
+            os.close(opened)
 
 
 def write_atomic(

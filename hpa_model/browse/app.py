@@ -1,11 +1,12 @@
 """The server's answers: the page, lists of samples, a sample, pictures."""
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
 from typing import Any
@@ -102,7 +103,9 @@ class Answers:
         def answer() -> bytes:
             order = self._find_order(parse_query(given, self._catalog))
             is_shown = bool(is_readable(self._catalog.status[index]))
-            gains = self._pictures.find_gains(index) if is_shown else ()
+            gains: Sequence[float] = ()
+            with contextlib.suppress(InputError):  # a damaged image; what is known of the sample is shown even so
+                gains = self._pictures.find_gains(index) if is_shown else ()
             found = np.flatnonzero(order == index).tolist()
             return _to_json(
                 describe_sample(self._catalog, index, gains=gains)

@@ -154,6 +154,6 @@ class Catalog:
 
 
 def list_values(catalog: Catalog, name: str, rows: Sequence[int]) -> list[str]:
-    """List the values of a column that some samples have, in alphabetical order, `MAX_VALUES` at most."""
+    """List the values of a column that some samples have, in alphabetical order."""
     column = catalog.columns[name]
-    return sorted({column[row] for row in rows if column[row]})[:MAX_VALUES]
+    return sorted({column[row] for row in rows if column[row]})

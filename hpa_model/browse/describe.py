@@ -7,7 +7,7 @@ import numpy as np
 
 from hpa_data.augment.transform import describe_transform
 from hpa_data.dataset import FAILED, FILLED, OK, PENDING
-from hpa_model.browse.catalog import EMBEDDED, NOWHERE, Catalog, list_values
+from hpa_model.browse.catalog import EMBEDDED, MAX_VALUES, NOWHERE, Catalog, list_values
 
 STATUS = {PENDING: "pending", OK: "ok", FAILED: "failed", FILLED: "filled"}
 N_NEIGHBORS, MAX_COPIES = 12, 60
@@ -19,6 +19,7 @@ def describe_catalog(catalog: Catalog, samples: Sequence[int] | None = None) -> 
     is_judged = catalog.is_judged[rows]
     found = catalog.predictions
     height, width, _ = catalog.dataset.image_shape
+    listed = {name: list_values(catalog, name, rows.tolist()) for name in catalog.columns}
     return {
         "name": catalog.name,
         "static": samples is not None,
@@ -43,7 +44,8 @@ def describe_catalog(catalog: Catalog, samples: Sequence[int] | None = None) -> 
         "neighbors": catalog.vectors is not None,
         "copies": bool(catalog.transforms),
         "unreadable": int(np.isin(catalog.status[rows], (PENDING, FAILED)).sum()),
-        "columns": {name: values for name in catalog.columns if (values := list_values(catalog, name, rows.tolist()))},
+        "columns": {name: values[:MAX_VALUES] for name, values in listed.items() if values},
+        "n_values": {name: len(values) for name, values in listed.items() if values},
     }
 
 

@@ -75,12 +75,16 @@ def name_address(opened: socket.socket, host: str) -> Address:
     names = {host.lower(), number}
     if address.is_loopback:
         names |= set(LOOPBACK)
-    elif address.is_unspecified:  # reached by any name of this machine
+    elif address.is_unspecified:  # reached by the names that this machine knows of itself
         found = [each.address.split("%")[0] for all_ in psutil.net_if_addrs().values() for each in all_]
-        names = {*LOOPBACK, socket.gethostname().lower(), *(name for name in found if _is_address(name))}
+        names = {
+            *LOOPBACK,
+            socket.gethostname().lower(),
+            *(name for name in found if _is_address(name)),
+        }
     hosts = [f"{_bracket(name)}:{port}" for name in sorted(names)]
     hosts += [_bracket(name) for name in sorted(names) if port == 80]  # browsers leave it out
-    shown = socket.gethostname() if address.is_unspecified else "127.0.0.1" if host == "localhost" else host
+    shown = socket.gethostname() if address.is_unspecified else number if host == "localhost" else host
     query = f"?token={token}" if token else ""
     return Address(
         url=f"http://{_bracket(shown)}:{port}/{query}", hosts=tuple(hosts), token=token, is_loopback=address.is_loopback

@@ -1,23 +1,17 @@
 """A page of some samples that opens from a disk: the same scripts and styles, with data and pictures as files."""
 
-import fcntl
-import glob
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from hpa_data.dataset import is_readable
 from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
-from hpa_data.system.atomic import name_temporary
+from hpa_data.system.atomic import open_folder, sync_folder
 from hpa_data.system.os_errors import naming_file
 from hpa_data.system.outputs import check_output_folder
 from hpa_data.system.progress import SILENT, Progress
@@ -34,9 +28,6 @@ STYLES = ("browse.css", "icon.svg")
 SMALL, LARGE, QUALITY = 256, 384, 80
 # About what a sample takes with four channels, for the space on the disk.
 SAMPLE_BYTES = 150_000
-# The end of the name of a temporary folder, with the process that it is of; and how a folder, no link, is opened.
-_TEMPORARY = re.compile(r"(\d{1,9})-\d+\.part")
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # From a disk, browsers take every file for another site, or all for one: the scheme is named beside 'self'.
 POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file: data:; base-uri 'none'; "
@@ -90,7 +81,9 @@ def write_static(
     check_static(out, len(samples))
     progress.start(len(samples))
     n_unreadable = 0
-    with naming_file(str(out)), _new_folder(out) as folder:
+    target = _follow(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with naming_file(str(out)), open_folder(target, is_ours=_is_unfinished) as folder:
         page = read_page()
         (folder / "page").mkdir()
         (folder / "images").mkdir()
@@ -115,6 +108,8 @@ def write_static(
         (folder / "page" / "browse.js").write_text(join_scripts(page), encoding="utf-8")
         (folder / INDEX).write_text(make_index(page[INDEX].decode()), encoding="utf-8")
         n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        sync_folder(folder)
+        folder.replace(target)  # an empty folder is replaced
     return StaticPage(out=out, n_samples=len(samples), n_unreadable=n_unreadable, n_bytes=n_bytes)
 
 
@@ -138,49 +133,9 @@ def _follow(out: Path) -> Path:
     return Path(os.path.realpath(out))
 
 
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Make a folder beside its place, and move it there at the end; remove it if the block ends with an error.
-
-    It is locked meanwhile, so that others see that somebody writes it.
-    """
-    target = _follow(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target)
-    folder = name_temporary(target)
-    folder.mkdir(mode=0o700)
-    lock = -1
-    try:
-        lock = os.open(folder, _OPEN_FOLDER)
-        with suppress(OSError):  # some file systems lock no folders
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield folder
-        mask = os.umask(0)
-        os.umask(mask)
-        folder.chmod(0o777 & ~mask)
-        folder.replace(target)  # an empty folder is replaced
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    finally:
-        if lock >= 0:
-            os.close(lock)
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Remove what processes that were killed left of a page: folders of this user that no process has locked."""
-    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        process = _TEMPORARY.fullmatch(path.name.removeprefix(f".{target.name}."))
-        if process is None or psutil.pid_exists(int(process[1])):
-            continue
-        with suppress(OSError):
-            opened = os.open(path, _OPEN_FOLDER)
-            try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(opened).st_uid == os.geteuid():
-                    shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(opened)
+def _is_unfinished(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what a page consists of."""
+    return {each.name for each in folder.iterdir()} <= {"page", "images", INDEX}
 
 
 def join_scripts(page: dict[str, bytes]) -> str:

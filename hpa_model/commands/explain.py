@@ -58,7 +58,10 @@ def explain(
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The layer whose cells the maps have; by default the last one with several."),
+        typer.Option(
+            metavar="NAME",
+            help="The layer whose cells the maps have; by default the last one of 12 rows and columns or more.",
+        ),
     ] = None,
     method: Annotated[
         Literal["grad-cam++", "score"],

@@ -65,9 +65,9 @@ class ClassMap:
         """The outcome and how it came about."""
         if self.threshold >= 1:
             return f"{self.outcome}, p {self.prob:.2f}, never predicted"
-        if self.is_predicted and self.prob < self.threshold:  # no class reaches its threshold
+        if self.is_predicted and self.prob <= self.threshold:  # no class exceeds its threshold
             return f"{self.outcome}, p {self.prob:.2f}, the highest"
-        sign = "≥" if self.prob >= self.threshold else "<"
+        sign = ">" if self.prob > self.threshold else "≤"
         return f"{self.outcome}, p {self.prob:.2f} {sign} {self.threshold:.2f}"
 
 

@@ -13,6 +13,7 @@ from hpa_data.dataset import FAILED, is_readable
 from hpa_data.errors import InputError, Notice
 from hpa_data.sources.samples import FolderReader
 from hpa_data.store.failures import Failure
+from hpa_data.system.files import MAX_TEXT_BYTES
 from hpa_data.system.outputs import check_distinct, check_output
 from hpa_data.system.progress import SILENT, Progress
 from hpa_model.predict.chosen import choose_models
@@ -24,6 +25,7 @@ from hpa_model.predict.opening import name_file, open_samples
 from hpa_model.predict.reading import Reading
 from hpa_model.predict.source import Source
 from hpa_model.runs.folder import THRESHOLDS_FILE
+from hpa_model.runs.seal import read_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ def embed_samples(
     check_embeddings_path(out)
     check_distinct({"out": out}, inputs={"SOURCE": name_file(source), "metadata": metadata})
     models = choose_models(run, folds, calibrated=calibrated, decides=False)
-    description = models.description
+    description, decision = models.description, _hash_decision(run)
     opened = open_samples(models, source, parts=parts, reading=reading)
     with opened.source.reader as reader:
         before = opened.list_before(reader.ids, strict=strict)
@@ -139,7 +141,7 @@ def embed_samples(
             about={
                 "hpa": version("hpa"),
                 "run": run.absolute().name,
-                "decision": _hash_decision(run),
+                "decision": decision,
                 "folds": list(models.folds),
                 "layer": layer,
                 "calibrated": calibrated,
@@ -160,7 +162,9 @@ def embed_samples(
 def _hash_decision(run: Path) -> str | None:
     """Return what tells the thresholds of a run from those of others: a SHA-256; None if it has none."""
     path = run / THRESHOLDS_FILE
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if not path.is_file():
+        return None
+    return hashlib.sha256(read_file(path, max_bytes=MAX_TEXT_BYTES)).hexdigest()
 
 
 def _list_labels(source: Source, n_samples: int, n_classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:

@@ -32,17 +32,18 @@ def read_metadata(path: Path, ids: Sequence[str]) -> tuple[dict[str, tuple[str, 
     Raises
     ------
     InputError
-        If it is no such table, has an id twice, no row of these samples, or a column with a name that embeddings have.
+        If it is no such table, has the id of one of these samples twice, no row of them, or a column with a name that
+        embeddings have, or with a slash.
     """
     with open_table(path, ID_COLUMNS) as table:
         key = find_id_column(table)
         columns = [index for index in range(len(table.header)) if index != key]
         names = [table.header[index].strip() for index in columns]
-        wrong = next((name for name in names if not name or is_own(name)), first_duplicate(names))
+        wrong = next((name for name in names if not name or is_own(name) or "/" in name), first_duplicate(names))
         if wrong is not None or not names or len(names) > MAX_COLUMNS:
             raise InputError(
                 f"metadata must have up to {MAX_COLUMNS} columns beside the ids, each with a name of its own other "
-                f"than {', '.join(OWN_COLUMNS)}. Received: {path} with {len(names)} columns"
+                f"than {', '.join(OWN_COLUMNS)}, without slashes. Received: {path} with {len(names)} columns"
                 f"{'' if wrong is None else f', of which one is called {wrong!r}'}. Rename or remove columns."
             )
         wanted = set(ids)

@@ -59,10 +59,11 @@ def train_again(run: RunFacts, *, suffix: str, options: tuple[str, ...] = (), **
     return quote("hpa", "train", run.store, *settings, *_weights(run), *options, "--out", run.path + suffix)
 
 
-def train_recipe(run: RunFacts, recipe: str, *, suffix: str) -> str:
-    """Return the command that trains with a recipe on the folds of this run."""
-    words = ["--recipe", recipe, *_write_all({"folds": run.config.folds, "parts": run.config.parts}, DEFAULTS)]
-    return quote("hpa", "train", run.store, *words, "--out", run.path + suffix)
+def train_recipe(run: RunFacts, recipe: str, base: str, *, suffix: str) -> str:
+    """Return the command that makes a run like this one with what a recipe changes of another recipe, its base."""
+    ours, others = _list_shipped()[recipe], _list_shipped()[base]
+    names = [each.name for each in fields(TrainConfig) if getattr(ours, each.name) != getattr(others, each.name)]
+    return train_again(run, suffix=suffix, **{name: getattr(ours, name) for name in names})
 
 
 def resume(run: RunFacts) -> str:

@@ -179,7 +179,7 @@ def _is_like_trial(run: RunFacts) -> bool:
 
 def _explain_regularizing(run: RunFacts) -> str:
     if _is_like_trial(run):
-        best = "The recipe `best` (averaged weights, MixUp, 120 epochs)"
+        best = "What the recipe `best` adds (averaged weights, MixUp, 120 epochs)"
         return f"{best} scored 0.060 more than `trial` on synthetic samples."
     if run.config.augmentation == "none":
         return "Flip and rotate the images."
@@ -188,7 +188,7 @@ def _explain_regularizing(run: RunFacts) -> str:
 
 def _regularize(run: RunFacts) -> str:
     if _is_like_trial(run):
-        return train_recipe(run, "best", suffix="-best")
+        return train_recipe(run, "best", "trial", suffix="-best")
     if run.config.augmentation == "none":
         return train_again(run, suffix="-flipped", symmetries=True)
     keep = (

@@ -85,7 +85,7 @@ def find_backend() -> str:
     """Return what Keras will run on, as it decides it: a variable, then its file of settings, then TensorFlow."""
     if os.environ.get("KERAS_BACKEND"):
         return os.environ["KERAS_BACKEND"]
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))  # as it is where there is no home
     with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
         return str(json.loads(read_text(home / "keras.json"))["backend"])
     return "tensorflow"

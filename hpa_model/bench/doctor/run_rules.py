@@ -65,12 +65,19 @@ def _judge_store(run: RunFacts) -> Iterator[Finding]:
             severity=Severity.PROBLEM,
             name="store-changed",
             text=f"Part {', '.join(run.changed_parts)} of the store is not the one that the run was trained on: it "
-            "cannot be resumed, and its folds do not fit. Train again.",
-            command=train_again(run, suffix="-new")
-            if run.kind == "network"
-            else quote("hpa", "baseline", run.store, "--out", f"{run.path}-new"),
+            f"cannot be resumed, and its folds do not fit. Train{' its members' * (run.kind == 'ensemble')} again.",
+            command=_make_again(run),
             evidence={"n_changed": len(run.changed_parts)},
         )
+
+
+def _make_again(run: RunFacts) -> str:
+    """Return the command that makes a run again on a store that has changed."""
+    if run.kind == "network":
+        return train_again(run, suffix="-new")
+    if run.kind == "ensemble":  # its members first
+        return quote("hpa", "ensemble", "MEMBER-new", "MEMBER-new", "--out", f"{run.path}-new")
+    return quote("hpa", "baseline", run.store, "--out", f"{run.path}-new")
 
 
 def _judge_extras(run: RunFacts, machine: MachineFacts) -> Iterator[Finding]:

@@ -42,7 +42,9 @@ export function makeFilters(catalog, { onChange, onClear }) {
   if (catalog.unreadable) kinds.push(["unreadable", `not converted (${catalog.unreadable.toLocaleString("en")})`]);
   if (kinds.length > 1) add("kind", "Kind", kinds);
   for (const [name, values] of Object.entries(catalog.columns)) {
-    if (values.length) add(`meta.${name}`, name[0].toUpperCase() + name.slice(1), [["", "all"], ...values.map((value) => [value, value])]);
+    const title = name[0].toUpperCase() + name.slice(1), more = catalog.n_values[name] - values.length;
+    const words = more > 0 ? `${title} (first ${values.length} of ${catalog.n_values[name].toLocaleString("en")})` : title;
+    if (values.length) add(`meta.${name}`, words, [["", "all"], ...values.map((value) => [value, value])]);
   }
   const clear = make("button", { type: "button", id: "clear", onclick: onClear }, "Clear filters");
   root.append(clear);

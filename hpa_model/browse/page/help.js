@@ -19,7 +19,7 @@ export function makeHelp(catalog) {
   const keys = catalog.static ? KEYS.filter(([key]) => !["1 to 9", "0", "c"].includes(key)) : KEYS;
   const words = [];
   if (catalog.predicted?.thresholds) {
-    words.push(`Probabilities are out of fold: each sample is predicted by the model of run “${catalog.predicted.name}” that was not trained on it. They are those that the thresholds of the run are for, not those of --calibrated. A class is predicted where its probability reaches the threshold of the run, as hpa predict applies it; a sample without any such class may get the most probable one. Thresholds were fitted on these samples, so the share that is right is a little optimistic; the report of hpa evaluate has the honest scores.`);
+    words.push(`Probabilities are out of fold: each sample is predicted by the model of run “${catalog.predicted.name}” that was not trained on it. They are those that the thresholds of the run are for, not those of --calibrated. A class is predicted where its probability exceeds the threshold of the run, as hpa predict applies it; a sample without any such class may get the most probable one. Thresholds were fitted on these samples, so the share that is right is a little optimistic; the report of hpa evaluate has the honest scores.`);
     words.push("✓: all classes of the sample are predicted as they are labeled. ✗: at least one is missed or wrong. Samples without labels, and those that models may have been trained on, have no sign.");
   } else if (catalog.predicted) {
     words.push("Probabilities are those of the features file. The models may have been trained on these samples.");

@@ -39,9 +39,9 @@ async function start() {
 
   function changeFilter(name, value) {
     const change = () => write({ query: { ...readState().query, [name]: value }, sample: null }, { replaces: name === "text" });
+    if (name !== "text") return change();
     clearTimeout(typing);
-    if (name === "text") typing = setTimeout(change, 150);
-    else change();
+    typing = setTimeout(change, 150);
   }
 
   function listShown() {

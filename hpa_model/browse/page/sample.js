@@ -22,6 +22,7 @@ export function makeSample(source, { onOpen, onClose, onStep }) {
       shown = sample;
       draw(state);
     } catch (error) {
+      if (mine !== generation) return shown;
       shown = null;
       root.replaceChildren(bar(state), make("p", { class: "failure" }, error.message));
     }

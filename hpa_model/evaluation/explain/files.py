@@ -66,9 +66,13 @@ def check_folder(out: Path, *, source: Path | str | None = None, n_samples: int 
 
 
 def begin_folder(out: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a folder; return the index of an earlier command, or one without samples. For `write_picture`."""
+    """Make a folder; return an index without samples, for `write_picture`: an earlier one no longer says what is there.
+
+    It still lists the pictures of an earlier command, so that these can be replaced and removed.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    return _read_index(out) or {**about, "samples": []}
+    pictures = sorted(_list_own(_read_index(out)) - {MAPS_FILE, INDEX_FILE})
+    return {**about, "samples": [], _UNFINISHED: pictures}
 
 
 def write_picture(out: Path, name: str, content: bytes, begun: dict[str, Any]) -> None:

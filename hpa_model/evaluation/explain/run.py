@@ -80,7 +80,7 @@ def explain_samples(
         A store, its URL, or image files, as for `predict.predict_submission`.
     out : Path
         The folder to write: a picture of each sample, ``maps.npz`` and ``index.json``. What this function wrote there
-        before is replaced once all is written.
+        before is replaced, from the first picture on.
     ids : sequence of str
         The samples. By default those that the report of the run shows, if they are among them: the correct predictions
         of highest confidence and the wrong ones of largest loss. Otherwise the first `samples.N_SAMPLES`.
@@ -221,6 +221,8 @@ def _draw(row: "Row", description: RunDescription, mapper: "Mapper", described: 
 
     folds, grid = ", ".join(map(str, row.sample.folds)), mapper.grid
     models = f"Mean of the models of folds {folds}" if len(row.sample.folds) > 1 else f"Model of fold {folds}"
+    if not description.config.folds:
+        models = "Model of all samples"
     models += ", which was not trained on this sample" if row.sample.is_unseen else ""
     method = "Grad-CAM++" if mapper.method == "grad-cam++" else "Score maps"
     cells = f"{grid.rows.n} x {grid.columns.n} cells, {grid.rows.step:g} x {grid.columns.step:g} pixels apart"

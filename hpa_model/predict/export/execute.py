@@ -35,6 +35,7 @@ class ExportedModel:
     """The model, in `out`."""
 
     folds: tuple[int, ...]
+    """Empty for a run without."""
 
     n_bytes: int
     """Of all files."""
@@ -142,7 +143,7 @@ def export_run(
         out=out,
         format=kind,
         file=writer.file,
-        folds=models.folds,
+        folds=models.folds if models.description.config.folds else (),
         n_bytes=n_bytes,
         n_checked=len(chosen.images),
         checked_on=chosen.origin,

@@ -1,8 +1,6 @@
 """A folder that is there as a whole or not at all."""
 
 import contextlib
-import fcntl
-import glob
 import json
 import os
 import shutil
@@ -10,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpa_data.errors import InputError
-from hpa_data.system.atomic import is_abandoned, name_temporary
+from hpa_data.system.atomic import name_temporary, open_folder, sync_folder
 from hpa_data.system.files import MAX_TEXT_BYTES, open_regular
 from hpa_model.predict.export.metadata import ABOUT_FILE, FORMAT
 
@@ -84,27 +82,19 @@ def write_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     check_folder(out, overwrite=overwrite)
     target = Path(os.path.realpath(out))
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target)
-    temporary = name_temporary(target)
-    temporary.mkdir()
-    opened = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):  # not all file systems can
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield temporary
-        _sync(temporary)
-        check_folder(out, overwrite=overwrite)
-        if target.is_dir() and any(target.iterdir()):
-            _replace(target, temporary)
-        else:
-            temporary.rename(target)
-    except OSError as error:
-        if str(error.filename or "").startswith(str(temporary)):
-            error.filename = str(out)
-        raise
-    finally:
-        os.close(opened)
-        shutil.rmtree(temporary, ignore_errors=True)
+    with open_folder(target, is_ours=_is_unfinished) as temporary:
+        try:
+            yield temporary
+            sync_folder(temporary)
+            check_folder(out, overwrite=overwrite)
+            if target.is_dir() and any(target.iterdir()):
+                _replace(target, temporary)
+            else:
+                temporary.rename(target)
+        except OSError as error:
+            if str(error.filename or "").startswith(str(temporary)):
+                error.filename = str(out)
+            raise
 
 
 def restore_folder(out: Path) -> None:
@@ -154,24 +144,6 @@ def _discard(folder: Path, target: Path) -> None:
     shutil.rmtree(passed)
 
 
-def _remove_abandoned(target: Path) -> None:
-    """Remove the temporary folders of processes that were killed, of no other folder, and that nobody locks."""
-    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        if not is_abandoned(path) or path.name.rsplit(".", 2)[0] != f".{target.name}":
-            continue
-        with contextlib.suppress(OSError):
-            opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if {each.name for each in path.iterdir()} <= {pattern.partition("/")[0] for pattern in WRITTEN}:
-                    shutil.rmtree(path)
-            finally:
-                os.close(opened)
-
-
-def _sync(folder: Path) -> None:
-    """Wait until the files of a folder are on the disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+def _is_unfinished(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what an export writes."""
+    return {each.name for each in folder.iterdir()} <= {pattern.partition("/")[0] for pattern in WRITTEN}

@@ -1,5 +1,7 @@
 """Images on which an exported model is compared with the run."""
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +57,10 @@ def choose_images(description: RunDescription, n_samples: int, store: Path | str
     """
     if store is not None:
         return _read_images(description, n_samples, store)
-    if not is_url(description.store) and Path(description.store).exists():
-        try:
+    if not is_url(description.store) and os.path.exists(description.store):
+        # It may have been converted anew since, or be another user's.
+        with contextlib.suppress(InputError, OSError):
             return _read_images(description, n_samples, description.store)
-        except InputError:
-            pass  # it may have been converted anew since
     return CheckedImages(
         images=make_images(description.image_shape, n_samples),
         origin="made-up images",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hpa_data.errors import InputError
+from hpa_model.browse import describe
 from hpa_model.browse.catalog import Catalog
 from hpa_model.browse.query import Query, parse_query, select, spread
 from tests.model.browse.pages import Browser, Pages, open_pages
@@ -115,8 +116,15 @@ def test_what_is_no_query_is_refused_with_a_line(browser: Browser, query: str) -
     assert answer.content.count(b"\n") == 1
 
 
+def test_of_many_values_the_first_are_sent_with_their_number(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(describe, "MAX_VALUES", 1)
+    told = describe.describe_catalog(catalog)
+    assert (told["columns"], told["n_values"]) == ({"cell line": ["HeLa"]}, {"cell line": 2})
+
+
 def test_metadata_of_the_features_file_select(catalog: Catalog, browser: Browser) -> None:
-    assert browser.get("/api/catalog").json["columns"] == {"cell line": ["HeLa", "U2OS"]}
+    told = browser.get("/api/catalog").json
+    assert (told["columns"], told["n_values"]) == ({"cell line": ["HeLa", "U2OS"]}, {"cell line": 2})
     query = parse_query({"meta.cell line": "U2OS"}, catalog)
     assert select(catalog, query).tolist() == [*range(1, 59, 2), 60]
     assert browser.get("/api/samples", "meta.cell%20line=U2OS").json["total"] == 30

@@ -237,6 +237,21 @@ def test_the_scale_fits_the_classes_of_a_sample_and_ends_at_a_round_number() -> 
     assert [find_top([make(value)], signed=True) for value in (0.0, -0.031, 41)] == [1.5, 0.04, 50]
 
 
+@pytest.mark.parametrize(
+    ("prob", "is_predicted", "words"),
+    [
+        (0.5, False, "missed, p 0.50 ≤ 0.50"),  # as `predict_classes` has it
+        (0.51, True, "found, p 0.51 > 0.50"),
+        (0.5, True, "found, p 0.50, the highest"),
+        (0.2, False, "missed, p 0.20 ≤ 0.50"),
+    ],
+)
+def test_the_words_of_a_map_are_those_of_the_prediction(prob: float, is_predicted: bool, words: str) -> None:
+    cells = np.zeros((2, 2), np.float32)
+    shown = ClassMap(name="a", cells=cells, prob=prob, threshold=0.5, is_predicted=is_predicted, is_true=True)
+    assert shown.words == words
+
+
 @pytest.mark.parametrize("method", ["grad-cam++", "score"])
 def test_a_sequential_network_has_the_maps_of_the_same_functional_one(method: Any) -> None:
     keras.utils.set_random_seed(1)

@@ -1,16 +1,17 @@
 """The command lines that `hpa doctor` shows: of the run, safe to paste, without secrets."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 
 from hpa_data.errors import InputError
-from hpa_model.bench.doctor.command_lines import quote, resume, write_settings
+from hpa_model.bench.doctor.command_lines import quote, resume, train_recipe, write_settings
 from hpa_model.bench.doctor.diagnosis import diagnose
 from hpa_model.bench.doctor.store import examine_store
 from hpa_model.commands import app
 from hpa_model.commands.settings import merge_options
-from hpa_model.config import TrainConfig, make_config
+from hpa_model.config import TrainConfig, find_recipe, make_config, read_recipe
 from tests.model.bench.doctor.facts import RUN, change, parse
 
 
@@ -56,6 +57,16 @@ def test_secrets_of_a_url_are_not_shown(scheme: str) -> None:
     assert "word" not in str(refused.value)
 
 
+def test_what_a_recipe_adds_leaves_the_other_settings_of_a_run() -> None:
+    config = make_config(read_recipe(find_recipe(Path("trial"))))
+    run = change(RUN, config=change(config, image_size=256, seed=3), weights="other")
+    words = shlex.split(train_recipe(run, "best", "trial", suffix="-best"))
+    assert words[words.index("--recipe") + 1] == "best"
+    assert {"--image-size=256", "256"} & set(words)
+    assert words[words.index("--weights") + 1] == "other"
+    assert "--seed" in words
+
+
 def test_settings_in_a_command_keep_all_their_digits() -> None:
     words = write_settings(TrainConfig(learning_rate=0.00123456789), RUN)
     assert words[words.index("--learning-rate") + 1] == "0.00123456789"
@@ -74,8 +85,6 @@ def test_settings_in_a_command_keep_all_their_digits() -> None:
 def test_the_options_of_a_command_make_the_settings_of_the_run(config: TrainConfig) -> None:
     words = write_settings(config, RUN)
     context = parse(["train", "store", *words, "--out", "run"])
-    from hpa_model.config import find_recipe
-
     recipe = context.params["recipe"]
     merged = merge_options(context, None if recipe is None else find_recipe(recipe), context.params["setting"] or [])
     assert make_config(merged) == config

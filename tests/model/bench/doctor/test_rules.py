@@ -104,7 +104,10 @@ CASES: list[tuple[str, Severity, MachineFacts, StoreFacts | None, RunFacts | Non
     ),
     ("unscored-run", Severity.PROBLEM, MACHINE, None, change(RUN, scores=None)),
     ("store-moved", Severity.ADVICE, MACHINE, None, change(RUN, is_store_there=False)),
-    ("store-changed", Severity.PROBLEM, MACHINE, STORE, change(RUN, changed_parts=("train",))),
+    *[
+        ("store-changed", Severity.PROBLEM, MACHINE, STORE, change(RUN, changed_parts=("train",), kind=kind))
+        for kind in ("network", "baseline", "ensemble")
+    ],
     ("no-report", Severity.ADVICE, MACHINE, STORE, change(RUN, has_report=False)),
     ("unsealed-run", Severity.ADVICE, MACHINE, STORE, change(RUN, is_sealed=False)),
     ("older-version", Severity.ADVICE, MACHINE, STORE, change(RUN, hpa_version="0.3.1")),

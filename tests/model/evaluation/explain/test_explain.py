@@ -192,7 +192,8 @@ def test_only_what_an_earlier_index_lists_is_removed_once_the_new_one_is_written
     about = {"hpa": "0.9.0", "method": "score", "map_size": [2, 2]}
     begun = begin_folder(out, about)
     write_picture(out, "001-c.png", b"new", begun)
-    check_folder(out)  # as after an interruption
+    check_folder(out)  # as after an interruption, with an index that says nothing of pictures that may be replaced
+    assert json.loads((out / "index.json").read_text())["samples"] == []
     assert (out / "001-a.png").read_bytes() == b"old"
     write_maps(out, [{"id": "c", "part": "", "file": "001-c.png", "classes": []}], [], about)
     assert sorted(path.name for path in out.iterdir()) == ["001-c.png", "index.json", "maps.npz"]
