@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,8 @@ from hpa_data.system.files import refuse_links
 # Bytes per direct write; a larger block does not fit into a core's cache and takes twice the time.
 BLOCK_BYTES = 2 * 2**20
 
+# An empty folder that was made so recently is not taken for abandoned: it may not be locked yet.
+FRESH_S = 60.0
 # How a folder is opened, no link.
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -183,7 +186,9 @@ def _remove_folder(folder: Path, is_ours: Callable[[Path], bool]) -> None:
         opened = os.open(folder, _FOLDER)
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(opened).st_uid == os.geteuid() and is_ours(folder):
+            about = os.fstat(opened)
+            is_new = time.time() - about.st_mtime < FRESH_S and not any(folder.iterdir())
+            if about.st_uid == os.geteuid() and not is_new and is_ours(folder):
                 shutil.rmtree(folder)
         finally:
             os.close(opened)

@@ -5,6 +5,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -12,13 +13,18 @@ from pathlib import Path
 
 from hpa_data.errors import InputError
 from hpa_data.system.atomic import follow_output, name_temporary
+from hpa_data.system.files import read_text
 from hpa_data.system.os_errors import describe_os_error
 
 # Larger files are only compared with the free space; up to this size the system is asked to reserve it.
 RESERVED_BYTES = 256 * 2**20
+# Of a run: a JSON object whose "files" has the names of its files.
+SEAL_FILE = "seal.json"
 
 
-def check_output(path: Path, *, option: str = "out", example: str = "", n_bytes: int = 0) -> None:
+def check_output(
+    path: Path, *, option: str = "out", example: str = "", n_bytes: int = 0, is_of_run: bool = False
+) -> None:
     """Refuse a file that could not be written, and leave nothing behind; nothing is made.
 
     Parameters
@@ -31,11 +37,14 @@ def check_output(path: Path, *, option: str = "out", example: str = "", n_bytes:
         The name of a file to suggest in place of a folder.
     n_bytes : int
         About how large it will be, in bytes.
+    is_of_run : bool
+        Whether it is a file that the command writes into a run, and may have sealed before.
 
     Raises
     ------
     InputError
-        If it is a folder, its folder cannot be made or written to, or the disk has too little space.
+        If it is a folder or a sealed file of a run, its folder cannot be made or written to, or the disk has too little
+        space.
     """
     if path.is_dir():
         remedy = f"Pass {path / example}." if example else "Pass the path of a file."
@@ -46,6 +55,8 @@ def check_output(path: Path, *, option: str = "out", example: str = "", n_bytes:
         raise InputError(describe_os_error(error)) from error
     if isinstance(target, int):  # the standard output
         return
+    if not is_of_run:
+        _refuse_sealed(target, option, path)
     if target.exists() and not target.is_file():  # a device or a pipe: opening it to try would act on it
         if not os.access(target, os.W_OK):
             raise InputError(describe_os_error(PermissionError(errno.EACCES, "", str(path))))
@@ -101,6 +112,19 @@ def check_distinct(outputs: Mapping[str, Path | None], *, inputs: Mapping[str, P
         if real in names:
             raise InputError(f"{name} must not be the file of {names[real]}. Received: {path}. Pass another path.")
         names[real] = name
+
+
+def _refuse_sealed(target: Path, option: str, path: Path) -> None:
+    """Refuse a file that the seal of a folder lists, its own or the one above, or the seal itself: a run needs it."""
+    if not target.is_file():
+        return
+    for folder in target.parents[:2]:
+        files: object = None
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+            files = json.loads(read_text(folder / SEAL_FILE))["files"]
+        names = [SEAL_FILE, *files] if isinstance(files, dict) else []
+        if target.relative_to(folder).as_posix() in names:
+            raise InputError(f"{option} must not be a file of a run. Received: {path}, of {folder}. Pass another path.")
 
 
 def _find_existing(path: Path) -> Path:

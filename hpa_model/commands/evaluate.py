@@ -234,7 +234,7 @@ def _check_outputs(run: Path) -> None:
     check_output_folder(run / FIGURES_FOLDER, option="figures")
     for name in (REPORT_FILE, SCORES_FILE, THRESHOLDS_FILE):
         if not (run / name).is_symlink():  # a link is replaced
-            check_output(run / name, option=name)
+            check_output(run / name, option=name, is_of_run=True)
 
 
 def compare(

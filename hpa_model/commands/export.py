@@ -70,7 +70,7 @@ def _read_fold(text: str) -> list[int] | None:
 
 def describe_export(report: "ExportedModel") -> str:
     """Describe what `export_run` wrote."""
-    models = f"fold {', '.join(map(str, report.folds))}" if report.folds else "the model of all samples"
+    models = " and ".join(f"fold {fold}" for fold in report.folds) or "the model of all samples"
     lines = [
         f"{report.out / report.file}: {report.format}, {models}, {report.n_bytes / 1e6:.1f} MB in all",
         f"Largest difference from the run: {report.max_difference:.1e} on {report.n_checked} {report.checked_on} "

@@ -68,8 +68,12 @@ def similar(
     from hpa_model.predict import read_embeddings
     from hpa_model.predict.similar import find_between, find_nearest, find_row, rank_by_cosine
 
-    if sum(each is not None for each in (name, image, against)) != 1:
-        raise InputError("One of --id, --image and --against must be given. Pass one of them.")
+    queries = {"--id": name, "--image": image, "--against": against}
+    given = [option for option, value in queries.items() if value is not None]
+    if len(given) != 1:
+        raise InputError(
+            f"One of --id, --image and --against must be given. Received: {' and '.join(given) or 'none'}. Pass one."
+        )
     refuse_unused(ctx, "n", when=against is not None, reason="with --against")
     refuse_unused(ctx, "part", when=name is None, reason="without --id")
     refuse_unused(ctx, "min_cosine", when=against is None, reason="without --against")

@@ -111,7 +111,7 @@ def make_mapper(model: keras.Model, *, layer: str | None = None, method: Method 
         factor = _round_up(int(np.prod(shape[:2])))
         maps = np.zeros((n_images, n_maps, *shape[:2]), np.float32)
         probs: Floats = np.zeros((n_images, n_classes), np.float32)
-        for first in range(0, n_maps, per_call):
+        for first in range(0, max(n_maps, 1), per_call):  # once for the probabilities alone, too
             some = classes[:, first : first + per_call]
             seeds = np.zeros((_round_up(some.shape[1]), len(padded), n_classes), np.float32)
             image, number = np.nonzero(some >= 0)

@@ -68,7 +68,7 @@ def check_embeddings_path(path: Path) -> None:
 def _check_format(path: Path, option: str, verb: str) -> None:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        example = path.with_suffix(".npz") if path.name else "emb.npz"
+        example = path.with_suffix(".npz") if path.name and not path.is_dir() else "emb.npz"
         raise InputError(
             f"{option} must be a file that ends in {', '.join(FORMATS)}. Received: {path}. Pass {example}."
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hpa_data.dataset import FAILED
 from hpa_data.errors import InputError
 from hpa_data.reader.reader import Reader
 from hpa_data.sources.samples import FolderReader
@@ -92,6 +93,7 @@ def predict_features(
             chosen = indices[n_done : n_done + len(images)]
             for name, rows in zip(names, found, strict=True):
                 check_rows(rows, reader, chosen, name=name, remedy="Train the model again.")
+            _check_features(of_models, reader, chosen, names)
             features.append(_join(of_models))
             scaled = [apply_temperatures(rows, value) for rows, value in zip(found, temperatures, strict=True)]
             probs.append(np.mean(scaled, axis=0) if calibrations is None else average_calibrated(scaled, calibrations))
@@ -99,6 +101,19 @@ def predict_features(
             progress.advance(len(images))
             del images
     return np.concatenate(features), np.concatenate(probs).astype(np.float32)
+
+
+def _check_features(
+    of_models: Sequence[Rows], reader: Reader | FolderReader, indices: npt.NDArray[np.int64], names: Sequence[str]
+) -> None:
+    """Refuse features, (B, D) of each model, that are not finite, but for samples that could not be read."""
+    for name, rows in zip(names, of_models, strict=False):  # the models of a baseline share theirs
+        wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1) & (reader.status[indices] != FAILED))
+        if len(wrong):
+            raise InputError(
+                f"Cannot use {name}: its features of sample {reader.ids[indices[wrong[0]]]!r} are not finite. Pass "
+                "another --layer, or train the model again with --precision float32."
+            )
 
 
 def count_features(models: "Models", layer: str | None) -> int:

@@ -100,7 +100,7 @@ def embed_file(run: Path, path: Path, found: Embeddings, store: Path | str, *, r
         if len(indices) != 1:
             raise InputError(
                 f"image must be a file of one sample, or a folder of one. Received: {path}, of {len(indices)} samples. "
-                "Pass a file whose name the run's naming scheme knows."
+                "Pass one of the files of a sample, whose name the run's naming scheme knows."
             )
         vector = embed(reader, indices[0])
         name = reader.ids[indices[0]]

@@ -75,7 +75,7 @@ def rank_by_cosine(
 
 def rank_scaled(scaled: npt.NDArray[np.float32], row: int, n: int) -> list[Neighbor]:
     """List what `find_nearest` does, of features that `scale_vectors` has scaled once for many searches."""
-    cosines = scaled @ scaled[row]
+    cosines = np.clip(scaled @ scaled[row], -1, 1)  # sums are rounded
     order = [other for other in np.argsort(-cosines, kind="stable")[: n + 1].tolist() if other != row]
     return [Neighbor(row=row, other=other, cosine=float(cosines[other])) for other in order[:n]]
 

@@ -194,7 +194,8 @@ def list_longer(existing: TrainConfig, wanted: TrainConfig) -> dict[str, Any]:
 def refuse_differences(out: Path, differences: list[str]) -> None:
     """Refuse to resume what differs: InputError, if there are differences."""
     if differences:
+        listed = ", ".join(dict.fromkeys(differences))
         raise InputError(
-            f"Cannot resume {out}: it differs in {', '.join(differences)}. Use the same settings, pass --overwrite, or "
-            "name another folder."
+            f"Cannot resume {out}: it differs in {listed}. Use the same settings, pass --overwrite, or name another "
+            "folder."
         )

@@ -26,6 +26,8 @@ SLOPE_SD, OFFSET_SD = 0.5, 3.0
 LOWEST_SLOPE, HIGHEST_SLOPE = 0.1, 10.0
 # Newton's method on a convex loss; it takes five to eight steps. A step is bounded where the loss is nearly flat.
 N_STEPS, MAX_STEP, TOLERANCE = 50, 2.0, 1e-8
+# Of a cross-entropy, for each row.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,7 @@ def fit_calibrations(
         for row, method in enumerate(METHODS):
             maps = _fit(truth[~own], exact[~own], [method] * truth.shape[1])
             losses[row] += _measure_losses(truth[own], apply_calibrations(maps, exact[own]))
+    losses[1:] += ROUNDING * len(truth)  # a map that changes nothing but the last digit is no better than none
     return _fit(truth, exact, [METHODS[index] for index in losses.argmin(axis=0)])
 
 
@@ -224,5 +227,6 @@ def _fit_isotonic(truth: npt.NDArray[np.bool_], probs: npt.NDArray[np.float64]) 
     # Half a sample more: no finite number of samples shows that a label is never, or always, true.
     levels = (np.add.reduceat(found, blocks[:-1]) + 0.5) / (n + 1)
     means = np.add.reduceat(values * counts, blocks[:-1]) / n
+    means = np.clip(means, values[blocks[:-1]], values[blocks[1:] - 1])  # sums are rounded
     levels = isotonic_regression(levels, weights=n).x
     return ClassCalibration(method="isotonic", knots=tuple(zip(means.tolist(), levels.tolist(), strict=True)))

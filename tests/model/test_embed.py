@@ -12,7 +12,7 @@ import pytest
 from hpa_data.errors import InputError
 from hpa_data.store.store import Store
 from hpa_model.predict.embeddings import Embeddings, _list_arrays, read_embeddings, write_embeddings
-from hpa_model.predict.features import predict_features
+from hpa_model.predict.features import _check_features, predict_features
 from hpa_model.runs.baseline import read_baseline
 from hpa_model.runs.folder import BEST_FILE, fold_folder, read_run
 from hpa_model.runs.models import load_model
@@ -70,6 +70,15 @@ def test_features_are_what_the_output_layer_is_given(networks: list[keras.Model]
     weights, biases = networks[0].get_layer("head_outputs").get_weights()
     np.testing.assert_allclose(1 / (1 + np.exp(-(features @ weights + biases))), probs, atol=1e-5)
     np.testing.assert_allclose(again, features, rtol=1e-4, atol=1e-5)
+
+
+def test_features_that_are_not_finite_are_refused_by_their_sample(store: Store) -> None:
+    rows = np.array([[1.0, 2.0], [np.inf, 0.0]], np.float32)
+    with store.reader(["test"]) as reader:
+        name = reader.ids[1]
+        with pytest.raises(InputError, match=f"Cannot use model m: its features of sample '{name}' are not finite"):
+            _check_features([rows], reader, np.array([0, 1]), ["model m"])
+        _check_features([rows[:1]], reader, np.array([0]), ["model m"])
 
 
 def test_the_cosine_of_several_folds_is_the_mean_of_theirs(networks: list[keras.Model], store: Store) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -59,11 +59,27 @@ def train_again(run: RunFacts, *, suffix: str, options: tuple[str, ...] = (), **
     return quote("hpa", "train", run.store, *settings, *_weights(run), *options, "--out", run.path + suffix)
 
 
+def make_again(run: RunFacts, *, suffix: str, **changes: Any) -> str:
+    """Return the command that makes a run of any kind again beside it; settings are changed for networks alone."""
+    if run.kind == "network":
+        return train_again(run, suffix=suffix, **changes)
+    if run.kind == "ensemble":  # its members first
+        return quote("hpa", "ensemble", f"MEMBER{suffix}", f"MEMBER{suffix}", "--out", run.path + suffix)
+    words = _write_all({"folds": run.config.folds, "seed": run.config.seed}, DEFAULTS)
+    return quote("hpa", "baseline", run.store, *list_parts(run.config.parts), *words, "--out", run.path + suffix)
+
+
+def list_parts(parts: Sequence[str]) -> list[str]:
+    """List the options that name parts of a store, none where they are the default of all commands."""
+    return [] if tuple(parts) == DEFAULTS.parts else [word for name in parts for word in ("--part", name)]
+
+
 def train_recipe(run: RunFacts, recipe: str, base: str, *, suffix: str) -> str:
     """Return the command that makes a run like this one with what a recipe changes of another recipe, its base."""
     ours, others = _list_shipped()[recipe], _list_shipped()[base]
     names = [each.name for each in fields(TrainConfig) if getattr(ours, each.name) != getattr(others, each.name)]
-    return train_again(run, suffix=suffix, **{name: getattr(ours, name) for name in names})
+    changes = {name: getattr(ours, name) for name in names}
+    return train_again(run, suffix=suffix, **(changes | {"epochs": max(run.config.epochs, ours.epochs)}))
 
 
 def resume(run: RunFacts) -> str:

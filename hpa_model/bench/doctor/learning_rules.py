@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from hpa_model.bench.doctor.command_lines import quote, train_again, train_recipe
+from hpa_model.bench.doctor.command_lines import list_parts, quote, train_again, train_recipe
 from hpa_model.bench.doctor.facts import Finding, MachineFacts, RunFacts, Severity, StoreFacts
 from hpa_model.runs.history import EpochRecord
 
@@ -85,7 +85,7 @@ def _judge_speed(run: RunFacts, store: StoreFacts | None, machine: MachineFacts)
         command = train_again(run, suffix="-cached", options=("--cache", "ram"))
     else:
         text += "See what limits reading."
-        command = quote("hpa", "bench", "io", run.store)
+        command = quote("hpa", "bench", "io", run.store, *list_parts(run.config.parts))
     yield Finding(severity=Severity.PROBLEM, name="waits-for-data", text=text, command=command, evidence=evidence)
 
 

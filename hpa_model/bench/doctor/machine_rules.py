@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hpa_model.bench.doctor.command_lines import quote
+from hpa_model.bench.doctor.command_lines import list_parts, quote
 from hpa_model.bench.doctor.facts import Finding, MachineFacts, RunFacts, Severity, StoreFacts
 
 # A fold of the largest network of the catalog (78 million parameters) keeps its weights three times as float32, with
@@ -87,13 +87,15 @@ def _judge_gpu(machine: MachineFacts, run: RunFacts | None) -> Iterator[Finding]
             command=quote(*_INSTALL[machine.backend]),
             evidence=evidence,
         )
-    elif run is not None and run.device.startswith("CPU") and not run.error:
+    elif run is not None and run.kind == "network" and run.device.startswith("CPU") and not run.error:
         yield Finding(
             severity=Severity.ADVICE,
             name="trained-on-cpu",
             text=f"The run was trained on the CPU ({run.device}); here is a GPU ({machine.gpus[0]}). Measure how fast "
             "it would train.",
-            command=quote("hpa", "bench", "step", run.store, "--model", run.config.model),
+            command=quote(
+                *("hpa", "bench", "step", run.store, "--model", run.config.model), *list_parts(run.config.parts)
+            ),
             evidence=evidence | {"device": run.device},
         )
 

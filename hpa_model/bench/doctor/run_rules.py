@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hpa_model.bench.doctor.command_lines import quote, resume, train_again
+from hpa_model.bench.doctor.command_lines import make_again, quote, resume
 from hpa_model.bench.doctor.facts import Finding, MachineFacts, RunFacts, Severity, StoreFacts
 from hpa_model.bench.doctor.learning_rules import judge_learning
 from hpa_model.bench.doctor.score_rules import judge_scores
@@ -66,18 +66,9 @@ def _judge_store(run: RunFacts) -> Iterator[Finding]:
             name="store-changed",
             text=f"Part {', '.join(run.changed_parts)} of the store is not the one that the run was trained on: it "
             f"cannot be resumed, and its folds do not fit. Train{' its members' * (run.kind == 'ensemble')} again.",
-            command=_make_again(run),
+            command=make_again(run, suffix="-new"),
             evidence={"n_changed": len(run.changed_parts)},
         )
-
-
-def _make_again(run: RunFacts) -> str:
-    """Return the command that makes a run again on a store that has changed."""
-    if run.kind == "network":
-        return train_again(run, suffix="-new")
-    if run.kind == "ensemble":  # its members first
-        return quote("hpa", "ensemble", "MEMBER-new", "MEMBER-new", "--out", f"{run.path}-new")
-    return quote("hpa", "baseline", run.store, "--out", f"{run.path}-new")
 
 
 def _judge_extras(run: RunFacts, machine: MachineFacts) -> Iterator[Finding]:

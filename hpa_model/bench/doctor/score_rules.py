@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from statistics import NormalDist
 
-from hpa_model.bench.doctor.command_lines import quote, train_again
+from hpa_model.bench.doctor.command_lines import list_parts, make_again, quote, train_again
 from hpa_model.bench.doctor.facts import Finding, RunFacts, ScoreFacts, Severity
 
 # Where a threshold says that every sample, or none, has the class: steps of the search are 0.001, and within ten of
@@ -31,7 +31,7 @@ def judge_scores(run: RunFacts) -> Iterator[Finding]:
             name="no-skill",
             text=f"Macro-F1 is {scores.headline:.3f}; without skill it reaches {scores.no_skill_high:.3f}: the run has "
             "learned nothing that shows. See what simple features reach.",
-            command=quote("hpa", "baseline", run.store, "--out", f"{run.path}-baseline"),
+            command=quote("hpa", "baseline", run.store, *list_parts(run.config.parts), "--out", f"{run.path}-baseline"),
             evidence={"macro_f1": scores.headline, "no_skill_high": scores.no_skill_high},
         )
     yield from _judge_leaks(run)
@@ -55,7 +55,7 @@ def _judge_leaks(run: RunFacts) -> Iterator[Finding]:
             severity=Severity.PROBLEM,
             name="legacy-leak",
             text="Copies of validation samples were trained on (--legacy-leak): scores are inflated. Train without.",
-            command=train_again(run, suffix="-clean", legacy_leak=False),
+            command=make_again(run, suffix="-clean", legacy_leak=False),
         )
     elif run.n_seen:
         yield Finding(
@@ -63,7 +63,7 @@ def _judge_leaks(run: RunFacts) -> Iterator[Finding]:
             name="seen-samples",
             text=f"{run.n_seen} validated samples were trained on by the models that the run started from: scores are "
             "inflated. Start from random weights, or from a run with the same folds.",
-            command=train_again(replace(run, weights=""), suffix="-clean"),
+            command=make_again(replace(run, weights=""), suffix="-clean"),
             evidence={"n_seen": run.n_seen},
         )
     elif run.searched == "nothing":
@@ -79,6 +79,8 @@ def _judge_leaks(run: RunFacts) -> Iterator[Finding]:
 def _judge_folds(run: RunFacts, scores: ScoreFacts) -> Iterator[Finding]:
     """Compare the spread of the folds with what chance makes of folds of this size."""
     if len(scores.folds) < 2 or scores.low is None or scores.high is None or scores.high <= scores.low:
+        return
+    if scores.high >= 1:  # the interval ends there, so it tells nothing of the spread
         return
     # The interval is of all rows; a fold has 1 / F of them.
     sd = (scores.high - scores.low) / _WIDTH * math.sqrt(len(scores.folds))

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from hpa_model.bench.doctor.command_lines import quote, train_again
+from hpa_model.bench.doctor.command_lines import list_parts, quote, train_again
 from hpa_model.bench.doctor.facts import Finding, MachineFacts, PartFacts, RunFacts, Severity, StoreFacts
+from hpa_model.config import DEFAULTS
 
 # Samples of a class in each fold: with fewer than 3 to validate it, one right or wrong changes its F1 by a third.
 PER_FOLD = 3
@@ -257,7 +258,7 @@ def _judge_reading(store: StoreFacts, machine: MachineFacts) -> Iterator[Finding
             text=f"The {store.n_bytes / 1e9:.1f} GB of the store do not fit into the {machine.free_bytes / 1e9:.1f} GB "
             f"of free memory: each epoch comes from the disk, at {disk:,.0f} samples/s. See whether another codec "
             "helps.",
-            command=quote("hpa", "bench", "io", store.location),
+            command=quote("hpa", "bench", "io", store.location, *list_parts(_name_read(store))),
             evidence=evidence | {"free_bytes": machine.free_bytes},
         )
     elif (
@@ -279,3 +280,9 @@ def _judge_reading(store: StoreFacts, machine: MachineFacts) -> Iterator[Finding
 def _list(names: list[str], limit: int = 3) -> str:
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _name_read(store: StoreFacts) -> tuple[str, ...]:
+    """Name the parts that commands read by default; where there are none such, all."""
+    names = tuple(part.name for part in store.parts)
+    return DEFAULTS.parts if set(DEFAULTS.parts) <= set(names) else names

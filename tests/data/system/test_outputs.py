@@ -1,5 +1,6 @@
 """Outputs that cannot be written are refused before anything is computed, and nothing is left behind."""
 
+import json
 import os
 import resource
 import stat
@@ -84,6 +85,23 @@ def test_a_pipe_is_accepted_and_not_waited_for(tmp_path: Path) -> None:
     check_output(tmp_path / "pipe")
     check_output(Path("/dev/null"))
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_file_that_a_run_has_sealed_is_no_output(tmp_path: Path) -> None:
+    (tmp_path / "fold0").mkdir()
+    names = ["folds.csv", "fold0/probs.npz", "seal.json", "mine.csv"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "seal.json").write_text(json.dumps({"files": dict.fromkeys(names[:2], "0"), "sha256": "0"}))
+    (tmp_path / "link").symlink_to(tmp_path / names[0])
+    for name in (*names[:3], "link"):
+        with pytest.raises(InputError, match=f"out must not be a file of a run. Received: {tmp_path / name}"):
+            check_output(tmp_path / name)
+        check_output(tmp_path / name, is_of_run=True)
+    for name in ("mine.csv", "new.csv", "fold0/new.csv"):
+        check_output(tmp_path / name)
+    (tmp_path / "seal.json").write_text("[")
+    check_output(tmp_path / names[0])
 
 
 def test_outputs_must_not_replace_each_other_nor_what_is_read(tmp_path: Path) -> None:

@@ -140,15 +140,17 @@ def test_what_killed_processes_left_of_a_page_is_removed_and_nothing_else(
     for path in (ours, *(tmp_path / name for name in kept)):
         path.mkdir()
         (path / "index.html").touch()
+    kept.append(f".page.{ended.pid}-4.part")  # perhaps of another machine, which has not locked it yet
+    (tmp_path / kept[-1]).mkdir()
     (tmp_path / f".page.{ended.pid}-3.part").symlink_to(tmp_path / kept[0])
-    locked = os.open(tmp_path / kept[-1], os.O_RDONLY)  # by a process of another machine
+    locked = os.open(tmp_path / kept[-2], os.O_RDONLY)  # by a process of another machine
     try:
         fcntl.flock(locked, fcntl.LOCK_EX)
         write_static(catalog, reader, [0], tmp_path / "page")
     finally:
         os.close(locked)
     assert not ours.exists()
-    assert all((tmp_path / name / "index.html").exists() for name in kept)
+    assert all((tmp_path / name / "index.html").exists() for name in kept[:-1])
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "page", f".page.{ended.pid}-3.part"}
 
 

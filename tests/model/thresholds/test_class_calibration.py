@@ -109,6 +109,24 @@ def test_temperature_and_offset_are_those_of_an_optimizer_also_at_the_bounds(slo
     assert loss(found) == pytest.approx(best.fun, abs=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_chosen_by_rounding_where_nothing_can_be_compared(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probs, labels = rng.random((6, 5)), rng.integers(0, 2, (6, 5))
+    for rows, groups in ((slice(0, 1), None), (slice(0, 6), np.zeros(6, np.int64))):
+        maps = fit_calibrations(labels[rows], probs[rows], np.zeros(len(probs[rows]), np.int64), groups)
+        assert {each.method for each in maps} == {"none"}
+
+
+def test_knots_ascend_where_probabilities_are_next_to_each_other() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        probs = 1 - rng.integers(0, 4, (40, 1)) * 2.0**-53
+        labels = rng.integers(0, 2, (40, 1))
+        maps = fit_calibrations(labels, probs, np.arange(40) % 2)
+        assert ((apply_calibrations(maps, probs) >= 0) & (apply_calibrations(maps, probs) <= 1)).all()
+
+
 def test_rows_of_one_group_alone_are_left_as_they_are() -> None:
     labels, probs = np.array([[1], [0]], np.uint8), np.array([[0.3], [0.4]])
     zeros = np.zeros(2, np.int64)

@@ -7,12 +7,12 @@ import pytest
 
 from hpa_data.errors import InputError
 from hpa_model.bench.doctor.command_lines import quote, resume, train_recipe, write_settings
-from hpa_model.bench.doctor.diagnosis import diagnose
+from hpa_model.bench.doctor.diagnosis import diagnose, judge
 from hpa_model.bench.doctor.store import examine_store
 from hpa_model.commands import app
 from hpa_model.commands.settings import merge_options
 from hpa_model.config import TrainConfig, find_recipe, make_config, read_recipe
-from tests.model.bench.doctor.facts import RUN, change, parse
+from tests.model.bench.doctor.facts import MACHINE, RUN, change, parse
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,33 @@ def test_what_a_recipe_adds_leaves_the_other_settings_of_a_run() -> None:
     assert {"--image-size=256", "256"} & set(words)
     assert words[words.index("--weights") + 1] == "other"
     assert "--seed" in words
+
+
+@pytest.mark.parametrize("kind", ["network", "baseline", "ensemble"])
+def test_a_run_of_any_kind_is_made_again_by_its_own_command(kind: str) -> None:
+    run = change(RUN, kind=kind, config=change(RUN.config, legacy_leak=True, parts=("external",)))
+    (found,) = (each for each in judge(MACHINE, run=run) if each.name == "legacy-leak")
+    words = shlex.split(found.command)
+    assert words[1] == {"network": "train", "baseline": "baseline", "ensemble": "ensemble"}[kind]
+    assert kind == "ensemble" or words[words.index("--part") + 1] == "external"
+    assert "--legacy-leak" not in words
+    parse(words[1:])
+
+
+def test_what_measures_or_compares_reads_the_parts_of_the_run() -> None:
+    scores = change(RUN.scores, headline=0.05)
+    run = change(RUN, device="CPU, 8 threads", scores=scores, config=change(RUN.config, parts=("external",)))
+    found = {each.name: each.command for each in judge(change(MACHINE, gpus=("NVIDIA H200",)), run=run)}
+    assert "--part external" in found["no-skill"]
+    assert "--part external" in found["trained-on-cpu"]
+    joined = judge(change(MACHINE, gpus=("NVIDIA H200",)), run=change(run, kind="ensemble"))
+    assert "trained-on-cpu" not in {each.name for each in joined}
+
+
+def test_a_recipe_does_not_shorten_a_run() -> None:
+    config = make_config(read_recipe(find_recipe(Path("trial"))) | {"epochs": 300})
+    words = shlex.split(train_recipe(change(RUN, config=config), "best", "trial", suffix="-best"))
+    assert words[words.index("--epochs") + 1] == "300"
 
 
 def test_settings_in_a_command_keep_all_their_digits() -> None:

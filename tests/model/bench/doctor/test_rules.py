@@ -211,6 +211,7 @@ def test_where_all_is_well_nothing_is_found(
         (learned(FALLING[:3], epochs=3), STORE),  # too short to tell
         (change(learned(FALLING, RISING_END), is_finetuned=True), STORE),
         (learned(FALLING, RISING_END, keep="last", augment="strong"), STORE),  # the last one is best
+        (scored(folds=(1.0, 0.89, 1.0), headline=0.999, in_sample=1.0, low=0.985, high=1.0), STORE),  # cut off at 1
     ],
 )
 def test_what_chance_or_another_cause_explains_is_no_finding(run: RunFacts, store: StoreFacts) -> None:
